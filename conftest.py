@@ -1,0 +1,48 @@
+"""Shared by all tests: a ROS domain of their own, one torch thread, clear skips."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MUJOCO_GL", "egl")
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+HAVE_ROS = all(importlib.util.find_spec(name) for name in ("rclpy", "evo1_msgs"))
+HAVE_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, saying why."""
+    for item in items:
+        if item.get_closest_marker("ros") and not HAVE_ROS:
+            item.add_marker(pytest.mark.skip(reason="rclpy or evo1_msgs is not installed here"))
+        if item.get_closest_marker("launch") and not HAVE_LAUNCH:
+            item.add_marker(
+                pytest.mark.skip(reason="launch and launch_ros are not installed here")
+            )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ros_domain() -> Iterator[None]:
+    """Give this test run a ROS domain that no other run on this machine uses."""
+    if not HAVE_ROS or "ROS_DOMAIN_ID" in os.environ:
+        yield
+        return
+    from domain_coordinator import domain_id
+
+    with domain_id() as number:
+        os.environ["ROS_DOMAIN_ID"] = str(number)
+        yield
+        del os.environ["ROS_DOMAIN_ID"]
+
+
+@pytest.fixture(scope="session")
+def robots_dir() -> Path:
+    """The folder of the robot files."""
+    return ROOT / "src" / "evo1_bringup" / "robots"

@@ -1,0 +1,21 @@
+"""Package evo1_bringup; installs with colcon and with pip."""
+
+from setuptools import find_packages, setup
+
+NAME = "evo1_bringup"
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    packages=find_packages(exclude=["test", "test.*"]),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="Evo-1 for ROS 2 maintainers",
+    maintainer_email="maintainers@evo1-ros2.invalid",
+    license="Apache-2.0",
+    entry_points={"console_scripts": []},
+)

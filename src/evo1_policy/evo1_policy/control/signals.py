@@ -1,0 +1,193 @@
+"""What goes into and comes out of one step of the policy loop: states, reasons, requests.
+
+Must not import ROS or torch.
+"""
+
+import enum
+from dataclasses import dataclass, field
+
+from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.observation import JointSample, Missing, Observation
+
+
+class LoopState(enum.Enum):
+    """What the loop does. The numbers are those of evo1_msgs/PolicyStatus."""
+
+    IDLE = 0
+    RUNNING = 1
+    HOLDING = 2
+    TAKEOVER = 3
+    STOPPED = 4
+
+
+class StopCode(enum.Enum):
+    """Why the arm does not run. The value is the reason_code that people see."""
+
+    CAMERA_STALE = "camera_stale"
+    JOINTS_STALE = "joints_stale"
+    JOINT_MISSING = "joint_missing"
+    SKEW = "skew"
+    INFERENCE_LATE = "inference_late"
+    CONTROLLER_GONE = "controller_gone"
+    CLOCK_JUMPED_BACK = "clock_jumped_back"
+    INFERENCE_FAILED = "inference_failed"
+    CHUNK_NOT_FINITE = "chunk_not_finite"
+    CHUNK_WRONG_SHAPE = "chunk_wrong_shape"
+    CHUNK_TOO_FAR = "chunk_too_far"
+    CHUNK_BREAKS_LIMITS = "chunk_breaks_limits"
+    TRACKING_ERROR = "tracking_error"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+    @property
+    def recovers(self) -> bool:
+        """Whether motion resumes by itself once the cause is gone."""
+        return self in _RECOVERS
+
+
+_RECOVERS = frozenset(
+    {
+        StopCode.CAMERA_STALE,
+        StopCode.JOINTS_STALE,
+        StopCode.JOINT_MISSING,
+        StopCode.SKEW,
+        StopCode.INFERENCE_LATE,
+        StopCode.CONTROLLER_GONE,
+        StopCode.CLOCK_JUMPED_BACK,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopReason:
+    """Why the arm does not run: a code for programs, a message for people."""
+
+    code: StopCode
+    message: str
+
+
+class Request(enum.Enum):
+    """What a person or a client asks of the loop."""
+
+    START = "start"  # IDLE -> RUNNING
+    FINISH = "finish"  # RUNNING or HOLDING -> slow to rest -> IDLE
+    PAUSE = "pause"  # -> HOLDING until RESUME
+    RESUME = "resume"  # HOLDING (whatever the reason) -> RUNNING, where the cause is gone
+    STOP = "stop"  # -> STOPPED, latched
+    CLEAR_STOP = "clear_stop"  # STOPPED -> IDLE
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceDone:
+    """A finished inference.
+
+    `request_id` is that of the InferenceRequest; results of an outdated one are dropped.
+    """
+
+    request_id: int
+    chunk: ActionChunk
+    started_ns: int
+    finished_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceFailed:
+    """An inference that raised."""
+
+    request_id: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceRequest:
+    """Ask the inference thread for a chunk."""
+
+    request_id: int
+    observation: Observation
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopInput:
+    """Everything one step may look at.
+
+    Attributes:
+        now_ns: the node's clock [ns].
+        observation: the newest settled observation, or why there is none.
+        measured: newest joint sample, None before the first.
+        controller_problem: None while every command output has a listener, else who is missing.
+        inference: a result that arrived since the last step.
+        requests: asked for since the last step, oldest first.
+    """
+
+    now_ns: int
+    observation: Observation | Missing
+    measured: JointSample | None
+    controller_problem: str | None = None
+    inference: InferenceDone | InferenceFailed | None = None
+    requests: tuple[Request, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeamReport:
+    """How a trajectory joins what was being executed (see evo1_msgs/SeamReport)."""
+
+    position_jump_rad: float = 0.0
+    velocity_jump_rad_s: float = 0.0
+    acceleration_jump_rad_s2: float = 0.0
+    chunk_offset_rad: float = 0.0
+    stretch: float = 1.0
+    clipped_points: int = 0
+    limited_points: int = 0
+    dropped_actions: int = 0
+
+    @property
+    def intervened(self) -> bool:
+        """Whether a limit changed what the policy proposed."""
+        return self.stretch > 1.0 + 1e-6 or self.clipped_points > 0 or self.limited_points > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopStatus:
+    """Where the loop stands after a step. Counters count since construction."""
+
+    state: LoopState
+    reason: StopReason | None
+    lead_ms: float  # how early the next inference starts
+    chunks_accepted: int = 0
+    chunks_rejected: int = 0
+    interventions: int = 0
+    holds: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopOutput:
+    """What one step decided.
+
+    Attributes:
+        command: a trajectory to send now, already checked (only safety.check makes one), or None.
+        infer: an inference to start now, or None.
+        chunk: the accepted chunk that `command` executes, None for a hold.
+        seam: how `command` joins what went before, None without a chunk.
+        status: state and reason after the step.
+    """
+
+    command: "SafeTrajectory | None"
+    infer: InferenceRequest | None
+    chunk: ActionChunk | None
+    seam: SeamReport | None
+    status: LoopStatus
+
+
+_SAFETY_KEY = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafeTrajectory:
+    """A trajectory that passed every check. Only control.safety makes one."""
+
+    trajectory: Trajectory
+    _key: object = field(repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self._key is not _SAFETY_KEY:
+            raise TypeError("only evo1_policy.control.safety makes a SafeTrajectory")

@@ -1,0 +1,1 @@
+"""The Evo-1 network. No ROS."""

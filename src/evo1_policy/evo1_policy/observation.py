@@ -1,0 +1,54 @@
+"""What the policy sees at one instant. Must not import ROS or torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """One settled observation at the reference camera's tick.
+
+    Attributes:
+        images: camera name -> (H, W, 3) uint8 RGB, in the robot file's order.
+        state: (D,) float64 [rad], in the robot file's joint order, at stamp_ns.
+        instruction: what to do, in words.
+        stamp_ns: capture time of the reference camera's frame [ns].
+        received_ns: when its last message had arrived, same clock [ns].
+        skew_ns: largest distance of a used stamp from stamp_ns [ns].
+        source_stamps_ns: stream name -> stamp of the sample used [ns].
+    """
+
+    images: Mapping[str, npt.NDArray[np.uint8]]
+    state: npt.NDArray[np.float64]
+    instruction: str
+    stamp_ns: int
+    received_ns: int
+    skew_ns: int
+    source_stamps_ns: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Missing:
+    """Why there is no observation. A missing observation is a type, never a black image.
+
+    Attributes:
+        stream: name of the stream at fault (a camera's name, or 'joint_states').
+        code: short reason: 'never', 'stale', 'skew', 'joint', 'pending' (will settle by itself
+            within a frame; no reason to hold).
+        message: for people, with topic, numbers and what to do.
+    """
+
+    stream: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointSample:
+    """Measured joint positions (D,) float64 [rad] in the robot file's order, at stamp_ns."""
+
+    positions: npt.NDArray[np.float64]
+    stamp_ns: int

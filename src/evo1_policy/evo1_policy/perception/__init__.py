@@ -1,0 +1,1 @@
+"""From messages to observations, the same live and offline. No ROS imports, no torch."""

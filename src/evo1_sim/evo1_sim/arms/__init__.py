@@ -1,0 +1,1 @@
+"""MJCF models of the arms, and their kinematics."""

@@ -1,0 +1,1 @@
+"""Tasks: objects, start states and success criteria."""

@@ -1,0 +1,1 @@
+"""Recording, datasets, two-stage training and evaluation of Evo-1."""
