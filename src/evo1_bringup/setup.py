@@ -1,8 +1,15 @@
 """Package evo1_bringup; installs with colcon and with pip."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 NAME = "evo1_bringup"
+
+
+def files(folder: str, pattern: str) -> list[str]:
+    return sorted(str(path) for path in Path(folder).glob(pattern))
+
 
 setup(
     name=NAME,
@@ -11,11 +18,22 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/launch", files("launch", "*.launch.py")),
+        (f"share/{NAME}/robots", files("robots", "*.yaml")),
+        (f"share/{NAME}/config", files("config", "*.xml")),
+        ("bin", ["bin/evo1"]),  # on PATH once install/setup.bash is sourced
     ],
     install_requires=["setuptools"],
     zip_safe=True,
     maintainer="Evo-1 for ROS 2 maintainers",
     maintainer_email="maintainers@evo1-ros2.invalid",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            f"evo1 = {NAME}.cli:main",
+            f"demo = {NAME}.demo.run:main",
+            f"gripper_bridge = {NAME}.ros.gripper_bridge_node:main",
+            f"so100_driver = {NAME}.ros.so100_driver_node:main",
+        ],
+    },
 )

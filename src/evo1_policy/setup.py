@@ -1,8 +1,22 @@
 """Package evo1_policy; installs with colcon and with pip."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 NAME = "evo1_policy"
+
+
+def shipped_files() -> list[tuple[str, list[str]]]:
+    """The files of the shipped checkpoints, by the folder that they install to."""
+    folders = [path for path in sorted(Path("checkpoints").rglob("*")) if path.is_dir()]
+    files = {folder: sorted(p for p in folder.iterdir() if p.is_file()) for folder in folders}
+    return [
+        (f"share/{NAME}/{folder.as_posix()}", [path.as_posix() for path in paths])
+        for folder, paths in files.items()
+        if paths
+    ]
+
 
 setup(
     name=NAME,
@@ -11,11 +25,12 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        *shipped_files(),
     ],
     install_requires=["setuptools"],
     zip_safe=True,
     maintainer="Evo-1 for ROS 2 maintainers",
     maintainer_email="maintainers@evo1-ros2.invalid",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={"console_scripts": ["policy_node = evo1_policy.ros.policy_node:main"]},
 )

@@ -84,3 +84,94 @@ class Trajectory:
     def times_ns(self) -> npt.NDArray[np.int64]:
         """Time of each point (N,) [ns]."""
         return (self.first_tick + np.arange(len(self.positions), dtype=np.int64)) * self.step_ns
+
+    @classmethod
+    def resting(
+        cls, position: npt.NDArray[np.float64], *, tick: int, step_ns: int
+    ) -> "Trajectory":
+        """An arm that stands still at `position` (D,) [rad]."""
+        positions = np.array(position, dtype=np.float64)[np.newaxis]
+        return cls(
+            first_tick=tick,
+            step_ns=step_ns,
+            positions=positions,
+            velocities=np.zeros_like(positions),
+        )
+
+    def knots(self, first_tick: int, last_tick: int) -> "Trajectory":
+        """The points from first_tick to last_tick, exact copies; standing still outside."""
+        ticks = np.arange(first_tick, last_tick + 1)
+        index = np.clip(ticks - self.first_tick, 0, len(self.positions) - 1)
+        velocities = self.velocities[index]
+        velocities[(ticks < self.first_tick) | (ticks > self.last_tick)] = 0.0
+        return Trajectory(
+            first_tick=first_tick,
+            step_ns=self.step_ns,
+            positions=self.positions[index],
+            velocities=velocities,
+        )
+
+    def extended(
+        self, positions: npt.NDArray[np.float64], velocities: npt.NDArray[np.float64]
+    ) -> "Trajectory":
+        """This trajectory with points (M, D) appended."""
+        return Trajectory(
+            first_tick=self.first_tick,
+            step_ns=self.step_ns,
+            positions=np.concatenate([self.positions, positions]),
+            velocities=np.concatenate([self.velocities, velocities]),
+        )
+
+    def shifted(self, ticks: int) -> "Trajectory":
+        """The same motion, `ticks` grid steps later."""
+        return Trajectory(
+            first_tick=self.first_tick + ticks,
+            step_ns=self.step_ns,
+            positions=self.positions,
+            velocities=self.velocities,
+        )
+
+    def sample(self, time_ns: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Position (D,) [rad] and velocity (D,) [rad/s] at any time of the clock [ns]."""
+        if time_ns <= self.start_ns:
+            still = np.zeros(self.positions.shape[1])
+            return self.positions[0].copy(), (
+                self.velocities[0].copy() if time_ns == self.start_ns else still
+            )
+        if time_ns >= self.end_ns:
+            return self.positions[-1].copy(), np.zeros(self.positions.shape[1])
+        at_s = np.array([(time_ns - self.start_ns) / 1e9])
+        positions, velocities = interpolate(
+            self.positions, self.velocities, self.step_ns / 1e9, at_s
+        )
+        return positions[0], velocities[0]
+
+
+def interpolate(
+    positions: npt.NDArray[np.float64],
+    velocities: npt.NDArray[np.float64],
+    step_s: float,
+    at_s: npt.NDArray[np.float64],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Cubic Hermite through evenly spaced points, continued straight beyond both ends.
+
+    Args:
+        positions: (N, D) [rad].
+        velocities: (N, D) [rad/s].
+        step_s: time between two points [s].
+        at_s: (K,) times since the first point [s].
+
+    Returns:
+        Positions (K, D) [rad] and velocities (K, D) [rad/s].
+    """
+    inside = np.clip(at_s, 0.0, (len(positions) - 1) * step_s)
+    segment = np.clip((inside / step_s).astype(np.int64), 0, max(len(positions) - 2, 0))
+    following = np.minimum(segment + 1, len(positions) - 1)
+    u = (inside / step_s - segment)[:, np.newaxis]
+    p0, p1 = positions[segment], positions[following]
+    v0, v1 = velocities[segment] * step_s, velocities[following] * step_s
+    rise = p1 - p0
+    c2, c3 = 3.0 * rise - 2.0 * v0 - v1, v0 + v1 - 2.0 * rise
+    speed = (v0 + u * (2.0 * c2 + 3.0 * u * c3)) / step_s
+    position = p0 + u * (v0 + u * (c2 + u * c3))
+    return position + (at_s - inside)[:, np.newaxis] * speed, speed

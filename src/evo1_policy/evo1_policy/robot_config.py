@@ -4,17 +4,19 @@ One YAML a robot is the only place where its facts live; its text travels in eve
 and checkpoint. This module must not import ROS or torch.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import yaml
+
+from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+JOINT_STREAM = "joint_states"  # name of the stream of joint positions, beside the cameras
+MAX_RATE_HZ = 1000.0  # faster actions than any controller interpolates
 
 
 class RobotConfigError(ValueError):
@@ -140,6 +142,8 @@ def load_robot(path: Path | str) -> RobotConfig:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise RobotConfigError(f"{path}: cannot read the robot file: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RobotConfigError(f"{path}: the robot file is not UTF-8 text: {error}") from error
     return parse_robot(text, source=str(path))
 
 
@@ -150,127 +154,45 @@ def parse_robot(text: str, *, source: str = "robot file") -> RobotConfig:
         RobotConfigError: see load_robot.
     """
     try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RobotConfigError(f"{source}: not valid YAML: {error}") from error
-    root = _Section(data, path="", source=source)
+        return _robot(read_section(text, source=source), text)
+    except StrictYamlError as error:
+        raise RobotConfigError(str(error)) from error
+
+
+def _robot(root: Section, text: str) -> RobotConfig:
     joints = tuple(_joint(section) for section in root.sections("joints"))
     config = RobotConfig(
         name=root.text("name"),
         embodiment=root.text("embodiment"),
-        rate_hz=root.positive("rate_hz"),
+        rate_hz=_rate(root),
         joints=joints,
-        gripper=_gripper(root.section("gripper")) if root.has("gripper") else None,
+        gripper=_gripper(root.section("gripper"), joints) if root.has("gripper") else None,
         cameras=tuple(_camera(section) for section in root.sections("cameras")),
         state=_state(root.section("state")),
         command=tuple(_command(section) for section in root.sections("command")),
         teleop_topic=_teleop(root.section("teleop")),
-        home=_home(root, joints),
+        home=_home(root.section("home"), joints),
         max_skew_ms=root.positive("max_skew_ms"),
         safety=_safety(root.section("safety")),
         text=text,
     )
     root.finish()
-    _check_references(config, source)
+    _check_unique(root, "joints[{}].name", config.joint_names)
+    _check_unique(root, "cameras[{}].name", [camera.name for camera in config.cameras])
+    _check_unique(root, "cameras[{}].topic", [camera.topic for camera in config.cameras])
+    _check_unique(root, "command[{}].topic", [command.topic for command in config.command])
+    _check_outputs(root, config)
     return config
 
 
-class _Section:
-    """A mapping of the file that remembers its dotted path and which keys were asked for."""
-
-    def __init__(self, data: object, *, path: str, source: str) -> None:
-        self.path = path
-        self.source = source
-        if not isinstance(data, Mapping):
-            raise self.error("", f"expected a mapping, got {_kind(data)}")
-        self._data: Mapping[Any, Any] = data
-        self._known: set[str] = set()
-
-    def error(self, key: str, problem: str) -> RobotConfigError:
-        dotted = ".".join(part for part in (self.path, key) if part) or "top level"
-        return RobotConfigError(f"{self.source}: {dotted}: {problem}")
-
-    def has(self, key: str) -> bool:
-        self._known.add(key)
-        return key in self._data
-
-    def get(self, key: str, expected: str) -> Any:
-        if not self.has(key):
-            raise self.error(key, f"missing; expected {expected}")
-        return self._data[key]
-
-    def text(self, key: str) -> str:
-        value = self.get(key, "a non-empty text")
-        if not isinstance(value, str) or not value.strip():
-            raise self.error(key, f"expected a non-empty text, got {_kind(value)}")
-        return value
-
-    def choice(self, key: str, choices: Sequence[str]) -> str:
-        value = self.text(key)
-        if value not in choices:
-            raise self.error(key, f"expected one of {', '.join(choices)}, got '{value}'")
-        return value
-
-    def number(self, key: str) -> float:
-        return self._number(key, self.get(key, "a number"))
-
-    def _number(self, key: str, value: object) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, f"expected a number, got {_kind(value)}")
-        if not math.isfinite(value):
-            raise self.error(key, f"expected a finite number, got {value}")
-        return float(value)
-
-    def positive(self, key: str) -> float:
-        value = self.number(key)
-        if value <= 0:
-            raise self.error(key, f"expected a number above 0, got {value}")
-        return value
-
-    def interval(self, key: str) -> tuple[float, float]:
-        value = self.get(key, "[lower, upper]")
-        if not isinstance(value, list) or len(value) != 2:
-            raise self.error(key, f"expected [lower, upper], got {_kind(value)}")
-        lower, upper = (self._number(f"{key}[{i}]", item) for i, item in enumerate(value))
-        if lower >= upper:
-            raise self.error(
-                key, f"lower limit {lower} is not below upper limit {upper}; swap them?"
-            )
-        return lower, upper
-
-    def section(self, key: str) -> "_Section":
-        return _Section(self.get(key, "a mapping"), path=self._join(key), source=self.source)
-
-    def sections(self, key: str) -> "list[_Section]":
-        value = self.get(key, "a list of mappings")
-        if not isinstance(value, list) or not value:
-            raise self.error(key, f"expected a non-empty list, got {_kind(value)}")
-        return [
-            _Section(item, path=f"{self._join(key)}[{i}]", source=self.source)
-            for i, item in enumerate(value)
-        ]
-
-    def names(self, key: str) -> tuple[str, ...]:
-        value = self.get(key, "a list of joint names")
-        if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
-            raise self.error(key, f"expected a list of joint names, got {_kind(value)}")
-        return tuple(value)
-
-    def finish(self) -> None:
-        unknown = sorted(str(key) for key in self._data if key not in self._known)
-        if unknown:
-            known = ", ".join(sorted(self._known))
-            raise self.error(unknown[0], f"unknown key; known here: {known}")
-
-    def _join(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
+def _rate(root: Section) -> float:
+    rate_hz = root.positive("rate_hz")
+    if rate_hz > MAX_RATE_HZ:
+        raise root.error("rate_hz", f"expected at most {MAX_RATE_HZ:g} Hz, got {rate_hz:g}")
+    return rate_hz
 
 
-def _kind(value: object) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {value!r}"
-
-
-def _joint(section: _Section) -> JointConfig:
+def _joint(section: Section) -> JointConfig:
     lower, upper = section.interval("position")
     joint = JointConfig(
         name=section.text("name"),
@@ -283,18 +205,29 @@ def _joint(section: _Section) -> JointConfig:
     return joint
 
 
-def _gripper(section: _Section) -> GripperConfig:
+def _gripper(section: Section, joints: Sequence[JointConfig]) -> GripperConfig:
+    name = section.text("joint")
+    joint = next((joint for joint in joints if joint.name == name), None)
+    if joint is None:
+        raise section.error("joint", _no_joint(name, [joint.name for joint in joints]))
     gripper = GripperConfig(
-        joint=section.text("joint"), open=section.number("open"), closed=section.number("closed")
+        joint=name,
+        open=_within(section, "open", joint),
+        closed=_within(section, "closed", joint),
     )
+    if gripper.open == gripper.closed:
+        raise section.error("closed", f"is the same as open, {gripper.open} rad")
     section.finish()
     return gripper
 
 
-def _camera(section: _Section) -> CameraConfig:
+def _camera(section: Section) -> CameraConfig:
+    name = section.text("name")
+    if name == JOINT_STREAM:
+        raise section.error("name", f"'{JOINT_STREAM}' is the name of the joints' stream")
     camera = CameraConfig(
-        name=section.text("name"),
-        topic=section.text("topic"),
+        name=name,
+        topic=section.topic("topic"),
         type=section.choice("type", IMAGE_TYPES),
         max_age_ms=section.positive("max_age_ms"),
     )
@@ -302,25 +235,25 @@ def _camera(section: _Section) -> CameraConfig:
     return camera
 
 
-def _state(section: _Section) -> StateConfig:
-    state = StateConfig(topic=section.text("topic"), max_age_ms=section.positive("max_age_ms"))
+def _state(section: Section) -> StateConfig:
+    state = StateConfig(topic=section.topic("topic"), max_age_ms=section.positive("max_age_ms"))
     section.finish()
     return state
 
 
-def _command(section: _Section) -> CommandConfig:
-    command = CommandConfig(topic=section.text("topic"), joints=section.names("joints"))
+def _command(section: Section) -> CommandConfig:
+    command = CommandConfig(topic=section.topic("topic"), joints=section.names("joints"))
     section.finish()
     return command
 
 
-def _teleop(section: _Section) -> str:
-    topic = section.text("topic")
+def _teleop(section: Section) -> str:
+    topic = section.topic("topic")
     section.finish()
     return topic
 
 
-def _safety(section: _Section) -> SafetyConfig:
+def _safety(section: Section) -> SafetyConfig:
     safety = SafetyConfig(
         max_start_error_rad=section.positive("max_start_error_rad"),
         max_tracking_error_rad=section.positive("max_tracking_error_rad"),
@@ -329,51 +262,52 @@ def _safety(section: _Section) -> SafetyConfig:
     return safety
 
 
-def _home(root: _Section, joints: Sequence[JointConfig]) -> tuple[float, ...]:
-    section = root.section("home")
-    home = tuple(section.number(joint.name) for joint in joints)
+def _home(section: Section, joints: Sequence[JointConfig]) -> tuple[float, ...]:
+    home = tuple(_within(section, joint.name, joint) for joint in joints)
     section.finish()
-    for joint, angle in zip(joints, home, strict=True):
-        if not joint.position_min <= angle <= joint.position_max:
-            raise section.error(
-                joint.name,
-                f"{angle} rad is outside the position limits "
-                f"[{joint.position_min}, {joint.position_max}]",
-            )
     return home
 
 
-def _check_references(config: RobotConfig, source: str) -> None:
-    _check_unique(source, "joints", config.joint_names)
-    _check_unique(source, "cameras", [camera.name for camera in config.cameras])
-    known = set(config.joint_names)
-    if config.gripper is not None and config.gripper.joint not in known:
-        raise RobotConfigError(
-            f"{source}: gripper.joint: '{config.gripper.joint}' is no joint of this file; "
-            f"known: {', '.join(config.joint_names)}"
+def _within(section: Section, key: str, joint: JointConfig) -> float:
+    """Read a position of a joint that must lie within its limits [rad]."""
+    angle = section.number(key)
+    if not joint.position_min <= angle <= joint.position_max:
+        raise section.error(
+            key,
+            f"{angle} rad is outside the position limits of {joint.name}, "
+            f"[{joint.position_min}, {joint.position_max}]",
         )
-    driven: list[str] = []
+    return angle
+
+
+def _check_outputs(root: Section, config: RobotConfig) -> None:
+    """Every joint belongs to exactly one output."""
+    driven: dict[str, str] = {}
     for i, command in enumerate(config.command):
-        for name in command.joints:
-            if name not in known:
-                raise RobotConfigError(
-                    f"{source}: command[{i}].joints: '{name}' is no joint of this file; "
-                    f"known: {', '.join(config.joint_names)}"
-                )
-        driven.extend(command.joints)
-    _check_unique(source, "command", driven)
+        for j, name in enumerate(command.joints):
+            key = f"command[{i}].joints[{j}]"
+            if name not in config.joint_names:
+                raise root.error(key, _no_joint(name, config.joint_names))
+            if name in driven:
+                raise root.error(key, f"'{name}' is driven by {driven[name]} already")
+            driven[name] = key
     undriven = [name for name in config.joint_names if name not in driven]
     if undriven:
-        raise RobotConfigError(
-            f"{source}: command: no output drives {', '.join(undriven)}; "
-            "every joint belongs to exactly one output"
+        raise root.error(
+            "command",
+            f"no output drives {', '.join(undriven)}; every joint belongs to exactly one output",
         )
 
 
-def _check_unique(source: str, key: str, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise RobotConfigError(f"{source}: {key}: '{name}' appears more than once")
+def _check_unique(root: Section, key: str, names: Sequence[str]) -> None:
+    for i, name in enumerate(names):
+        first = names.index(name)
+        if first < i:
+            raise root.error(key.format(i), f"'{name}' is {key.format(first)} already")
+
+
+def _no_joint(name: str, known: Sequence[str]) -> str:
+    return f"'{name}' is no joint of this file; known: {', '.join(known)}"
 
 
 def differences(

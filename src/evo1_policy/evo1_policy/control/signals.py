@@ -10,6 +10,32 @@ from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.observation import JointSample, Missing, Observation
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoopSettings:
+    """Choices of the policy loop that are no facts of a robot.
+
+    Attributes:
+        execute_actions: actions of a chunk to execute before the next one takes over; None for
+            half the chunk.
+        splice_lead_ns: how far ahead of now a chunk takes over: time for planning and for the
+            message to reach the controller [ns].
+        default_lead_ns: assumed inference latency before one was measured [ns].
+        max_inference_ns: an inference that takes longer is given up [ns].
+        rest_drift_rad: a resting arm measured further than this from its command was moved; the
+            next motion starts where it is [rad].
+        outside_rad: how far beyond its position limits an arm may be to start, inwards [rad].
+        dry_run: commands are not executed; every chunk starts from the measured arm.
+    """
+
+    execute_actions: int | None = None
+    splice_lead_ns: int = 20_000_000
+    default_lead_ns: int = 300_000_000
+    max_inference_ns: int = 10_000_000_000
+    rest_drift_rad: float = 0.05
+    outside_rad: float = 0.1
+    dry_run: bool = False
+
+
 class LoopState(enum.Enum):
     """What the loop does. The numbers are those of evo1_msgs/PolicyStatus."""
 

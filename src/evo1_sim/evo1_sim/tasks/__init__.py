@@ -1,1 +1,14 @@
-"""Tasks: objects, start states and success criteria."""
+"""The tasks of each arm; the first is its default."""
+
+from evo1_sim.tasks.can_into_box import CanIntoBox
+from evo1_sim.tasks.can_stacking import CanStacking
+from evo1_sim.tasks.cell import Cell
+from evo1_sim.tasks.cube_into_box import CubeIntoBox
+from evo1_sim.tasks.task import Task, TaskResult, judge
+
+TASKS: dict[str, tuple[Task, ...]] = {
+    "xarm6": (CanIntoBox(), CanStacking()),
+    "so100": (CubeIntoBox(),),
+}
+
+__all__ = ["TASKS", "Cell", "Task", "TaskResult", "judge"]

@@ -1,0 +1,41 @@
+# The pip route: everything below sets itself up first (scripts/setup.sh), then runs.
+# On Ubuntu with ROS 2 Jazzy use `rosdep install` and `colcon build` instead (README).
+
+RUN := scripts/in_workspace.sh
+DEMO_ARGS ?=
+TEST_ARGS ?=
+BENCH_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint pytest test-numpy1 bench policies clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## system packages, venv with pinned wheels, colcon build
+	@scripts/setup.sh
+
+demo: setup  ## the xArm6 cell and the policy in simulation; result in out/demo
+	@$(RUN) python -m evo1_bringup.demo $(DEMO_ARGS)
+
+test: setup lint pytest test-numpy1  ## every check and test
+
+lint: setup
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+pytest: setup
+	@$(RUN) python -m pytest $(TEST_ARGS)
+
+test-numpy1: setup  ## the tests without ROS, on Ubuntu 24.04's numpy 1.26
+	@scripts/test_numpy1.sh
+
+bench: setup  ## measure; prints tables and writes out/bench.json
+	@$(RUN) python -m bench $(BENCH_ARGS)
+
+policies: setup  ## rebuild the checkpoints that ship with the workspace
+	@$(RUN) python scripts/make_shipped_policies.py
+
+clean:  ## remove everything that was built or installed
+	rm -rf .venv .venv-numpy1 build install log out

@@ -1,0 +1,53 @@
+"""Run every benchmark in turn: `make bench`, or `python -m bench [NAME ...] [--quick]`.
+
+Each benchmark is a script of its own beside this file. It prints a table and merges its figures,
+flat, into one JSON file.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+BENCHMARKS = {
+    "sim_rate": "camera rate and real-time factor of the simulation node at its default size",
+    "node_overhead": "camera stamp to published chunk, lost frames; our DDS profile and default",
+    "planning": "planning and checking one chunk",
+}
+
+
+def main() -> int:
+    """Run the benchmarks that were asked for and say where the figures are."""
+    listing = "\n".join(f"  {name:<16}{text}" for name, text in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(
+        prog="bench",
+        description=__doc__,
+        epilog=f"benchmarks:\n{listing}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones; none: all")
+    parser.add_argument("--quick", action="store_true", help="short runs, to see that they run")
+    parser.add_argument("--json", type=Path, default=FOLDER.parent / "out" / "bench.json")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")
+    arguments.json.parent.mkdir(parents=True, exist_ok=True)
+    failed = []
+    for name in arguments.names or BENCHMARKS:
+        print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
+        command = [sys.executable, str(FOLDER / f"{name}.py"), "--json", str(arguments.json)]
+        if arguments.quick:
+            command.append("--quick")
+        if subprocess.run(command, check=False).returncode != 0:
+            failed.append(name)
+    print(f"\nfigures: {arguments.json}")
+    if failed:
+        print(f"failed: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

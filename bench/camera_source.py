@@ -1,0 +1,173 @@
+"""An ideal robot for measuring the policy node alone: two cameras, and joints that obey at once.
+
+The images are built once and only their stamps change, so this process costs little; both
+cameras carry the same stamp, taken when they are published. The cameras begin once each has a
+listener. On SIGINT or SIGTERM it prints how many frames it published, as one line of JSON.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.signals import SignalHandlerOptions
+from rclpy.time import Time
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import Image, JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from evo1_policy.perception.messages import stamp_ns
+from evo1_policy.robot_config import CommandConfig, RobotConfig, load_robot
+from evo1_policy.ros.qos import camera_qos, command_qos, state_qos
+from evo1_sim.pacing import Pacer
+from evo1_sim.ros.trajectory_messages import read_points
+from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
+
+JOINT_PERIOD_NS = 10_000_000
+MAX_LAG_NS = 100_000_000
+
+
+class CameraSource(Node):
+    """Publishes cameras and joint states of a robot file; follows its command outputs.
+
+    Args:
+        robot: the robot file.
+        size: (width, height) of the images [px].
+        rate_hz: rate of the cameras [Hz].
+        stop: ends both loops.
+    """
+
+    def __init__(
+        self, robot: RobotConfig, *, size: tuple[int, int], rate_hz: float, stop: threading.Event
+    ) -> None:
+        super().__init__("camera_source")
+        self.published = 0
+        self._rate_hz = rate_hz
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._cameras: list[tuple[Publisher, Image]] = []
+        for k, camera in enumerate(robot.cameras):
+            publisher = self.create_publisher(Image, camera.topic, camera_qos())
+            self._cameras.append((publisher, _image(k, size)))
+        self._joints = self.create_publisher(JointState, robot.state.topic, state_qos())
+        self._names = robot.joint_names
+        home = dict(zip(robot.joint_names, robot.home, strict=True))
+        self._followers = []
+        for command in robot.command:
+            start = [home[name] for name in command.joints]
+            follower = TrajectoryFollower(command.joints, start=start)
+            self._followers.append(follower)
+            self._follow(command, follower)
+
+    def run_cameras(self) -> None:
+        """Publish both cameras evenly until stopped."""
+        while any(not publisher.get_subscription_count() for publisher, _ in self._cameras):
+            if self._stop.wait(0.01):
+                return
+        pacer = self._pacer(round(1e9 / self._rate_hz))
+        while self._wait(pacer):
+            stamp = Time(nanoseconds=time.time_ns()).to_msg()
+            for publisher, image in self._cameras:
+                image.header.stamp = stamp
+                publisher.publish(image)
+            self.published += 1
+
+    def run_joints(self) -> None:
+        """Publish joint states, exactly as commanded, until stopped."""
+        message = JointState(name=list(self._names))
+        pacer = self._pacer(JOINT_PERIOD_NS)
+        while self._wait(pacer):
+            now_ns = time.time_ns()
+            position: dict[str, float] = {}
+            velocity: dict[str, float] = {}
+            with self._lock:
+                for follower in self._followers:
+                    state = follower.sample_state(now_ns)
+                    position.update(zip(follower.joint_names, state.positions, strict=True))
+                    velocity.update(zip(follower.joint_names, state.velocities, strict=True))
+            message.header.stamp = Time(nanoseconds=now_ns).to_msg()
+            message.position = array("d", (position[name] for name in self._names))
+            message.velocity = array("d", (velocity[name] for name in self._names))
+            self._joints.publish(message)
+
+    def _follow(self, command: CommandConfig, follower: TrajectoryFollower) -> None:
+        def receive(message: JointTrajectory) -> None:
+            points, start_ns = read_points(message), stamp_ns(message.header.stamp)
+            try:
+                with self._lock:
+                    follower.accept(
+                        points, message.joint_names, stamp_ns=start_ns, now_ns=time.time_ns()
+                    )
+            except TrajectoryError as error:
+                self.get_logger().error(f"{command.topic}: trajectory refused: {error}")
+
+        self.create_subscription(JointTrajectory, command.topic, receive, command_qos())
+
+    def _pacer(self, period_ns: int) -> Pacer:
+        return Pacer(period_ns=period_ns, max_lag_ns=MAX_LAG_NS, now_ns=time.time_ns())
+
+    def _wait(self, pacer: Pacer) -> bool:
+        """Wait for the next tick; return False when stopped."""
+        while wait_ns := pacer.wait_ns(time.time_ns()):
+            if self._stop.wait(wait_ns * 1e-9):
+                return False
+        pacer.tick()
+        return not self._stop.is_set()
+
+
+def _image(seed: int, size: tuple[int, int]) -> Image:
+    width, height = size
+    coarse = np.random.default_rng(seed).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3))
+    pixels = np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)[:height, :width]
+    image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
+    image.data = pixels.tobytes()
+    return image
+
+
+def main() -> int:
+    """Publish until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--robot-file", type=Path, required=True)
+    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--height", type=int, default=480)
+    parser.add_argument("--rate", type=float, default=30.0, help="of both cameras [Hz]")
+    arguments = parser.parse_args(remove_ros_args(sys.argv)[1:])
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = CameraSource(
+        load_robot(arguments.robot_file),
+        size=(arguments.width, arguments.height),
+        rate_hz=arguments.rate,
+        stop=stop,
+    )
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        loops = [pool.submit(node.run_cameras), pool.submit(node.run_joints)]
+        for loop in loops:
+            loop.add_done_callback(lambda _: stop.set())
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+    for loop in loops:
+        loop.result()
+    print(json.dumps({"published": node.published}), flush=True)
+    executor.shutdown()
+    node.destroy_node()
+    rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

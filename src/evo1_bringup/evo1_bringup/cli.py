@@ -1,0 +1,197 @@
+"""The `evo1` command: start a system without ros2 launch, and talk to a running policy.
+
+Must not import ROS or launch; the commands that need ROS are imported when they are called.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from evo1_bringup.installation import NotInstalledError
+from evo1_bringup.options import ROBOTS, OptionError, options_of, parse_options
+from evo1_bringup.supervisor import Supervisor
+from evo1_bringup.system import System, check_installed, describe
+
+_EPILOG = """\
+examples:
+  evo1 launch xarm6                      the simulated xArm6 and the policy; Ctrl-C ends both
+  evo1 launch xarm6 --show-args          every option, with its default
+  evo1 launch xarm6 instruction:="put the can into the box" seed:=3
+  evo1 instruct "put the can into the box"
+  evo1 status --follow                   what the policy does, and why
+  evo1 pause / evo1 resume               hold the arm, and go on
+  evo1 stop / evo1 clear-stop            latched stop, and back to idle
+  evo1 reset --seed 7                    put the simulated scene into a start state
+
+Where ros2 launch is installed, `ros2 launch evo1_bringup xarm6.launch.py` starts the same system.
+"""
+
+_TRIGGERS = {
+    "stop": "Stop the arm and latch it: nothing moves before clear-stop.",
+    "clear-stop": "Leave the latched stop; the arm stays at rest.",
+    "pause": "Hold the arm until resume.",
+    "resume": "Start, or go on after a pause or a fault.",
+}
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `evo1`."""
+    parser = argparse.ArgumentParser(
+        prog="evo1",
+        description="Evo-1 for ROS 2 on the command line.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    launch = commands.add_parser("launch", help="Start an arm and the policy.")
+    launch.add_argument("robot", choices=ROBOTS)
+    launch.add_argument("arguments", nargs="*", metavar="name:=value")
+    launch.add_argument("--show-args", action="store_true", help="List the options and end.")
+    launch.add_argument("--dry-list", action="store_true", help="List what would start and end.")
+    instruct = commands.add_parser("instruct", help="Change the instruction while it runs.")
+    instruct.add_argument("instruction", help="What to do, in words.")
+    status = commands.add_parser("status", help="Print what the policy does, and why.")
+    status.add_argument("--follow", action="store_true", help="Go on until Ctrl-C.")
+    for name, text in _TRIGGERS.items():
+        commands.add_parser(name, help=text)
+    reset = commands.add_parser("reset", help="Reset the simulated scene.")
+    reset.add_argument("--task", default="", help="Not given: the same task again.")
+    reset.add_argument("--seed", type=int, default=-1, help="Not given: the next start state.")
+    for name, command in commands.choices.items():
+        if name != "launch":
+            command.add_argument("--namespace", default="", help="Of the arm to talk to.")
+            command.add_argument(
+                "--timeout", type=float, default=10.0, help="Seconds to wait for an answer."
+            )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code."""
+    parser = build_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.command == "launch" and not any(word.startswith("-") for word in rest):
+        arguments.arguments += rest  # argparse takes no name:=value behind an option
+    elif rest:
+        parser.error(f"unknown: {' '.join(rest)}")
+    try:
+        if arguments.command == "launch":
+            return _launch(arguments)
+        return _talk(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except (OptionError, NotInstalledError, UsageError) as error:
+        print(f"evo1: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def parse_assignments(words: Sequence[str]) -> dict[str, str]:
+    """Read `name:=value` words.
+
+    Raises:
+        UsageError: a word of another form, or a name given twice.
+    """
+    given: dict[str, str] = {}
+    for word in words:
+        name, separator, value = word.partition(":=")
+        if not separator or not name:
+            raise UsageError(f"'{word}': expected name:=value")
+        if name in given:
+            raise UsageError(f"{name}: given twice")
+        given[name] = value
+    return given
+
+
+def option_lines(robot: str) -> list[str]:
+    """The options of a robot, for people."""
+    lines = [f"Options of {robot}, given as name:=value:", ""]
+    for option in options_of(robot):
+        lines += [f"  {option.name}  (default: '{option.default}')", f"      {option.described}"]
+    return lines
+
+
+def system_lines(system: System) -> list[str]:
+    """What would start, for people."""
+    lines = [*system.notes, f"robot file: {system.robot_path}"]
+    lines += [f"launch file: {item.package} {item.launch_file}" for item in system.includes]
+    for process in system.processes:
+        lines.append(f"process: ros2 run {process.package} {process.executable}")
+        lines += [f"    {name}: {value}" for name, value in process.parameters.items()]
+        lines += [f"    {source} -> {target}" for source, target in process.remappings]
+    return lines
+
+
+def _launch(arguments: argparse.Namespace) -> int:
+    if arguments.show_args:
+        _say(*option_lines(arguments.robot))
+        return 0
+    options = parse_options(arguments.robot, parse_assignments(arguments.arguments))
+    system = describe(arguments.robot, options)
+    if arguments.dry_list:
+        _say(*system_lines(system))
+        return 0
+    check_installed(system)
+    if system.includes:
+        raise UsageError(
+            f"robot_ip: the real {arguments.robot} comes with launch files of its own; "
+            f"use ros2 launch evo1_bringup {arguments.robot}.launch.py robot_ip:=..."
+        )
+    return run_system(system)
+
+
+def run_system(system: System) -> int:
+    """Run a system until Ctrl-C (0) or until one of its processes ends (1)."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, ask)
+    _say(*system.notes, "Ctrl-C ends it.")
+    with Supervisor(system, printer=_print_line) as supervisor:
+        ended = supervisor.wait(lambda: asked)
+    if ended is not None:
+        _say(f"evo1: {ended.message}; everything else was ended too.")
+        return 1
+    return 0
+
+
+def _talk(arguments: argparse.Namespace) -> int:
+    try:
+        from evo1_bringup.ros import commands
+    except ImportError as error:
+        raise UsageError(
+            f"{arguments.command}: needs ROS 2 and the built workspace ({error}); "
+            "source install/setup.bash"
+        ) from error
+    target = commands.Target(namespace=arguments.namespace, timeout_s=arguments.timeout)
+    try:
+        if arguments.command == "instruct":
+            answer = commands.instruct(target, arguments.instruction)
+        elif arguments.command == "reset":
+            answer = commands.reset(target, arguments.task, arguments.seed)
+        elif arguments.command == "status":
+            return commands.status(target, follow=arguments.follow, printer=_say)
+        else:
+            answer = commands.trigger(target, arguments.command.replace("-", "_"))
+    except commands.NoAnswerError as error:
+        raise UsageError(str(error)) from error
+    _say(answer.message)
+    return 0 if answer.success else 1
+
+
+def _print_line(label: str, line: str) -> None:
+    _say(f"[{label}] {line}")
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)  # noqa: T201

@@ -1,0 +1,221 @@
+"""Run the demo: start the cell and the policy, wait, watch, report. Imports ROS when it runs."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from evo1_bringup.cli import UsageError, parse_assignments
+from evo1_bringup.demo.plot import plot_joints
+from evo1_bringup.demo.recording import Recording
+from evo1_bringup.demo.summary import Summary, summarise
+from evo1_bringup.demo.table import table
+from evo1_bringup.demo.video import write_video
+from evo1_bringup.installation import NotInstalledError
+from evo1_bringup.options import ROBOTS, OptionError, parse_options
+from evo1_bringup.supervisor import Supervisor
+from evo1_bringup.system import System, check_installed, describe
+
+if TYPE_CHECKING:
+    from evo1_bringup.ros.demo_observer import DemoObserver
+
+_VIDEO_FRAMES = 600  # of each camera, kept in memory
+_POLL_S = 0.1
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class DemoError(RuntimeError):
+    """The run could not begin; the message says what was waited for."""
+
+
+class InterruptedRunError(Exception):
+    """Ctrl-C, or a request to end."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings:
+    """How to run the demo.
+
+    Attributes:
+        seconds: length of the run, after everything is ready [s].
+        ready_s: longest wait for everything to be ready [s].
+        out: folder for video, plot and summary.
+        verbose: whether the processes' output is printed; it is always kept in out/log.txt.
+    """
+
+    seconds: float
+    ready_s: float
+    out: Path
+    verbose: bool
+
+    @property
+    def video_rate_hz(self) -> int:
+        """Frames a second of the video, fewer for a long run [Hz]."""
+        return max(min(10, int(_VIDEO_FRAMES / self.seconds)), 1)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; 0 where the run was good, 1 where it was not, 2 where it could not begin."""
+    arguments = _parser().parse_intermixed_args(argv)
+    settings = DemoSettings(
+        seconds=arguments.seconds,
+        ready_s=arguments.ready_timeout,
+        out=arguments.out,
+        verbose=arguments.verbose,
+    )
+    try:
+        options = parse_options(arguments.robot, parse_assignments(arguments.arguments))
+        if options.hardware:
+            raise UsageError("the demo runs in simulation; use ros2 launch for a real arm")
+        system = describe(arguments.robot, options)
+        check_installed(system)
+    except (OptionError, NotInstalledError, UsageError) as error:
+        print(f"demo: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    try:
+        return run(system, settings, namespace=options.namespace)
+    except InterruptedRunError:
+        print("demo: interrupted; everything was ended.", file=sys.stderr)  # noqa: T201
+        return 130
+
+
+def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:
+    """Run a system for a while and report on it; see main."""
+    for number in _ENDING:
+        signal.signal(number, _interrupt)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    for name, value in system.environment.items():
+        os.environ.setdefault(name, value)  # before the middleware starts in this process
+    from evo1_bringup.ros.demo_observer import DemoObserver
+
+    observer = DemoObserver(
+        system.robot, namespace=namespace, video_rate_hz=settings.video_rate_hz
+    )
+    log_path = settings.out / "log.txt"
+    with log_path.open("w", encoding="utf-8") as log, observer:
+
+        def keep(label: str, line: str) -> None:
+            log.write(f"[{label}] {line}\n")
+            if settings.verbose:
+                tqdm.write(f"[{label}] {line}")
+
+        _say(*system.notes)
+        with Supervisor(system, printer=keep) as supervisor:
+            try:
+                _wait_until_ready(supervisor, observer, settings.ready_s)
+            except DemoError as error:
+                return _fail(str(error), settings, log_path)
+            recording = _watch(supervisor, observer, settings.seconds)
+        return _report(recording, observer, system, settings, log_path)
+
+
+def _wait_until_ready(supervisor: Supervisor, observer: "DemoObserver", timeout_s: float) -> None:
+    begin = time.monotonic()
+    waited_for = ""
+    while (missing := observer.missing()) is not None:
+        if missing != waited_for:
+            _say(f"waiting for {missing} ...")
+            waited_for = missing
+        if (ended := supervisor.exited()) is not None:
+            raise DemoError(f"{ended.message} before the run began")
+        if (blocked := observer.blocked()) is not None:
+            raise DemoError(f"the policy cannot start by itself ({blocked})")
+        if time.monotonic() - begin > timeout_s:
+            raise DemoError(f"waited {timeout_s:g} s in vain for {missing}")
+        time.sleep(_POLL_S)
+    _say(f"ready after {time.monotonic() - begin:.1f} s")
+
+
+def _watch(supervisor: Supervisor, observer: "DemoObserver", seconds: float) -> Recording:
+    observer.start()
+    begin = time.monotonic()
+    form = "{percentage:3.0f}% |{bar:24}| {n:.0f}/{total:.0f} s  {postfix}"
+    with tqdm(total=seconds, bar_format=form, mininterval=0.5, file=sys.stdout) as bar:
+        process_end = None
+        while (elapsed := time.monotonic() - begin) < seconds and process_end is None:
+            bar.n = min(elapsed, seconds)
+            bar.set_postfix_str(observer.progress(), refresh=True)
+            time.sleep(0.5)
+            if (ended := supervisor.exited()) is not None:
+                process_end = f"{ended.message} after {time.monotonic() - begin:.1f} s"
+        bar.n = min(time.monotonic() - begin, seconds)
+        bar.set_postfix_str(observer.progress(), refresh=True)
+    return observer.finish(process_end=process_end)
+
+
+def _report(
+    recording: Recording,
+    observer: "DemoObserver",
+    system: System,
+    settings: DemoSettings,
+    log_path: Path,
+) -> int:
+    policy = next(p for p in system.processes if p.name == "policy")
+    summary = summarise(recording, system.robot, str(policy.parameters["instruction"]))
+    video = write_video(
+        settings.out / "video.mp4", observer.video_frames(), rate_hz=settings.video_rate_hz
+    )
+    plot = plot_joints(settings.out / "joints.png", recording, system.robot)
+    written = [_write_summary(summary, settings.out), plot, video, log_path]
+    _say("", table(summary), "", *(f"wrote {path}" for path in written if path is not None))
+    return 0 if summary.ok else 1
+
+
+def _fail(reason: str, settings: DemoSettings, log_path: Path) -> int:
+    path = settings.out / "summary.json"
+    path.write_text(json.dumps({"ok": False, "reason": reason}, indent=2) + "\n", encoding="utf-8")
+    _say(*log_path.read_text(encoding="utf-8").splitlines()[-20:])
+    _say(f"demo: FAILED: {reason}", f"all output of the processes: {log_path}")
+    return 1
+
+
+def _write_summary(summary: Summary, out: Path) -> Path:
+    path = out / "summary.json"
+    path.write_text(json.dumps(summary.as_dict(), indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="demo",
+        description="Run the simulated cell and the policy as separate processes, watch the "
+        "topics, and write a table, a video, a plot and summary.json.",
+        epilog="Options of the system (name:=value) are those of `evo1 launch <robot> "
+        "--show-args`. While it runs, try in another terminal: evo1 status --follow, "
+        'evo1 instruct "...", evo1 pause, evo1 resume.',
+    )
+    parser.add_argument("--robot", choices=ROBOTS, default="xarm6")
+    parser.add_argument("--seconds", type=_positive, default=20.0, help="Length of the run [s].")
+    parser.add_argument("--ready-timeout", type=_positive, default=120.0, metavar="S")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"))
+    parser.add_argument("--verbose", action="store_true", help="Print the processes' output.")
+    parser.add_argument("arguments", nargs="*", metavar="name:=value")
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if value <= 0:
+        raise argparse.ArgumentTypeError("expected a number above 0")
+    return value
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    for again in _ENDING:  # taking everything down must not be interrupted in turn
+        signal.signal(again, signal.SIG_IGN)
+    raise InterruptedRunError
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()

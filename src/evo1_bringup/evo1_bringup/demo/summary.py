@@ -1,0 +1,240 @@
+"""What a recording says in numbers, and whether the run was good. Must not import ROS.
+
+Letters: N samples, D joints.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_bringup.demo.recording import Recording, StatusHeard, StreamHeard
+from evo1_bringup.demo.seams import observed_jumps, refused
+from evo1_policy.robot_config import RobotConfig
+
+MOVED_RAD = 0.02  # a joint that moved less did not move
+SILENT_S = 1.0  # a stream that was silent for the last second of the run died
+_WINDOW_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSummary:
+    """One stream over the run."""
+
+    rate_hz: float
+    messages: int
+    largest_gap_ms: float
+    arrival_ms_p95: float  # stamp to arrival at the demo
+    silent_s: float  # before the end of the run; the whole run where nothing came
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """The run in numbers; summary.json has these keys."""
+
+    ok: bool
+    reason: str
+    robot: str
+    instruction: str
+    duration_s: float
+    streams: Mapping[str, StreamSummary]
+    observation_age_ms_p50: float
+    observation_age_ms_p95: float
+    observation_skew_ms_max: float
+    lost_frames: int
+    rejected_frames: int
+    chunks: int
+    chunks_rejected: int
+    commands: int
+    commands_refused: int  # as a controller judges them; it goes on with the one before
+    inference_ms_p50: float
+    inference_ms_p95: float
+    overhead_ms_p50: float
+    overhead_ms_p95: float
+    seam_position_jump_rad_max: float
+    seam_velocity_jump_rad_s_max: float
+    late_arrival_jump_rad_max: float  # only because a command came after its first point
+    reported_position_jump_rad_max: float
+    reported_velocity_jump_rad_s_max: float
+    safety_interventions: int
+    stops: Mapping[str, int]  # reason code -> how often the arm was held or stopped for it
+    stop_reasons: Mapping[str, str]  # reason code -> its newest message
+    largest_motion_rad: float
+    largest_motion_joint: str
+    task: str
+    task_success: bool
+    task_detail: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Summary:
+    """Reduce a recording to numbers and a verdict."""
+    streams = {name: _stream(heard, recording) for name, heard in recording.streams.items()}
+    joint, motion_rad = _largest_motion(recording)
+    reason = _problem(recording, streams, motion_rad)
+    age_p50, age_p95 = _percentiles([s.observation_age_ms for s in _observing(recording)])
+    inference_p50, inference_p95 = _percentiles([c.inference_ms for c in recording.chunks])
+    overhead_p50, overhead_p95 = _percentiles([c.overhead_ms for c in recording.chunks])
+    jumps = observed_jumps(recording.commands, robot)
+    last_task = recording.tasks[-1] if recording.tasks else None
+    solved = [task for task in recording.tasks if task.success]
+    return Summary(
+        ok=not reason,
+        reason=reason,
+        robot=robot.name,
+        instruction=instruction,
+        duration_s=recording.duration_s,
+        streams=streams,
+        observation_age_ms_p50=age_p50,
+        observation_age_ms_p95=age_p95,
+        observation_skew_ms_max=max(
+            (s.observation_skew_ms for s in _observing(recording)), default=0.0
+        ),
+        lost_frames=lost_frames(recording),
+        rejected_frames=_grown(recording, lambda s: sum(s.frames_rejected.values())),
+        chunks=len(recording.chunks),
+        chunks_rejected=_grown(recording, lambda s: s.chunks_rejected),
+        commands=len(recording.commands),
+        commands_refused=refused(recording.commands, robot),
+        inference_ms_p50=inference_p50,
+        inference_ms_p95=inference_p95,
+        overhead_ms_p50=overhead_p50,
+        overhead_ms_p95=overhead_p95,
+        seam_position_jump_rad_max=jumps.position_rad,
+        seam_velocity_jump_rad_s_max=jumps.velocity_rad_s,
+        late_arrival_jump_rad_max=jumps.late_rad,
+        reported_position_jump_rad_max=max(
+            (c.position_jump_rad for c in recording.chunks), default=0.0
+        ),
+        reported_velocity_jump_rad_s_max=max(
+            (c.velocity_jump_rad_s for c in recording.chunks), default=0.0
+        ),
+        safety_interventions=sum(chunk.intervened for chunk in recording.chunks),
+        stops=stops(recording.statuses),
+        stop_reasons={s.reason_code: s.reason for s in recording.statuses if s.reason_code},
+        largest_motion_rad=motion_rad,
+        largest_motion_joint=joint,
+        task=last_task.task if last_task else "",
+        task_success=bool(solved),
+        task_detail=(solved or recording.tasks)[-1].detail if last_task else "",
+    )
+
+
+def stops(statuses: Sequence[StatusHeard]) -> dict[str, int]:
+    """Count how often the arm was held or stopped, by reason."""
+    counted: Counter[str] = Counter()
+    before = ""
+    for status in statuses:
+        code = status.reason_code if status.state in ("HOLDING", "STOPPED") else ""
+        if code and code != before:
+            counted[code] += 1
+        before = code
+    return dict(counted)
+
+
+def lost_frames(recording: Recording) -> int:
+    """Camera frames that were published and that the policy never received.
+
+    Published minus received grows by one for good with each loss, and wobbles by what is under
+    way: so its smallest value over the last second, less that over the first.
+    """
+    lost = 0
+    for camera, heard in recording.published.items():
+        statuses = [s for s in recording.statuses if camera in s.frames_received]
+        if not statuses:
+            continue
+        times = np.array([s.received_ns for s in statuses])
+        received = np.array([s.frames_received[camera] for s in statuses])
+        behind = np.searchsorted(np.sort(heard.received_ns), times, side="right") - received
+        first = behind[times <= times[0] + _WINDOW_NS].min()
+        last = behind[times >= times[-1] - _WINDOW_NS].min()
+        lost += max(int(last - first), 0)
+    return lost
+
+
+def _stream(heard: StreamHeard, recording: Recording) -> StreamSummary:
+    count = len(heard.stamps_ns)
+    if count == 0:
+        return StreamSummary(
+            rate_hz=0.0,
+            messages=0,
+            largest_gap_ms=0.0,
+            arrival_ms_p95=0.0,
+            silent_s=recording.duration_s,
+        )
+    stamps = np.sort(heard.stamps_ns)
+    gaps_ns = np.diff(stamps)
+    span_s = float(stamps[-1] - stamps[0]) * 1e-9
+    return StreamSummary(
+        rate_hz=(count - 1) / span_s if span_s > 0 else 0.0,
+        messages=count,
+        largest_gap_ms=float(gaps_ns.max()) * 1e-6 if count > 1 else 0.0,
+        arrival_ms_p95=_percentiles((heard.received_ns - heard.stamps_ns) * 1e-6)[1],
+        silent_s=max(float(recording.end_ns - heard.received_ns.max()) * 1e-9, 0.0),
+    )
+
+
+def _problem(recording: Recording, streams: Mapping[str, StreamSummary], motion_rad: float) -> str:
+    """The first thing that makes the run a failure, or ''."""
+    if recording.process_end is not None:
+        return recording.process_end
+    for topic, count in recording.publishers.items():
+        if count > 1:
+            return (
+                f"{count} publishers on {topic}: another system runs in this ROS domain; end it, "
+                "or choose another ROS_DOMAIN_ID"
+            )
+    if dead := _dead_stream(streams):
+        return dead
+    if not recording.statuses:
+        return "the policy published no status"
+    if not recording.chunks:
+        last = recording.statuses[-1]
+        why = f"{last.reason_code}: {last.reason}" if last.reason_code else last.state
+        return f"the policy published no chunk ({why})"
+    if not recording.commands:
+        return "no command reached the controllers' topics"
+    if motion_rad <= MOVED_RAD:
+        return f"the arm did not move: no joint by more than {MOVED_RAD} rad"
+    return ""
+
+
+def _dead_stream(streams: Mapping[str, StreamSummary]) -> str:
+    for name, stream in streams.items():
+        if stream.messages == 0:
+            return f"stream {name}: nothing came"
+        if stream.silent_s > SILENT_S:
+            return f"stream {name} died: silent for the last {stream.silent_s:.1f} s"
+    return ""
+
+
+def _largest_motion(recording: Recording) -> tuple[str, float]:
+    if len(recording.joint_positions) == 0:
+        return "", 0.0
+    ranges = np.ptp(recording.joint_positions, axis=0)
+    index = int(np.argmax(ranges))
+    return recording.joint_names[index], float(ranges[index])
+
+
+def _observing(recording: Recording) -> list[StatusHeard]:
+    return [status for status in recording.statuses if status.observation_age_ms >= 0]
+
+
+def _grown(recording: Recording, count: Any) -> int:
+    if not recording.statuses:
+        return 0
+    return max(int(count(recording.statuses[-1]) - count(recording.statuses[0])), 0)
+
+
+def _percentiles(values: npt.ArrayLike) -> tuple[float, float]:
+    """The 50th and 95th percentile; zeros for no values."""
+    array = np.asarray(values, dtype=np.float64)
+    if array.size == 0:
+        return 0.0, 0.0
+    return float(np.percentile(array, 50)), float(np.percentile(array, 95))

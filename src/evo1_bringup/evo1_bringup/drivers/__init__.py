@@ -1,0 +1,1 @@
+"""Hardware without ROS: protocols, calibration, pacing of commands."""

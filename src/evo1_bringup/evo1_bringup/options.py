@@ -1,0 +1,269 @@
+"""The options of a system: what a person may choose, with defaults and descriptions.
+
+The launch files and the `evo1` command both declare their arguments from here. Must not import
+ROS or launch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROBOTS = ("xarm6", "so100")
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class OptionError(ValueError):
+    """An option that is unknown or has a value that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One argument as a person types it: `name:=value`."""
+
+    name: str
+    default: str
+    description: str
+    choices: tuple[str, ...] = ()  # empty: free text
+
+    @property
+    def described(self) -> str:
+        """The description with the choices."""
+        if not self.choices:
+            return self.description
+        return f"{self.description} ({', '.join(self.choices)})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemOptions:
+    """The choices for one start, parsed. Empty texts mean that nothing was chosen."""
+
+    robot_ip: str = ""
+    port: str = ""
+    calibration: str = ""
+    checkpoint: str = ""
+    instruction: str = ""
+    task: str = ""
+    seed: int = 0
+    cameras: str = ""
+    dry_run: bool = False
+    record: bool = False
+    namespace: str = ""
+    device: str = "auto"
+    robot_file: str = ""
+    autostart: bool = True
+    camera_width: int = 320
+    camera_height: int = 240
+
+    @property
+    def hardware(self) -> bool:
+        """Whether a real arm is meant."""
+        return bool(self.robot_ip or self.port)
+
+
+_XARM6 = (
+    Option(
+        name="robot_ip",
+        default="",
+        description="Address of the xArm6's control box. Not given: the MuJoCo arm.",
+    ),
+)
+_SO100 = (
+    Option(
+        name="port",
+        default="",
+        description="Serial port of the SO-100, such as /dev/ttyACM0. Not given: the MuJoCo arm.",
+    ),
+    Option(
+        name="calibration",
+        default="",
+        description="LeRobot calibration file (JSON) of this SO-100. Needed with port.",
+    ),
+)
+_COMMON = (
+    Option(
+        name="checkpoint",
+        default="",
+        description="Folder of a trained policy. Not given: the small one that ships with it.",
+    ),
+    Option(
+        name="instruction",
+        default="",
+        description="What to do, in words. Not given: that of the simulated task; a real arm "
+        "waits for one (evo1 instruct).",
+    ),
+    Option(
+        name="task",
+        default="",
+        description="Scene of the simulation. Not given: the first task of the robot.",
+    ),
+    Option(
+        name="seed",
+        default="0",
+        description="Start state of the simulated scene and noise of the policy, an integer.",
+    ),
+    Option(
+        name="cameras",
+        default="",
+        description="Real arm only. Not given or 'none': you start the cameras. A list of "
+        "devices in the order of the robot file's cameras, such as /dev/video0,/dev/video2, or a "
+        "YAML parameter file: usb_cam is started for each camera.",
+    ),
+    Option(
+        name="dry_run",
+        default="false",
+        description="Publish chunks as a preview and send the arm no command.",
+        choices=("true", "false"),
+    ),
+    Option(
+        name="record",
+        default="false",
+        description="Start the recorder of evo1_training beside the policy.",
+        choices=("true", "false"),
+    ),
+    Option(
+        name="namespace",
+        default="",
+        description="Namespace of every node and topic, for a second arm.",
+    ),
+    Option(
+        name="device",
+        default="auto",
+        description="Where the policy computes: auto takes the GPU where there is one.",
+        choices=("auto", "cpu", "cuda"),
+    ),
+    Option(
+        name="robot_file",
+        default="",
+        description="Another robot file (YAML). Not given: the one of this package.",
+    ),
+    Option(
+        name="autostart",
+        default="auto",
+        description="Move as soon as the policy is ready. auto: true in simulation, false on a "
+        "real arm, where a person starts it with `evo1 resume` (policy/resume) or the action "
+        "policy/run_policy.",
+        choices=("auto", "true", "false"),
+    ),
+    Option(
+        name="camera_width", default="320", description="Width of the rendered cameras [pixels]."
+    ),
+    Option(
+        name="camera_height", default="240", description="Height of the rendered cameras [pixels]."
+    ),
+)
+
+
+def options_of(robot: str) -> tuple[Option, ...]:
+    """The options of a robot, the important ones first.
+
+    Raises:
+        OptionError: no such robot.
+    """
+    own = {"xarm6": _XARM6, "so100": _SO100}.get(robot)
+    if own is None:
+        raise OptionError(f"robot: '{robot}' is unknown; known: {', '.join(ROBOTS)}")
+    return own + _COMMON
+
+
+def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
+    """Parse options as typed; what is not given takes its default.
+
+    Args:
+        robot: one of ROBOTS.
+        given: option name -> text.
+
+    Raises:
+        OptionError: an option that this robot has not, or a value that cannot be used.
+    """
+    declared = {option.name: option for option in options_of(robot)}
+    unknown = sorted(set(given) - set(declared))
+    if unknown:
+        raise OptionError(f"{unknown[0]}: no option of {robot}; known: {', '.join(declared)}")
+    texts = {name: given.get(name, option.default).strip() for name, option in declared.items()}
+    for name, option in declared.items():
+        words = (*option.choices, *(_BOOLEANS if "true" in option.choices else ()))
+        if words and texts[name].lower() not in words:
+            raise OptionError(f"{name}: '{texts[name]}' is none of {', '.join(option.choices)}")
+    options = SystemOptions(
+        robot_ip=texts.get("robot_ip", ""),
+        port=texts.get("port", ""),
+        calibration=_file("calibration", texts.get("calibration", "")),
+        checkpoint=_file("checkpoint", texts["checkpoint"]),
+        instruction=texts["instruction"],
+        task=texts["task"],
+        seed=_seed(texts["seed"]),
+        cameras="" if texts["cameras"] == "none" else texts["cameras"],
+        dry_run=_boolean("dry_run", texts["dry_run"]),
+        record=_boolean("record", texts["record"]),
+        namespace=texts["namespace"].strip("/"),
+        device=texts["device"].lower(),
+        robot_file=_file("robot_file", texts["robot_file"]),
+        autostart=_autostart(texts),
+        camera_width=_size("camera_width", texts["camera_width"]),
+        camera_height=_size("camera_height", texts["camera_height"]),
+    )
+    _check_together(options)
+    return options
+
+
+def _autostart(texts: Mapping[str, str]) -> bool:
+    if texts["autostart"].lower() != "auto":
+        return _boolean("autostart", texts["autostart"])
+    return not (texts.get("robot_ip") or texts.get("port"))
+
+
+def _check_together(options: SystemOptions) -> None:
+    if options.cameras and not options.hardware:
+        raise OptionError(
+            "cameras: the simulation renders its own; leave it out, or give robot_ip or port"
+        )
+    if options.task and options.hardware:
+        raise OptionError("task: a real arm has no simulated scene; leave it out")
+    if options.port and not options.calibration:
+        raise OptionError(
+            "calibration: missing; a real SO-100 needs the JSON file that LeRobot's "
+            "calibration wrote for it"
+        )
+    if options.calibration and not options.port:
+        raise OptionError("calibration: only used with port; give port, or leave it out")
+    if options.robot_ip and options.namespace:
+        raise OptionError(
+            "namespace: the xArm driver uses absolute names and cannot run in one; leave it out"
+        )
+
+
+def _file(name: str, text: str) -> str:
+    if not text:
+        return ""
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise OptionError(f"{name}: '{path}' does not exist")
+    return str(path.resolve())
+
+
+def _boolean(name: str, text: str) -> bool:
+    value = _BOOLEANS.get(text.lower())
+    if value is None:
+        raise OptionError(f"{name}: expected true or false, got '{text}'")
+    return value
+
+
+def _integer(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise OptionError(f"{name}: expected an integer, got '{text}'") from error
+
+
+def _seed(text: str) -> int:
+    value = _integer("seed", text)
+    if not 0 <= value < 2**31:
+        raise OptionError(f"seed: expected 0 to {2**31 - 1}, got {value}")
+    return value
+
+
+def _size(name: str, text: str) -> int:
+    value = _integer(name, text)
+    if not 16 <= value <= 4096:
+        raise OptionError(f"{name}: expected 16 to 4096 pixels, got {value}")
+    return value

@@ -1,0 +1,142 @@
+"""What the `evo1` command asks a running policy: small service clients, and the status."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import rclpy
+from evo1_msgs.msg import PolicyStatus
+from evo1_msgs.srv import ResetTask, SetInstruction
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+STATES = {0: "IDLE", 1: "RUNNING", 2: "HOLDING", 3: "TAKEOVER", 4: "STOPPED"}
+
+
+class NoAnswerError(RuntimeError):
+    """Nobody offers the service or topic, or no answer came in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Which arm to talk to, and how long to wait [s]."""
+
+    namespace: str = ""
+    timeout_s: float = 10.0
+
+    def name(self, relative: str) -> str:
+        """The absolute name of `relative` in the arm's namespace."""
+        return "/" + "/".join(part for part in (self.namespace.strip("/"), relative) if part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back."""
+
+    success: bool
+    message: str
+
+
+def instruct(target: Target, instruction: str) -> Answer:
+    """Change the policy's instruction.
+
+    Raises:
+        NoAnswerError: see the class; so for every function here.
+    """
+    request = SetInstruction.Request(instruction=instruction)
+    return _call(target, SetInstruction, "policy/set_instruction", request)
+
+
+def trigger(target: Target, name: str) -> Answer:
+    """Call one of the policy's stop, clear_stop, pause and resume services."""
+    return _call(target, Trigger, f"policy/{name}", Trigger.Request())
+
+
+def reset(target: Target, task: str, seed: int) -> Answer:
+    """Put the simulated scene into a start state; a negative seed takes the next one."""
+    return _call(target, ResetTask, "sim_robot/reset", ResetTask.Request(task=task, seed=seed))
+
+
+def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int:
+    """Print the policy's status once, or until Ctrl-C."""
+    topic = target.name("policy/status")
+    heard: list[PolicyStatus] = []
+    with _node() as node:
+        node.create_subscription(PolicyStatus, topic, heard.append, 10)
+        try:
+            _spin(node, lambda: bool(heard), target.timeout_s, f"topic {topic}")
+            printer(*status_lines(heard.pop()))
+            while follow:
+                _spin(node, lambda: bool(heard), target.timeout_s, f"topic {topic}")
+                printer(status_line(heard.pop()))
+                heard.clear()
+        except KeyboardInterrupt:
+            pass
+    return 0
+
+
+def status_line(message: PolicyStatus) -> str:
+    """One line of status."""
+    reason = f" {message.reason_code}: {message.reason}" if message.reason_code else ""
+    return (
+        f"{STATES.get(message.state, message.state)}{reason} | chunks {message.chunks_published} "
+        f"| inference p50 {message.inference_ms_p50:.1f} ms "
+        f"| overhead p95 {message.overhead_ms_p95:.1f} ms"
+    )
+
+
+def status_lines(message: PolicyStatus) -> list[str]:
+    """The whole status."""
+    lines = [
+        status_line(message),
+        f"robot {message.robot}, model {message.model_hash}, instruction '{message.instruction}'",
+        f"observation age {message.observation_age_ms:.1f} ms, "
+        f"skew {message.observation_skew_ms:.1f} ms",
+        f"chunks rejected {message.chunks_rejected}, "
+        f"interventions {message.safety_interventions}, holds {message.holds}",
+    ]
+    for stream in message.streams:
+        problem = f"  ({stream.problem})" if stream.problem else ""
+        lines.append(
+            f"  {stream.name:14} {stream.rate_hz:6.1f} Hz  age {stream.age_ms:6.1f} ms "
+            f"of {stream.max_age_ms:.0f}  {stream.topic}{problem}"
+        )
+    return lines
+
+
+def _call(target: Target, kind: Any, relative: str, request: object) -> Answer:
+    name = target.name(relative)
+    with _node() as node:
+        client = node.create_client(kind, name)
+        if not client.wait_for_service(timeout_sec=target.timeout_s):
+            raise NoAnswerError(
+                f"nobody offers {name} after {target.timeout_s:g} s; is the system running, with "
+                "this ROS_DOMAIN_ID and namespace?"
+            )
+        future: Future = client.call_async(request)
+        _spin(node, future.done, target.timeout_s, f"service {name}")
+        response = future.result()
+        return Answer(success=response.success, message=response.message or "done")
+
+
+def _spin(node: Node, done: Callable[[], bool], timeout_s: float, what: str) -> None:
+    clock = node.get_clock()
+    end_ns = clock.now().nanoseconds + round(timeout_s * 1e9)
+    while not done():
+        if clock.now().nanoseconds > end_ns:
+            raise NoAnswerError(f"{what}: no answer within {timeout_s:g} s")
+        rclpy.spin_once(node, timeout_sec=0.1)
+
+
+@contextmanager
+def _node() -> Iterator[Node]:
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C stays Python's
+    node = rclpy.create_node("evo1_command")
+    try:
+        yield node
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()

@@ -1,0 +1,176 @@
+"""Makes a real xArm6 look like the simulated one: gripper trajectories in, merged states out.
+
+The arm's driver takes gripper goals by an action and publishes arm and gripper states in separate
+messages, the gripper's only now and then. This node turns the gripper's JointTrajectory into
+goals, and publishes each arm state with the gripper's last known position under the arm's own
+stamp: a driver that dies goes silent here too.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import rclpy
+from rclpy.action import ActionClient
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.task import Future
+from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory
+
+from evo1_bringup.drivers.gripper_gate import GripperGate
+from evo1_bringup.ros.trajectories import read_points
+from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
+from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
+
+_TICK_S = 0.02
+
+
+class BridgeError(RuntimeError):
+    """The bridge cannot run; the message says what is missing."""
+
+
+class GripperBridgeNode(Node):
+    """Node `gripper_bridge`.
+
+    Raises:
+        BridgeError: control_msgs is missing, or the robot file has no gripper output of its own.
+        RobotConfigError: the robot file cannot be used.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("gripper_bridge")
+        self._robot = load_robot(self._text("robot_file", ""))
+        self._joint, topic = gripper_output(self._robot)
+        dead_band = self.declare_parameter("dead_band_rad", 0.02).value
+        interval_ms = self.declare_parameter("min_interval_ms", 150.0).value
+        self._max_effort = float(self.declare_parameter("max_effort", 0.0).value)
+        self._gate = GripperGate(dead_band_rad=dead_band, min_interval_ns=round(interval_ms * 1e6))
+        self._follower = TrajectoryFollower([self._joint])
+        self._position_rad: float | None = None
+        self._commanded = False
+        self._command_type = command_type()
+        self._client = ActionClient(
+            self, self._command_type, self._text("gripper_action", "/xarm_gripper/gripper_action")
+        )
+        driver = self._text("driver_joint_states", "/xarm/joint_states")
+        self._publisher = self.create_publisher(JointState, self._robot.state.topic, 10)
+        self.create_subscription(JointState, driver, self._on_driver, 10)
+        self.create_subscription(JointTrajectory, topic, self._on_trajectory, 10)
+        self.create_timer(_TICK_S, self._tick)
+
+    def _text(self, name: str, default: str) -> str:
+        return str(self.declare_parameter(name, default).value)
+
+    def _on_driver(self, message: JointState) -> None:
+        try:
+            names, positions, _ = read_joints(message, topic="the driver's joint states")
+        except MessageError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=1.0)
+            return
+        if self._joint in names:
+            self._position_rad = float(positions[names.index(self._joint)])
+        others = [name for name in self._robot.joint_names if name != self._joint]
+        if self._position_rad is None or not all(name in names for name in others):
+            return  # a gripper message, or the gripper was never heard: never invent a position
+        if self._joint not in names:
+            message.name = [*message.name, self._joint]
+            message.position = [*message.position, self._position_rad]
+            message.velocity = []
+            message.effort = []
+        self._publisher.publish(message)
+
+    def _on_trajectory(self, message: JointTrajectory) -> None:
+        if self._position_rad is None:
+            self.get_logger().warning(
+                "gripper trajectory refused: the gripper's position was never heard",
+                throttle_duration_sec=1.0,
+            )
+            return
+        try:
+            self._follower.accept(
+                read_points(message),
+                message.joint_names,
+                stamp_ns=stamp_ns(message.header.stamp),
+                now_ns=self._now_ns(),
+                current=None if self._commanded else [self._position_rad],
+            )
+        except TrajectoryError as error:
+            self.get_logger().error(f"gripper trajectory refused: {error}")
+            return
+        self._commanded = True
+
+    def _tick(self) -> None:
+        if not self._commanded or not self._client.server_is_ready():
+            return
+        now_ns = self._now_ns()
+        goal = self._gate.offer(float(self._follower.sample(now_ns)[0]), now_ns)
+        if goal is None:
+            return
+        request = self._command_type.Goal()
+        request.command.position = goal
+        request.command.max_effort = self._max_effort
+        self._client.send_goal_async(request).add_done_callback(self._on_accepted)
+
+    def _on_accepted(self, future: Future) -> None:
+        handle = future.result()
+        if handle is None or not handle.accepted:
+            self.get_logger().warning("the gripper refused a goal", throttle_duration_sec=1.0)
+            self._gate.forget()
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+
+def gripper_output(robot: RobotConfig) -> tuple[str, str]:
+    """The gripper's joint, and the topic of the output that drives it alone.
+
+    Raises:
+        BridgeError: there is no such output.
+    """
+    if robot.gripper is not None:
+        for command in robot.command:
+            if command.joints == (robot.gripper.joint,):
+                return robot.gripper.joint, command.topic
+    raise BridgeError(
+        f"robot file of {robot.name}: expected a command output with the gripper's joint alone"
+    )
+
+
+def command_type() -> Any:
+    """control_msgs/action/GripperCommand.
+
+    Raises:
+        BridgeError: control_msgs is not installed.
+    """
+    try:
+        return importlib.import_module("control_msgs.action").GripperCommand
+    except ImportError as error:
+        raise BridgeError(
+            "control_msgs is not installed; the real xArm's gripper needs it: "
+            "apt install ros-jazzy-control-msgs"
+        ) from error
+
+
+def main() -> int:
+    """Run the node until it is interrupted; return the exit code."""
+    rclpy.init()
+    try:
+        node = GripperBridgeNode()
+    except (BridgeError, RobotConfigError) as error:
+        rclpy.logging.get_logger("gripper_bridge").fatal(str(error))
+        rclpy.try_shutdown()
+        return 1
+    try:
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

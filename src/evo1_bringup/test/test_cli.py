@@ -1,0 +1,76 @@
+"""The evo1 command line."""
+
+import json
+
+import pytest
+
+from evo1_bringup.cli import UsageError, main, parse_assignments
+from evo1_bringup.options import options_of
+
+
+def test_assignments_keep_everything_behind_the_first_sign():
+    assert parse_assignments(["instruction:=a := b", "seed:=3"]) == {
+        "instruction": "a := b",
+        "seed": "3",
+    }
+
+
+@pytest.mark.parametrize("word", ["seed=3", "seed", ":=3"])
+def test_assignment_of_another_form_is_refused(word):
+    with pytest.raises(UsageError, match=r"expected name:=value"):
+        parse_assignments([word])
+
+
+def test_option_given_twice_is_refused():
+    with pytest.raises(UsageError, match="seed: given twice"):
+        parse_assignments(["seed:=1", "seed:=2"])
+
+
+@pytest.mark.parametrize("robot", ["xarm6", "so100"])
+def test_show_args_lists_every_option(robot, capsys):
+    assert main(["launch", robot, "--show-args"]) == 0
+    shown = capsys.readouterr().out
+    for option in options_of(robot):
+        assert f"  {option.name}  (default: '{option.default}')" in shown
+        assert option.description in shown
+
+
+def test_dry_list_says_what_would_start(capsys):
+    assert main(["launch", "xarm6", "--dry-list", "seed:=5"]) == 0
+    shown = capsys.readouterr().out
+    assert "ros2 run evo1_sim sim_robot" in shown
+    assert "ros2 run evo1_policy policy_node" in shown
+    assert "seed: 5" in shown
+
+
+def test_wrong_option_ends_with_2_and_its_name(capsys):
+    assert main(["launch", "xarm6", "sped:=5"]) == 2
+    assert "sped: no option of xarm6" in capsys.readouterr().err
+
+
+def test_program_that_is_not_built_ends_with_2(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    assert main(["launch", "xarm6"]) == 2
+    assert "'evo1_sim' has no executable 'sim_robot'; build" in capsys.readouterr().err
+
+
+def test_help_shows_examples(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "evo1 launch xarm6" in capsys.readouterr().out
+
+
+@pytest.mark.ros
+def test_command_without_a_policy_says_who_is_missing(capsys):
+    assert main(["pause", "--timeout", "0.2"]) == 2
+    assert "nobody offers /policy/pause after 0.2 s" in capsys.readouterr().err
+
+
+def test_parameter_file_is_json_with_quoted_words():
+    from evo1_bringup.supervisor import parameter_text
+    from evo1_bringup.system import Process
+
+    process = Process(package="a", executable="b", parameters={"x": "on", "n": 1, "f": True})
+    assert json.loads(parameter_text(process)) == {
+        "/**": {"ros__parameters": {"x": "on", "n": 1, "f": True}}
+    }

@@ -1,0 +1,91 @@
+"""Options as typed, and what they become."""
+
+import pytest
+
+from evo1_bringup.options import ROBOTS, OptionError, options_of, parse_options
+
+
+@pytest.mark.parametrize("robot", ROBOTS)
+def test_every_option_has_a_description_and_a_default_that_parses(robot):
+    parse_options(robot, {})
+    assert all(len(option.description) > 10 for option in options_of(robot))
+
+
+def test_unknown_option_is_named_with_the_known_ones():
+    with pytest.raises(OptionError, match=r"speed: no option of xarm6; known: robot_ip, .*task"):
+        parse_options("xarm6", {"speed": "2"})
+
+
+def test_options_of_the_other_robot_are_unknown():
+    with pytest.raises(OptionError, match="port: no option of xarm6"):
+        parse_options("xarm6", {"port": "/dev/ttyACM0"})
+    with pytest.raises(OptionError, match="robot_ip: no option of so100"):
+        parse_options("so100", {"robot_ip": "10.0.0.2"})
+
+
+def test_unknown_robot_is_named_with_the_known_ones():
+    with pytest.raises(OptionError, match="'ur5' is unknown; known: xarm6, so100"):
+        parse_options("ur5", {})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("True", True), ("1", True), ("false", False)]
+)
+def test_booleans_are_read_as_people_type_them(text, value):
+    assert parse_options("xarm6", {"dry_run": text}).dry_run is value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("dry_run", "perhaps", "dry_run: 'perhaps' is none of true, false"),
+        ("device", "tpu", "device: 'tpu' is none of auto, cpu, cuda"),
+        ("device", "1", "device: '1' is none of auto, cpu, cuda"),
+        ("seed", "many", "seed: expected an integer, got 'many'"),
+        ("seed", "-1", "seed: expected 0 to 2147483647, got -1"),
+        ("camera_width", "2", "camera_width: expected 16 to 4096 pixels, got 2"),
+        ("checkpoint", "/no/such/folder", "checkpoint: '/no/such/folder' does not exist"),
+        ("robot_file", "/no/such.yaml", "robot_file: '/no/such.yaml' does not exist"),
+    ],
+)
+def test_value_that_cannot_be_used_is_refused_by_name(name, text, problem):
+    with pytest.raises(OptionError, match=problem):
+        parse_options("xarm6", {name: text})
+
+
+def test_simulation_starts_by_itself_and_a_real_arm_waits_for_a_person():
+    assert parse_options("xarm6", {}).autostart
+    assert not parse_options("xarm6", {"robot_ip": "10.0.0.2"}).autostart
+    assert parse_options("xarm6", {"robot_ip": "10.0.0.2", "autostart": "true"}).autostart
+    assert not parse_options("xarm6", {"autostart": "false"}).autostart
+
+
+def test_real_so100_needs_its_calibration(tmp_path):
+    with pytest.raises(OptionError, match="calibration: missing"):
+        parse_options("so100", {"port": "/dev/ttyACM0"})
+    file = tmp_path / "arm.json"
+    file.write_text("{}")
+    options = parse_options("so100", {"port": "/dev/ttyACM0", "calibration": str(file)})
+    assert options.hardware
+    with pytest.raises(OptionError, match="calibration: only used with port"):
+        parse_options("so100", {"calibration": str(file)})
+
+
+def test_cameras_are_for_a_real_arm_only():
+    with pytest.raises(OptionError, match="cameras: the simulation renders its own"):
+        parse_options("xarm6", {"cameras": "/dev/video0,/dev/video2"})
+    assert parse_options("xarm6", {"cameras": "none"}).cameras == ""
+
+
+def test_task_is_for_the_simulation_only():
+    with pytest.raises(OptionError, match="task: a real arm has no simulated scene"):
+        parse_options("xarm6", {"robot_ip": "10.0.0.2", "task": "can_into_box"})
+
+
+def test_real_xarm_refuses_a_namespace():
+    with pytest.raises(OptionError, match="namespace: the xArm driver uses absolute names"):
+        parse_options("xarm6", {"robot_ip": "10.0.0.2", "namespace": "left"})
+
+
+def test_namespace_loses_its_slashes():
+    assert parse_options("xarm6", {"namespace": "/left/"}).namespace == "left"

@@ -1,0 +1,205 @@
+"""What is started for a robot and its options."""
+
+import pytest
+
+from evo1_bringup import installation
+from evo1_bringup.installation import NotInstalledError
+from evo1_bringup.options import OptionError, parse_options
+from evo1_bringup.system import PROFILE_VARIABLE, Process, System, check_installed, describe
+
+
+def system_of(robot: str, **given: str) -> System:
+    return describe(robot, parse_options(robot, given))
+
+
+def process_of(system: System, executable: str) -> Process:
+    return next(process for process in system.processes if process.executable == executable)
+
+
+@pytest.fixture
+def calibration(tmp_path):
+    file = tmp_path / "my_arm.json"
+    file.write_text("{}")
+    return str(file)
+
+
+@pytest.mark.parametrize("robot", ["xarm6", "so100"])
+def test_simulation_is_the_sim_and_the_policy(robot):
+    system = system_of(robot)
+    assert system.simulated
+    assert [process.label for process in system.processes] == ["sim_robot", "policy"]
+    assert system.includes == ()
+    assert process_of(system, "sim_robot").parameters["arm"] == robot
+
+
+def test_sim_and_policy_read_the_same_robot_file():
+    system = system_of("xarm6")
+    files = {process.parameters["robot_file"] for process in system.processes}
+    assert files == {str(system.robot_path)}
+    assert system.robot_path.name == "xarm6.yaml"
+
+
+def test_defaults_are_the_first_task_and_its_instruction():
+    system = system_of("so100")
+    assert process_of(system, "sim_robot").parameters["task"] == "cube_into_box"
+    assert "cube" in process_of(system, "policy_node").parameters["instruction"]
+
+
+def test_options_reach_the_programs(tmp_path):
+    system = system_of(
+        "xarm6",
+        instruction="on",
+        task="can_stacking",
+        seed="7",
+        checkpoint=str(tmp_path),
+        device="cpu",
+        dry_run="true",
+        autostart="false",
+        camera_width="640",
+        camera_height="480",
+    )
+    assert process_of(system, "sim_robot").parameters == {
+        "arm": "xarm6",
+        "robot_file": str(system.robot_path),
+        "task": "can_stacking",
+        "seed": 7,
+        "camera_width": 640,
+        "camera_height": 480,
+    }
+    assert process_of(system, "policy_node").parameters == {
+        "robot_file": str(system.robot_path),
+        "checkpoint": str(tmp_path),
+        "instruction": "on",
+        "device": "cpu",
+        "dry_run": True,
+        "autostart": False,
+        "seed": 7,
+        "auto_activate": True,
+    }
+
+
+def test_unknown_task_is_named_with_the_known_ones():
+    with pytest.raises(OptionError, match=r"task: 'dance' is unknown; known for xarm6: can_into"):
+        system_of("xarm6", task="dance")
+
+
+def test_namespace_reaches_every_process():
+    assert {process.namespace for process in system_of("so100", namespace="left").processes} == {
+        "left"
+    }
+
+
+def test_robot_file_of_another_place_is_read(tmp_path, robots_dir):
+    file = tmp_path / "mine.yaml"
+    file.write_text((robots_dir / "xarm6.yaml").read_text().replace("name: xarm6", "name: mine"))
+    system = system_of("xarm6", robot_file=str(file))
+    assert system.robot.name == "mine"
+    assert system.robot_path == file
+
+
+def test_bad_robot_file_names_file_and_key(tmp_path, robots_dir):
+    file = tmp_path / "bad.yaml"
+    file.write_text((robots_dir / "xarm6.yaml").read_text().replace("rate_hz: 30", "rate: 30"))
+    with pytest.raises(OptionError, match=r"robot_file: .*bad\.yaml: rate_hz: missing"):
+        system_of("xarm6", robot_file=str(file))
+
+
+def test_real_xarm6_takes_the_place_of_the_simulation():
+    system = system_of("xarm6", robot_ip="10.0.0.2")
+    assert not system.simulated
+    assert [process.executable for process in system.processes] == [
+        "spawner",
+        "gripper_bridge",
+        "policy_node",
+    ]
+    assert [include.package for include in system.includes] == [
+        "xarm_description",
+        "xarm_controller",
+    ]
+    control = system.includes[1]
+    assert control.launch_file == "_ros2_control.launch.py"
+    expected = {"robot_ip": "10.0.0.2", "dof": "6", "report_type": "dev", "add_gripper": "true"}
+    assert expected.items() <= control.arguments.items()
+    spawner = system.processes[0]
+    assert spawner.arguments == ("xarm6_traj_controller",)
+    assert spawner.finishes
+
+
+def test_real_xarm6_waits_for_a_person_and_says_so():
+    system = system_of("xarm6", robot_ip="10.0.0.2")
+    assert process_of(system, "policy_node").parameters["autostart"] is False
+    assert any("evo1 resume" in note for note in system.notes)
+    assert any("REAL" in note for note in system.notes)
+
+
+def test_real_so100_takes_the_place_of_the_simulation(calibration):
+    system = system_of("so100", port="/dev/ttyACM0", calibration=calibration)
+    driver = process_of(system, "so100_driver")
+    assert [process.executable for process in system.processes] == ["so100_driver", "policy_node"]
+    assert driver.parameters["port"] == "/dev/ttyACM0"
+    assert driver.parameters["calibration"] == calibration
+
+
+def test_camera_devices_are_started_on_the_robot_files_topics():
+    system = system_of("xarm6", robot_ip="10.0.0.2", cameras="/dev/video0, /dev/video2")
+    cameras = [process for process in system.processes if process.package == "usb_cam"]
+    assert [camera.parameters["video_device"] for camera in cameras] == [
+        "/dev/video0",
+        "/dev/video2",
+    ]
+    assert cameras[0].remappings[0] == ("image_raw", "env_camera/image_raw")
+    assert cameras[1].remappings == (
+        ("image_raw", "wrist_camera/image_raw"),
+        ("camera_info", "wrist_camera/camera_info"),
+    )
+
+
+def test_camera_parameter_file_goes_to_every_camera(tmp_path):
+    file = tmp_path / "cameras.yaml"
+    file.write_text("")
+    system = system_of("xarm6", robot_ip="10.0.0.2", cameras=str(file))
+    cameras = [process for process in system.processes if process.package == "usb_cam"]
+    assert [camera.parameter_files for camera in cameras] == [(str(file),), (str(file),)]
+    assert "video_device" not in cameras[0].parameters
+
+
+def test_wrong_number_of_cameras_names_the_expected_ones():
+    with pytest.raises(OptionError, match=r"expected 2 devices, one for each of image_1 \(env_ca"):
+        system_of("xarm6", robot_ip="10.0.0.2", cameras="/dev/video0")
+
+
+def test_record_adds_the_recorder():
+    recorder = process_of(system_of("xarm6", record="true"), "recorder")
+    assert recorder.package == "evo1_training"
+
+
+def test_missing_program_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    for package, name in (("evo1_sim", "sim_robot"), ("evo1_policy", "policy_node")):
+        program = tmp_path / "lib" / package / name
+        program.parent.mkdir(parents=True)
+        program.touch()
+    check_installed(system_of("xarm6"))
+    with pytest.raises(NotInstalledError, match=r"no executable 'recorder'.*no recorder yet"):
+        check_installed(system_of("xarm6", record="true"))
+    with pytest.raises(NotInstalledError, match=r"xarm_description.*robots\.repos"):
+        check_installed(system_of("xarm6", robot_ip="10.0.0.2"))
+
+
+def test_image_profile_is_set():
+    profile = system_of("xarm6").environment[PROFILE_VARIABLE]
+    assert profile.endswith("fastdds.xml")
+
+
+def test_data_files_are_found_without_an_installation(monkeypatch, robots_dir):
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    assert installation.robot_file("so100") == robots_dir / "so100.yaml"
+
+
+def test_the_overlay_wins(monkeypatch, tmp_path):
+    for name in ("over", "under"):
+        file = tmp_path / name / "share" / "evo1_bringup" / "robots" / "xarm6.yaml"
+        file.parent.mkdir(parents=True)
+        file.touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'over'}:{tmp_path / 'under'}")
+    assert installation.robot_file("xarm6").is_relative_to(tmp_path / "over")

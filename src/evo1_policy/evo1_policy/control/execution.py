@@ -1,0 +1,126 @@
+"""From a chunk to the trajectory that is sent, and from motion to rest. No ROS, no torch.
+
+A plan copies the points of what is being executed up to the splice, so the controller never sees
+a seam, and ends with a braking tail, so a successor that never comes means a smooth stop.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.control.limiter import brake, follow
+from evo1_policy.control.limits import Limits
+from evo1_policy.control.reference import make_reference
+from evo1_policy.control.signals import SeamReport
+
+HISTORY_TICKS = 40  # past points that a plan remembers, to compare with late measurements
+SENT_PAST_TICKS = 1  # full grid steps before now that are sent again
+# A controller refuses a trajectory that ended before it arrived; a short stop sent over a busy
+# network would be one. So what is sent rests a little at its end.
+SENT_REST_TICKS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A trajectory to send.
+
+    Attributes:
+        trajectory: with its past, for the loop to remember.
+        sent: the part of it that goes to the controller.
+        splice_tick: grid point up to which it equals what was executed before.
+        tail_ns: when its braking tail begins [ns].
+        seam: how it joins what went before.
+    """
+
+    trajectory: Trajectory
+    sent: Trajectory
+    splice_tick: int
+    tail_ns: int
+    seam: SeamReport
+
+
+def first_tick_after(time_ns: int, step_ns: int) -> int:
+    """The first grid point at or after a time."""
+    return -(-time_ns // step_ns)
+
+
+def plan_chunk(
+    chunk: ActionChunk,
+    executing: Trajectory,
+    *,
+    now_ns: int,
+    splice_tick: int,
+    limits: Limits,
+) -> Plan:
+    """Execute a chunk from a splice on, within every limit, ending at rest.
+
+    Args:
+        chunk: that passed safety.check_chunk.
+        executing: what the arm is commanded; a resting trajectory where it stands still.
+        now_ns: the clock [ns].
+        splice_tick: grid point, a little later than now, where the chunk takes over.
+        limits: of the robot.
+    """
+    reference = make_reference(chunk, executing, splice_tick=splice_tick, limits=limits)
+    past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
+    positions, velocities, limited = follow(
+        past.positions[-1], past.velocities[-1], reference.path, limits
+    )
+    seam = SeamReport(
+        chunk_offset_rad=reference.offset_rad,
+        stretch=reference.stretch,
+        clipped_points=reference.clipped,
+        limited_points=limited,
+        dropped_actions=reference.dropped,
+    )
+    return _finish(
+        past.extended(positions, velocities), executing, now_ns, splice_tick, limits, seam
+    )
+
+
+def plan_hold(executing: Trajectory, *, now_ns: int, limits: Limits) -> Plan:
+    """Brake from the commanded state to rest, as soon as a controller can be told."""
+    splice_tick = first_tick_after(now_ns + limits.step_ns // 2, limits.step_ns)
+    past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
+    return _finish(past, executing, now_ns, splice_tick, limits, SeamReport())
+
+
+def _finish(
+    path: Trajectory,
+    executing: Trajectory,
+    now_ns: int,
+    splice_tick: int,
+    limits: Limits,
+    seam: SeamReport,
+) -> Plan:
+    """Append the braking tail, cut what is sent, measure the seam."""
+    whole = path.extended(*brake(path.positions[-1], path.velocities[-1], limits))
+    sent = whole.knots(
+        now_ns // limits.step_ns - SENT_PAST_TICKS, whole.last_tick + SENT_REST_TICKS
+    )
+    return Plan(
+        trajectory=whole,
+        sent=sent,
+        splice_tick=splice_tick,
+        tail_ns=path.end_ns,
+        seam=_measure(seam, sent, executing, splice_tick),
+    )
+
+
+def _measure(
+    seam: SeamReport, sent: Trajectory, executing: Trajectory, splice_tick: int
+) -> SeamReport:
+    """Fill in the jumps between what was commanded and what is about to be sent."""
+    index = splice_tick - sent.first_tick
+    old = executing.knots(sent.first_tick, splice_tick + 1)
+    jump = np.abs(sent.positions[: index + 1] - old.positions[: index + 1])
+    kick = np.abs(sent.velocities[: index + 1] - old.velocities[: index + 1])
+    following = sent.velocities[min(index + 1, len(sent.velocities) - 1)]
+    shock = np.abs(following - old.velocities[index + 1]) / (sent.step_ns / 1e9)
+    return replace(
+        seam,
+        position_jump_rad=float(jump.max()),
+        velocity_jump_rad_s=float(kick.max()),
+        acceleration_jump_rad_s2=float(shock.max()),
+    )

@@ -1,0 +1,100 @@
+"""The inference in flight: one at a time, outdated results dropped. No ROS, no torch."""
+
+from dataclasses import dataclass, replace
+
+from evo1_policy.control.latency import LeadModel
+from evo1_policy.control.signals import (
+    InferenceDone,
+    InferenceFailed,
+    InferenceRequest,
+    LoopSettings,
+)
+from evo1_policy.observation import Missing, Observation
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """`wanted` is False once the result must be dropped."""
+
+    request: InferenceRequest
+    asked_ns: int
+    wanted: bool = True
+
+
+class InferenceDesk:
+    """Asks for inferences and takes their results."""
+
+    def __init__(self, settings: LoopSettings) -> None:
+        self._settings = settings
+        self._lead = LeadModel(settings.default_lead_ns)
+        self._asked: _Asked | None = None
+        self._request_id = 0
+        self._used_stamp_ns: int | None = None
+
+    @property
+    def lead_ns(self) -> int:
+        """From asking until the chunk takes over, by the latencies measured so far [ns]."""
+        return self._lead.lead_ns + self._settings.splice_lead_ns
+
+    def ask(self, observation: Observation | Missing, now_ns: int) -> InferenceRequest | None:
+        """Start the next inference, if none is in flight and there is something new to see."""
+        if self._asked is not None or not isinstance(observation, Observation):
+            return None
+        if observation.stamp_ns > now_ns:  # of a clock that jumped back
+            return None
+        if self._used_stamp_ns is not None and observation.stamp_ns <= self._used_stamp_ns:
+            return None
+        self._request_id += 1
+        request = InferenceRequest(request_id=self._request_id, observation=observation)
+        self._asked = _Asked(request=request, asked_ns=now_ns)
+        self._used_stamp_ns = observation.stamp_ns
+        return request
+
+    def receive(
+        self,
+        result: InferenceDone | InferenceFailed | None,
+        observation: Observation | Missing,
+    ) -> InferenceDone | InferenceFailed | None:
+        """The result that arrived, unless it is outdated or for another instruction."""
+        asked = self._asked
+        if result is None or asked is None or result.request_id != asked.request.request_id:
+            return None
+        self._asked = None
+        if isinstance(result, InferenceDone):
+            self._lead.add(result.finished_ns - result.started_ns)
+        if isinstance(observation, Observation):
+            same = observation.instruction == asked.request.observation.instruction
+            return result if asked.wanted and same else None
+        return result if asked.wanted else None
+
+    def outdate(self) -> None:
+        """Drop the result of the inference in flight when it comes."""
+        if self._asked is not None:
+            self._asked = replace(self._asked, wanted=False)
+
+    def leave_clock(self, now_ns: int) -> None:
+        """The clock jumped back to `now_ns`: earlier stamps mean nothing."""
+        self._used_stamp_ns = None
+        if self._asked is not None:
+            self._asked = replace(self._asked, wanted=False, asked_ns=now_ns)
+
+    def overdue(self, now_ns: int) -> str | None:
+        """Give up an inference that never came back; says so where its result was wanted."""
+        asked = self._asked
+        if asked is None or now_ns - asked.asked_ns <= self._settings.max_inference_ns:
+            return None
+        self._asked = None
+        if not asked.wanted:
+            return None
+        return (
+            f"an inference was given up after {(now_ns - asked.asked_ns) / 1e9:.1f} s; "
+            "is the inference thread alive, and the device fast enough?"
+        )
+
+    def waiting_for(self, now_ns: int) -> str:
+        """What the next chunk waits for, in words."""
+        usual = f"usual: {self._lead.lead_ns / 1e6:.0f} ms"
+        if self._asked is None:
+            return f"no new observation came in to infer from ({usual})"
+        waited_ms = (now_ns - self._asked.asked_ns) / 1e6
+        return f"the next inference has been running for {waited_ms:.0f} ms ({usual})"

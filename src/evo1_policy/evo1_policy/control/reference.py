@@ -1,0 +1,169 @@
+"""From a chunk to the path that the limiter follows: spline, cross-fade, slowed time.
+
+No ROS, no torch. Letters: H horizon, D joints, M points on the grid.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.action_chunk import ActionChunk, Trajectory, interpolate
+from evo1_policy.control.limits import Limits
+
+FADE_S = 0.2  # shortest cross-fade from the old trajectory to the new one
+FADE_MAX_S = 0.6  # longest, for a chunk that is far from the old trajectory
+FADE_SHARE = 0.5  # of the limits that a cross-fade may use
+SLOWEST = 0.25  # a chunk may take up to 1 / SLOWEST of its time; beyond, its path is bent
+SLOW_SHARE = 0.9  # of the limits that a slowed chunk may use
+EASE_SHARE = 0.15  # of the acceleration that slowing down and speeding up may use
+
+Path = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # positions, velocities (M, D)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """Where the arm should be at the grid points after the splice.
+
+    Attributes:
+        path: positions (M, D) [rad] and velocities (M, D) [rad/s].
+        stretch: its duration divided by the proposed one, 1 where nothing had to be slowed [-].
+        offset_rad: distance of the chunk from the old trajectory at the splice [rad].
+        clipped: how many of the used actions position limits clipped.
+        dropped: how many actions were already past.
+    """
+
+    path: Path
+    stretch: float
+    offset_rad: float
+    clipped: int
+    dropped: int
+
+
+def make_reference(
+    chunk: ActionChunk, executing: Trajectory, *, splice_tick: int, limits: Limits
+) -> Reference:
+    """Lay a chunk onto the clock grid, faded in from what is being executed.
+
+    The chunk's last action must be due after the splice (safety.check_chunk sees to that).
+    """
+    splice_ns = splice_tick * limits.step_ns
+    actions = np.clip(chunk.actions, limits.position_min, limits.position_max)
+    dropped = int(np.count_nonzero(chunk.times_ns() < splice_ns))
+    clipped = int(np.count_nonzero((actions != chunk.actions).any(axis=1)[dropped:]))
+    points = max((chunk.end_ns - splice_ns) // limits.step_ns, 1)
+    old = executing.knots(splice_tick, splice_tick + points)
+    wanted = _on_grid(actions, chunk, splice_ns, points, limits.step_s)
+    faded = _cross_fade((old.positions, old.velocities), wanted, limits)
+    path, stretch = _slow_down(faded, limits)
+    return Reference(
+        path=path,
+        stretch=stretch,
+        offset_rad=float(np.abs(wanted[0][0] - old.positions[0]).max()),
+        clipped=clipped,
+        dropped=dropped,
+    )
+
+
+def _on_grid(
+    actions: npt.NDArray[np.float64],
+    chunk: ActionChunk,
+    splice_ns: int,
+    points: int,
+    step_s: float,
+) -> Path:
+    """The chunk's spline at the splice and the `points` grid points after it."""
+    chunk_step_s = chunk.step_ns / 1e9
+    slopes = _slope_matrix(len(actions)) @ actions / chunk_step_s
+    since_first = (splice_ns - chunk.start_ns) / 1e9 + np.arange(points + 1) * step_s
+    # A splice before the first action (a very fast inference) extends the spline by a line.
+    return interpolate(actions, slopes, chunk_step_s, np.maximum(since_first, -2.0 * chunk_step_s))
+
+
+@lru_cache(maxsize=8)
+def _slope_matrix(horizon: int) -> npt.NDArray[np.float64]:
+    """(H, H): slopes of the natural C2 cubic spline through H values one unit apart."""
+    if horizon == 1:
+        return np.zeros((1, 1))
+    left = np.zeros((horizon, horizon))
+    right = np.zeros((horizon, horizon))
+    for i in range(horizon):
+        for neighbour in (i - 1, i + 1):
+            if 0 <= neighbour < horizon:
+                left[i, i] += 2.0
+                left[i, neighbour] = 1.0
+                right[i, neighbour] += 3.0 * (neighbour - i)
+                right[i, i] -= 3.0 * (neighbour - i)
+    return np.asarray(np.linalg.solve(left, right), dtype=np.float64)
+
+
+def _cross_fade(old: Path, new: Path, limits: Limits) -> Path:
+    """Smoothstep in time from the old path to the new one; both (M + 1, D), from the splice."""
+    gap, speed_gap = np.abs(new[0][0] - old[0][0]), np.abs(new[1][0] - old[1][0])
+    velocity = FADE_SHARE * limits.velocity_max
+    acceleration = FADE_SHARE * limits.acceleration_max
+    # What a smoothstep of a gap needs: peak speed 1.5 gap / T, peak acceleration 6 gap / T^2.
+    needed = np.maximum(1.5 * gap / velocity, np.sqrt(6.0 * gap / acceleration))
+    needed = np.maximum(needed, 3.0 * speed_gap / acceleration)[limits.is_arm]
+    duration = float(np.clip(needed.max(initial=0.0), FADE_S, FADE_MAX_S))
+    u = np.minimum(np.arange(len(new[0])) * limits.step_s / duration, 1.0)[:, np.newaxis]
+    weight, growth = u * u * (3.0 - 2.0 * u), 6.0 * u * (1.0 - u) / duration
+    apart = new[0] - old[0]
+    return (
+        old[0] + weight * apart,
+        old[1] + weight * (new[1] - old[1]) + growth * apart,
+    )
+
+
+def _slow_down(path: Path, limits: Limits) -> tuple[Path, float]:
+    """Stretch time where the path is too fast; returns points 1.. of the slowed path.
+
+    The path (M + 1, D) begins at the splice. Only the arm's joints slow it.
+    """
+    step_s = limits.step_s
+    if _rate(path, limits, share=1.0).min() >= 1.0:
+        return (path[0][1:], path[1][1:]), 1.0
+    ease = EASE_SHARE * float((limits.acceleration_max / limits.velocity_max).min()) * step_s
+    rate = _ease(np.maximum(_rate(path, limits, share=SLOW_SHARE), SLOWEST), ease)
+    # The rate is linear in path time within a step, so time is its logarithmic integral.
+    before, growth = rate[:-1], np.diff(rate) / step_s
+    flat = np.abs(growth) < 1e-9
+    slope = np.where(flat, 1.0, growth)
+    durations = np.where(flat, step_s / before, np.log(rate[1:] / before) / slope)
+    starts = np.concatenate([[0.0], np.cumsum(durations)])
+    times = np.arange(1, max(int(starts[-1] / step_s + 1e-9), 1) + 1) * step_s
+    segment = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, len(before) - 1)
+    elapsed = np.minimum(times - starts[segment], durations[segment])
+    gained = np.where(
+        flat[segment],
+        before[segment] * elapsed,
+        before[segment] * np.expm1(slope[segment] * elapsed) / slope[segment],
+    )
+    speed = before[segment] + growth[segment] * gained
+    positions, velocities = interpolate(path[0], path[1], step_s, segment * step_s + gained)
+    stretch = float(starts[-1] / ((len(rate) - 1) * step_s))
+    return (positions, velocities * speed[:, np.newaxis]), stretch
+
+
+def _rate(path: Path, limits: Limits, *, share: float) -> npt.NDArray[np.float64]:
+    """(M + 1,) how fast time may pass at each point of a path, 1 where nothing is too fast."""
+    arm = limits.is_arm
+    speed = np.abs(path[1][:, arm]) / (share * limits.velocity_max[arm])
+    acceleration = np.abs(np.diff(path[1][:, arm], axis=0)) / (
+        share * limits.acceleration_max[arm] * limits.step_s
+    )
+    too_fast = speed.max(axis=1)
+    too_sharp = np.sqrt(acceleration.max(axis=1))
+    too_fast[:-1] = np.maximum(too_fast[:-1], too_sharp)
+    too_fast[1:] = np.maximum(too_fast[1:], too_sharp)
+    rate: npt.NDArray[np.float64] = 1.0 / np.maximum(too_fast, 1.0)
+    return rate
+
+
+def _ease(rate: npt.NDArray[np.float64], step: float) -> npt.NDArray[np.float64]:
+    """The largest profile below `rate` that changes by at most `step` from point to point."""
+    ramp = step * np.arange(len(rate))
+    rising = np.minimum.accumulate(rate - ramp) + ramp
+    falling: npt.NDArray[np.float64] = np.minimum.accumulate((rising + ramp)[::-1])[::-1] - ramp
+    return falling

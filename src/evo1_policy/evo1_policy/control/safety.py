@@ -1,0 +1,290 @@
+"""The last gate before the arm: only what passes here can be sent. No ROS, no torch.
+
+The check covers the whole curve that the controller executes, the cubic Hermite between the
+points, not only the points. Letters: N points, D joints.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.control.limits import Limits
+from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, StopReason
+from evo1_policy.robot_config import RobotConfig
+
+TOLERANCE = 1e-9  # relative and absolute, for rounding
+SEAM_TOLERANCE = 1e-6  # rad and rad/s, between what is executed and what is about to be sent
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """Not to be sent, and why."""
+
+    reason: StopReason
+
+
+def check_chunk(
+    chunk: ActionChunk,
+    robot: RobotConfig,
+    *,
+    commanded: Floats,
+    splice_ns: int,
+    horizon: int | None = None,
+) -> StopReason | None:
+    """Whether a chunk from the policy may be planned at all.
+
+    Args:
+        chunk: as the policy gave it.
+        robot: that it is for.
+        commanded: (D,) where the arm will be commanded at the splice [rad].
+        splice_ns: when the chunk would take over [ns].
+        horizon: H that the policy announced, where known.
+
+    Returns:
+        None, or why not.
+    """
+    return (
+        _wrong_shape(chunk, robot, horizon)
+        or _not_finite(chunk, robot)
+        or _too_early(chunk, splice_ns)
+        or _too_late(chunk, splice_ns, robot.step_ns // 2)
+        or _too_far(chunk, Limits.of(robot), commanded, splice_ns)
+    )
+
+
+def _wrong_shape(chunk: ActionChunk, robot: RobotConfig, horizon: int | None) -> StopReason | None:
+    shape, length = chunk.actions.shape, "H" if horizon is None else str(horizon)
+    wrong = len(shape) != 2 or shape[0] < 1 or shape[1] != robot.width
+    if wrong or (horizon is not None and shape[0] != horizon):
+        return StopReason(
+            code=StopCode.CHUNK_WRONG_SHAPE,
+            message=f"the chunk has shape {shape}, expected ({length}, {robot.width}): "
+            f"{robot.width} joints of robot '{robot.name}'; use a checkpoint trained for it",
+        )
+    # Nanosecond steps are rounded, so half a percent tells another rate from rounding.
+    if abs(chunk.step_ns - robot.step_ns) > robot.step_ns / 200:
+        return StopReason(
+            code=StopCode.CHUNK_WRONG_SHAPE,
+            message=f"the chunk's actions are {chunk.step_ns / 1e6:.2f} ms apart, expected "
+            f"{robot.step_ns / 1e6:.2f} ms (rate_hz {robot.rate_hz:g} of robot '{robot.name}')",
+        )
+    return None
+
+
+def _not_finite(chunk: ActionChunk, robot: RobotConfig) -> StopReason | None:
+    bad = np.argwhere(~np.isfinite(chunk.actions))
+    if not len(bad):
+        return None
+    action, joint = (int(index) for index in bad[0])
+    return StopReason(
+        code=StopCode.CHUNK_NOT_FINITE,
+        message=f"{len(bad)} of {chunk.actions.size} values of the chunk are NaN or infinite, "
+        f"first action {action} of joint '{robot.joint_names[joint]}'; "
+        "check the checkpoint and its normalisation, then resume",
+    )
+
+
+def _too_early(chunk: ActionChunk, splice_ns: int) -> StopReason | None:
+    """An observation from the future; a chunk begins one step after what it was made from."""
+    ahead_ns = chunk.start_ns - splice_ns
+    if ahead_ns <= 2 * chunk.step_ns:
+        return None
+    return StopReason(
+        code=StopCode.CHUNK_WRONG_SHAPE,
+        message=f"the chunk begins {ahead_ns / 1e6:.0f} ms in the future, expected at most "
+        f"{2 * chunk.step_ns / 1e6:.0f} ms; compare the clocks of the cameras and of this node",
+    )
+
+
+def _too_late(chunk: ActionChunk, splice_ns: int, grid_step_ns: int) -> StopReason | None:
+    if chunk.end_ns >= splice_ns + grid_step_ns:
+        return None
+    age_ms = (splice_ns - chunk.observation_stamp_ns) / 1e6
+    lasts_ms = (chunk.end_ns - chunk.observation_stamp_ns) / 1e6
+    return StopReason(
+        code=StopCode.INFERENCE_LATE,
+        message=f"all {chunk.horizon} actions are past: the observation is {age_ms:.0f} ms old "
+        f"and its chunk lasts {lasts_ms:.0f} ms; a faster device or fewer flow steps are needed",
+    )
+
+
+def _too_far(
+    chunk: ActionChunk, limits: Limits, commanded: Floats, splice_ns: int
+) -> StopReason | None:
+    first = int(np.argmax(chunk.times_ns() >= splice_ns))
+    distance, joint = limits.furthest(chunk.actions[first], commanded)
+    if distance <= limits.max_start_error_rad:
+        return None
+    return StopReason(
+        code=StopCode.CHUNK_TOO_FAR,
+        message=f"the chunk begins {distance:.3f} rad away from the arm at joint "
+        f"'{limits.joint_names[joint]}': action {chunk.actions[first][joint]:.3f} rad, arm "
+        f"commanded at {commanded[joint]:.3f} rad, allowed {limits.max_start_error_rad:g} rad "
+        "(safety.max_start_error_rad); bring the arm to where the task starts, then resume",
+    )
+
+
+def check(
+    trajectory: Trajectory,
+    limits: Limits,
+    *,
+    executing: Trajectory | None = None,
+    splice_tick: int | None = None,
+    measured: Floats | None = None,
+) -> SafeTrajectory | Rejected:
+    """Check everything that a controller will execute of a trajectory.
+
+    Args:
+        trajectory: to be sent.
+        limits: of the robot.
+        executing: what the arm is commanded now; the trajectory must equal it up to splice_tick.
+        splice_tick: where the new part begins; needed with `executing`.
+        measured: (D,) where the arm is [rad]; given when nothing was executing.
+
+    Returns:
+        The trajectory, safe to send, or why it is not.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # an overflow is rejected below
+        problem = _malformed(trajectory, limits) or _breaks_limits(trajectory, limits)
+    if problem is None and executing is not None:
+        tick = trajectory.first_tick if splice_tick is None else splice_tick
+        problem = _leaves_executing(trajectory, executing, tick)
+    if problem is None and measured is not None:
+        problem = _starts_elsewhere(trajectory, measured, limits)
+    if problem is not None:
+        reason = StopReason(code=StopCode.CHUNK_BREAKS_LIMITS, message=problem)
+        return Rejected(reason=reason)
+    return SafeTrajectory(trajectory=trajectory, _key=_SAFETY_KEY)
+
+
+def _malformed(trajectory: Trajectory, limits: Limits) -> str | None:
+    positions, velocities = trajectory.positions, trajectory.velocities
+    if positions.ndim != 2 or positions.shape[1] != limits.width or not len(positions):
+        return f"trajectory of shape {positions.shape}, expected (N, {limits.width})"
+    if velocities.shape != positions.shape:
+        return f"velocities of shape {velocities.shape}, expected {positions.shape}"
+    if trajectory.step_ns <= 0:
+        return f"times do not increase: grid step {trajectory.step_ns} ns"
+    if not (np.isfinite(positions).all() and np.isfinite(velocities).all()):
+        return "trajectory with NaN or infinite values"
+    if np.any(velocities[-1] != 0.0):
+        return "trajectory does not end at rest"
+    return None
+
+
+def _breaks_limits(trajectory: Trajectory, limits: Limits) -> str | None:
+    """The whole Hermite curve against velocity, acceleration and position limits."""
+    positions, velocities = trajectory.positions, trajectory.velocities
+    step_s = trajectory.step_ns / 1e9
+    rise, v0, v1 = np.diff(positions, axis=0), velocities[:-1], velocities[1:]
+    start = (6.0 * rise / step_s - 4.0 * v0 - 2.0 * v1) / step_s
+    end = (2.0 * v0 + 4.0 * v1 - 6.0 * rise / step_s) / step_s
+    acceleration = np.maximum(np.abs(start), np.abs(end))
+    # Velocity is a parabola in time: its extremes are the points and, inside, its vertex.
+    change = np.where(end == start, 1.0, end - start)
+    vertex = np.clip(-start / change, 0.0, 1.0)
+    inside = v0 + step_s * vertex * (start + 0.5 * vertex * (end - start))
+    speed = np.concatenate([np.abs(velocities), np.abs(inside)])
+    return (
+        _beyond("velocity", "rad/s", speed, limits.velocity_max, limits)
+        or _beyond("acceleration", "rad/s^2", acceleration, limits.acceleration_max, limits)
+        or _leaves_range(trajectory, start, end, limits)
+    )
+
+
+def _beyond(what: str, unit: str, values: Floats, allowed: Floats, limits: Limits) -> str | None:
+    excess = values - allowed * (1.0 + TOLERANCE) - TOLERANCE
+    if not values.size or excess.max() <= 0.0:
+        return None
+    joint = int(np.argmax(excess.max(axis=0)))
+    return (
+        f"joint '{limits.joint_names[joint]}' would reach {what} "
+        f"{values[:, joint].max():.4f} {unit}, limit {allowed[joint]:g}"
+    )
+
+
+def _leaves_range(
+    trajectory: Trajectory, start: Floats, end: Floats, limits: Limits
+) -> str | None:
+    """Position limits on the whole curve; an arm that begins outside may only move inwards."""
+    turning = _turning_points(trajectory, start, end)
+    over = np.concatenate([trajectory.positions, turning]) - limits.position_max
+    under = limits.position_min - np.concatenate([trajectory.positions, turning])
+    allowed_over = np.maximum(trajectory.positions[0] - limits.position_max, 0.0)
+    allowed_under = np.maximum(limits.position_min - trajectory.positions[0], 0.0)
+    excess = np.maximum(over - allowed_over, under - allowed_under).max(axis=0)
+    outwards = _outward(trajectory, limits)
+    if excess.max() <= TOLERANCE and outwards is None:
+        return None
+    joint = int(np.argmax(excess)) if outwards is None else outwards
+    return (
+        f"joint '{limits.joint_names[joint]}' would leave its position limits "
+        f"[{limits.position_min[joint]:g}, {limits.position_max[joint]:g}] rad, reaching "
+        f"[{trajectory.positions[:, joint].min():.4f}, "
+        f"{trajectory.positions[:, joint].max():.4f}] rad"
+    )
+
+
+def _outward(trajectory: Trajectory, limits: Limits) -> int | None:
+    """A joint that moves outwards where it is outside its position limits already."""
+    if bool(
+        np.all(trajectory.positions <= limits.position_max + TOLERANCE)
+        and np.all(trajectory.positions >= limits.position_min - TOLERANCE)
+    ):
+        return None
+    outside = np.maximum(
+        trajectory.positions - limits.position_max, limits.position_min - trajectory.positions
+    )
+    outside = np.maximum(outside, 0.0)
+    worse = (np.diff(outside, axis=0) > TOLERANCE).any(axis=0)
+    return int(np.argmax(worse)) if worse.any() else None
+
+
+def _turning_points(trajectory: Trajectory, start: Floats, end: Floats) -> Floats:
+    """Positions (K, D) where a joint turns back inside a segment."""
+    step_s = trajectory.step_ns / 1e9
+    v0 = trajectory.velocities[:-1]
+    # v(u) = v0 + h start u + h (end - start) u^2 / 2 = 0, with u in [0, 1].
+    a, b = 0.5 * step_s * (end - start), step_s * start
+    root = np.sqrt(np.maximum(b * b - 4.0 * a * v0, 0.0))
+    # The stable pair of solutions, so that a nearly straight velocity loses no digits.
+    q = -0.5 * (b + np.copysign(root, b))
+    solutions = []
+    for top, bottom in ((q, a), (v0, q)):
+        u = np.clip(np.divide(top, bottom, out=np.zeros_like(q), where=bottom != 0.0), 0.0, 1.0)
+        solutions.append(
+            trajectory.positions[:-1]
+            + step_s * u * (v0 + step_s * u * (0.5 * start + u * (end - start) / 6.0))
+        )
+    return np.concatenate(solutions)
+
+
+def _leaves_executing(
+    trajectory: Trajectory, executing: Trajectory, splice_tick: int
+) -> str | None:
+    if not trajectory.first_tick <= splice_tick <= trajectory.last_tick:
+        return "trajectory does not contain its splice"
+    known = executing.knots(trajectory.first_tick, splice_tick)
+    count = len(known.positions)
+    jump = float(np.abs(trajectory.positions[:count] - known.positions).max())
+    kick = float(np.abs(trajectory.velocities[:count] - known.velocities).max())
+    if jump <= SEAM_TOLERANCE and kick <= SEAM_TOLERANCE:
+        return None
+    return (
+        f"trajectory does not continue what the arm is executing: "
+        f"{jump:.6f} rad and {kick:.6f} rad/s apart"
+    )
+
+
+def _starts_elsewhere(trajectory: Trajectory, measured: Floats, limits: Limits) -> str | None:
+    distance, joint = limits.furthest(trajectory.positions[0], measured)
+    if distance <= limits.max_start_error_rad:
+        return None
+    return (
+        f"trajectory begins {distance:.3f} rad away from where joint "
+        f"'{limits.joint_names[joint]}' is measured, allowed {limits.max_start_error_rad:g} rad"
+    )

@@ -1,0 +1,184 @@
+"""The action expert: 50 action tokens attend to the context and give one chunk.
+
+Module names are those of the published weights, so that a state dict fits name by name.
+Letters: B batch, H horizon, D action width, S context tokens with the state, E width,
+A heads, F head width. Must not import ROS.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evo1_policy.model.config import TIME_TABLE_LENGTH, Evo1Config
+
+
+def sinusoid_table(length: int, width: int) -> Tensor:
+    """P[p, 2i] = sin(p * 10000^(-2i/width)), P[p, 2i+1] = cos(same); (length, width) fp32."""
+    position = torch.arange(length, dtype=torch.float32)[:, None]  # (L, 1)
+    even = torch.arange(0, width, 2, dtype=torch.float32)  # (W/2,)
+    angle = position * torch.exp(even * (-torch.log(torch.tensor(10000.0)) / width))  # (L, W/2)
+    table = torch.zeros(length, width)
+    table[:, 0::2] = angle.sin()
+    table[:, 1::2] = angle.cos()[:, : width // 2]
+    return table
+
+
+class SinusoidalPositions(nn.Module):
+    """A sinusoid table kept as a buffer `pe` (1, L, W), because checkpoints carry it."""
+
+    pe: Tensor
+
+    def __init__(self, length: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("pe", sinusoid_table(length, width)[None])
+
+
+class EmbodimentLinear(nn.Module):
+    """One linear layer; published names put the weight under `.linear`."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width_in, width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width_in) -> (..., width_out)."""
+        return self.linear(x)  # type: ignore[no-any-return]
+
+
+class EmbodimentMLP(nn.Module):
+    """Linear, ReLU, Linear: the state encoder and the output layer."""
+
+    def __init__(self, width_in: int, hidden: int, width_out: int) -> None:
+        super().__init__()
+        self.fc1 = EmbodimentLinear(width_in, hidden)
+        self.fc2 = EmbodimentLinear(hidden, width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., width_in) -> (..., width_out)."""
+        return self.fc2(F.relu(self.fc1(x)))  # type: ignore[no-any-return]
+
+
+class ActionEncoder(nn.Module):
+    """Noisy actions -> tokens, with the place in the chunk added after the first layer."""
+
+    def __init__(self, action_width: int, width: int, horizon: int) -> None:
+        super().__init__()
+        self.W1 = EmbodimentLinear(action_width, width)
+        self.W2 = EmbodimentLinear(width, width)
+        self.W3 = EmbodimentLinear(width, width)
+        self.pos_encoding = SinusoidalPositions(horizon, width)
+
+    def forward(self, actions: Tensor) -> Tensor:
+        """(B, H, D) -> (B, H, E)."""
+        x = F.relu(self.W1(actions))  # (B, H, E)
+        x = x + self.pos_encoding.pe[:, : x.shape[1]].to(x.dtype)  # (B, H, E) + (1, H, E)
+        x = F.relu(self.W2(x))  # (B, H, E)
+        return self.W3(x)  # type: ignore[no-any-return]  # (B, H, E)
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of the actions to the context, with torch's parameter names.
+
+    Written as plain softmax(QK)V: on a CPU its bf16 backward pass is several times faster than
+    that of the fused kernel, and the weights can be looked at.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.dropout = dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))  # rows: q, k, v
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, context: Tensor, key_mask: Tensor | None) -> Tensor:
+        """x (B, H, E), context (B, S, E), key_mask (B, S) bool with True = visible -> (B, H, E)."""
+        weight_q, weight_k, weight_v = self.in_proj_weight.chunk(3)  # (E, E) each
+        bias_q, bias_k, bias_v = self.in_proj_bias.chunk(3)  # (E,) each
+        q = self._split(F.linear(x, weight_q, bias_q))  # (B, A, H, F)
+        k = self._split(F.linear(context, weight_k, bias_k))  # (B, A, S, F)
+        v = self._split(F.linear(context, weight_v, bias_v))  # (B, A, S, F)
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, A, H, S)
+        if key_mask is not None:
+            scores = scores.masked_fill(~key_mask[:, None, None, :], float("-inf"))
+        weights = scores.softmax(dim=-1)  # (B, A, H, S)
+        weights = F.dropout(weights, self.dropout, self.training)
+        merged = (weights @ v).transpose(1, 2).flatten(2)  # (B, H, E)
+        return self.out_proj(merged)  # type: ignore[no-any-return]
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, L, E) -> (B, A, L, F)
+
+
+class ActionBlock(nn.Module):
+    """Cross-attention, then a feed-forward that also sees the denoising time.
+
+    There is no self-attention: actions meet only in the pooling after the last block.
+    """
+
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = CrossAttention(width, heads, dropout)
+        self.norm2 = nn.LayerNorm(width)
+        self.ff = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(
+        self, x: Tensor, context: Tensor, time: Tensor, key_mask: Tensor | None
+    ) -> Tensor:
+        """x (B, H, E), context (B, S, E) used as it is, time (B, 1, E) -> (B, H, E)."""
+        x = x + self.attn(self.norm1(x), context, key_mask)  # (B, H, E)
+        return x + self.ff(self.norm2(x) + time)  # type: ignore[no-any-return]  # (B, H, E)
+
+
+class ActionExpert(nn.Module):
+    """The head: noisy chunk, time and context in; velocity or clean chunk out."""
+
+    def __init__(self, config: Evo1Config) -> None:
+        super().__init__()
+        width = config.language.width
+        head = config.head
+        self.horizon = config.horizon
+        self.action_width = config.action_width
+        self.time_pos_enc = SinusoidalPositions(TIME_TABLE_LENGTH, width)
+        self.state_encoder = EmbodimentMLP(config.state_width, head.state_hidden, width)
+        self.action_encoder = ActionEncoder(config.action_width, width, config.horizon)
+        self.transformer_blocks = nn.ModuleList(
+            ActionBlock(width, head.heads, head.dropout) for _ in range(head.layers)
+        )
+        self.norm_out = nn.LayerNorm(width)
+        self.seq_pool_proj = nn.Linear(config.horizon * width, width)
+        self.mlp_head = EmbodimentMLP(
+            width, head.output_hidden, config.horizon * config.action_width
+        )
+
+    def encode_state(self, state: Tensor) -> Tensor:
+        """Normalised state (B, state width) -> one token (B, 1, E)."""
+        return self.state_encoder(state)[:, None]  # type: ignore[no-any-return]
+
+    def forward(
+        self, actions: Tensor, time_index: Tensor, keys: Tensor, key_mask: Tensor | None = None
+    ) -> Tensor:
+        """Predict from a noisy chunk.
+
+        Args:
+            actions: (B, H, D) noisy, normalised, masked.
+            time_index: (B,) int64 row of the time table.
+            keys: (B, S, E) context with the state token.
+            key_mask: (B, S) bool, True = visible; None shows everything.
+
+        Returns:
+            (B, H, D): the velocity, or the clean chunk with prediction 'sample'.
+        """
+        x = self.action_encoder(actions)  # (B, H, E)
+        time = self.time_pos_enc.pe[0, time_index, None].to(x.dtype)  # (B, 1, E)
+        for block in self.transformer_blocks:
+            x = block(x, keys, time, key_mask)  # (B, H, E)
+        x = self.norm_out(x)  # (B, H, E)
+        pooled = self.seq_pool_proj(x.flatten(1))  # (B, H*E) -> (B, E)
+        chunk = self.mlp_head(pooled)  # (B, H*D)
+        return chunk.unflatten(1, (self.horizon, self.action_width))  # type: ignore[no-any-return]

@@ -1,0 +1,88 @@
+"""Flow matching: the noise, the path to the data, the loss, and the Euler integration.
+
+A chunk goes from noise at t = 0 to actions at t = 1 along x_t = (1 - t) * noise + t * actions.
+Everything random takes a generator; the global one is never touched.
+Letters: B batch, H horizon, D action width. Must not import ROS.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from evo1_policy.model.config import Prediction
+
+TIME_MIN, TIME_MAX = 0.02, 0.98
+
+
+def sample_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Uniform(-1, 1) noise, fp32, on the generator's device."""
+    return torch.rand(shape, generator=generator, device=generator.device) * 2 - 1
+
+
+def sample_time(batch: int, generator: torch.Generator) -> Tensor:
+    """Beta(2, 2) times in [0.02, 0.98], (B,) fp32, on the generator's device."""
+    # The median of three uniform numbers is Beta(2, 2), and takes a generator.
+    uniform = torch.rand((batch, 3), generator=generator, device=generator.device)  # (B, 3)
+    return uniform.median(dim=1).values.clamp(TIME_MIN, TIME_MAX)  # (B,)
+
+
+def interpolate(actions: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+    """Point of the path at `time` (B,): actions and noise (B, H, D) -> (B, H, D)."""
+    t = time[:, None, None]  # (B, 1, 1)
+    return (1 - t) * noise + t * actions
+
+
+def time_index(time: Tensor, scale: int) -> Tensor:
+    """Row of the time table for `time` (B,): trunc(scale * t), (B,) int64."""
+    return (time.float() * scale).long()
+
+
+def euler_time_index(step: int, steps: int, scale: int) -> int:
+    """Row of the time table at Euler step `step` of `steps`: trunc(scale * step / steps)."""
+    return step * scale // steps
+
+
+def training_target(actions: Tensor, noise: Tensor, prediction: Prediction) -> Tensor:
+    """What the head should give (B, H, D): the velocity actions - noise, or the actions."""
+    return actions - noise if prediction == "velocity" else actions
+
+
+def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean squared error over the entries where mask (B, H, D) is 1; a scalar in fp32."""
+    mask = mask.float()  # (B, H, D)
+    squared = ((predicted.float() - target.float()) * mask).square()  # (B, H, D)
+    return squared.sum() / (mask.sum() + 1e-8)
+
+
+def integrate_euler(
+    predict: Callable[[Tensor, int], Tensor],
+    noise: Tensor,
+    action_mask: Tensor,
+    *,
+    steps: int,
+    scale: int,
+    prediction: Prediction,
+) -> Tensor:
+    """Walk from noise to actions in equal explicit Euler steps.
+
+    Args:
+        predict: (masked chunk (B, H, D), row of the time table) -> velocity or clean chunk.
+        noise: (B, H, D) fp32, the start.
+        action_mask: (B, D), 1 for real dimensions.
+        steps: N.
+        scale: time scale of the table.
+        prediction: what `predict` gives.
+
+    Returns:
+        (B, H, D) fp32; masked dimensions are 0.
+    """
+    mask = action_mask[:, None].to(noise.dtype)  # (B, 1, D)
+    x = noise  # (B, H, D)
+    for step in range(steps):
+        output = predict(x * mask, euler_time_index(step, steps, scale)).to(x.dtype)  # (B, H, D)
+        if prediction == "sample":
+            remaining = 1 - step / steps
+            output = (output - x) / remaining  # velocity towards the predicted chunk
+        x = x + output / steps  # (B, H, D)
+    return x * mask

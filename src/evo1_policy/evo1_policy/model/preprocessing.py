@@ -1,0 +1,224 @@
+"""From pixels and words to the model's input tensors, the same in training and on the robot.
+
+Letters: B batch, V views, S image size, N image tokens of a view, T prompt tokens, D width.
+Must not import ROS or transformers.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.nn import functional as F
+
+from evo1_policy.model.config import Evo1Config
+
+IMAGE_MEAN = (0.485, 0.456, 0.406)  # RGB
+IMAGE_STD = (0.229, 0.224, 0.225)
+
+PAD = "<|endoftext|>"
+IMAGE_START, IMAGE_END, IMAGE_CONTEXT = "<img>", "</img>", "<IMG_CONTEXT>"
+SPECIAL_TOKENS = (PAD, IMAGE_START, IMAGE_END, IMAGE_CONTEXT)
+
+
+class TokenizerError(ValueError):
+    """A tokenizer that cannot be used, or a prompt that does not fit; says what was expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInputs:
+    """One batch, ready for the model.
+
+    Attributes:
+        images: (B, V, 3, S, S) fp32, normalised; absent views are black (normalised zeros).
+        input_ids: (B, T) int64.
+        image_slots: (B, T) bool, True where an image token goes, in absent views too.
+        token_mask: (B, T) bool, False for padding and for the slots of absent views.
+        state: (B, state width) fp32, normalised and padded.
+        action_mask: (B, D) bool, True for the robot's dimensions.
+    """
+
+    images: Tensor
+    input_ids: Tensor
+    image_slots: Tensor
+    token_mask: Tensor
+    state: Tensor
+    action_mask: Tensor
+
+    def to(self, device: torch.device | str) -> "ModelInputs":
+        """The same batch on another device."""
+        moved = {
+            item.name: getattr(self, item.name).to(device, non_blocking=True)
+            for item in dataclasses.fields(self)
+        }
+        return ModelInputs(**moved)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptTokens:
+    """A tokenised prompt: input_ids, image_slots, token_mask as in ModelInputs, each (B, T)."""
+
+    input_ids: Tensor
+    image_slots: Tensor
+    token_mask: Tensor
+
+
+def resize_image(image: npt.NDArray[np.uint8] | Tensor, size: int) -> Tensor:
+    """Antialiased bicubic resize to a square, aspect not kept, within 1/255 of PIL's.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        size: edge S [px].
+
+    Returns:
+        (3, S, S) uint8 RGB, on the image's device.
+
+    Raises:
+        ValueError: the image is not (H, W, 3) uint8.
+    """
+    if not isinstance(image, Tensor):
+        # torch warns about read-only memory (a frame of a message), which is never written here.
+        image = torch.from_numpy(image if image.flags.writeable else image.copy())
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != torch.uint8:
+        raise ValueError(
+            f"expected an image (H, W, 3) uint8 RGB, got {tuple(image.shape)} {image.dtype}"
+        )
+    planes = image.permute(2, 0, 1)[None]  # (1, 3, H, W), channels last in memory
+    height, width = image.shape[:2]
+    if (height, width) == (size, size):
+        return planes[0]
+    if not image.is_cuda and min(height, width) >= 2 * size:
+        # Five times faster; its short weights stay within 1/255 only when shrinking.
+        return _bicubic(planes, (size, size))[0]
+    rows = _rounded(_bicubic(planes.float(), (height, size)))  # PIL rounds between the passes
+    return _rounded(_bicubic(rows, (size, size)))[0].to(torch.uint8)
+
+
+def _bicubic(planes: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(planes, size=size, mode="bicubic", antialias=True)
+
+
+def _rounded(planes: Tensor) -> Tensor:
+    return (planes + 0.5).floor().clamp(0, 255)
+
+
+def normalise_images(images: Tensor) -> Tensor:
+    """(..., 3, S, S) uint8 RGB -> fp32: k/255, minus the mean, over the standard deviation."""
+    mean = torch.tensor(IMAGE_MEAN, device=images.device)[:, None, None]  # (3, 1, 1)
+    std = torch.tensor(IMAGE_STD, device=images.device)[:, None, None]  # (3, 1, 1)
+    return (images.float() / 255 - mean) / std
+
+
+def prepare_views(
+    images: Sequence[npt.NDArray[np.uint8] | Tensor], *, views: int, size: int
+) -> Tensor:
+    """Images of one observation -> (V, 3, S, S) fp32; views beyond the images are black.
+
+    Raises:
+        ValueError: more images than views, or one is not (H, W, 3) uint8.
+    """
+    if len(images) > views:
+        raise ValueError(f"the model has {views} image slots, got {len(images)} images")
+    slots = torch.zeros((views, 3, size, size), dtype=torch.uint8)  # (V, 3, S, S)
+    for slot, image in zip(slots, images, strict=False):
+        slot.copy_(resize_image(image, size))
+    return normalise_images(slots)
+
+
+def prompt_text(instruction: str, *, views: int, tokens_per_view: int) -> str:
+    """The prompt as the authors write it: no chat template, no system text, no BOS or EOS."""
+    slots = IMAGE_CONTEXT * tokens_per_view
+    lines = (f"Image-{k + 1}: {IMAGE_START}{slots}{IMAGE_END}\n" for k in range(views))
+    return "".join(lines) + instruction.strip()
+
+
+def load_tokenizer(directory: Path | str) -> Tokenizer:
+    """Read the tokenizer of a checkpoint: tokenizer.json, or vocab.json with merges.txt.
+
+    Raises:
+        TokenizerError: no tokenizer is there, or one of Evo-1's special tokens is missing.
+    """
+    directory = Path(directory)
+    if (directory / "tokenizer.json").is_file():
+        try:
+            tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        except Exception as error:  # the library raises plain Exception
+            raise TokenizerError(f"{directory}/tokenizer.json: not readable: {error}") from error
+    elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
+        from transformers import AutoTokenizer  # lazily: costs seconds
+
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)._tokenizer
+    else:
+        raise TokenizerError(
+            f"{directory}: no tokenizer; expected tokenizer.json, or vocab.json with merges.txt"
+        )
+    for token in SPECIAL_TOKENS:
+        if tokenizer.token_to_id(token) is None:
+            raise TokenizerError(f"{directory}: the tokenizer lacks the special token {token}")
+    return tokenizer
+
+
+class PromptEncoder:
+    """Turns instructions into tokens for one model config."""
+
+    def __init__(self, tokenizer: Tokenizer, config: Evo1Config) -> None:
+        """Check that the tokenizer fits the model.
+
+        Raises:
+            TokenizerError: it has more tokens than the model's embedding.
+        """
+        highest = tokenizer.get_vocab_size(with_added_tokens=True)
+        if highest > config.language.vocab_size:
+            raise TokenizerError(
+                f"the tokenizer has {highest} tokens, the model only "
+                f"{config.language.vocab_size} (language.vocab_size)"
+            )
+        self._tokenizer = tokenizer
+        self._config = config
+        self._pad = tokenizer.token_to_id(PAD)
+        self._image_context = tokenizer.token_to_id(IMAGE_CONTEXT)
+
+    def encode(self, instructions: Sequence[str], present: Sequence[int]) -> PromptTokens:
+        """Tokenise a batch.
+
+        Args:
+            instructions: B texts.
+            present: B numbers of present views; the others are the last slots.
+
+        Raises:
+            TokenizerError: a prompt does not fit and cutting it would cut image tokens.
+        """
+        rows = [self._ids(text) for text in instructions]
+        fixed = self._config.semantics.context_padding == "fixed"
+        length = self._config.semantics.context_length if fixed else max(map(len, rows))
+        padded = [row + [self._pad] * (length - len(row)) for row in rows]
+        input_ids = torch.tensor(padded)  # (B, T)
+        image_slots = input_ids == self._image_context  # (B, T)
+        lengths = torch.tensor([len(row) for row in rows])[:, None]  # (B, 1)
+        real = torch.arange(length)[None] < lengths  # (B, T)
+        per_view = self._config.vision.tokens_per_view
+        seen = torch.tensor(present)[:, None] * per_view  # (B, 1) slots of present views
+        absent = image_slots & (image_slots.cumsum(dim=1) > seen)  # (B, T)
+        return PromptTokens(
+            input_ids=input_ids, image_slots=image_slots, token_mask=real & ~absent
+        )
+
+    def _ids(self, instruction: str) -> list[int]:
+        config = self._config
+        for token in SPECIAL_TOKENS:  # typed by a user, they would be read as image slots
+            instruction = instruction.replace(token, " ")
+        text = prompt_text(
+            instruction, views=config.views, tokens_per_view=config.vision.tokens_per_view
+        )
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        limit = config.semantics.context_length
+        if self._image_context in ids[limit:]:
+            raise TokenizerError(
+                f"the image tokens alone exceed semantics.context_length = {limit}"
+            )
+        return ids[:limit]

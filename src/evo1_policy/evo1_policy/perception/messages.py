@@ -1,0 +1,146 @@
+"""Sensor messages to numpy: images to RGB, joint states to names and radians.
+
+Messages are read by their fields, so rclpy's and rosbags' both work, live and offline. This
+module must not import ROS or torch.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.perception.colour import ENCODINGS, Encoding, decompress_rgb, to_rgb
+
+COMPRESSED_FORMATS = ("jpeg", "jpg", "png")
+_NS_PER_S = 1_000_000_000
+
+
+class MessageError(ValueError):
+    """A message that cannot be used; the text names the topic and what was expected."""
+
+
+def stamp_ns(header_stamp: Any) -> int:
+    """Turn a builtin_interfaces/Time into nanoseconds."""
+    return int(header_stamp.sec) * _NS_PER_S + int(header_stamp.nanosec)
+
+
+def decode_image(msg: Any, *, topic: str) -> npt.NDArray[np.uint8]:
+    """Decode a sensor_msgs Image or CompressedImage, once.
+
+    Args:
+        msg: the message, of rclpy or rosbags.
+        topic: where it came from, for errors.
+
+    Returns:
+        (H, W, 3) uint8 RGB. An rgb8 image is a view of the message's own bytes: do not write
+        to it.
+
+    Raises:
+        MessageError: unknown encoding, wrong size, or corrupt data.
+    """
+    if hasattr(msg, "format"):
+        return _decode_compressed(msg, topic)
+    encoding = ENCODINGS.get(msg.encoding)
+    if encoding is None:
+        raise MessageError(
+            f"{topic}: image encoding '{msg.encoding}' is not supported; "
+            f"expected one of {', '.join(ENCODINGS)}; set the camera driver to one of them"
+        )
+    return to_rgb(_pixels(msg, encoding, topic), msg.encoding)
+
+
+def read_joints(
+    msg: Any, *, topic: str, joints: Collection[str] | None = None
+) -> tuple[tuple[str, ...], npt.NDArray[np.float64], int]:
+    """Read a sensor_msgs/JointState.
+
+    Args:
+        msg: the message, of rclpy or rosbags.
+        topic: where it came from, for errors.
+        joints: keep only these (a broadcaster may publish NaN for joints of no interest);
+            None keeps all.
+
+    Returns:
+        Names in the message's order, positions (n,) float64 [rad], and the stamp [ns].
+
+    Raises:
+        MessageError: no names, another number of positions, a repeated name, NaN or infinity.
+    """
+    names = tuple(msg.name)
+    positions = np.array(msg.position, dtype=np.float64)
+    if not names:
+        raise MessageError(f"{topic}: joint state without names; joints are matched by name")
+    if positions.shape != (len(names),):
+        raise MessageError(
+            f"{topic}: joint state has {len(names)} names but {positions.size} positions; "
+            "expected one position [rad] for each name"
+        )
+    if len(set(names)) != len(names):
+        raise MessageError(f"{topic}: joint state names a joint twice: {', '.join(names)}")
+    if joints is not None:
+        kept = [i for i, name in enumerate(names) if name in joints]
+        names, positions = tuple(names[i] for i in kept), positions[kept]
+    if not np.isfinite(positions).all():
+        bad = [name for name, ok in zip(names, np.isfinite(positions), strict=True) if not ok]
+        raise MessageError(f"{topic}: position of {', '.join(bad)} is not finite; expected rad")
+    return names, positions, stamp_ns(msg.header.stamp)
+
+
+def _pixels(msg: Any, encoding: Encoding, topic: str) -> npt.NDArray[np.uint8]:
+    """View the message's bytes as (H, W, channels), without the padding at the ends of rows."""
+    height, width = int(msg.height), int(msg.width)
+    if min(height, width) < encoding.min_side:
+        raise MessageError(
+            f"{topic}: '{msg.encoding}' image has {width}x{height} pixels; "
+            f"expected {encoding.min_side} or more a side"
+        )
+    if encoding.even_width and width % 2:
+        raise MessageError(
+            f"{topic}: '{msg.encoding}' image is {width} pixels wide; expected an even number"
+        )
+    row = width * encoding.channels
+    step = int(msg.step) or row  # some drivers leave it 0 where rows have no padding
+    if step < row:
+        raise MessageError(
+            f"{topic}: image step is {step} bytes; {width} pixels of '{msg.encoding}' need {row}"
+        )
+    data = _bytes(msg.data)
+    needed = (height - 1) * step + row  # the last row may lack its padding
+    if data.size < needed:
+        raise MessageError(
+            f"{topic}: image data is cut off: {data.size} bytes, but {width}x{height} "
+            f"'{msg.encoding}' with step {step} need {needed}"
+        )
+    return np.ndarray(
+        (height, width, encoding.channels), np.uint8, data, strides=(step, encoding.channels, 1)
+    )
+
+
+def _decode_compressed(msg: Any, topic: str) -> npt.NDArray[np.uint8]:
+    """Decode a CompressedImage, whose format reads 'jpeg' or 'rgb8; jpeg compressed bgr8'."""
+    source, _, detail = msg.format.lower().rpartition(";")
+    if "depth" in detail or not any(name in detail for name in COMPRESSED_FORMATS):
+        raise MessageError(
+            f"{topic}: compressed image format '{msg.format}' is not supported; "
+            f"expected one of {', '.join(COMPRESSED_FORMATS)} of a colour or mono image"
+        )
+    if source.strip().startswith("bayer"):
+        raise MessageError(
+            f"{topic}: compressed image format '{msg.format}' hides a Bayer mosaic; "
+            "debayer before compressing, or use the raw topic"
+        )
+    data = _bytes(msg.data)
+    image = decompress_rgb(data) if data.size else None
+    if image is None:
+        raise MessageError(
+            f"{topic}: compressed image ('{msg.format}', {data.size} bytes) is corrupt or cut off"
+        )
+    return image
+
+
+def _bytes(data: Any) -> npt.NDArray[np.uint8]:
+    """View array.array, bytes, memoryview or numpy data as (n,) uint8 without a copy."""
+    if isinstance(data, np.ndarray) and data.dtype == np.uint8:
+        return data.reshape(-1)
+    return np.frombuffer(data, np.uint8) if len(data) else np.empty(0, np.uint8)

@@ -1,0 +1,259 @@
+"""The newest settled observation out of messages as they arrive.
+
+Bounded buffers of references (no image is copied), one a camera and one for the joints; the rule
+of alignment.py decides what belongs together. Stamps are capture times; `received_ns` and
+`now_ns` are the node's clock. Not safe for threads: call it from one thread or under one lock.
+Must not import ROS or torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.observation import JointSample, Missing, Observation
+from evo1_policy.perception.alignment import Aligned, Unaligned, align
+from evo1_policy.perception.buffers import FrameBuffer, JointBuffer, Stream
+from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
+
+_MS = 1_000_000  # ns
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamReport:
+    """How one stream does.
+
+    Attributes:
+        name: a camera's name, or 'joint_states'.
+        topic: as in the robot file.
+        rate_hz: usable messages a second over the last two seconds.
+        age_ms: since the newest stamp; negative: none yet.
+        max_age_ms: beyond it the stream is stale.
+        received: messages so far, the rejected ones included.
+        rejected: messages that could not be used.
+        problem: what was wrong with the last rejected one; empty after 30 good ones in a row.
+    """
+
+    name: str
+    topic: str
+    rate_hz: float
+    age_ms: float
+    max_age_ms: float
+    received: int
+    rejected: int
+    problem: str
+
+
+class Streams:
+    """Collects the camera frames and joint states of one robot and aligns them."""
+
+    def __init__(self, robot: RobotConfig) -> None:
+        self._robot = robot
+        self._cameras = {
+            camera.name: FrameBuffer(
+                Stream(camera.name, camera.topic, round(camera.max_age_ms * _MS))
+            )
+            for camera in robot.cameras
+        }
+        self._reference = self._cameras[robot.cameras[0].name]
+        self._joints = JointBuffer(
+            Stream(JOINT_STREAM, robot.state.topic, round(robot.state.max_age_ms * _MS)),
+            robot.joint_names,
+        )
+        self._latest: Observation | None = None
+
+    def add_image(
+        self, camera: str, image: npt.NDArray[np.uint8], *, stamp_ns: int, received_ns: int
+    ) -> None:
+        """Keep a frame (H, W, 3) uint8 RGB; one with an unusable stamp counts as rejected.
+
+        Raises:
+            KeyError: the robot file has no such camera.
+        """
+        self._cameras[camera].add(image, stamp_ns=stamp_ns, received_ns=received_ns)
+
+    def add_joints(
+        self,
+        names: Sequence[str],
+        positions: npt.NDArray[np.float64],
+        *,
+        stamp_ns: int,
+        received_ns: int,
+    ) -> None:
+        """Keep joint positions (n,) [rad]: matched by name, in any order, a part or all."""
+        self._joints.add(names, positions, stamp_ns=stamp_ns, received_ns=received_ns)
+
+    def reject(self, stream: str, problem: str) -> None:
+        """Count a message that could not be decoded.
+
+        Args:
+            stream: a camera's name, or 'joint_states'.
+            problem: why, for people, with the topic.
+
+        Raises:
+            KeyError: there is no such stream.
+        """
+        owner = self._joints if stream == JOINT_STREAM else self._cameras[stream]
+        owner.stream.reject(problem)
+
+    def sample(self, now_ns: int, instruction: str) -> Observation | Missing:
+        """Give the newest settled observation, or why there is none.
+
+        Until a newer one settles, the same object comes again.
+        """
+        missing = self._absent(now_ns) or self._absent_joint(now_ns)
+        if missing is not None:
+            return missing
+        failure = Unaligned(code="pending")
+        for tick_ns in reversed(self._reference.stamps):
+            if now_ns - tick_ns > self._reference.stream.max_age_ns:
+                return self._unsettled(failure, now_ns)
+            latest = self._latest
+            if latest and latest.stamp_ns == tick_ns and latest.instruction == instruction:
+                return latest
+            aligned = align(
+                tick_ns,
+                [buffer.stamps for buffer in self._cameras.values()],
+                self._joints.stamps,
+                self._joints.rows,
+                max_skew_ns=round(self._robot.max_skew_ms * _MS),
+                max_joint_age_ns=self._joints.stream.max_age_ns,
+            )
+            if isinstance(aligned, Aligned):
+                self._latest = self._observation(tick_ns, aligned, instruction)
+                return self._latest
+            if failure.code == "pending":
+                failure = aligned
+        if failure.code == "skew":
+            return self._unsettled(failure, now_ns)
+        return Missing(
+            stream=self._slowest().name,
+            code="pending",
+            message="waiting for the first frames of all cameras",
+        )
+
+    def measured(self) -> JointSample | None:
+        """Newest position of every joint; None until each was seen."""
+        if np.isnan(self._joints.newest).any():
+            return None
+        return JointSample(
+            positions=self._joints.newest.copy(), stamp_ns=int(self._joints.newest_ns.max())
+        )
+
+    def report(self, now_ns: int) -> tuple[StreamReport, ...]:
+        """Tell how each stream does, cameras first, in the robot file's order."""
+        buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]
+        return tuple(
+            StreamReport(
+                name=buffer.stream.name,
+                topic=buffer.stream.topic,
+                rate_hz=buffer.stream.rate_hz(now_ns),
+                age_ms=max(0, now_ns - buffer.stamps[-1]) / _MS if buffer.stamps else -1.0,
+                max_age_ms=buffer.stream.max_age_ns / _MS,
+                received=buffer.stream.received,
+                rejected=buffer.stream.rejected,
+                problem=buffer.stream.problem,
+            )
+            for buffer in buffers
+        )
+
+    def reset(self) -> None:
+        """Forget every message, because the clock jumped back or the node stops; counters stay."""
+        for buffer in self._cameras.values():
+            buffer.clear()
+        self._joints.clear()
+        self._latest = None
+
+    def _absent(self, now_ns: int) -> Missing | None:
+        """The first stream that never came or is stale."""
+        buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]
+        for buffer in buffers:
+            stream = buffer.stream
+            if not buffer.stamps:
+                text = f"nothing usable received on {stream.topic} yet"
+                return _missing(stream, "never", f"{text}; is its driver running?")
+            age_ns = now_ns - buffer.stamps[-1]
+            if age_ns > stream.max_age_ns:
+                text = f"newest message on {stream.topic} is {_ms(age_ns)} old"
+                return _missing(stream, "stale", f"{text}, allowed are {_ms(stream.max_age_ns)}")
+        return None
+
+    def _absent_joint(self, now_ns: int) -> Missing | None:
+        """The first joint of the robot file that never came or is too old."""
+        stream = self._joints.stream
+        for place, name in enumerate(self._robot.joint_names):
+            newest_ns = int(self._joints.newest_ns[place])
+            if newest_ns == 0:
+                text = f"joint '{name}' was never in {stream.topic}"
+                return _missing(stream, "joint", f"{text}; the robot file lists it")
+            if now_ns - newest_ns > stream.max_age_ns:
+                text = f"joint '{name}' on {stream.topic} is {_ms(now_ns - newest_ns)} old"
+                return _missing(stream, "joint", f"{text}, allowed are {_ms(stream.max_age_ns)}")
+        return None
+
+    def _unsettled(self, failure: Unaligned, now_ns: int) -> Missing:
+        """Why no tick that is new enough gave an observation, though every stream is alive."""
+        if failure.code == "skew" and failure.camera is not None:
+            camera = self._robot.cameras[failure.camera]
+            return Missing(
+                stream=camera.name,
+                code="skew",
+                message=(
+                    f"nearest frame on {camera.topic} is {_ms(failure.distance_ns)} from the "
+                    f"reference frame on {self._robot.cameras[0].topic}, allowed are "
+                    f"{self._robot.max_skew_ms:.0f} ms (max_skew_ms); check rate and clock of "
+                    "both cameras"
+                ),
+            )
+        if failure.code == "joint" and failure.joint is not None:
+            name = self._robot.joint_names[failure.joint]
+            return _missing(
+                self._joints.stream,
+                "stale",
+                f"joint '{name}' has no sample on {self._joints.stream.topic} within "
+                f"{_ms(self._joints.stream.max_age_ns)} before the frame",
+            )
+        slowest = self._slowest()
+        return _missing(
+            slowest,
+            "stale",
+            f"{slowest.topic} lags behind: no frame of the last "
+            f"{_ms(self._reference.stream.max_age_ns)} could be matched",
+        )
+
+    def _slowest(self) -> Stream:
+        """The stream whose newest stamp is the oldest."""
+        buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]
+        return min(buffers, key=lambda buffer: buffer.stamps[-1]).stream
+
+    def _observation(self, tick_ns: int, aligned: Aligned, instruction: str) -> Observation:
+        images: dict[str, npt.NDArray[np.uint8]] = {}
+        stamps: dict[str, int] = {}
+        arrivals = [self._joints.arrivals[row] for row in aligned.joint_rows]
+        for (name, buffer), frame, settled_by in zip(
+            self._cameras.items(), aligned.frames, aligned.settled_by, strict=True
+        ):
+            images[name] = buffer.frames[frame]
+            stamps[name] = buffer.stamps[frame]
+            arrivals.append(max(buffer.arrivals[frame], buffer.arrivals[settled_by]))
+        stamps[JOINT_STREAM] = self._joints.stamps[aligned.joint_rows[-1]]
+        return Observation(
+            images=images,
+            state=aligned.positions,
+            instruction=instruction,
+            stamp_ns=tick_ns,
+            received_ns=max(arrivals),
+            skew_ns=aligned.skew_ns,
+            source_stamps_ns=stamps,
+        )
+
+
+def _missing(stream: Stream, code: str, text: str) -> Missing:
+    """Add the stream's own problem, which is often the cause."""
+    problem = f" ({stream.problem})" if stream.problem else ""
+    return Missing(stream=stream.name, code=code, message=text + problem)
+
+
+def _ms(duration_ns: int) -> str:
+    return f"{duration_ns / _MS:.0f} ms"

@@ -1,0 +1,220 @@
+"""The policy: an observation in, a chunk of joint targets out. Must not import ROS.
+
+transformers is imported when a policy is loaded, not before.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from evo1_policy.action_chunk import ActionChunk
+from evo1_policy.checkpoint import Checkpoint, CheckpointError, load_model, read_checkpoint
+from evo1_policy.model.flow_matching import sample_noise
+from evo1_policy.model.preprocessing import (
+    ModelInputs,
+    PromptEncoder,
+    TokenizerError,
+    load_tokenizer,
+    prepare_views,
+)
+from evo1_policy.normalization import pad_width, width_mask
+from evo1_policy.observation import Observation
+from evo1_policy.robot_config import RobotConfig, differences
+
+if TYPE_CHECKING:
+    from evo1_policy.model.evo1 import Evo1
+
+
+class PolicyError(ValueError):
+    """An observation that cannot be used; names the camera or the state, and what was expected."""
+
+
+class Policy:
+    """One loaded checkpoint, for one robot.
+
+    The noise of the denoising is drawn once, from the seed: equal observations give equal chunks,
+    and consecutive chunks start from the same noise, which keeps the seams between them small.
+    """
+
+    def __init__(
+        self,
+        model: "Evo1",
+        checkpoint: Checkpoint,
+        *,
+        robot: RobotConfig,
+        device: torch.device,
+        model_hash: str,
+        seed: int,
+    ) -> None:
+        self._model = model
+        self._robot = robot
+        self._config = checkpoint.config
+        self._stats = checkpoint.stats
+        self._device = device
+        self._prompts = PromptEncoder(load_tokenizer(checkpoint.tokenizer_dir), checkpoint.config)
+        self._noise = self._draw_noise(seed)
+        self.model_hash = model_hash
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        *,
+        robot: RobotConfig,
+        device: str = "auto",
+        seed: int = 0,
+        threads: int | None = None,
+    ) -> "Policy":
+        """Load a checkpoint directory.
+
+        Args:
+            path: the directory.
+            robot: the robot that it shall move.
+            device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:1'.
+            seed: of the denoising noise.
+            threads: CPU threads of torch for the whole process; None leaves them.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or for another robot, or the device is
+                not there.
+        """
+        checkpoint = read_checkpoint(path)
+        _check_robot(checkpoint, robot)
+        target = _device(device)
+        if threads is not None:
+            torch.set_num_threads(threads)
+        model = load_model(checkpoint)
+        if target.type == "cuda":  # the backbone in bf16, the small head in fp32
+            model.embedder.to(torch.bfloat16)
+        model.to(target)
+        try:
+            return cls(
+                model,
+                checkpoint,
+                robot=robot,
+                device=target,
+                model_hash=checkpoint.model_hash(),
+                seed=seed,
+            )
+        except TokenizerError as error:
+            raise CheckpointError(str(error)) from error
+
+    @property
+    def horizon(self) -> int:
+        """H, actions of a chunk."""
+        return self._config.horizon
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return str(self._device)
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Predict the actions that follow an observation.
+
+        Returns:
+            A chunk (H, D) [rad] whose first action is due one step after the observation. It is
+            not checked: that is the safety check's business.
+
+        Raises:
+            PolicyError: a camera is missing, an image is no (H, W, 3) uint8, or the state has
+                another width or is not finite.
+        """
+        with torch.inference_mode():
+            inputs = self._inputs(observation).to(self._device)
+            actions = self._model.sample_actions(inputs, self._noise)  # (1, H, action width)
+            normalised = actions[0, :, : self._robot.width].double().cpu().numpy()  # (H, D)
+        return ActionChunk(
+            actions=self._stats.action_normalizer.unnormalise(normalised),
+            start_ns=observation.stamp_ns + self._robot.step_ns,
+            step_ns=self._robot.step_ns,
+            observation_stamp_ns=observation.stamp_ns,
+            instruction=observation.instruction,
+        )
+
+    def warm_up(self) -> None:
+        """Run one inference on an empty observation, so that the first real one is not slow."""
+        size = self._config.vision.image_size
+        black: npt.NDArray[np.uint8] = np.zeros((size, size, 3), np.uint8)
+        self.infer(
+            Observation(
+                images={camera.name: black for camera in self._robot.cameras},
+                state=np.array(self._robot.home),
+                instruction="",
+                stamp_ns=0,
+                received_ns=0,
+                skew_ns=0,
+            )
+        )
+
+    def _inputs(self, observation: Observation) -> ModelInputs:
+        config, cameras = self._config, self._robot.cameras
+        missing = [camera.name for camera in cameras if camera.name not in observation.images]
+        if missing:
+            raise PolicyError(f"the observation lacks the image of camera {missing[0]}")
+        for camera in cameras:
+            image = observation.images[camera.name]
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise PolicyError(
+                    f"camera {camera.name}: expected (H, W, 3) uint8 RGB, "
+                    f"got {image.shape} {image.dtype}"
+                )
+        images = prepare_views(
+            [observation.images[camera.name] for camera in cameras],
+            views=config.views,
+            size=config.vision.image_size,
+        )  # (V, 3, S, S)
+        prompt = self._prompts.encode([observation.instruction], [len(cameras)])
+        return ModelInputs(
+            images=images[None],  # (1, V, 3, S, S)
+            input_ids=prompt.input_ids,
+            image_slots=prompt.image_slots,
+            token_mask=prompt.token_mask,
+            state=self._state(observation.state),
+            action_mask=self._action_mask(),
+        )
+
+    def _state(self, state: npt.NDArray[np.float64]) -> Tensor:
+        """(D,) rad -> (1, state width) fp32, normalised and padded."""
+        if state.shape != (self._robot.width,) or not np.isfinite(state).all():
+            raise PolicyError(
+                f"state: expected {self._robot.width} finite joint positions, got {state}"
+            )
+        normalised = self._stats.state_normalizer.normalise(state)  # (D,)
+        padded = pad_width(normalised, self._config.state_width, self._config.semantics.state_pad)
+        return torch.from_numpy(padded.astype(np.float32))[None]
+
+    def _action_mask(self) -> Tensor:
+        return torch.from_numpy(width_mask(self._robot.width, self._config.action_width))[None]
+
+    def _draw_noise(self, seed: int) -> Tensor:
+        # Drawn on the CPU so that a seed means the same noise on every device.
+        generator = torch.Generator("cpu").manual_seed(seed)
+        shape = (1, self._config.horizon, self._config.action_width)
+        return sample_noise(shape, generator).to(self._device)
+
+
+def _check_robot(checkpoint: Checkpoint, robot: RobotConfig) -> None:
+    found = differences(robot, checkpoint.robot)
+    if found:
+        details = "; ".join(
+            f"{key}: this robot has '{ours}', the checkpoint '{theirs}'"
+            for key, ours, theirs in found
+        )
+        raise CheckpointError(f"{checkpoint.directory}: made for another robot: {details}")
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CheckpointError(f"device '{name}': expected auto, cpu or cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+    return device

@@ -1,0 +1,100 @@
+"""The same facts as diagnostic_msgs, for the monitors that every ROS system has."""
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+
+from evo1_policy.control.signals import LoopState
+from evo1_policy.perception.streams import StreamReport
+from evo1_policy.ros.publishing import time_message
+from evo1_policy.ros.status import StatusFacts, describe
+
+
+def diagnostics_message(facts: StatusFacts, node_name: str) -> DiagnosticArray:
+    """Return one status for the loop, one a stream, one for inference, one for the controllers."""
+    message = DiagnosticArray()
+    message.header.stamp = time_message(facts.now_ns)
+    statuses = [
+        _loop_status(facts),
+        *(_stream_status(report) for report in facts.streams),
+        _inference_status(facts),
+        _controller_status(facts),
+    ]
+    for status in statuses:
+        status.name = f"{node_name}: {status.name}"
+        status.hardware_id = facts.robot
+    message.status = statuses
+    return message
+
+
+def _loop_status(facts: StatusFacts) -> DiagnosticStatus:
+    level = {LoopState.HOLDING: DiagnosticStatus.WARN, LoopState.STOPPED: DiagnosticStatus.ERROR}
+    return _status(
+        "loop",
+        level.get(facts.loop.state, DiagnosticStatus.OK),
+        describe(facts.loop),
+        {
+            "instruction": facts.instruction,
+            "dry run": str(facts.dry_run),
+            "chunks published": str(facts.chunks_published),
+            "chunks rejected": str(facts.loop.chunks_rejected),
+            "safety interventions": str(facts.loop.interventions),
+            "holds": str(facts.loop.holds),
+        },
+    )
+
+
+def _stream_status(report: StreamReport) -> DiagnosticStatus:
+    if report.age_ms < 0:
+        level, text = DiagnosticStatus.STALE, f"nothing received on {report.topic}"
+    elif report.age_ms > report.max_age_ms:
+        level = DiagnosticStatus.ERROR
+        text = f"{report.age_ms:.0f} ms old, allowed are {report.max_age_ms:.0f} ms"
+    elif report.problem:
+        level, text = DiagnosticStatus.WARN, report.problem
+    else:
+        level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} Hz"
+    return _status(
+        report.name,
+        level,
+        report.problem or text,
+        {
+            "topic": report.topic,
+            "rate [Hz]": f"{report.rate_hz:.1f}",
+            "age [ms]": f"{report.age_ms:.1f}",
+            "max age [ms]": f"{report.max_age_ms:.0f}",
+            "received": str(report.received),
+            "rejected": str(report.rejected),
+        },
+    )
+
+
+def _inference_status(facts: StatusFacts) -> DiagnosticStatus:
+    latency = facts.latency
+    return _status(
+        "inference",
+        DiagnosticStatus.OK,
+        f"{latency.inference_p50_ms:.0f} ms",
+        {
+            "model": facts.model_hash,
+            "p50 [ms]": f"{latency.inference_p50_ms:.1f}",
+            "p95 [ms]": f"{latency.inference_p95_ms:.1f}",
+            "overhead p95 [ms]": f"{latency.overhead_p95_ms:.1f}",
+            "lead [ms]": f"{facts.loop.lead_ms:.0f}",
+            "duty": f"{facts.duty:.2f}",
+        },
+    )
+
+
+def _controller_status(facts: StatusFacts) -> DiagnosticStatus:
+    if facts.controller_problem:
+        return _status("controllers", DiagnosticStatus.ERROR, facts.controller_problem, {})
+    text = "dry run: no command is sent" if facts.dry_run else "listening"
+    return _status("controllers", DiagnosticStatus.OK, text, {})
+
+
+def _status(name: str, level: bytes, text: str, values: dict[str, str]) -> DiagnosticStatus:
+    return DiagnosticStatus(
+        name=name,
+        level=level,
+        message=text,
+        values=[KeyValue(key=key, value=value) for key, value in values.items()],
+    )

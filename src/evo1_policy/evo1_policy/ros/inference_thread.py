@@ -1,0 +1,151 @@
+"""One thread that runs the policy, so that the executor's thread never waits for the network.
+
+Must not import message packages. Times are the node's clock; busy time is measured with the
+monotonic clock, because a simulated clock may stand still.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from evo1_policy.action_chunk import ActionChunk
+from evo1_policy.control.signals import InferenceDone, InferenceFailed, InferenceRequest
+from evo1_policy.observation import Observation
+
+DUTY_WINDOW_S = 1.0
+
+
+class Policy(Protocol):
+    """What the node needs of a policy; evo1_policy.policy.Policy is one."""
+
+    @property
+    def horizon(self) -> int:
+        """H, actions in a chunk."""
+        ...
+
+    @property
+    def model_hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the weights."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        ...
+
+    def infer(self, observation: Observation) -> ActionChunk:
+        """Return what to do from this observation on."""
+        ...
+
+    def warm_up(self) -> None:
+        """Run once so that the first true inference is not a cold one."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inferred:
+    """A finished request with what came of it."""
+
+    request: InferenceRequest
+    outcome: InferenceDone | InferenceFailed
+
+
+class InferenceThread:
+    """Runs one request at a time; a newer one replaces a waiting one.
+
+    Args:
+        policy: used by this thread alone.
+        now_ns: the node's clock.
+        wake: called from this thread after each result; must be thread-safe.
+    """
+
+    def __init__(
+        self, policy: Policy, *, now_ns: Callable[[], int], wake: Callable[[], None]
+    ) -> None:
+        self._policy = policy
+        self._now_ns = now_ns
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._waiting: InferenceRequest | None = None
+        self._results: deque[Inferred] = deque()
+        self._busy: deque[tuple[float, float]] = deque(maxlen=100)  # monotonic start, end [s]
+        self._busy_since: float | None = None
+        self._void = False  # the result of the running inference is not wanted any more
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+        self._thread.start()
+
+    def submit(self, request: InferenceRequest) -> None:
+        """Ask for a chunk; returns at once."""
+        with self._changed:
+            self._waiting = request
+            self._changed.notify()
+
+    def take(self) -> Inferred | None:
+        """Return the oldest result not yet taken, or None."""
+        with self._changed:
+            return self._results.popleft() if self._results else None
+
+    def forget(self) -> None:
+        """Drop what waits, what came back, and the result of the inference that runs now."""
+        with self._changed:
+            self._waiting = None
+            self._results.clear()
+            self._void = self._busy_since is not None
+
+    def duty(self) -> float:
+        """Share of the last second spent inferring [0..1]."""
+        now = time.monotonic()
+        since = now - DUTY_WINDOW_S
+        with self._changed:
+            spans = list(self._busy)
+            if self._busy_since is not None:
+                spans.append((self._busy_since, now))
+        return sum(max(0.0, end - max(start, since)) for start, end in spans) / DUTY_WINDOW_S
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        """End the thread; one that is stuck in the policy is left behind as a daemon."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while (request := self._next()) is not None:
+            outcome = self._infer(request)
+            with self._changed:
+                if self._busy_since is not None:
+                    self._busy.append((self._busy_since, time.monotonic()))
+                self._busy_since = None
+                if self._closing:
+                    return
+                if not self._void:
+                    self._results.append(Inferred(request=request, outcome=outcome))
+                self._void = False
+            self._wake()
+
+    def _next(self) -> InferenceRequest | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting is not None or self._closing)
+            if self._closing:
+                return None
+            request, self._waiting = self._waiting, None
+            self._busy_since = time.monotonic()
+            return request
+
+    def _infer(self, request: InferenceRequest) -> InferenceDone | InferenceFailed:
+        started_ns = self._now_ns()
+        try:
+            chunk = self._policy.infer(request.observation)
+        except Exception as error:  # noqa: BLE001  whatever it raises, the arm must hold
+            message = f"{type(error).__name__}: {error}"
+            return InferenceFailed(request_id=request.request_id, error=message)
+        return InferenceDone(
+            request_id=request.request_id,
+            chunk=chunk,
+            started_ns=started_ns,
+            finished_ns=self._now_ns(),
+        )

@@ -1,0 +1,102 @@
+"""The publishers of the policy node. With dry_run no command topic is even created."""
+
+from diagnostic_msgs.msg import DiagnosticArray
+from evo1_msgs.msg import ActionChunk, PolicyStatus
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from trajectory_msgs.msg import JointTrajectory
+
+from evo1_policy.action_chunk import ActionChunk as Chunk
+from evo1_policy.control.signals import SafeTrajectory, SeamReport
+from evo1_policy.robot_config import RobotConfig
+from evo1_policy.ros.diagnostics import diagnostics_message
+from evo1_policy.ros.latency import ChunkTimes
+from evo1_policy.ros.publishing import ChunkWriter, CommandWriter
+from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos
+from evo1_policy.ros.status import StatusFacts, status_message
+
+_LAST_COMMAND = Duration(seconds=0.5)
+
+
+class Outputs:
+    """Sends checked trajectories to the arm, and reports to people.
+
+    Args:
+        node: owns the publishers.
+        robot: the robot file.
+        model_hash: stands in every chunk report.
+        dry_run: send no command, publish a preview instead.
+    """
+
+    def __init__(self, node: Node, *, robot: RobotConfig, model_hash: str, dry_run: bool) -> None:
+        self._node = node
+        self._writer = CommandWriter(robot)
+        self._chunk_writer = ChunkWriter(robot, model_hash)
+        self._commands = [
+            _publisher(node, JointTrajectory, command.topic)
+            for command in (() if dry_run else robot.command)
+        ]
+        self._preview = _publisher(node, JointTrajectory, "~/preview") if dry_run else None
+        self._chunk = _publisher(node, ActionChunk, "~/action_chunk")
+        self._status = _publisher(node, PolicyStatus, "~/status")
+        self._diagnostics = _publisher(node, DiagnosticArray, "/diagnostics")
+
+    def controller_problem(self) -> str | None:
+        """Say which command output nobody listens to, or None."""
+        for publisher in self._commands:
+            if publisher.get_subscription_count() == 0:
+                return (
+                    f"no controller listens on {publisher.topic_name}; start the controller, or "
+                    "correct this output's topic in the robot file"
+                )
+        return None
+
+    def send(self, command: SafeTrajectory) -> None:
+        """Publish a trajectory to the controllers, or as a preview."""
+        if self._preview is not None:
+            self._preview.publish(self._chunk_writer.preview(command))
+            return
+        # encode everything, then publish everything: the outputs start together
+        messages = self._writer.write(command)
+        for publisher, message in zip(self._commands, messages, strict=True):
+            publisher.publish(message)
+
+    def report_chunk(
+        self,
+        *,
+        chunk_id: int,
+        chunk: Chunk,
+        command: SafeTrajectory,
+        seam: SeamReport,
+        times: ChunkTimes,
+    ) -> None:
+        """Publish what was proposed, what was sent and how long it took."""
+        self._chunk.publish(
+            self._chunk_writer.write(
+                chunk_id=chunk_id, chunk=chunk, command=command, seam=seam, times=times
+            )
+        )
+
+    def report_status(self, facts: StatusFacts) -> None:
+        """Publish the node's status."""
+        self._status.publish(status_message(facts))
+
+    def report_diagnostics(self, facts: StatusFacts) -> None:
+        """Publish the same as diagnostics."""
+        self._diagnostics.publish(diagnostics_message(facts, self._node.get_name()))
+
+    def close(self) -> None:
+        """Destroy the publishers once the last command has arrived."""
+        for publisher in self._commands:
+            publisher.wait_for_all_acked(_LAST_COMMAND)
+        publishers = [*self._commands, self._chunk, self._status, self._diagnostics]
+        if self._preview is not None:
+            publishers.append(self._preview)
+        for publisher in publishers:
+            self._node.destroy_publisher(publisher)
+
+
+def _publisher(node: Node, kind: type, topic: str) -> Publisher:
+    qos = command_qos() if kind is JointTrajectory else report_qos()
+    return node.create_publisher(kind, topic, qos, qos_overriding_options=OVERRIDABLE)

@@ -1,0 +1,380 @@
+"""The policy node: a lifecycle node that wires topics, policy and loop together.
+
+Everything runs on the executor's one thread and nothing there blocks, but for loading the
+checkpoint; the network runs on the inference thread.
+"""
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.guard_condition import GuardCondition
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
+
+from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode
+from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_policy.ros.goals import Goals
+from evo1_policy.ros.inference_thread import InferenceThread, Policy
+from evo1_policy.ros.outputs import Outputs
+from evo1_policy.ros.parameters import PolicyParameters, declare_parameters, read_parameters
+from evo1_policy.ros.runner import Mission, Runner
+from evo1_policy.ros.services import Answer, Services
+from evo1_policy.ros.status import StateLog, describe
+from evo1_policy.ros.subscriptions import Sensors, Words, resolve_topics
+
+WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
+STATUS_PERIOD_S = 0.1
+DIAGNOSTICS_EVERY = 10  # status periods
+LAST_SPINS = 5  # for the results of goals that end with the node
+
+PolicyFactory = Callable[[RobotConfig, PolicyParameters], Policy]
+
+
+def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
+    """Load the checkpoint that the parameters name.
+
+    Raises:
+        evo1_policy.checkpoint.CheckpointError: it cannot be read, or is for another robot.
+    """
+    from evo1_policy.checkpoint import shipped_checkpoint  # torch: seconds to import
+    from evo1_policy.policy import Policy as Evo1Policy
+
+    return Evo1Policy.load(
+        parameters.checkpoint or shipped_checkpoint(robot.embodiment),
+        robot=robot,
+        device=parameters.device,
+        seed=parameters.seed,
+        threads=parameters.threads or max(1, (os.cpu_count() or 2) // 2),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configured:
+    """What exists from configure to cleanup."""
+
+    parameters: PolicyParameters
+    robot: RobotConfig  # topics as written
+    mission: Mission
+    outputs: Outputs
+    inference: InferenceThread
+    wake: GuardCondition
+    words: Words
+    services: Services
+    goals: Goals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Active:
+    """What exists from activate to deactivate."""
+
+    runner: Runner
+    sensors: Sensors
+    watchdog: Timer
+
+
+class PolicyNode(LifecycleNode):
+    """Cameras and joints in, checked trajectories out.
+
+    Args:
+        policy_factory: makes the policy when the node is configured.
+        arguments: go to the node's constructor.
+    """
+
+    def __init__(self, policy_factory: PolicyFactory = load_policy, **arguments: object) -> None:
+        super().__init__("policy", **arguments)
+        declare_parameters(self)
+        self._policy_factory = policy_factory
+        self._configured: Configured | None = None
+        self._active: Active | None = None
+        self._state_log = StateLog()
+        self._stop_latched = False  # outlives deactivation: no restart after a stop
+        self._start_wanted = False  # autostart waits for an instruction
+        self._instruction = ""
+        self._ticks = 0
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
+        # always there, so that a signal is seen while the node is inactive
+        self._status_timer = self.create_timer(STATUS_PERIOD_S, self._report, clock=self._steady)
+
+    def start(self) -> bool:
+        """Configure and activate, as auto_activate does; False where the log says why not."""
+        success = TransitionCallbackReturn.SUCCESS
+        return bool(self.trigger_configure() == success and self.trigger_activate() == success)
+
+    def rest(self) -> None:
+        """Send the arm to rest; safe in any state."""
+        if self._active is not None:
+            self.trigger_deactivate()
+
+    def finish(self) -> None:
+        """Send the arm to rest and give everything back; safe in any state."""
+        self.rest()
+        if self._configured is not None:
+            self.trigger_cleanup()
+
+    # -- lifecycle -------------------------------------------------------------------------
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the robot file, load the policy, offer topics, services and the action."""
+        try:
+            parameters = read_parameters(self)
+            self._instruction = parameters.instruction.strip()
+            self._configured = self._configure(parameters)
+        except (ValueError, OSError) as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception:  # noqa: BLE001  rclpy would swallow it; the log must show it
+            self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Listen to the sensors and run the loop; autostart begins to move."""
+        configured = self._configured
+        if configured is None:
+            return TransitionCallbackReturn.ERROR
+        configured.inference.forget()
+        runner = Runner(
+            mission=configured.mission,
+            outputs=configured.outputs,
+            inference=configured.inference,
+            now_ns=self._now_ns,
+            instruction=self._instruction,
+            on_change=self._on_change,
+        )
+        self._active = Active(
+            runner=runner,
+            sensors=Sensors(self, robot=configured.robot, runner=runner, now_ns=self._now_ns),
+            watchdog=self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady),
+        )
+        configured.goals.attach(runner)
+        if self._stop_latched:
+            runner.request(Request.STOP)
+        self._start_wanted = configured.parameters.autostart and not self._stop_latched
+        self._start_if_wanted()
+        self.get_logger().info(f"active; {describe(runner.status)}")
+        return super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Send the arm to rest, then stop listening and sending."""
+        active = self._active
+        if active is not None:
+            if active.runner.status.state is not LoopState.STOPPED:
+                active.runner.request(Request.FINISH)
+            self._active = None
+            active.sensors.close()
+            self.destroy_timer(active.watchdog)
+        if self._configured is not None:
+            self._configured.goals.attach(None)
+            self._configured.inference.forget()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Give everything back that configure took."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """As deactivate and cleanup."""
+        self.on_deactivate(state)
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Release everything and become unconfigured."""
+        self.on_deactivate(state)
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    # -- what people ask -------------------------------------------------------------------
+
+    def set_instruction(self, text: str) -> Answer:
+        """Change the instruction from the next observation on."""
+        text = text.strip()
+        if not text:
+            return False, "the instruction is empty; say in words what to do"
+        before, self._instruction = self._instruction, text
+        if self._active is not None:
+            self._active.runner.instruction = text
+        self._start_if_wanted()
+        if text != before:
+            self.get_logger().info(f"instruction: '{text}'")
+        return True, f"replaced '{before}'" if before else "set"
+
+    def ask(self, request: Request) -> Answer:
+        """Hand a request to the loop; answer whether it took effect, with state and reason."""
+        if request in (Request.STOP, Request.CLEAR_STOP):
+            self._stop_latched = request is Request.STOP
+            self._start_wanted = False
+        if self._active is None:
+            if self._stop_latched:
+                return request is Request.STOP, "STOPPED; the node is not active"
+            return request is Request.CLEAR_STOP, "the node is not active; activate it first"
+        runner = self._active.runner
+        if request is Request.RESUME and runner.status.state is LoopState.IDLE:
+            request = Request.START
+        if request is Request.START and not self._instruction:
+            return False, "no instruction; set one on the topic 'instruction' or ~/set_instruction"
+        status = runner.request(request)
+        return _took_effect(request, status), describe(status)
+
+    def start_goal(self, instruction: str) -> str:
+        """Start for the run_policy action; answer why not, or ''."""
+        if self._active is None:
+            return "the node is not active"
+        status = self._active.runner.status
+        if status.state is LoopState.STOPPED:
+            return f"{describe(status)}; call ~/clear_stop first"
+        if status.reason is not None and status.reason.code is StopCode.PAUSED:
+            return f"{describe(status)}; call ~/resume first"
+        if instruction.strip():
+            self.set_instruction(instruction)
+        if not self._instruction:
+            return "no instruction; give one in the goal"
+        self.ask(Request.RESUME)
+        return ""
+
+    # -- events ----------------------------------------------------------------------------
+
+    def _on_result(self) -> None:
+        if self._active is not None:
+            self._active.runner.step()
+
+    def _watch(self) -> None:
+        if self._active is not None and self._configured is not None:
+            self._active.runner.step()
+            self._configured.goals.tick()
+
+    def _on_change(self, status: LoopStatus) -> None:
+        text = self._state_log.line(status, self._now_ns())
+        if text is not None:
+            _log_state(self.get_logger(), status.state, text)
+        self._publish_status()
+
+    def _report(self) -> None:
+        self._publish_status()
+        self._ticks += 1
+        if self._ticks % DIAGNOSTICS_EVERY == 0 and self._active and self._configured:
+            self._configured.outputs.report_diagnostics(self._active.runner.facts())
+
+    def _publish_status(self) -> None:
+        if self._active is not None and self._configured is not None:
+            self._configured.outputs.report_status(self._active.runner.facts())
+
+    def _start_if_wanted(self) -> None:
+        if self._start_wanted and self._active is not None and self._instruction:
+            self._start_wanted = False
+            self._active.runner.request(Request.START)
+
+    # -- making and releasing --------------------------------------------------------------
+
+    def _configure(self, parameters: PolicyParameters) -> Configured:
+        robot = load_robot(parameters.robot_file)
+        self.get_logger().info(f"{robot.name}: loading the policy ...")
+        policy = self._policy_factory(robot, parameters)
+        policy.warm_up()
+        self.get_logger().info(f"policy {policy.model_hash} on {policy.device} is ready")
+        guard = self.create_guard_condition(self._on_result)
+        return Configured(
+            parameters=parameters,
+            robot=robot,
+            mission=Mission(
+                robot=resolve_topics(self, robot),
+                model_hash=policy.model_hash,
+                horizon=policy.horizon,
+                dry_run=parameters.dry_run,
+            ),
+            outputs=Outputs(
+                self,
+                robot=robot,
+                model_hash=policy.model_hash,
+                dry_run=parameters.dry_run,
+            ),
+            inference=InferenceThread(policy, now_ns=self._now_ns, wake=guard.trigger),
+            wake=guard,
+            words=Words(
+                self,
+                on_instruction=self.set_instruction,
+                on_stop=lambda: self.ask(Request.STOP),
+            ),
+            services=Services(self, ask=self.ask, set_instruction=self.set_instruction),
+            goals=Goals(self, now_ns=self._now_ns, start=self.start_goal),
+        )
+
+    def _release(self) -> None:
+        configured, self._configured = self._configured, None
+        if configured is None:
+            return
+        configured.inference.close()
+        configured.goals.close()
+        configured.services.close()
+        configured.words.close()
+        configured.outputs.close()
+        self.destroy_guard_condition(configured.wake)
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+
+def _log_state(log: RcutilsLogger, state: LoopState, text: str) -> None:
+    # rclpy refuses another severity from the same line of code
+    if state is LoopState.STOPPED:
+        log.error(text)
+    elif state is LoopState.HOLDING:
+        log.warning(text)
+    else:
+        log.info(text)
+
+
+def _took_effect(request: Request, status: LoopStatus) -> bool:
+    wanted = {
+        Request.STOP: LoopState.STOPPED,
+        Request.CLEAR_STOP: LoopState.IDLE,
+        Request.PAUSE: LoopState.HOLDING,
+    }
+    return status.state is wanted.get(request, LoopState.RUNNING)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; the exit status is 1 where it cannot start."""
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    node = PolicyNode()
+    try:
+        return spin(node, stop)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def spin(node: PolicyNode, stop: threading.Event) -> int:
+    """Spin the node until `stop`, then bring the arm to rest; return the exit status."""
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    try:
+        if node.get_parameter("auto_activate").value and not node.start():
+            return 1
+        while not stop.is_set():
+            executor.spin_once()
+        node.rest()
+        for _ in range(LAST_SPINS):
+            executor.spin_once(timeout_sec=0.01)
+        return 0
+    finally:
+        node.finish()
+        executor.shutdown()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Checked trajectories and chunks as ROS messages.
+
+Message objects are reused: making a JointTrajectoryPoint costs ten times more than filling one,
+and rclpy has serialised the message when publish returns.
+"""
+
+from array import array
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Duration, Time
+from evo1_msgs.msg import ActionChunk as ActionChunkMessage
+from evo1_msgs.msg import LatencyBreakdown
+from evo1_msgs.msg import SeamReport as SeamReportMessage
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.control.signals import SafeTrajectory, SeamReport
+from evo1_policy.robot_config import RobotConfig
+from evo1_policy.ros.latency import ChunkTimes
+
+_NS = 1_000_000_000
+_NO_VALUES = array("d")
+
+
+def time_message(stamp_ns: int) -> Time:
+    """Return nanoseconds as a stamp; before the epoch becomes the epoch."""
+    sec, nanosec = divmod(max(stamp_ns, 0), _NS)
+    return Time(sec=sec, nanosec=nanosec)
+
+
+class TrajectoryWriter:
+    """Fills one JointTrajectory message again and again for the same joints.
+
+    Args:
+        joint_names: the message's joints, in its order.
+        columns: index of each of them in the robot file's order.
+    """
+
+    def __init__(self, joint_names: Sequence[str], columns: Sequence[int]) -> None:
+        self._columns = list(columns)
+        self._points: list[JointTrajectoryPoint] = []
+        self._step_ns = 0
+        self._message = JointTrajectory(joint_names=list(joint_names))
+
+    def write(
+        self,
+        *,
+        start_ns: int,
+        step_ns: int,
+        positions: npt.NDArray[np.float64],
+        velocities: npt.NDArray[np.float64] | None,
+    ) -> JointTrajectory:
+        """Return the message for (N, D) positions [rad] and velocities [rad/s] from start_ns on.
+
+        The stamp is the time of the first point. The message is this writer's own: publish it
+        before the next call.
+        """
+        count = len(positions)
+        self._provide(count, step_ns)
+        points = self._points[:count]
+        rows = np.ascontiguousarray(positions[:, self._columns])
+        for point, row in zip(points, rows, strict=True):
+            point.positions = array("d", row.tobytes())
+        if velocities is None:
+            for point in points:
+                point.velocities = _NO_VALUES
+        else:
+            rows = np.ascontiguousarray(velocities[:, self._columns])
+            for point, row in zip(points, rows, strict=True):
+                point.velocities = array("d", row.tobytes())
+        self._message.points = points
+        self._message.header.stamp = time_message(start_ns)
+        return self._message
+
+    def _provide(self, count: int, step_ns: int) -> None:
+        if step_ns != self._step_ns:
+            self._points.clear()
+            self._step_ns = step_ns
+        for k in range(len(self._points), count):
+            sec, nanosec = divmod(k * step_ns, _NS)
+            self._points.append(
+                JointTrajectoryPoint(time_from_start=Duration(sec=sec, nanosec=nanosec))
+            )
+
+
+class CommandWriter:
+    """Splits a checked trajectory into one message for each command output of the robot file."""
+
+    def __init__(self, robot: RobotConfig) -> None:
+        names = robot.joint_names
+        self._outputs = [
+            TrajectoryWriter(command.joints, [names.index(name) for name in command.joints])
+            for command in robot.command
+        ]
+
+    def write(self, command: SafeTrajectory) -> list[JointTrajectory]:
+        """Return the messages in the order of the robot file's outputs."""
+        return [_write_trajectory(writer, command.trajectory) for writer in self._outputs]
+
+
+class ChunkWriter:
+    """Fills the ActionChunk report, and the preview of a trajectory with all joints."""
+
+    def __init__(self, robot: RobotConfig, model_hash: str) -> None:
+        columns = range(robot.width)
+        self._proposed = TrajectoryWriter(robot.joint_names, columns)
+        self._commanded = TrajectoryWriter(robot.joint_names, columns)
+        self._message = ActionChunkMessage(model_hash=model_hash)
+        self._message.header.frame_id = robot.embodiment
+
+    def preview(self, command: SafeTrajectory) -> JointTrajectory:
+        """Return one message with every joint of the trajectory."""
+        return _write_trajectory(self._commanded, command.trajectory)
+
+    def write(
+        self,
+        *,
+        chunk_id: int,
+        chunk: ActionChunk,
+        command: SafeTrajectory,
+        seam: SeamReport,
+        times: ChunkTimes,
+    ) -> ActionChunkMessage:
+        """Return the report of one published chunk."""
+        message = self._message
+        message.header.stamp = time_message(chunk.observation_stamp_ns)
+        message.chunk_id = chunk_id
+        message.instruction = chunk.instruction
+        message.proposed = self._proposed.write(
+            start_ns=chunk.start_ns,
+            step_ns=chunk.step_ns,
+            positions=chunk.actions,
+            velocities=None,
+        )
+        message.commanded = _write_trajectory(self._commanded, command.trajectory)
+        message.latency = latency_message(times)
+        message.seam = seam_message(seam)
+        return message
+
+
+def latency_message(times: ChunkTimes) -> LatencyBreakdown:
+    """Return the stages of one chunk [ms]."""
+    return LatencyBreakdown(
+        capture_to_receive_ms=(times.received_ns - times.stamp_ns) / 1e6,
+        receive_to_infer_ms=(times.started_ns - times.received_ns) / 1e6,
+        inference_ms=times.inference_ms,
+        planning_ms=(times.planned_ns - times.finished_ns) / 1e6,
+        publish_ms=(times.published_ns - times.planned_ns) / 1e6,
+        overhead_ms=times.overhead_ms,
+        total_ms=times.total_ms,
+    )
+
+
+def seam_message(seam: SeamReport) -> SeamReportMessage:
+    """Return the seam report field by field."""
+    return SeamReportMessage(
+        position_jump_rad=seam.position_jump_rad,
+        velocity_jump_rad_s=seam.velocity_jump_rad_s,
+        acceleration_jump_rad_s2=seam.acceleration_jump_rad_s2,
+        chunk_offset_rad=seam.chunk_offset_rad,
+        stretch=seam.stretch,
+        clipped_points=seam.clipped_points,
+        limited_points=seam.limited_points,
+        dropped_actions=seam.dropped_actions,
+    )
+
+
+def _write_trajectory(writer: TrajectoryWriter, trajectory: Trajectory) -> JointTrajectory:
+    return writer.write(
+        start_ns=trajectory.start_ns,
+        step_ns=trajectory.step_ns,
+        positions=trajectory.positions,
+        velocities=trajectory.velocities,
+    )

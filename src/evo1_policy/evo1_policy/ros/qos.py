@@ -1,0 +1,42 @@
+"""Which quality of service each kind of topic has. All of them can be overridden by parameters.
+
+A parameter `qos_overrides.<topic>.<publisher|subscription>.<depth|history|reliability>` wins.
+"""
+
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+OVERRIDABLE = QoSOverridingOptions.with_default_policies()
+
+
+def camera_qos() -> QoSProfile:
+    """Images: a late frame is worth less than the next one, so best effort."""
+    return QoSProfile(
+        depth=5,
+        reliability=QoSReliabilityPolicy.BEST_EFFORT,
+        durability=QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+def state_qos() -> QoSProfile:
+    """Joint states: reliable, and a short queue, because a backlog makes every sample old."""
+    return QoSProfile(depth=4, reliability=QoSReliabilityPolicy.RELIABLE)
+
+
+def words_qos() -> QoSProfile:
+    """Instructions and stop: rare and precious."""
+    return QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
+
+
+def command_qos() -> QoSProfile:
+    """Commands: reliable, and volatile so that no controller ever executes an old one."""
+    return QoSProfile(
+        depth=10,
+        reliability=QoSReliabilityPolicy.RELIABLE,
+        durability=QoSDurabilityPolicy.VOLATILE,
+    )
+
+
+def report_qos() -> QoSProfile:
+    """Chunks, status and diagnostics: for people and logs."""
+    return QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)

@@ -1,0 +1,187 @@
+"""Between activate and deactivate: streams, policy loop and inference thread, stepped by events.
+
+All methods are called on the executor's thread, so the loop needs no lock.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
+from evo1_policy.control.signals import (
+    InferenceDone,
+    LoopInput,
+    LoopOutput,
+    LoopState,
+    LoopStatus,
+    Request,
+    StopCode,
+)
+from evo1_policy.observation import Missing, Observation
+from evo1_policy.perception.streams import Streams
+from evo1_policy.robot_config import RobotConfig
+from evo1_policy.ros.inference_thread import InferenceThread, Inferred
+from evo1_policy.ros.latency import ChunkTimes, LatencyLog
+from evo1_policy.ros.outputs import Outputs
+from evo1_policy.ros.status import StatusFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mission:
+    """What stays the same while the node is configured."""
+
+    robot: RobotConfig  # with resolved topics
+    model_hash: str
+    horizon: int
+    dry_run: bool
+
+
+class Runner:
+    """Steps the policy loop on every image, result, request and timer tick.
+
+    Args:
+        mission: the configured robot and model.
+        outputs: where commands and reports go.
+        inference: the thread that runs the policy.
+        now_ns: the node's clock.
+        instruction: what to do at first.
+        on_change: told the status whenever state or reason changed.
+    """
+
+    def __init__(
+        self,
+        *,
+        mission: Mission,
+        outputs: Outputs,
+        inference: InferenceThread,
+        now_ns: Callable[[], int],
+        instruction: str,
+        on_change: Callable[[LoopStatus], None],
+    ) -> None:
+        self.instruction = instruction
+        self.streams = Streams(mission.robot)
+        self.chunks_published = 0
+        self._mission = mission
+        self._outputs = outputs
+        self._inference = inference
+        self._now_ns = now_ns
+        self._loop = PolicyLoop(
+            mission.robot, LoopSettings(dry_run=mission.dry_run), horizon=mission.horizon
+        )
+        self._requests: list[Request] = []
+        self._latency = LatencyLog()
+        self._last_ns = 0
+        self._newest: Observation | None = None
+        self._controller_problem: str | None = None
+        self._on_change = on_change
+        self.status = LoopStatus(state=LoopState.IDLE, reason=None, lead_ms=0.0)
+
+    def request(self, request: Request) -> LoopStatus:
+        """Ask something of the loop, step it, and return where it stands then."""
+        self._requests.append(request)
+        return self.step()
+
+    def step(self) -> LoopStatus:
+        """Look at everything once and do what the loop decides."""
+        inferred = self._inference.take()
+        now_ns = self._now_ns()
+        output = self._loop.step(self._inputs(now_ns, inferred))
+        planned_ns = self._now_ns()
+        if output.command is not None:
+            self._outputs.send(output.command)
+        published_ns = self._now_ns()
+        if output.infer is not None:
+            self._inference.submit(output.infer)
+        if output.chunk is not None:
+            self._report_chunk(output, inferred, planned_ns, published_ns)
+        self._tell(output.status)
+        return output.status
+
+    def facts(self) -> StatusFacts:
+        """Return everything that the status tells."""
+        now_ns = self._now_ns()
+        last = self._newest
+        return StatusFacts(
+            now_ns=now_ns,
+            robot=self._mission.robot.name,
+            instruction=self.instruction,
+            model_hash=self._mission.model_hash,
+            dry_run=self._mission.dry_run,
+            loop=self.status,
+            streams=self.streams.report(now_ns),
+            observation_age_ms=-1.0 if last is None else (now_ns - last.stamp_ns) / 1e6,
+            observation_skew_ms=-1.0 if last is None else last.skew_ns / 1e6,
+            chunks_published=self.chunks_published,
+            latency=self._latency.percentiles(),
+            duty=self._inference.duty(),
+            controller_problem=self._controller_problem or "",
+        )
+
+    def _inputs(self, now_ns: int, inferred: Inferred | None) -> LoopInput:
+        measured = self.streams.measured()  # before a jump of the clock forgets it
+        observation = self._observe(now_ns, inferred)
+        self._controller_problem = self._outputs.controller_problem()
+        requests, self._requests = tuple(self._requests), []
+        return LoopInput(
+            now_ns=now_ns,
+            observation=observation,
+            measured=measured,
+            controller_problem=self._controller_problem,
+            inference=inferred.outcome if inferred else None,
+            requests=requests,
+        )
+
+    def _observe(self, now_ns: int, inferred: Inferred | None) -> Observation | Missing:
+        """Return the newest observation once; inferring from one twice seen wastes its age."""
+        before_ns, self._last_ns = self._last_ns, now_ns
+        if now_ns < before_ns:
+            self.streams.reset()
+            self._newest = None
+            # for one step nothing is known, so that the jump itself is the reason that people see
+            return Missing(stream="clock", code="pending", message="the clock jumped back")
+        observation = self.streams.sample(now_ns, self.instruction)
+        if isinstance(observation, Missing):
+            return observation
+        seen, self._newest = observation is self._newest, observation
+        # the loop drops a result whose instruction was replaced: it must see the new one
+        replaced = inferred and inferred.request.observation.instruction != self.instruction
+        if seen and not replaced:
+            return Missing(stream="cameras", code="pending", message="no newer frame yet")
+        return observation
+
+    def _tell(self, status: LoopStatus) -> None:
+        before, self.status = self.status, status
+        if (before.state, _code(before)) != (status.state, _code(status)):
+            self._on_change(status)
+
+    def _report_chunk(
+        self, output: LoopOutput, inferred: Inferred | None, planned_ns: int, published_ns: int
+    ) -> None:
+        if (
+            output.chunk is None
+            or output.command is None
+            or output.seam is None
+            or inferred is None
+            or not isinstance(inferred.outcome, InferenceDone)
+        ):
+            return
+        self.chunks_published += 1
+        times = ChunkTimes(
+            stamp_ns=output.chunk.observation_stamp_ns,
+            received_ns=inferred.request.observation.received_ns,
+            started_ns=inferred.outcome.started_ns,
+            finished_ns=inferred.outcome.finished_ns,
+            planned_ns=planned_ns,
+            published_ns=published_ns,
+        )
+        self._latency.add(times)
+        self._outputs.report_chunk(
+            chunk_id=self.chunks_published,
+            chunk=output.chunk,
+            command=output.command,
+            seam=output.seam,
+            times=times,
+        )
+
+
+def _code(status: LoopStatus) -> StopCode | None:
+    return status.reason.code if status.reason else None

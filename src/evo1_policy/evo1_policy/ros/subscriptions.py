@@ -1,0 +1,141 @@
+"""What the node listens to while it is active. Every image is decoded once, here."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from rclpy.node import Node
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Bool, String
+
+from evo1_policy.perception.messages import MessageError, decode_image, read_joints, stamp_ns
+from evo1_policy.robot_config import CameraConfig, RobotConfig
+from evo1_policy.ros.qos import OVERRIDABLE, camera_qos, state_qos, words_qos
+from evo1_policy.ros.runner import Runner
+
+_IMAGE_TYPES = {
+    "sensor_msgs/msg/Image": Image,
+    "sensor_msgs/msg/CompressedImage": CompressedImage,
+}
+JOINT_STREAM = "joint_states"
+
+
+def resolve_topics(node: Node, robot: RobotConfig) -> RobotConfig:
+    """Return the robot file with the topics that sensors really have here, for messages."""
+    resolve = node.resolve_topic_name
+    return replace(
+        robot,
+        cameras=tuple(replace(camera, topic=resolve(camera.topic)) for camera in robot.cameras),
+        state=replace(robot.state, topic=resolve(robot.state.topic)),
+    )
+
+
+class Sensors:
+    """Subscriptions to the cameras and joint states; an image steps the loop at once.
+
+    Args:
+        node: owns the subscriptions.
+        robot: the robot file with its topics as written, so that remappings apply.
+        runner: gets the decoded messages.
+        now_ns: the node's clock.
+    """
+
+    def __init__(
+        self, node: Node, *, robot: RobotConfig, runner: Runner, now_ns: Callable[[], int]
+    ) -> None:
+        self._node = node
+        self._runner = runner
+        self._now_ns = now_ns
+        self._subscriptions: list[Subscription] = [
+            self._subscribe_camera(camera) for camera in robot.cameras
+        ]
+        self._joint_topic = node.resolve_topic_name(robot.state.topic)
+        self._subscriptions.append(
+            node.create_subscription(
+                JointState,
+                robot.state.topic,
+                self._on_joints,
+                state_qos(),
+                qos_overriding_options=OVERRIDABLE,
+            )
+        )
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _subscribe_camera(self, camera: CameraConfig) -> Subscription:
+        topic = self._node.resolve_topic_name(camera.topic)
+
+        def on_image(message: Image | CompressedImage) -> None:
+            self._on_image(camera.name, topic, message)
+
+        return self._node.create_subscription(
+            _IMAGE_TYPES[camera.type],
+            camera.topic,
+            on_image,
+            camera_qos(),
+            qos_overriding_options=OVERRIDABLE,
+        )
+
+    def _on_image(self, camera: str, topic: str, message: Image | CompressedImage) -> None:
+        received_ns = self._now_ns()
+        try:
+            image = decode_image(message, topic=topic)
+        except MessageError as error:
+            self._runner.streams.reject(camera, str(error))
+        else:
+            self._runner.streams.add_image(
+                camera, image, stamp_ns=stamp_ns(message.header.stamp), received_ns=received_ns
+            )
+        self._runner.step()
+
+    def _on_joints(self, message: JointState) -> None:
+        received_ns = self._now_ns()
+        try:
+            names, positions, stamp = read_joints(message, topic=self._joint_topic)
+        except MessageError as error:
+            self._runner.streams.reject(JOINT_STREAM, str(error))
+            return
+        self._runner.streams.add_joints(names, positions, stamp_ns=stamp, received_ns=received_ns)
+
+
+class Words:
+    """Subscriptions to `instruction` and `stop`, alive as long as the node is configured.
+
+    Args:
+        node: owns the subscriptions.
+        on_instruction: gets the text.
+        on_stop: called when `stop` carries true.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        on_instruction: Callable[[str], object],
+        on_stop: Callable[[], object],
+    ) -> None:
+        self._node = node
+        self._subscriptions = [
+            node.create_subscription(
+                String,
+                "instruction",
+                lambda message: on_instruction(message.data),
+                words_qos(),
+                qos_overriding_options=OVERRIDABLE,
+            ),
+            node.create_subscription(
+                Bool,
+                "stop",
+                lambda message: on_stop() if message.data else None,
+                words_qos(),
+                qos_overriding_options=OVERRIDABLE,
+            ),
+        ]
+
+    def close(self) -> None:
+        """Stop listening."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)

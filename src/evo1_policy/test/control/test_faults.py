@@ -1,0 +1,397 @@
+"""Each stop reason by a literal scenario: the arm comes to rest, says why, resumes or not."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from evo1_policy.control.limits import Limits
+from evo1_policy.control.policy_loop import LoopSettings
+from evo1_policy.control.safety import check
+from evo1_policy.control.signals import LoopState, Request, SafeTrajectory
+from evo1_policy.observation import Missing
+
+MS = 1_000_000
+CAMERA = Missing(stream="image_1", code="stale", message="'env/image' is 180 ms old")
+JOINTS = Missing(stream="joint_states", code="stale", message="'joint_states' is 120 ms old")
+NO_JOINT = Missing(stream="joint_states", code="joint", message="joint 'elbow' is not in it")
+SKEW = Missing(stream="image_2", code="skew", message="'wrist/image' is 33 ms off")
+
+
+def comes_to_rest(kit, cell, code):
+    """The arm rests within the limits' stopping time and two periods; the reason is `code`."""
+    at = cell.now_ns - 10 * MS
+    assert cell.state is LoopState.HOLDING
+    assert cell.code == code
+    assert cell.output.status.reason.message
+    assert cell.output.command is not None
+    speed = np.abs(cell.active.sample(at)[1])
+    bound_ns = np.max(speed / kit.robot.acceleration_max) * 1e9 + 2 * kit.robot.step_ns
+    assert kit.rest_ns(cell.sent[-1]) <= at + bound_ns + 1000
+    cell.run(0.6)
+    assert not cell.moving()
+    place = cell.position()
+    cell.run(0.5)
+    assert np.array_equal(cell.position(), place)
+
+
+def resumes_by_itself(cell):
+    cell.run_until(lambda: cell.state is LoopState.RUNNING, within_s=1.0)
+    assert cell.output.status.reason is None
+    cell.run_until(cell.moving, within_s=1.0)
+
+
+def stays(cell, state=LoopState.HOLDING):
+    sent = len(cell.sent)
+    cell.run(2.0)
+    assert cell.state is state
+    assert len(cell.sent) == sent
+    assert not cell.moving()
+
+
+@pytest.mark.parametrize(
+    ("missing", "code"),
+    [(CAMERA, "camera_stale"), (JOINTS, "joints_stale"), (NO_JOINT, "joint_missing")],
+)
+def test_a_stream_that_stops_holds_and_its_return_resumes(kit, missing, code):
+    cell = kit.moving_cell()
+    cell.missing = missing
+    cell.step()
+    comes_to_rest(kit, cell, code)
+    assert missing.message in cell.output.status.reason.message
+    cell.missing = None
+    resumes_by_itself(cell)
+
+
+def test_skew_holds_only_when_it_lasts(kit):
+    cell = kit.moving_cell()
+    cell.missing = SKEW
+    cell.run(0.1)
+    assert cell.state is LoopState.RUNNING
+    cell.run_until(lambda: cell.state is LoopState.HOLDING, within_s=0.2)
+    comes_to_rest(kit, cell, "skew")
+    cell.missing = None
+    resumes_by_itself(cell)
+
+
+def test_a_pending_observation_is_no_fault(kit):
+    cell = kit.moving_cell()
+    cell.missing = Missing(stream="image_2", code="pending", message="not settled yet")
+    cell.run(0.2)
+    assert cell.state is LoopState.RUNNING
+
+
+def test_a_stream_never_received_is_named_before_the_first_chunk(kit):
+    cell = kit.cell(kit.robot, actions=kit.waves())
+    cell.missing = Missing(stream="image_2", code="never", message="nothing on 'wrist/image'")
+    cell.run(0.2, Request.START)
+    assert cell.state is LoopState.HOLDING
+    assert cell.code == "camera_stale"
+    assert cell.output.status.reason.message == "nothing on 'wrist/image'"
+    assert not cell.sent
+    cell.missing = None
+    resumes_by_itself(cell)
+
+
+def test_a_controller_that_is_gone_holds_and_its_return_resumes(kit):
+    cell = kit.moving_cell()
+    cell.controller_problem = "nobody listens to 'arm/joint_trajectory'"
+    cell.step()
+    comes_to_rest(kit, cell, "controller_gone")
+    cell.controller_problem = None
+    resumes_by_itself(cell)
+
+
+def test_a_late_inference_lets_the_arm_rest_and_resumes_with_its_result(kit):
+    cell = kit.moving_cell()
+    cell.latency_ns = lambda: 2500 * MS
+    cell.run_until(lambda: cell.state is LoopState.HOLDING)
+    assert cell.code == "inference_late"
+    cell.run(0.6)
+    assert not cell.moving()
+    cell.latency_ns = lambda: 100 * MS
+    cell.run_until(lambda: cell.state is LoopState.RUNNING)
+
+
+def test_inference_slower_than_its_chunk_never_moves_and_says_so(kit):
+    cell = kit.cell(kit.robot, actions=kit.waves(), latency_ns=lambda: 2000 * MS)
+    cell.run(6.0, Request.START)
+    assert cell.code == "inference_late"
+    assert "all 50 actions are past" in cell.output.status.reason.message
+    assert not cell.sent
+
+
+def test_a_lost_inference_is_given_up_and_asked_for_again(kit):
+    settings = LoopSettings(max_inference_ns=1500 * MS)
+    cell = kit.moving_cell(settings=settings)
+    cell.latency_ns = lambda: None
+    cell.run_until(lambda: cell.state is LoopState.HOLDING)
+    assert cell.code == "inference_late"
+    cell.latency_ns = lambda: 100 * MS
+    cell.run_until(lambda: cell.state is LoopState.RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "words"),
+    [
+        (lambda a: np.where(np.arange(3) == 1, np.nan, a), "chunk_not_finite", "'elbow'"),
+        (lambda a: a + np.inf, "chunk_not_finite", "150 of 150"),
+        (lambda a: a[:, :2], "chunk_wrong_shape", "(50, 2), expected (H, 3)"),
+        (lambda a: a[:0], "chunk_wrong_shape", "(0, 3)"),
+        (lambda a: a - np.array([0.0, 0.9, 0.0]), "chunk_too_far", "'elbow'"),
+    ],
+)
+def test_a_bad_chunk_holds_until_a_person_resumes(kit, spoil, code, words):
+    cell = kit.moving_cell()
+    cell.spoil = lambda chunk: dataclasses.replace(chunk, actions=spoil(chunk.actions))
+    cell.run_until(lambda: cell.state is LoopState.HOLDING)
+    assert words in cell.output.status.reason.message
+    comes_to_rest(kit, cell, code)
+    cell.spoil = lambda chunk: chunk
+    stays(cell)
+    assert cell.output.status.chunks_rejected == 1
+    cell.step(Request.RESUME)
+    resumes_by_itself(cell)
+
+
+def test_a_chunk_of_another_rate_is_refused(kit):
+    cell = kit.moving_cell()
+    cell.spoil = lambda chunk: dataclasses.replace(chunk, step_ns=20 * MS)
+    cell.run_until(lambda: cell.state is LoopState.HOLDING)
+    assert cell.code == "chunk_wrong_shape"
+    assert "expected 33.33 ms" in cell.output.status.reason.message
+
+
+def test_a_chunk_from_the_future_is_refused(kit):
+    cell = kit.moving_cell()
+    cell.spoil = lambda chunk: dataclasses.replace(chunk, start_ns=chunk.start_ns + 10**18)
+    cell.run_until(lambda: cell.state is LoopState.HOLDING)
+    assert cell.code == "chunk_wrong_shape"
+    assert "ms in the future" in cell.output.status.reason.message
+
+
+def test_whatever_a_policy_returns_nothing_unsound_is_sent(kit):
+    rng = np.random.default_rng(11)
+    limits = Limits.of(kit.robot)
+    shapes = [(50, 3), (50, 4), (1, 3), (2, 3), (0, 3), (150,), (), (50, 3, 1)]
+
+    def spoil(chunk):
+        actions = chunk.actions.copy()
+        match int(rng.integers(5)):
+            case 0:
+                actions = np.zeros(shapes[int(rng.integers(len(shapes)))])
+            case 1:
+                odd = rng.choice([np.nan, np.inf, 1e308, -1e308, 1e-320])
+                actions[int(rng.integers(50)), int(rng.integers(3))] = odd
+            case 2:
+                actions[int(rng.integers(50)) :] += rng.normal(0.0, 2.0, 3)
+            case 3:
+                actions = rng.permutation(actions)
+        shift_ns = int(rng.normal(0.0, 300)) * MS
+        return dataclasses.replace(
+            chunk, actions=actions, start_ns=chunk.start_ns + shift_ns * int(rng.random() < 0.2)
+        )
+
+    cell = kit.cell(kit.robot, actions=kit.waves(), latency_ns=lambda: 50 * MS)
+    cell.spoil = spoil
+    cell.run(0.1, Request.START)
+    for _ in range(300):
+        cell.run(0.1, Request.RESUME)
+    status = cell.output.status
+    assert status.chunks_accepted > 20
+    assert status.chunks_rejected > 20
+    for trajectory in cell.sent:
+        assert isinstance(check(trajectory, limits), SafeTrajectory)
+
+
+def test_an_exception_in_inference_holds_until_a_person_resumes(kit):
+    cell = kit.moving_cell()
+    cell.failure = "CUDA out of memory"
+    cell.run_until(lambda: cell.state is LoopState.HOLDING)
+    assert "CUDA out of memory" in cell.output.status.reason.message
+    comes_to_rest(kit, cell, "inference_failed")
+    cell.failure = None
+    stays(cell)
+    cell.step(Request.RESUME)
+    resumes_by_itself(cell)
+
+
+def test_an_arm_that_does_not_follow_holds_until_a_person_resumes(kit):
+    cell = kit.moving_cell()
+    cell.shove = np.array([0.5, 0.0, 0.0])
+    cell.step()
+    assert "'shoulder'" in cell.output.status.reason.message
+    comes_to_rest(kit, cell, "tracking_error")
+    stays(cell)
+
+
+def test_a_gripper_that_presses_on_an_object_is_no_tracking_error(kit):
+    cell = kit.moving_cell()
+    cell.shove = np.array([0.0, 0.0, -0.5])
+    cell.run(2.0)
+    assert cell.output.status.holds == 0
+
+
+def test_a_clock_that_jumps_back_stops_the_arm_and_resumes_on_the_new_clock(kit):
+    cell = kit.moving_cell()
+    cell.clock_offset_ns -= 700_000 * MS
+    cell.active = cell.active.shifted(-round(700_000 * MS / cell.active.step_ns))
+    cell.step()
+    assert "jumped back by 699.990 s" in cell.output.status.reason.message
+    assert cell.code == "clock_jumped_back"
+    stop = cell.sent[-1]
+    assert stop is cell.output.command.trajectory
+    assert cell.now_ns - 50 * MS < stop.start_ns < stop.end_ns < cell.now_ns + 500 * MS
+    resumes_by_itself(cell)
+
+
+def test_streams_that_begin_anew_after_a_clock_jump_do_not_hide_the_reason(kit):
+    cell = kit.moving_cell()
+    cell.clock_offset_ns -= 500 * MS
+    sent = len(cell.sent)
+    cell.missing, cell.unmeasured = dataclasses.replace(CAMERA, code="never"), True
+    cell.run(0.1)
+    assert cell.code == "clock_jumped_back"
+    assert len(cell.sent) == sent
+    cell.unmeasured = False
+    cell.step()
+    assert len(cell.sent) == sent + 1
+    cell.run(2.0)
+    assert cell.code == "camera_stale"
+    cell.missing = None
+    resumes_by_itself(cell)
+
+
+def test_a_simulation_that_was_reset_is_held_where_its_arm_is_now(kit):
+    cell = kit.moving_cell()
+    cell.clock_offset_ns -= 1_000_900 * MS
+    cell.active, cell.start = None, np.array([1.5, -0.4, 0.0])
+    cell.step()
+    assert cell.code == "clock_jumped_back"
+    assert np.abs(cell.sent[-1].positions - cell.start).max() == 0.0
+    assert np.all(cell.sent[-1].velocities == 0.0)
+
+
+def test_stop_is_latched_and_drops_what_is_in_flight(kit):
+    cell = kit.moving_cell()
+    cell.latency_ns = lambda: 800 * MS
+    asked = len(cell.asked)
+    cell.run_until(lambda: len(cell.asked) > asked)
+    cell.step(Request.STOP)
+    assert cell.state is LoopState.STOPPED
+    assert cell.code == "stopped"
+    cell.run(1.0)
+    stays(cell, LoopState.STOPPED)
+    for request in (Request.RESUME, Request.START, Request.PAUSE, Request.FINISH):
+        cell.step(request)
+        assert cell.state is LoopState.STOPPED
+    cell.step(Request.CLEAR_STOP)
+    stays(cell, LoopState.IDLE)
+    cell.step(Request.START)
+    cell.run_until(cell.moving)
+
+
+def test_stop_wins_over_a_stream_that_comes_back(kit):
+    cell = kit.moving_cell()
+    cell.missing = CAMERA
+    cell.run(0.1)
+    cell.step(Request.STOP)
+    cell.missing = None
+    cell.run(0.5)
+    stays(cell, LoopState.STOPPED)
+
+
+def test_pause_holds_until_resume(kit):
+    cell = kit.moving_cell()
+    cell.step(Request.PAUSE)
+    comes_to_rest(kit, cell, "paused")
+    stays(cell)
+    cell.step(Request.RESUME)
+    assert cell.state is LoopState.RUNNING
+    cell.run_until(cell.moving)
+
+
+def test_pause_during_a_fault_outlives_the_fault(kit):
+    cell = kit.moving_cell()
+    cell.missing = CAMERA
+    cell.run(0.1)
+    cell.step(Request.PAUSE)
+    cell.missing = None
+    cell.run(0.5)
+    stays(cell)
+    assert cell.code == "paused"
+
+
+def test_resume_during_a_fault_waits_for_the_fault_to_end(kit):
+    cell = kit.moving_cell()
+    cell.step(Request.PAUSE)
+    cell.missing = CAMERA
+    cell.run(1.0)
+    cell.step(Request.RESUME)
+    assert cell.state is LoopState.HOLDING
+    assert cell.code == "camera_stale"
+    cell.missing = None
+    resumes_by_itself(cell)
+
+
+def test_finish_slows_to_rest_and_is_idle(kit):
+    cell = kit.moving_cell()
+    cell.step(Request.FINISH)
+    assert cell.state is LoopState.IDLE
+    assert cell.code is None
+    assert cell.output.command is not None
+    cell.run(0.6)
+    stays(cell, LoopState.IDLE)
+
+
+def test_nothing_moves_before_start(kit):
+    cell = kit.cell(kit.robot, actions=kit.waves())
+    cell.run(1.0)
+    assert cell.state is LoopState.IDLE
+    assert not cell.asked
+    assert not cell.sent
+
+
+def test_a_new_instruction_replaces_the_chunk_at_once(kit):
+    cell = kit.moving_cell()
+    cell.latency_ns = lambda: 300 * MS
+    asked = len(cell.asked)
+    cell.run_until(lambda: len(cell.asked) > asked)
+    cell.instruction = "open the box"
+    cell.run_until(lambda: cell.output.chunk is not None, within_s=1.0)
+    assert cell.output.chunk.instruction == "open the box"
+    assert cell.output.status.holds == 0
+
+
+def test_an_arm_moved_while_it_rests_goes_on_from_where_it_is(kit):
+    cell = kit.moving_cell()
+    cell.step(Request.PAUSE)
+    cell.run(1.5)
+    rest = cell.position()
+    cell.shove = np.array([0.2, 0.0, 0.0])
+    cell.step(Request.RESUME)
+    cell.run_until(lambda: cell.output.chunk is not None)
+    assert cell.sent[-1].positions[0][0] == pytest.approx(rest[0] + 0.2)
+
+
+def test_an_arm_far_outside_its_limits_is_refused_by_name(kit):
+    cell = kit.cell(
+        kit.robot, actions=lambda t: np.array([0.0, 0.9, 0.1]), start=np.array([0.0, 1.3, 0.1])
+    )
+    cell.run(1.0, Request.START)
+    assert cell.code == "chunk_breaks_limits"
+    assert "'elbow' is measured at 1.300 rad" in cell.output.status.reason.message
+    assert not cell.sent
+
+
+def test_a_dry_run_plans_every_chunk_from_the_measured_arm(kit):
+    cell = kit.cell(
+        kit.robot,
+        actions=kit.waves(size=0.1),
+        settings=LoopSettings(dry_run=True),
+        delivery_ns=lambda: 10**12,
+    )
+    cell.run(6.0, Request.START)
+    assert cell.output.status.holds == 0
+    assert cell.output.status.chunks_accepted > 3
+    assert all(np.array_equal(sent.positions[0], kit.home) for sent in cell.sent)

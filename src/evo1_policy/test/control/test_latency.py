@@ -1,0 +1,28 @@
+"""The learnt lead."""
+
+from evo1_policy.control.latency import LeadModel
+
+MS = 1_000_000
+
+
+def test_before_any_measurement_the_default_holds():
+    assert LeadModel(300 * MS).lead_ns == 300 * MS
+
+
+def test_the_cold_start_is_left_out():
+    model = LeadModel(300 * MS)
+    model.add(9_000 * MS)
+    assert model.lead_ns == 300 * MS
+    model.add(80 * MS)
+    assert model.lead_ns == 80 * MS
+
+
+def test_the_lead_is_the_95th_percentile_and_forgets_the_past():
+    model = LeadModel(300 * MS)
+    model.add(0)
+    for latency in range(1, 21):
+        model.add(latency * MS)
+    assert 19 * MS <= model.lead_ns <= 20 * MS
+    for _ in range(50):
+        model.add(5 * MS)
+    assert model.lead_ns == 5 * MS

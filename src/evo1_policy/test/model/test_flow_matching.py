@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+import torch
+from evo1_policy.model import flow_matching as fm
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_noise_is_uniform_between_minus_one_and_one():
+    noise = fm.sample_noise((200, 50, 24), seeded())
+    assert noise.min() >= -1
+    assert noise.max() <= 1
+    assert abs(noise.mean()) < 0.01
+    assert abs(noise.var() - 1 / 3) < 0.01
+
+
+def test_times_are_beta_two_two_and_clamped():
+    time = fm.sample_time(40_000, seeded())
+    assert time.min() >= 0.02
+    assert time.max() <= 0.98
+    assert abs(time.mean() - 0.5) < 0.01
+    assert abs(time.var() - 0.05) < 0.002  # variance of Beta(2, 2) is 1/20
+    # P(t < 1/4) = 3/16 - 2/64 for Beta(2, 2)
+    assert abs((time < 0.25).float().mean() - 0.15625) < 0.01
+
+
+def test_random_numbers_come_from_the_generator_alone():
+    before = torch.get_rng_state()
+    assert torch.equal(fm.sample_noise((3, 4), seeded(1)), fm.sample_noise((3, 4), seeded(1)))
+    assert torch.equal(fm.sample_time(5, seeded(1)), fm.sample_time(5, seeded(1)))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_path_runs_from_noise_to_actions():
+    noise, actions = torch.full((3, 1, 1), -1.0), torch.full((3, 1, 1), 3.0)
+    path = fm.interpolate(actions, noise, torch.tensor([0.0, 0.25, 1.0]))
+    assert path.flatten().tolist() == [-1.0, 0.0, 3.0]
+
+
+def test_target_is_velocity_or_clean_chunk():
+    noise, actions = torch.tensor([[[0.5]]]), torch.tensor([[[2.0]]])
+    assert fm.training_target(actions, noise, "velocity").item() == 1.5
+    assert fm.training_target(actions, noise, "sample").item() == 2.0
+
+
+def test_loss_counts_only_masked_entries():
+    predicted = torch.tensor([[[1.0, 7.0], [3.0, 7.0]]])
+    target = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])
+    mask = torch.tensor([[[1, 0], [1, 0]]])
+    assert fm.masked_loss(predicted, target, mask).item() == pytest.approx(2.5)  # (1 + 4) / 2
+
+
+@pytest.mark.parametrize(
+    ("steps", "scale", "rows"),
+    [
+        (50, 1000, [0, 20, 40, 60, 80]),
+        (50, 999, [0, 19, 39, 59, 79]),
+        (32, 1000, [0, 31, 62, 93, 125]),
+        (32, 999, [0, 31, 62, 93, 124, 156]),
+    ],
+)
+def test_euler_rows_are_those_of_the_published_code(steps, scale, rows):
+    assert [fm.euler_time_index(i, steps, scale) for i in range(len(rows))] == rows
+    assert fm.euler_time_index(steps - 1, steps, scale) == (steps - 1) * scale // steps
+
+
+def test_training_rows_are_truncated():
+    assert fm.time_index(torch.tensor([0.02, 0.4999, 0.98]), 1000).tolist() == [20, 499, 980]
+    assert fm.time_index(torch.tensor([0.5]), 999).tolist() == [499]
+
+
+@given(st.integers(1, 60), st.integers(0, 1000))
+def test_euler_is_exact_for_a_constant_velocity(steps, seed):
+    noise = fm.sample_noise((1, 3, 2), seeded(seed))
+    velocity = torch.tensor([[[1.0, -2.0]]]).expand(1, 3, 2)
+    result = fm.integrate_euler(
+        lambda x, row: velocity,
+        noise,
+        torch.tensor([[True, True]]),
+        steps=steps,
+        scale=1000,
+        prediction="velocity",
+    )
+    np.testing.assert_allclose(result, noise + velocity, atol=1e-5)
+
+
+def test_sample_prediction_ends_at_the_last_predicted_chunk():
+    seen = []
+
+    def predict(x, row):
+        seen.append(row)
+        return torch.full_like(x, float(row))
+
+    noise = fm.sample_noise((1, 3, 2), seeded())
+    mask = torch.tensor([[True, True]])
+    result = fm.integrate_euler(
+        predict, noise, mask, steps=4, scale=1000, prediction="sample"
+    )
+    assert seen == [0, 250, 500, 750]
+    np.testing.assert_allclose(result, np.full((1, 3, 2), 750.0), rtol=1e-5)
+
+
+def test_masked_dimensions_are_hidden_from_the_head_and_zero_in_the_result():
+    inputs = []
+
+    def predict(x, row):
+        inputs.append(x)
+        return torch.ones_like(x)
+
+    noise = torch.full((1, 2, 3), 0.5)
+    mask = torch.tensor([[True, True, False]])
+    result = fm.integrate_euler(
+        predict, noise, mask, steps=2, scale=999, prediction="velocity"
+    )
+    assert all((x[..., 2] == 0).all() for x in inputs)
+    assert result[0, 0].tolist() == [1.5, 1.5, 0.0]

@@ -1,0 +1,250 @@
+"""The other side of the policy node: cameras, joint states, controllers and a client, on real DDS.
+
+Runs in a context and thread of its own. Everything can be switched off or bent while it runs.
+"""
+
+import threading
+import time
+from array import array
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from evo1_msgs.action import RunPolicy
+from evo1_msgs.msg import ActionChunk, PolicyStatus
+from evo1_msgs.srv import SetInstruction
+from kinematic_arm import KinematicArm
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import Log
+from rclpy.action import ActionClient
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+TIMEOUT_S = 10.0
+IMAGE_SIZE = (48, 64)  # rows, columns: the content does not matter here
+
+
+class RobotCell:
+    """Public switches: cameras, joints, hidden_joints, shuffle, encoding, time_offset_ns."""
+
+    def __init__(self, robot, *, publish_clock=False):
+        self.robot = robot
+        self.cameras = {camera.name for camera in robot.cameras}
+        self.joints = True
+        self.hidden_joints = set()
+        self.shuffle = False
+        self.encoding = {camera.name: "rgb8" for camera in robot.cameras}
+        self.time_offset_ns = 0
+        self.chunks, self.previews, self.feedback = [], [], []
+        self.commands = {command.topic: [] for command in robot.command}
+        self.statuses, self.log = [], []
+        self._diagnostics = {}
+        self.arm = KinematicArm(robot.joint_names, robot.home)
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self.node = rclpy.create_node("cell", context=self._context)
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._make_publishers(publish_clock)
+        self._make_listeners()
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._open = True
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def close(self):
+        self._open = False
+        self._thread.join(TIMEOUT_S)
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+    # -- what a test asks --------------------------------------------------------------
+
+    def wait(self, condition, what, timeout_s=TIMEOUT_S):
+        end = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end, f"waited {timeout_s} s for {what}; {self.told()}"
+            time.sleep(0.005)
+
+    def wait_state(self, state, code="", timeout_s=TIMEOUT_S):
+        self.wait(
+            lambda: (s := self.status) and s.state == state and s.reason_code == code,
+            f"state {state} '{code}'",
+            timeout_s,
+        )
+        return self.status
+
+    def wait_moving(self):
+        """Until a chunk that is made from now on was executed."""
+        self.wait_state(PolicyStatus.RUNNING)
+        count = len(self.chunks)
+        self.wait(lambda: len(self.chunks) >= count + 2, "two new chunks")
+
+    def call(self, name):
+        client = self._triggers[name]
+        return self._call(client, Trigger.Request())
+
+    def set_instruction(self, text):
+        return self._call(self._set_instruction, SetInstruction.Request(instruction=text))
+
+    def change_state(self, label):
+        number = getattr(Transition, f"TRANSITION_{label.upper()}")
+        request = ChangeState.Request(transition=Transition(id=number))
+        assert self._call(self._change_state, request).success, label
+
+    def diagnostic(self, name):
+        return self._diagnostics.get(name, DiagnosticStatus())
+
+    def say(self, text):
+        self._instruction.publish(String(data=text))
+
+    def stop_by_topic(self):
+        self._stop.publish(Bool(data=True))
+
+    def send_goal(self, **goal):
+        assert self._action.wait_for_server(TIMEOUT_S)
+        future = self._action.send_goal_async(
+            RunPolicy.Goal(**goal), lambda m: self.feedback.append(m.feedback)
+        )
+        return self._result(future)
+
+    def result_of(self, goal_handle):
+        return self._result(goal_handle.get_result_async())
+
+    def cancel(self, goal_handle):
+        return self._result(goal_handle.cancel_goal_async())
+
+    def remove_controller(self):
+        self.node.destroy_subscription(self._controllers.pop())
+
+    def add_controller(self):
+        self._add_controller(self.robot.command[-1])
+
+    def logged(self, text):
+        return [line for line in self.log if text in line]
+
+    def told(self):
+        status = self.status
+        if status is None:
+            return "no status yet"
+        problems = [stream.problem for stream in status.streams if stream.problem]
+        return f"status {status.state} '{status.reason_code}': {status.reason} {problems}"
+
+    @property
+    def status(self):
+        return self.statuses[-1] if self.statuses else None
+
+    def now_ns(self):
+        return time.time_ns() + self.time_offset_ns
+
+    # -- inside ------------------------------------------------------------------------
+
+    def _make_publishers(self, publish_clock):
+        node, robot = self.node, self.robot
+        best_effort = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        self._image_publishers = {
+            camera.name: node.create_publisher(Image, camera.topic, best_effort)
+            for camera in robot.cameras
+        }
+        rows, columns = IMAGE_SIZE
+        self._pixels = array("B", bytes(range(256)) * (rows * columns * 3 // 256))
+        self._joint_publisher = node.create_publisher(JointState, robot.state.topic, 10)
+        self._instruction = node.create_publisher(String, "instruction", 10)
+        self._stop = node.create_publisher(Bool, "stop", 10)
+        node.create_timer(1 / 30, self._publish_images, clock=self._steady)
+        node.create_timer(1 / 50, self._publish_joints, clock=self._steady)
+        if publish_clock:
+            self._clock = node.create_publisher(ClockMessage, "/clock", 10)
+            node.create_timer(1 / 100, self._publish_clock, clock=self._steady)
+
+    def _make_listeners(self):
+        node = self.node
+        self._controllers = []
+        for command in self.robot.command:
+            self._add_controller(command)
+        node.create_subscription(ActionChunk, "policy/action_chunk", self.chunks.append, 50)
+        node.create_subscription(PolicyStatus, "policy/status", self.statuses.append, 50)
+        node.create_subscription(JointTrajectory, "policy/preview", self.previews.append, 50)
+        self._triggers = {
+            name: node.create_client(Trigger, f"policy/{name}")
+            for name in ("pause", "resume", "stop", "clear_stop")
+        }
+        self._set_instruction = node.create_client(SetInstruction, "policy/set_instruction")
+        self._change_state = node.create_client(ChangeState, "policy/change_state")
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        kept = QoSProfile(depth=100, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        node.create_subscription(Log, "/rosout", self._on_log, kept)
+        self._action = ActionClient(node, RunPolicy, "policy/run_policy")
+
+    def _on_log(self, message):
+        if message.name == "policy":
+            self.log.append(message.msg)
+
+    def _on_diagnostics(self, message):
+        self._diagnostics.update({status.name: status for status in message.status})
+
+    def _add_controller(self, command):
+        def on_command(message):
+            self.commands[command.topic].append(message)
+            self.arm.execute(message, self.now_ns())
+
+        self._controllers.append(
+            self.node.create_subscription(JointTrajectory, command.topic, on_command, 10)
+        )
+
+    def _publish_images(self):
+        now_ns = self.now_ns()
+        rows, columns = IMAGE_SIZE
+        for camera, publisher in self._image_publishers.items():
+            if camera not in self.cameras:
+                continue
+            message = Image(height=rows, width=columns, encoding=self.encoding[camera])
+            message.step = columns * 3
+            message.data = self._pixels
+            self._stamp(message, now_ns)
+            publisher.publish(message)
+
+    def _publish_joints(self):
+        if not self.joints:
+            return
+        now_ns = self.now_ns()
+        positions = self.arm.positions(now_ns)
+        order = list(range(len(positions)))
+        if self.shuffle:
+            order = list(np.random.default_rng(now_ns % 2**32).permutation(order))
+        names = self.robot.joint_names
+        shown = [k for k in order if names[k] not in self.hidden_joints]
+        message = JointState(
+            name=[names[k] for k in shown], position=[float(positions[k]) for k in shown]
+        )
+        self._stamp(message, now_ns)
+        self._joint_publisher.publish(message)
+
+    def _publish_clock(self):
+        sec, nanosec = divmod(self.now_ns(), 10**9)
+        message = ClockMessage()
+        message.clock.sec, message.clock.nanosec = sec, nanosec
+        self._clock.publish(message)
+
+    def _stamp(self, message, now_ns):
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(now_ns, 10**9)
+
+    def _call(self, client, request):
+        assert client.wait_for_service(TIMEOUT_S), client.srv_name
+        return self._result(client.call_async(request))
+
+    def _result(self, future):
+        self.wait(future.done, "an answer")
+        return future.result()
+
+    def _spin(self):
+        while self._open:
+            self._executor.spin_once(timeout_sec=0.1)

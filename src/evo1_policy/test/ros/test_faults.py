@@ -1,0 +1,154 @@
+"""Every fault through real topics: the arm slows to rest, and the reason is named."""
+
+import pytest
+from command_checks import wait_at_rest
+from robot_cell import RobotCell
+from scripted_policy import FaultyPolicy
+
+pytestmark = pytest.mark.ros
+
+HOLDING, STOPPED, IDLE, RUNNING = 2, 4, 0, 1
+
+
+def check_hold(cell, code, *words):
+    """Wait for the hold and its reason in status and log, and for the arm to stand."""
+    status = cell.wait_state(HOLDING, code)
+    for word in words:
+        assert word in status.reason
+    cell.wait(lambda: cell.logged(f"[{code}]"), "the log line")
+    wait_at_rest(cell)
+
+
+def test_camera_that_stops_holds_the_arm_until_it_is_back(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    cell.cameras.discard("image_2")
+    check_hold(cell, "camera_stale", "/wrist_camera/image_raw")
+    assert cell.status.recovers_by_itself
+    cell.cameras.add("image_2")
+    cell.wait_moving()
+
+
+def test_joint_states_that_stop_hold_the_arm_until_they_are_back(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    cell.joints = False
+    check_hold(cell, "joints_stale", "/joint_states")
+    cell.joints = True
+    cell.wait_moving()
+
+
+def test_joint_missing_from_joint_states_is_named(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    cell.hidden_joints = {"joint4"}
+    check_hold(cell, "joint_missing", "joint4")
+    cell.hidden_joints = set()
+    cell.wait_moving()
+
+
+def test_joint_that_never_came_is_named_and_nothing_moves(cell, start_node):
+    cell.hidden_joints = {"drive_joint"}
+    node = start_node()
+    status = cell.wait_state(HOLDING, "joint_missing")
+    assert "drive_joint" in status.reason
+    assert node.policy.instructions == []
+    assert not any(cell.commands.values())
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [
+        ("nan", "chunk_not_finite", ()),
+        ("width", "chunk_wrong_shape", ("6", "7")),
+        ("raise", "inference_failed", ("the network fell over",)),
+    ],
+)
+def test_bad_chunk_holds_the_arm_until_a_person_resumes(cell, start_node, fault, code, words):
+    node = start_node(FaultyPolicy)
+    cell.wait_moving()
+    node.policy.fault = fault
+    check_hold(cell, code, *words)
+    assert not cell.status.recovers_by_itself
+    node.policy.fault = ""
+    statuses = len(cell.statuses)
+    cell.wait(lambda: len(cell.statuses) > statuses + 5, "half a second of statuses")
+    assert cell.status.state == HOLDING
+    assert cell.call("resume").success
+    cell.wait_moving()
+
+
+def test_inference_that_takes_two_seconds_holds_the_arm_and_recovers(cell, start_node):
+    node = start_node(FaultyPolicy)
+    cell.wait_moving()
+    node.policy.fault = "sleep"
+    check_hold(cell, "inference_late")
+    node.policy.fault = ""
+    cell.wait_moving()
+
+
+def test_controller_that_goes_holds_the_arm_until_it_is_back(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    cell.remove_controller()
+    check_hold(cell, "controller_gone", "/xarm_gripper_traj_controller/joint_trajectory")
+    cell.add_controller()
+    cell.wait_moving()
+
+
+def test_clock_that_jumps_back_holds_the_arm_and_recovers(robot, start_node):
+    cell = RobotCell(robot, publish_clock=True)
+    try:
+        cell.time_offset_ns = -(10**9) * 3600  # far from the wall clock: only /clock counts
+        start_node(use_sim_time=True)
+        cell.wait_moving()
+        cell.time_offset_ns -= 5 * 10**9
+        cell.wait(lambda: cell.logged("[clock_jumped_back]"), "the log line")
+        assert any(s.reason_code == "clock_jumped_back" for s in cell.statuses)
+        cell.wait_moving()
+    finally:
+        cell.close()
+
+
+def test_stop_is_latched_whatever_comes_back(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    answer = cell.call("stop")
+    assert answer.success
+    assert "STOPPED" in answer.message
+    cell.wait_state(STOPPED, "stopped")
+    wait_at_rest(cell)
+    sent = [len(messages) for messages in cell.commands.values()]
+    cell.cameras.clear()
+    cell.wait(lambda: cell.status.streams[0].age_ms > 300, "a stale camera")
+    cell.cameras = {"image_1", "image_2"}
+    cell.wait(lambda: 0 <= cell.status.streams[0].age_ms < 100, "a live camera")
+    refused = cell.call("resume")
+    assert not refused.success
+    assert "STOPPED" in refused.message
+    assert cell.status.state == STOPPED
+    assert [len(messages) for messages in cell.commands.values()] == sent
+    assert cell.call("clear_stop").success
+    cell.wait_state(IDLE)
+    assert cell.call("resume").success
+    cell.wait_moving()
+    assert cell.logged("STOPPED")
+
+
+def test_stop_topic_stops(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    cell.stop_by_topic()
+    cell.wait_state(STOPPED, "stopped")
+    wait_at_rest(cell)
+
+
+def test_stop_outlives_deactivation(cell, start_node):
+    node = start_node()
+    cell.wait_moving()
+    cell.call("stop")
+    cell.change_state("deactivate")
+    cell.statuses.clear()
+    cell.change_state("activate")
+    cell.wait_state(STOPPED, "stopped")
+    assert node.policy.instructions

@@ -1,0 +1,110 @@
+"""The node as a process: how it starts, refuses to start, and ends."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from command_checks import wait_at_rest
+
+pytestmark = pytest.mark.ros
+
+START_TIMEOUT_S = 60.0
+IDLE, RUNNING = 0, 1
+
+
+@pytest.fixture
+def start_process(tmp_path):
+    """Start policy nodes as processes; killed after the test where they still run."""
+    processes = []
+
+    def start(**parameters):
+        command = [sys.executable, "-m", "evo1_policy.ros.policy_node", "--ros-args"]
+        for name, value in parameters.items():
+            command += ["-p", f"{name}:={value}"]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def finished(process, timeout_s=START_TIMEOUT_S):
+    output, _ = process.communicate(timeout=timeout_s)
+    return process.returncode, output
+
+
+def test_shipped_policy_moves_the_arm_and_sigint_ends_it_at_rest(cell, start_process, robots_dir):
+    process = start_process(
+        robot_file=robots_dir / "xarm6.yaml",
+        instruction="put the can into the box",
+        autostart="true",
+        threads=1,
+    )
+    cell.wait(lambda: len(cell.chunks) >= 3, "three chunks", START_TIMEOUT_S)
+    process.send_signal(signal.SIGINT)
+    code, output = finished(process)
+    assert code == 0, output
+    assert "Traceback" not in output
+    wait_at_rest(cell)
+
+
+def test_sigint_while_nothing_runs_exits_cleanly(cell, start_process, robots_dir):
+    process = start_process(robot_file=robots_dir / "xarm6.yaml", auto_activate="false")
+    cell.wait(lambda: "policy" in cell.node.get_node_names(), "the node", START_TIMEOUT_S)
+    process.send_signal(signal.SIGINT)
+    code, output = finished(process)
+    assert code == 0, output
+    assert "Traceback" not in output
+
+
+def test_checkpoint_of_another_robot_is_refused_by_key(start_process, robots_dir):
+    from evo1_policy.checkpoint import shipped_checkpoint
+
+    process = start_process(
+        robot_file=robots_dir / "so100.yaml", checkpoint=shipped_checkpoint("xarm6")
+    )
+    code, output = finished(process)
+    assert code == 1, output
+    assert "cannot configure" in output
+    assert "embodiment" in output
+    assert "xarm6" in output
+    assert "so100" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("rate_hz: 30", "rate_hertz: 30", "rate_hz"),
+        ("velocity: 1.5, ", "", "joints[0].velocity"),
+        ("position: [-2.0, 2.05]", "position: [2.05, -2.0]", "joints[1].position"),
+    ],
+)
+def test_bad_robot_file_is_refused_by_key(start_process, robots_dir, tmp_path, old, new, words):
+    text = (robots_dir / "xarm6.yaml").read_text()
+    assert old in text
+    path = tmp_path / "bad.yaml"
+    path.write_text(text.replace(old, new, 1))
+    code, output = finished(start_process(robot_file=path))
+    assert code == 1, output
+    assert str(path) in output
+    assert words in output
+    assert "Traceback" not in output
+
+
+def test_missing_robot_file_parameter_is_named(start_process):
+    code, output = finished(start_process(instruction="pour"))
+    assert code == 1, output
+    assert "robot_file" in output

@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+from evo1_policy.normalization import (
+    FeatureStats,
+    Normalizer,
+    NormStats,
+    NormStatsError,
+    pad_width,
+    read_norm_stats,
+    width_mask,
+    write_norm_stats,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+STATS = FeatureStats(
+    min=[-1.0, 0.0], max=[3.0, 1.0], mean=[1.0, 0.4], std=[2.0, 0.5], q01=[0.0, 0.1], q99=[2.0, 0.9]
+)
+NORM_STATS = NormStats(embodiment="xarm6", state=STATS, action=STATS, mode="quantiles")
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "expected"),
+    [
+        ("bounds", [-1.0, 1.0], [-1.0, 1.0]),
+        ("bounds", [1.0, 0.25], [0.0, -0.5]),
+        ("quantiles", [0.5, 0.9], [-0.5, 1.0]),
+        ("mean_std", [5.0, 0.4], [2.0, 0.0]),
+    ],
+)
+def test_values_are_normalised_by_hand_computed_numbers(mode, values, expected):
+    normalised = Normalizer(stats=STATS, mode=mode).normalise(values)
+    np.testing.assert_allclose(normalised, expected, atol=1e-7)
+
+
+def test_clamp_cuts_bounds_but_never_mean_and_std():
+    assert Normalizer(stats=STATS, clamp=True).normalise([7.0, 0.5])[0] == 1.0
+    assert Normalizer(stats=STATS, clamp=False).normalise([7.0, 0.5])[0] == pytest.approx(3.0)
+    assert Normalizer(stats=STATS, mode="mean_std").normalise([7.0, 0.4])[0] == pytest.approx(3.0)
+
+
+def test_a_joint_that_hardly_moved_is_scaled_by_the_floor_around_its_centre():
+    still = FeatureStats.from_bounds([0.5], [0.5])
+    normalizer = Normalizer(stats=still, range_floor=0.2)
+    np.testing.assert_allclose(normalizer.normalise([[0.45], [0.5]]), [[-0.5], [0.0]], atol=1e-6)
+    np.testing.assert_allclose(normalizer.unnormalise([1.0]), [0.6], atol=1e-6)
+
+
+def test_a_constant_joint_without_floor_stays_finite():
+    still = FeatureStats.from_bounds([0.5], [0.5])
+    assert np.isfinite(Normalizer(stats=still).normalise([0.5])).all()
+    np.testing.assert_allclose(Normalizer(stats=still).unnormalise([0.3]), [0.5], atol=1e-7)
+
+
+@given(
+    st.lists(st.floats(-1, 1), min_size=2, max_size=2),
+    st.sampled_from(["bounds", "quantiles", "mean_std"]),
+    st.floats(0, 1),
+)
+def test_unnormalise_undoes_normalise(values, mode, floor):
+    normalizer = Normalizer(stats=STATS, mode=mode, clamp=False, range_floor=floor)
+    back = normalizer.unnormalise(normalizer.normalise(values))
+    np.testing.assert_allclose(back, values, atol=1e-9)
+
+
+def test_padding_fills_and_masks():
+    np.testing.assert_array_equal(pad_width([[1.0, 2.0]], 4, -1.0), [[1.0, 2.0, -1.0, -1.0]])
+    np.testing.assert_array_equal(width_mask(2, 4), [True, True, False, False])
+
+
+def test_too_many_values_are_refused():
+    with pytest.raises(ValueError, match="3 values do not fit the model's width 2"):
+        pad_width([1.0, 2.0, 3.0], 2)
+
+
+def test_norm_stats_survive_a_file(tmp_path):
+    write_norm_stats(NORM_STATS, tmp_path / "norm_stats.json")
+    again = read_norm_stats(tmp_path / "norm_stats.json")
+    assert again.to_dict() == NORM_STATS.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("mode"), "missing key 'mode'"),
+        (lambda d: d.update(scale=1), "unknown key 'scale'"),
+        (lambda d: d.update(mode="minmax"), "mode: expected one of bounds"),
+        (lambda d: d.update(clamp=1), "clamp: expected true or false"),
+        (lambda d: d.update(range_floor=-1), "range_floor: expected 0 or more"),
+        (lambda d: d["stats"].update(other={}), "exactly one embodiment"),
+        (lambda d: d["stats"]["xarm6"].pop("action"), "stats.xarm6: missing key 'action'"),
+        (lambda d: d["stats"]["xarm6"]["action"].pop("q99"), r"xarm6.action: missing key 'q99'"),
+        (lambda d: d["stats"]["xarm6"]["action"].update(min=[0.0]), r"xarm6.action: max: expected"),
+        (lambda d: d["stats"]["xarm6"]["action"].update(min=[9.0, 0.0]), r"min\[0\] is above max"),
+        (lambda d: d["stats"]["xarm6"]["action"].update(mean=[None, 0.0]), "mean: not finite at 0"),
+        (lambda d: d["stats"]["xarm6"]["action"].update(std=[0.0, -1.0]), r"std\[1\] is negative"),
+    ],
+)
+def test_wrong_norm_stats_are_named(change, message):
+    data = json.loads(json.dumps(NORM_STATS.to_dict()))
+    change(data)
+    with pytest.raises(NormStatsError, match=message):
+        NormStats.from_dict(data)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "norm_stats.json").write_text("{")
+    with pytest.raises(NormStatsError, match="norm_stats.json: cannot read"):
+        read_norm_stats(tmp_path / "norm_stats.json")

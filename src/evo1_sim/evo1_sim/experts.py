@@ -1,0 +1,241 @@
+"""Scripted experts: from the start state of a task to joint targets at 30 Hz that solve it.
+
+An expert knows where the objects are; a policy has to see that. It plans once, from the state in
+which it finds the world, and touches nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_sim.kinematics import InverseKinematicsError, Kinematics
+from evo1_sim.tasks.can_into_box import CanIntoBox
+from evo1_sim.tasks.can_stacking import CanStacking
+from evo1_sim.tasks.cube_into_box import CubeIntoBox
+from evo1_sim.world import World
+
+Vector = npt.NDArray[np.float64]
+
+RATE_HZ = 30.0
+STEP_NS = round(1e9 / RATE_HZ)
+MAX_JOINT_SPEED = 1.2  # rad/s; a move that needs more is slowed, below every robot file's limit
+MAX_JOINT_ACCELERATION = 5.0  # rad/s^2; the same
+MAX_SLOWDOWNS = 12
+MAX_JOINT_STEP = 0.3  # rad between ticks of a raw plan; more is a flip of the arm
+
+GRASP_HEIGHT = 0.035  # of the xArm6's tool over the can's foot [m]: pads at its middle
+HOLD_CAN = 0.55  # rad; contact is at 0.36, the rest is grip
+RELEASE_CAN = 0.14  # rad; wide enough to let go, narrow enough for the box
+OPEN_JAW = 0.65  # rad
+HOLD_CUBE = -0.1  # rad; contact is at 0.13
+
+
+class ExpertError(RuntimeError):
+    """There is no expert for the task, or the start state is out of its reach."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waypoint:
+    """Where the tool goes next.
+
+    Attributes:
+        position: of the tool (3,) [m].
+        yaw: angle of its x axis from the world's, the tool pointing down [rad].
+        gripper: position of the gripper's joint on arrival [rad].
+        seconds: how long to stay after arrival.
+        straight: whether the tool moves on a straight line; otherwise each joint goes its own way,
+            which an arm with five joints can always do.
+    """
+
+    position: Vector
+    yaw: float
+    gripper: float
+    seconds: float = 0.0
+    straight: bool = True
+
+    def over(self, height: float) -> "Waypoint":
+        """The same, straight above or below at `height` [m], without a stay."""
+        return replace(self, position=_at(self.position, height), seconds=0.0)
+
+    def freely(self) -> "Waypoint":
+        """The same, reached on the joints' own way."""
+        return replace(self, straight=False)
+
+    def with_gripper(self, gripper: float, seconds: float) -> "Waypoint":
+        """The same place with another gripper position [rad], and a stay there."""
+        return replace(self, gripper=gripper, seconds=seconds)
+
+
+class Expert:
+    """Solves the world's current task from its current state.
+
+    Args:
+        world: just reset; it is only read.
+
+    Raises:
+        ExpertError: there is no expert for the task.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._kinematics = Kinematics(world.arm, world.model)
+        self._speed = 0.30 if world.arm.name == "xarm6" else 0.16  # m/s, mean over a move
+
+    def plan(self) -> npt.NDArray[np.float64]:
+        """Joint targets (T, D) [rad] at 30 Hz, the first one step after now.
+
+        Raises:
+            ExpertError: a waypoint is out of reach.
+        """
+        joints = self._world.targets
+        pieces = []
+        for waypoint in self._waypoints():
+            piece = self._move(joints, waypoint)
+            pieces.append(piece)
+            joints = piece[-1]
+        return np.concatenate(pieces)
+
+    def actions(self) -> Iterator[Vector]:
+        """The plan, one target (D,) [rad] a tick."""
+        yield from self.plan()
+
+    def _waypoints(self) -> list[Waypoint]:
+        task, cell = self._world.task, self._world.cell
+        if isinstance(task, CanIntoBox):
+            return _can_waypoints(
+                cell.position(task.can.name), _at(cell.position(task.box.name), 0.065), 0.24
+            )
+        if isinstance(task, CanStacking):
+            top = task.base.height + GRASP_HEIGHT + 0.002
+            return _can_waypoints(
+                cell.position(task.can.name), _at(cell.position(task.base.name), top), 0.27
+            )
+        if isinstance(task, CubeIntoBox):
+            pan = float(np.arctan2(*cell.position(task.cube.name)[1::-1]))
+            return _cube_waypoints(
+                cell.position(task.cube.name),
+                _nearest_side(cell.rotation(task.cube.name), pan),
+                cell.position(task.box.name),
+            )
+        raise ExpertError(f"no expert for task '{task.name}'")
+
+    def _move(self, joints: Vector, waypoint: Waypoint) -> npt.NDArray[np.float64]:
+        """Targets (T, D) of one minimum-jerk move and the stay after it."""
+        distance = waypoint.position - self._kinematics.forward(joints).position
+        seconds = max(float(np.linalg.norm(distance)) / self._speed, 0.2)
+        for _ in range(MAX_SLOWDOWNS):
+            fractions = _minimum_jerk(round(seconds * RATE_HZ))
+            if waypoint.straight:
+                path = self._line(joints, waypoint, fractions)
+            else:
+                path = joints + fractions[:, None] * (self._reach(waypoint, joints) - joints)
+            excess = _excess(joints, path)
+            if excess <= 1:
+                stay = np.repeat(path[-1:], round(waypoint.seconds * RATE_HZ), axis=0)
+                return np.concatenate([path, stay])
+            seconds *= 1.03 * excess
+        raise ExpertError(f"{self._world.task.name}: a move stays faster than the arm may go")
+
+    def _line(
+        self, joints: Vector, waypoint: Waypoint, fractions: Vector
+    ) -> npt.NDArray[np.float64]:
+        """Targets (T, D) on the straight line to a waypoint."""
+        origin, gripper = self._kinematics.forward(joints).position, joints[-1]
+        path = []
+        for s in fractions:
+            via = replace(
+                waypoint,
+                position=origin + s * (waypoint.position - origin),
+                gripper=gripper + s * (waypoint.gripper - gripper),
+            )
+            before, joints = joints, self._reach(via, joints)
+            if np.abs(joints - before).max() > MAX_JOINT_STEP:
+                raise ExpertError(f"{self._world.task.name}: the arm would flip over on its way")
+            path.append(joints)
+        return np.array(path)
+
+    def _reach(self, waypoint: Waypoint, start: Vector) -> Vector:
+        """Joint positions (D,) [rad] at a waypoint, near `start`."""
+        try:
+            joints = self._kinematics.solve(
+                waypoint.position, start=start, rotation=_down(waypoint.yaw)
+            )
+        except InverseKinematicsError as error:
+            raise ExpertError(f"{self._world.task.name}: {error}") from error
+        joints[-1] = waypoint.gripper
+        return joints
+
+
+def _can_waypoints(can: Vector, goal: Vector, height: float) -> list[Waypoint]:
+    """Pick a standing can, carry it at tool height `height` [m], put it down at `goal`."""
+    pick = Waypoint(position=_at(can, GRASP_HEIGHT), yaw=0.0, gripper=0.0)
+    place = Waypoint(position=goal, yaw=0.0, gripper=HOLD_CAN)
+    return [
+        pick.over(0.17).freely(),
+        replace(pick, seconds=0.1),
+        pick.with_gripper(HOLD_CAN, 0.25),
+        pick.over(height).with_gripper(HOLD_CAN, 0.0),
+        place.over(height).freely(),
+        replace(place, seconds=0.2),
+        place.with_gripper(RELEASE_CAN, 0.3),
+        place.over(height + 0.02).with_gripper(RELEASE_CAN, 0.0),
+        place.over(height + 0.04).with_gripper(0.0, 0.5),
+    ]
+
+
+def _cube_waypoints(cube: Vector, yaw: float, box: Vector) -> list[Waypoint]:
+    """Pick a cube with the fixed finger beside it, carry it into the box."""
+    # The tool is the fixed finger's face; the cube's middle lies towards the jaw, at -x.
+    toward_jaw = -np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    pick = Waypoint(
+        position=_at(cube, 0.004) - (0.0125 + 0.004) * toward_jaw, yaw=yaw, gripper=OPEN_JAW
+    )
+    box_yaw = float(np.arctan2(box[1], box[0])) + np.pi
+    inward = -np.array([np.cos(box_yaw), np.sin(box_yaw), 0.0])
+    place = Waypoint(position=_at(box, 0.05) - 0.0125 * inward, yaw=box_yaw, gripper=HOLD_CUBE)
+    return [
+        pick.over(0.06).freely(),
+        replace(pick, seconds=0.1),
+        pick.with_gripper(HOLD_CUBE, 0.3),
+        pick.over(0.075).with_gripper(HOLD_CUBE, 0.0),
+        place.over(0.075).freely(),
+        replace(place, seconds=0.1),
+        place.with_gripper(0.5, 0.3),
+        place.over(0.08).with_gripper(0.5, 0.5),
+    ]
+
+
+def _nearest_side(rotation: npt.NDArray[np.float64], pan: float) -> float:
+    """Yaw of the cube's face nearest to the arm's own plane, which needs the least roll [rad]."""
+    cube = float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+    straight = pan + np.pi
+    return straight + (cube - straight + np.pi / 4) % (np.pi / 2) - np.pi / 4
+
+
+def _excess(joints: Vector, path: npt.NDArray[np.float64]) -> float:
+    """How many times too fast a path (T, D) from rest at `joints` is; 1 or less is allowed."""
+    rest = np.concatenate([joints[None], joints[None], path, path[-1:]])
+    speed = np.diff(rest, axis=0) * RATE_HZ
+    acceleration = np.diff(speed, axis=0) * RATE_HZ
+    return max(
+        float(np.abs(speed).max()) / MAX_JOINT_SPEED,
+        float(np.sqrt(np.abs(acceleration).max() / MAX_JOINT_ACCELERATION)),
+    )
+
+
+def _down(yaw: float) -> npt.NDArray[np.float64]:
+    """Axes of a tool that points down (3, 3)."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.array([[c, s, 0.0], [s, -c, 0.0], [0.0, 0.0, -1.0]])
+
+
+def _minimum_jerk(count: int) -> Vector:
+    """Fractions of a move (count,), from just after 0 to 1, at rest at both ends."""
+    t = np.arange(1, count + 1) / count
+    return np.asarray(t**3 * (10 - 15 * t + 6 * t**2))
+
+
+def _at(position: Vector, height: float) -> Vector:
+    return np.array([position[0], position[1], height])

@@ -1,0 +1,190 @@
+"""One arm, its table and its task in MuJoCo, on the caller's clock. No ROS, no rendering."""
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from evo1_sim.arms import ARMS
+from evo1_sim.scene import TIMESTEP_NS, scene_xml
+from evo1_sim.tasks import TASKS, Cell, Task, TaskResult, judge
+
+__all__ = ["TaskResult", "World", "WorldError"]
+
+Joints = npt.NDArray[np.float64]
+
+
+MOVE_PIECE_NS = 8_000_000  # about the 150 Hz of the real arm's controller
+
+
+class WorldError(ValueError):
+    """An unknown arm or task, or a target that no arm could take."""
+
+
+class World:
+    """A simulated cell. Not thread-safe: the caller locks around its methods.
+
+    Joint arrays are (D,) float64 in the robot file's order; the last joint is the gripper.
+
+    Args:
+        arm: 'xarm6' or 'so100'.
+        task: one of `task_names`; None takes the first.
+        seed: start state.
+
+    Raises:
+        WorldError: the arm or the task is unknown.
+    """
+
+    def __init__(self, arm: str, *, task: str | None = None, seed: int = 0) -> None:
+        if arm not in ARMS:
+            raise WorldError(f"no arm '{arm}'; known: {', '.join(ARMS)}")
+        self.arm = ARMS[arm]
+        self._time_ns = 0
+        self._start_ns = 0
+        self._due_ns = 0
+        self._build(self._find_task(task))
+        self.reset(seed=seed)
+
+    @property
+    def joint_names(self) -> tuple[str, ...]:
+        """Names in the robot file's order."""
+        return self.arm.joint_names
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Tasks of this arm; the first is the default."""
+        return tuple(task.name for task in TASKS[self.arm.name])
+
+    @property
+    def time_ns(self) -> int:
+        """Simulated time since construction [ns]. A reset does not turn it back."""
+        return self._time_ns
+
+    @property
+    def episode_ns(self) -> int:
+        """Simulated time since the last reset [ns]."""
+        return self._time_ns - self._start_ns
+
+    @property
+    def targets(self) -> Joints:
+        """Where the servos were told to go (D,) [rad]."""
+        return self._targets.copy()
+
+    def reset(self, task: str | None = None, seed: int = 0) -> None:
+        """Start an episode: same task and seed, same state to the last bit.
+
+        Args:
+            task: one of `task_names`; None keeps the current one.
+            seed: not negative.
+
+        Raises:
+            WorldError: the task is unknown or the seed negative.
+        """
+        if seed < 0:
+            raise WorldError(f"seed {seed}: expected 0 or more")
+        if task is not None and task != self.task.name:
+            self._build(self._find_task(task))
+        rng = np.random.default_rng(seed)
+        mujoco.mj_resetData(self.model, self.data)
+        self.task.place(self.cell, rng)
+        start = np.array(self.arm.home) + np.array(self.arm.start_noise) * rng.uniform(
+            -1, 1, size=len(self.arm.home)
+        )
+        self._targets = np.clip(start, self.arm.lower, self.arm.upper)
+        self.data.qpos[self._qpos] = self._targets
+        self.data.ctrl[:] = self._targets
+        mujoco.mj_forward(self.model, self.data)
+        self.seed = seed
+        self._due_ns = 0
+        self._start_ns = self._time_ns
+
+    def set_targets(self, targets: npt.ArrayLike) -> None:
+        """Tell the servos where to go; they get there no faster than the joints' velocity limits.
+
+        Args:
+            targets: (D,) [rad]; clipped to the position limits, as the real arm's firmware does.
+
+        Raises:
+            WorldError: wrong width, NaN or Inf.
+        """
+        self._targets = self._checked(targets)
+
+    def step(self, duration_ns: int) -> None:
+        """Advance physics by `duration_ns`; the rest of a 2 ms step counts for the next call."""
+        self._due_ns += duration_ns
+        steps, self._due_ns = divmod(self._due_ns, TIMESTEP_NS)
+        self._time_ns += steps * TIMESTEP_NS
+        for _ in range(steps):
+            change = self._targets - self.data.ctrl
+            if not change.any():
+                break
+            self.data.ctrl += np.clip(change, -self._max_change, self._max_change)
+            mujoco.mj_step(self.model, self.data)
+            steps -= 1
+        if steps:
+            mujoco.mj_step(self.model, self.data, nstep=steps)
+
+    def move(self, targets: npt.ArrayLike, duration_ns: int) -> None:
+        """Advance physics while the targets go in a straight line to `targets` (D,) [rad].
+
+        A policy at 30 Hz that sets its targets in jumps shakes the arm; a controller interpolates.
+
+        Raises:
+            WorldError: as set_targets.
+        """
+        start, goal = self.targets, self._checked(targets)
+        pieces = max(1, round(duration_ns / MOVE_PIECE_NS))
+        for piece in range(1, pieces + 1):
+            fraction = piece / pieces
+            self.set_targets(start * (1 - fraction) + goal * fraction)
+            self.step(duration_ns * piece // pieces - duration_ns * (piece - 1) // pieces)
+
+    def joint_positions(self) -> Joints:
+        """Measured positions (D,) [rad]."""
+        return np.array(self.data.qpos[self._qpos])
+
+    def joint_velocities(self) -> Joints:
+        """Measured velocities (D,) [rad/s]."""
+        return np.array(self.data.qvel[self._dofs])
+
+    def joint_efforts(self) -> Joints:
+        """Torques of the servos (D,) [N m], without the compensation of gravity."""
+        return np.array(self.data.actuator_force)
+
+    def task_status(self) -> TaskResult:
+        """Whether the task is solved now, and what is missing."""
+        mujoco.mj_kinematics(self.model, self.data)  # these two leave the physics' course as it is
+        mujoco.mj_collision(self.model, self.data)
+        return judge(self.task, self.cell)
+
+    def _checked(self, targets: npt.ArrayLike) -> Joints:
+        wanted = np.asarray(targets, dtype=np.float64)
+        if wanted.shape != self._targets.shape:
+            raise WorldError(
+                f"targets: expected shape ({len(self._targets)},) for "
+                f"{', '.join(self.joint_names)}; got {wanted.shape}"
+            )
+        if not np.isfinite(wanted).all():
+            bad = self.joint_names[int(np.argmin(np.isfinite(wanted)))]
+            raise WorldError(f"targets: {bad} is not finite")
+        return np.clip(wanted, self.arm.lower, self.arm.upper)
+
+    def _find_task(self, name: str | None) -> Task:
+        tasks = TASKS[self.arm.name]
+        if name is None:
+            return tasks[0]
+        for task in tasks:
+            if task.name == name:
+                return task
+        known = ", ".join(self.task_names)
+        raise WorldError(f"no task '{name}' for {self.arm.name}; known: {known}")
+
+    def _build(self, task: Task) -> None:
+        self.task = task
+        self.model = mujoco.MjModel.from_xml_string(scene_xml(self.arm, task.objects()))
+        self.data = mujoco.MjData(self.model)
+        self.cell = Cell(self.model, self.data)
+        joints = [self.model.joint(name) for name in self.joint_names]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._dofs = np.array([joint.dofadr[0] for joint in joints])
+        self._max_change = self.arm.velocity_max * TIMESTEP_NS * 1e-9
+        self._targets = np.array(self.arm.home)

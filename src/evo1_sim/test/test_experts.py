@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from evo1_policy.robot_config import load_robot
+from evo1_sim.experts import RATE_HZ, STEP_NS, Expert, ExpertError
+from evo1_sim.world import World
+
+
+def solve(world):
+    """Run the expert's plan; return it with the start (T + 1, D) [rad]."""
+    start = world.targets
+    plan = Expert(world).plan()
+    for action in plan:
+        world.move(action, STEP_NS)
+    world.step(500_000_000)
+    return np.concatenate([start[None], plan])
+
+
+@pytest.mark.parametrize(
+    ("arm", "task", "seed"),
+    [
+        ("xarm6", "can_into_box", 0),
+        ("xarm6", "can_into_box", 1),
+        ("xarm6", "can_stacking", 0),
+        ("so100", "cube_into_box", 0),
+        ("so100", "cube_into_box", 1),
+    ],
+)
+def test_the_expert_solves_the_task_within_the_robot_files_limits(arm, task, seed, robots_dir):
+    world = World(arm, task=task, seed=seed)
+    path = solve(world)
+    assert world.task_status().success, world.task_status().detail
+    robot = load_robot(robots_dir / f"{arm}.yaml")
+    assert (path >= robot.position_min - 1e-9).all()
+    assert (path <= robot.position_max + 1e-9).all()
+    velocity = np.diff(path, axis=0) * RATE_HZ
+    assert (np.abs(velocity) <= robot.velocity_max).all()
+    assert (np.abs(np.diff(velocity, axis=0) * RATE_HZ) <= robot.acceleration_max).all()
+
+
+def test_planning_leaves_the_world_as_it_is():
+    world = World("xarm6", seed=4)
+    before = world.data.qpos.copy()
+    first = Expert(world).plan()
+    np.testing.assert_array_equal(world.data.qpos, before)
+    np.testing.assert_array_equal(Expert(world).plan(), first)
+
+
+def test_a_can_out_of_reach_is_refused():
+    world = World("xarm6", seed=4)
+    world.cell.place("can", (0.9, -0.4, 0.05))
+    world.step(10_000_000)
+    with pytest.raises(ExpertError, match="can_into_box"):
+        Expert(world).plan()
