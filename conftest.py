@@ -1,5 +1,6 @@
 """Shared by all tests: a ROS domain of their own, one torch thread, clear skips."""
 
+import ctypes.util
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -12,11 +13,11 @@ ROOT = Path(__file__).resolve().parent
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 # A busy machine is slow, not wrong.
 settings.register_profile("evo1", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("evo1")
+HAVE_GL = any(ctypes.util.find_library(name) for name in ("EGL", "OSMesa"))
 HAVE_ROS = all(importlib.util.find_spec(name) for name in ("rclpy", "evo1_msgs"))
 HAVE_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros"))
 
@@ -26,6 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("ros") and not HAVE_ROS:
             item.add_marker(pytest.mark.skip(reason="rclpy or evo1_msgs is not installed here"))
+        if item.get_closest_marker("gl") and not HAVE_GL:
+            item.add_marker(pytest.mark.skip(reason="neither EGL nor OSMesa is installed here"))
         if item.get_closest_marker("launch") and not HAVE_LAUNCH:
             item.add_marker(
                 pytest.mark.skip(reason="launch and launch_ros are not installed here")

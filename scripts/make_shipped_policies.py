@@ -154,7 +154,7 @@ def scenes(config: Evo1Config, tokenizer: Tokenizer, robot: RobotConfig) -> Iter
 def hidden_features(
     model: Evo1, inputs: ModelInputs, states: torch.Tensor, chunks: torch.Tensor, seed: int
 ) -> torch.Tensor:
-    """What the last layer sees, (n, hidden), for padded states (n, W) at one of the Euler steps."""
+    """What the last layer sees, (n, hidden), for padded states (n, W) at one Euler step."""
     captured: list[torch.Tensor] = []
     hook = model.action_head.mlp_head.fc2.register_forward_pre_hook(
         lambda _, args: captured.append(args[0])

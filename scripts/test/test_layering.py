@@ -219,16 +219,6 @@ def test_package_xml_declares_what_the_tests_import(package: str) -> None:
     assert not offences, "\n".join(offences)
 
 
-@pytest.mark.parametrize("package", PYTHON_PACKAGES)
-def test_package_xml_declares_no_ros_package_that_nobody_imports(package: str) -> None:
-    declared = declared_dependencies(package, "depend", "exec_depend")
-    folder = ROOT / "src" / package
-    files = [*source_files(package), *test_files(package)]
-    used = {found.top for path in files for found in imports_of(path, folder)}
-    named = {name for name in declared if ROS_MODULE.fullmatch(name)}
-    assert sorted(named - used - {"evo1_msgs"}) == []
-
-
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -167,9 +167,7 @@ def save_checkpoint(
             robot=parse_robot(robot_text, source=ROBOT),
         )
     )
-    tensors = {
-        name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()
-    }
+    tensors = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
     save_file(tensors, partial / WEIGHTS, metadata={"format": FORMAT})
     (partial / WEIGHTS).chmod(0o644)  # safetensors writes it for the owner only
     header = {"format": FORMAT, "version": VERSION, "model": model.config.to_dict()}
@@ -272,7 +270,7 @@ def _read_tensors(
     path: Path, expected: Mapping[str, tuple[int, ...]], dtype: torch.dtype | None
 ) -> dict[str, Tensor]:
     try:
-        with safe_open(path, framework="pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, framework="pt") as file:
             found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
             _compare_shapes(path, expected, found)
             return {name: _usable(path, name, file.get_tensor(name), dtype) for name in expected}

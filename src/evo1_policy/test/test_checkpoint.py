@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from evo1_policy import checkpoint as checkpoints
 from evo1_policy.checkpoint import (
     CheckpointError,
@@ -18,10 +20,9 @@ from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.evo1 import new_model
 from evo1_policy.normalization import FeatureStats, NormStats
 from evo1_policy.robot_config import load_robot
-from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent / "model"))
-from micro import MICRO  # noqa: E402
+from micro import MICRO
 
 CONFIG = Evo1Config.from_dict(MICRO.to_dict() | {"action_width": 8, "state_width": 8})
 

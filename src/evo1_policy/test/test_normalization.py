@@ -2,6 +2,9 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from evo1_policy.normalization import (
     FeatureStats,
     Normalizer,
@@ -12,11 +15,14 @@ from evo1_policy.normalization import (
     width_mask,
     write_norm_stats,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 STATS = FeatureStats(
-    min=[-1.0, 0.0], max=[3.0, 1.0], mean=[1.0, 0.4], std=[2.0, 0.5], q01=[0.0, 0.1], q99=[2.0, 0.9]
+    min=[-1.0, 0.0],
+    max=[3.0, 1.0],
+    mean=[1.0, 0.4],
+    std=[2.0, 0.5],
+    q01=[0.0, 0.1],
+    q99=[2.0, 0.9],
 )
 NORM_STATS = NormStats(embodiment="xarm6", state=STATS, action=STATS, mode="quantiles")
 
@@ -92,9 +98,15 @@ def test_norm_stats_survive_a_file(tmp_path):
         (lambda d: d["stats"].update(other={}), "exactly one embodiment"),
         (lambda d: d["stats"]["xarm6"].pop("action"), "stats.xarm6: missing key 'action'"),
         (lambda d: d["stats"]["xarm6"]["action"].pop("q99"), r"xarm6.action: missing key 'q99'"),
-        (lambda d: d["stats"]["xarm6"]["action"].update(min=[0.0]), r"xarm6.action: max: expected"),
+        (
+            lambda d: d["stats"]["xarm6"]["action"].update(min=[0.0]),
+            r"xarm6.action: max: expected",
+        ),
         (lambda d: d["stats"]["xarm6"]["action"].update(min=[9.0, 0.0]), r"min\[0\] is above max"),
-        (lambda d: d["stats"]["xarm6"]["action"].update(mean=[None, 0.0]), "mean: not finite at 0"),
+        (
+            lambda d: d["stats"]["xarm6"]["action"].update(mean=[None, 0.0]),
+            "mean: not finite at 0",
+        ),
         (lambda d: d["stats"]["xarm6"]["action"].update(std=[0.0, -1.0]), r"std\[1\] is negative"),
     ],
 )
@@ -107,5 +119,5 @@ def test_wrong_norm_stats_are_named(change, message):
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "norm_stats.json").write_text("{")
-    with pytest.raises(NormStatsError, match="norm_stats.json: cannot read"):
+    with pytest.raises(NormStatsError, match=r"norm_stats\.json: cannot read"):
         read_norm_stats(tmp_path / "norm_stats.json")

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+
 from evo1_policy.checkpoint import CheckpointError, shipped_checkpoint
 from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy, PolicyError
@@ -178,5 +179,3 @@ def test_a_weight_that_turns_to_nan_later_is_not_hidden(robot):
 def test_importing_the_policy_does_not_import_transformers():
     code = "import sys, evo1_policy.policy; sys.exit('transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-

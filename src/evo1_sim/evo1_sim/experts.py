@@ -173,7 +173,7 @@ def _can_waypoints(can: Vector, goal: Vector, height: float) -> list[Waypoint]:
     pick = Waypoint(position=_at(can, GRASP_HEIGHT), yaw=0.0, gripper=0.0)
     place = Waypoint(position=goal, yaw=0.0, gripper=HOLD_CAN)
     return [
-        pick.over(0.17).freely(),
+        pick.over(0.21).freely(),
         replace(pick, seconds=0.1),
         pick.with_gripper(HOLD_CAN, 0.25),
         pick.over(height).with_gripper(HOLD_CAN, 0.0),

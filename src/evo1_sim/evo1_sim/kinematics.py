@@ -10,10 +10,10 @@ from evo1_sim.arms import Arm
 
 Vector = npt.NDArray[np.float64]
 
-POSITION_TOLERANCE = 5e-4  # m
-ROTATION_TOLERANCE = 5e-3  # rad
+POSITION_TOLERANCE = 2e-5  # m; coarser would show as jerks between the ticks of a slow line
+ROTATION_TOLERANCE = 2e-4  # rad
 STEP_LIMIT = 0.2  # rad an iteration
-DAMPING = 1e-4
+DAMPING = 1e-5
 
 
 class InverseKinematicsError(ValueError):

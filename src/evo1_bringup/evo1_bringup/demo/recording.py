@@ -58,9 +58,10 @@ class ChunkHeard:
 
 @dataclass(frozen=True, kw_only=True)
 class StatusHeard:
-    """What an evo1_msgs/PolicyStatus said."""
+    """What an evo1_msgs/PolicyStatus said, true at stamp_ns."""
 
     received_ns: int
+    stamp_ns: int
     state: str
     reason_code: str
     reason: str

@@ -101,7 +101,7 @@ def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:
         system.robot, namespace=namespace, video_rate_hz=settings.video_rate_hz
     )
     log_path = settings.out / "log.txt"
-    with log_path.open("w", encoding="utf-8") as log, observer:
+    with log_path.open("w", encoding="utf-8", buffering=1) as log, observer:
 
         def keep(label: str, line: str) -> None:
             log.write(f"[{label}] {line}\n")
@@ -109,12 +109,12 @@ def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:
                 tqdm.write(f"[{label}] {line}")
 
         _say(*system.notes)
-        with Supervisor(system, printer=keep) as supervisor:
-            try:
+        try:
+            with Supervisor(system, printer=keep) as supervisor:
                 _wait_until_ready(supervisor, observer, settings.ready_s)
-            except DemoError as error:
-                return _fail(str(error), settings, log_path)
-            recording = _watch(supervisor, observer, settings.seconds)
+                recording = _watch(supervisor, observer, settings.seconds)
+        except DemoError as error:
+            return _fail(str(error), settings, log_path)
         return _report(recording, observer, system, settings, log_path)
 
 

@@ -64,6 +64,11 @@ def commanded_positions(
     return columns
 
 
+def leads_ms(commands: Sequence[CommandHeard]) -> list[float]:
+    """How long before its first point each trajectory arrived [ms]; negative: too late."""
+    return [(_start_ns(command) - command.received_ns) * 1e-6 for command in commands]
+
+
 def refused(commands: Sequence[CommandHeard], robot: RobotConfig) -> int:
     """How many trajectories a controller would refuse, as those that arrive after their end."""
     return sum(_follower(command, robot) is None for command in commands if command.points)

@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_bringup.demo.recording import Recording, StatusHeard, StreamHeard
-from evo1_bringup.demo.seams import observed_jumps, refused
+from evo1_bringup.demo.seams import leads_ms, observed_jumps, refused
 from evo1_policy.robot_config import RobotConfig
 
 MOVED_RAD = 0.02  # a joint that moved less did not move
 SILENT_S = 1.0  # a stream that was silent for the last second of the run died
-_WINDOW_NS = 1_000_000_000
+_WINDOW_NS = 3_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class Summary:
     chunks_rejected: int
     commands: int
     commands_refused: int  # as a controller judges them; it goes on with the one before
+    command_lead_ms_p50: float  # first point minus arrival; negative: it arrived too late
+    command_lead_ms_min: float
     inference_ms_p50: float
     inference_ms_p95: float
     overhead_ms_p50: float
@@ -81,6 +83,7 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
     age_p50, age_p95 = _percentiles([s.observation_age_ms for s in _observing(recording)])
     inference_p50, inference_p95 = _percentiles([c.inference_ms for c in recording.chunks])
     overhead_p50, overhead_p95 = _percentiles([c.overhead_ms for c in recording.chunks])
+    leads = leads_ms(recording.commands)
     jumps = observed_jumps(recording.commands, robot)
     last_task = recording.tasks[-1] if recording.tasks else None
     solved = [task for task in recording.tasks if task.success]
@@ -101,6 +104,8 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
         chunks=len(recording.chunks),
         chunks_rejected=_grown(recording, lambda s: s.chunks_rejected),
         commands=len(recording.commands),
+        command_lead_ms_p50=_percentiles(leads)[0],
+        command_lead_ms_min=min(leads, default=0.0),
         commands_refused=refused(recording.commands, robot),
         inference_ms_p50=inference_p50,
         inference_ms_p95=inference_p95,
@@ -142,14 +147,14 @@ def lost_frames(recording: Recording) -> int:
     """Camera frames that were published and that the policy never received.
 
     Published minus received grows by one for good with each loss, and wobbles by what is under
-    way: so its smallest value over the last second, less that over the first.
+    way: so its smallest value over the last three seconds, less that over the first three.
     """
     lost = 0
     for camera, heard in recording.published.items():
         statuses = [s for s in recording.statuses if camera in s.frames_received]
         if not statuses:
             continue
-        times = np.array([s.received_ns for s in statuses])
+        times = np.array([s.stamp_ns for s in statuses])
         received = np.array([s.frames_received[camera] for s in statuses])
         behind = np.searchsorted(np.sort(heard.received_ns), times, side="right") - received
         first = behind[times <= times[0] + _WINDOW_NS].min()

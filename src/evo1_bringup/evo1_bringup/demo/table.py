@@ -31,7 +31,12 @@ def table(summary: Summary) -> str:
             f"{summary.seam_velocity_jump_rad_s_max:.1e} rad/s; "
             f"by late arrival {summary.late_arrival_jump_rad_max:.1e} rad",
         ),
-        ("commands", f"{summary.commands} sent, {summary.commands_refused} too late to be taken"),
+        (
+            "commands",
+            f"{summary.commands} sent, {summary.commands_refused} after their end; first point "
+            f"{summary.command_lead_ms_p50:.0f} ms after arrival (p50), "
+            f"least {summary.command_lead_ms_min:.0f} ms",
+        ),
         ("safety interventions", f"{summary.safety_interventions}"),
         ("stops", _stops(summary)),
         (

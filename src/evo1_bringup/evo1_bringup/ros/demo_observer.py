@@ -259,6 +259,7 @@ class DemoObserver:
         cameras = [stream for stream in message.streams if stream.name in self._frames]
         heard = StatusHeard(
             received_ns=time.time_ns(),
+            stamp_ns=stamp_ns(message.header.stamp),
             state=STATES.get(message.state, str(message.state)),
             reason_code=message.reason_code,
             reason=message.reason,

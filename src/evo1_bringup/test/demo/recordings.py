@@ -19,7 +19,7 @@ SECOND_NS = 1_000_000_000
 ARM = ("joint1", "joint2", "joint3", "joint4", "joint5", "joint6")
 
 
-def stream(rate_hz: float, seconds: float = 4.0) -> StreamHeard:
+def stream(rate_hz: float, seconds: float = 8.0) -> StreamHeard:
     stamps = START_NS + np.arange(0, seconds, 1 / rate_hz) * 1e9
     return StreamHeard(
         stamps_ns=stamps.astype(np.int64), received_ns=(stamps + 2e6).astype(np.int64)
@@ -29,6 +29,7 @@ def stream(rate_hz: float, seconds: float = 4.0) -> StreamHeard:
 def status(at_s: float, frames: int, **fields: object) -> StatusHeard:
     made = StatusHeard(
         received_ns=START_NS + round(at_s * 1e9),
+        stamp_ns=START_NS + round(at_s * 1e9),
         state="RUNNING",
         reason_code="",
         reason="",
@@ -86,21 +87,21 @@ def ramp(
 
 
 def good() -> Recording:
-    """Four seconds of a run without a fault."""
+    """Eight seconds of a run without a fault."""
     joints = stream(100.0)
     positions = np.zeros((len(joints.stamps_ns), 7))
     positions[:, 0] = np.linspace(0.0, 0.5, len(positions))
     cameras = {"image_1": stream(30.0), "image_2": stream(30.0)}
     return Recording(
         start_ns=START_NS,
-        end_ns=START_NS + 4 * SECOND_NS,
+        end_ns=START_NS + 8 * SECOND_NS,
         joint_names=(*ARM, "drive_joint"),
         streams={**cameras, "joint_states": joints},
         published=cameras,
         joint_positions=positions,
         commands=(ramp(0.5, 0.0, 0.3), ramp(1.5, 0.3, 0.5)),
         chunks=(chunk(0.5), chunk(1.5, inference_ms=70.0)),
-        statuses=tuple(status(t / 10, 100 + t * 3) for t in range(1, 40)),
+        statuses=tuple(status(t / 10, 100 + t * 3) for t in range(1, 80)),
         tasks=(TaskHeard(received_ns=START_NS, task="can_into_box", success=False, detail="out"),),
         publishers={"joint_states": 1},
     )

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 from recordings import START_NS, ramp
 
-from evo1_bringup.demo.seams import Jumps, commanded_positions, observed_jumps, refused
+from evo1_bringup.demo.seams import (
+    Jumps,
+    commanded_positions,
+    leads_ms,
+    observed_jumps,
+    refused,
+)
 from evo1_policy.robot_config import load_robot
 
 
@@ -63,3 +69,8 @@ def test_trajectory_that_arrives_after_its_end_changes_nothing(robot):
     assert refused(commands, robot) == 1
     assert observed_jumps(commands, robot) == Jumps()
     assert commanded_positions(commands, robot, times)[0, 0] == pytest.approx(0.4)
+
+
+def test_lead_is_the_time_from_arrival_to_the_first_point():
+    late = replace(ramp(1.0, 0.0, 0.1), received_ns=START_NS + 1_250_000_000)
+    assert leads_ms([ramp(0.0, 0.0, 0.1), late]) == [0.0, pytest.approx(-250.0)]

@@ -47,7 +47,7 @@ def test_summary_is_json_with_the_promised_keys(robot):
         "seam_position_jump_rad_max",
         "inference_ms_p50",
     } <= set(data)
-    assert data["streams"]["image_2"]["messages"] == 120
+    assert data["streams"]["image_2"]["messages"] == 240
 
 
 def test_process_that_died_fails_the_run(robot):
@@ -57,7 +57,7 @@ def test_process_that_died_fails_the_run(robot):
 
 
 def test_stream_that_died_fails_the_run(robot):
-    streams = {**good().streams, "image_2": stream(30.0, seconds=2.0)}
+    streams = {**good().streams, "image_2": stream(30.0, seconds=6.0)}
     summary = judge(robot, replace(good(), streams=streams))
     assert not summary.ok
     assert summary.reason.startswith("stream image_2 died: silent for the last 2.0 s")
@@ -105,13 +105,13 @@ def test_run_that_heard_nothing_at_all_is_judged_without_an_error(robot):
 
 
 def test_frames_that_the_policy_missed_are_counted():
-    # three frames a status arrive until 2 s; from there on five fewer than were published
-    statuses = [status(t / 10, 100 + t * 3 - (5 if t > 20 else 0)) for t in range(1, 40)]
+    # three frames a status arrive until 4 s; from there on five fewer than were published
+    statuses = [status(t / 10, 100 + t * 3 - (5 if t > 40 else 0)) for t in range(1, 80)]
     assert lost_frames(replace(good(), statuses=tuple(statuses))) == 10  # both cameras
 
 
 def test_frame_under_way_is_not_lost():
-    statuses = [status(t / 10, 100 + t * 3 - t % 2) for t in range(1, 40)]
+    statuses = [status(t / 10, 100 + t * 3 - t % 2) for t in range(1, 80)]
     assert lost_frames(replace(good(), statuses=tuple(statuses))) == 0
 
 

@@ -94,7 +94,7 @@ class CrossAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor, context: Tensor, key_mask: Tensor | None) -> Tensor:
-        """x (B, H, E), context (B, S, E), key_mask (B, S) bool with True = visible -> (B, H, E)."""
+        """Attend: x (B, H, E), context (B, S, E), key_mask (B, S) bool, True = visible."""
         weight_q, weight_k, weight_v = self.in_proj_weight.chunk(3)  # (E, E) each
         bias_q, bias_k, bias_v = self.in_proj_bias.chunk(3)  # (E,) each
         q = self._split(F.linear(x, weight_q, bias_q))  # (B, A, H, F)
@@ -109,7 +109,8 @@ class CrossAttention(nn.Module):
         return self.out_proj(merged)  # type: ignore[no-any-return]
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, L, E) -> (B, A, L, F)
+        split: Tensor = x.unflatten(-1, (self.heads, -1))  # (B, L, E) -> (B, L, A, F)
+        return split.transpose(1, 2)  # (B, A, L, F)
 
 
 class ActionBlock(nn.Module):
@@ -127,10 +128,8 @@ class ActionBlock(nn.Module):
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(
-        self, x: Tensor, context: Tensor, time: Tensor, key_mask: Tensor | None
-    ) -> Tensor:
-        """x (B, H, E), context (B, S, E) used as it is, time (B, 1, E) -> (B, H, E)."""
+    def forward(self, x: Tensor, context: Tensor, time: Tensor, key_mask: Tensor | None) -> Tensor:
+        """One block: x (B, H, E), context (B, S, E) as it is, time (B, 1, E) -> (B, H, E)."""
         x = x + self.attn(self.norm1(x), context, key_mask)  # (B, H, E)
         return x + self.ff(self.norm2(x) + time)  # type: ignore[no-any-return]  # (B, H, E)
 

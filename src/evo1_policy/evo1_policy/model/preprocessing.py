@@ -163,6 +163,13 @@ def load_tokenizer(directory: Path | str) -> Tokenizer:
     return tokenizer
 
 
+def _token_id(tokenizer: Tokenizer, token: str) -> int:
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise TokenizerError(f"the tokenizer lacks the special token {token}")
+    return int(number)
+
+
 class PromptEncoder:
     """Turns instructions into tokens for one model config."""
 
@@ -180,8 +187,8 @@ class PromptEncoder:
             )
         self._tokenizer = tokenizer
         self._config = config
-        self._pad = tokenizer.token_to_id(PAD)
-        self._image_context = tokenizer.token_to_id(IMAGE_CONTEXT)
+        self._pad = _token_id(tokenizer, PAD)
+        self._image_context = _token_id(tokenizer, IMAGE_CONTEXT)
 
     def encode(self, instructions: Sequence[str], present: Sequence[int]) -> PromptTokens:
         """Tokenise a batch.
@@ -198,7 +205,7 @@ class PromptEncoder:
         length = self._config.semantics.context_length if fixed else max(map(len, rows))
         padded = [row + [self._pad] * (length - len(row)) for row in rows]
         input_ids = torch.tensor(padded)  # (B, T)
-        image_slots = input_ids == self._image_context  # (B, T)
+        image_slots = input_ids.eq(self._image_context)  # (B, T)
         lengths = torch.tensor([len(row) for row in rows])[:, None]  # (B, 1)
         real = torch.arange(length)[None] < lengths  # (B, T)
         per_view = self._config.vision.tokens_per_view

@@ -33,7 +33,7 @@ MASKED_ROWS = "evo1_masked_rows"  # name of our attention in transformers' regis
 def masked_rows_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *args: Any, **options: Any
 ) -> tuple[Tensor, None]:
-    """transformers' SDPA, with the output of masked query tokens set to zero.
+    """Transformers' SDPA, with the output of masked query tokens set to zero.
 
     `token_mask` (B, T) bool comes from the call of the language model; without it nothing is set.
     """
@@ -85,7 +85,8 @@ def pixel_unshuffle(features: Tensor) -> Tensor:
         features: (n, G*G, C) in row-major order.
 
     Returns:
-        (n, G*G/4, 4C); channels of cell (r, c): patches (2r,2c), (2r,2c+1), (2r+1,2c), (2r+1,2c+1).
+        (n, G*G/4, 4C); the channels of cell (r, c) are those of the patches (2r, 2c),
+        (2r, 2c+1), (2r+1, 2c), (2r+1, 2c+1), in this order.
     """
     n, patches, C = features.shape
     G = round(patches**0.5)

@@ -12,9 +12,10 @@ from evo1_policy.control.signals import SafeTrajectory, SeamReport
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.diagnostics import diagnostics_message
 from evo1_policy.ros.latency import ChunkTimes
-from evo1_policy.ros.publishing import ChunkWriter, CommandWriter
+from evo1_policy.ros.publishing import ChunkWriter
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos
 from evo1_policy.ros.status import StatusFacts, status_message
+from evo1_policy.ros.trajectory_cdr import command_encoders
 
 _LAST_COMMAND = Duration(seconds=0.5)
 
@@ -31,7 +32,9 @@ class Outputs:
 
     def __init__(self, node: Node, *, robot: RobotConfig, model_hash: str, dry_run: bool) -> None:
         self._node = node
-        self._writer = CommandWriter(robot)
+        self._encoders = command_encoders(
+            robot.joint_names, [output.joints for output in robot.command]
+        )
         self._chunk_writer = ChunkWriter(robot, model_hash)
         self._commands = [
             _publisher(node, JointTrajectory, command.topic)
@@ -58,7 +61,7 @@ class Outputs:
             self._preview.publish(self._chunk_writer.preview(command))
             return
         # encode everything, then publish everything: the outputs start together
-        messages = self._writer.write(command)
+        messages = [encoder.encode(command.trajectory) for encoder in self._encoders]
         for publisher, message in zip(self._commands, messages, strict=True):
             publisher.publish(message)
 

@@ -85,21 +85,6 @@ class TrajectoryWriter:
             )
 
 
-class CommandWriter:
-    """Splits a checked trajectory into one message for each command output of the robot file."""
-
-    def __init__(self, robot: RobotConfig) -> None:
-        names = robot.joint_names
-        self._outputs = [
-            TrajectoryWriter(command.joints, [names.index(name) for name in command.joints])
-            for command in robot.command
-        ]
-
-    def write(self, command: SafeTrajectory) -> list[JointTrajectory]:
-        """Return the messages in the order of the robot file's outputs."""
-        return [_write_trajectory(writer, command.trajectory) for writer in self._outputs]
-
-
 class ChunkWriter:
     """Fills the ActionChunk report, and the preview of a trajectory with all joints."""
 

@@ -73,12 +73,23 @@ class Runner:
         self._newest: Observation | None = None
         self._controller_problem: str | None = None
         self._on_change = on_change
+        self._unsettled = False  # a frame came in that no observation was made of yet
         self.status = LoopStatus(state=LoopState.IDLE, reason=None, lead_ms=0.0)
 
     def request(self, request: Request) -> LoopStatus:
         """Ask something of the loop, step it, and return where it stands then."""
         self._requests.append(request)
         return self.step()
+
+    def step_for_image(self) -> None:
+        """Step because a camera frame came in."""
+        self._unsettled = True
+        self.step()
+
+    def step_for_joints(self) -> None:
+        """Step because joints came in, if a frame may have waited for them."""
+        if self._unsettled:
+            self.step()
 
     def step(self) -> LoopStatus:
         """Look at everything once and do what the loop decides."""
@@ -142,6 +153,8 @@ class Runner:
         if isinstance(observation, Missing):
             return observation
         seen, self._newest = observation is self._newest, observation
+        if not seen:
+            self._unsettled = False
         # the loop drops a result whose instruction was replaced: it must see the new one
         replaced = inferred and inferred.request.observation.instruction != self.instruction
         if seen and not replaced:

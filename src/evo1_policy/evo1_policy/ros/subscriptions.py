@@ -46,19 +46,18 @@ class Sensors:
         self._node = node
         self._runner = runner
         self._now_ns = now_ns
-        self._subscriptions: list[Subscription] = [
-            self._subscribe_camera(camera) for camera in robot.cameras
-        ]
         self._joint_topic = node.resolve_topic_name(robot.state.topic)
-        self._subscriptions.append(
+        # joints first: the executor serves in this order, and frames wait for their joints
+        self._subscriptions: list[Subscription] = [
             node.create_subscription(
                 JointState,
                 robot.state.topic,
                 self._on_joints,
                 state_qos(),
                 qos_overriding_options=OVERRIDABLE,
-            )
-        )
+            ),
+            *(self._subscribe_camera(camera) for camera in robot.cameras),
+        ]
 
     def close(self) -> None:
         """Stop listening."""
@@ -89,7 +88,7 @@ class Sensors:
             self._runner.streams.add_image(
                 camera, image, stamp_ns=stamp_ns(message.header.stamp), received_ns=received_ns
             )
-        self._runner.step()
+        self._runner.step_for_image()
 
     def _on_joints(self, message: JointState) -> None:
         received_ns = self._now_ns()
@@ -99,6 +98,7 @@ class Sensors:
             self._runner.streams.reject(JOINT_STREAM, str(error))
             return
         self._runner.streams.add_joints(names, positions, stamp_ns=stamp, received_ns=received_ns)
+        self._runner.step_for_joints()
 
 
 class Words:

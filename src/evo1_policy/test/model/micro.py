@@ -3,6 +3,7 @@
 import dataclasses
 
 import torch
+
 from evo1_policy.model.config import (
     Evo1Config,
     HeadConfig,

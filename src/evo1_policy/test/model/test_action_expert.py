@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from micro import MICRO
+
 from evo1_policy.model.action_expert import ActionExpert, sinusoid_table
 from evo1_policy.model.config import preset
-from micro import MICRO
 
 PUBLISHED = {  # names and shapes of the published weights, one block of eight
     "time_pos_enc.pe": (1, 1000, 896),

@@ -2,6 +2,7 @@ import dataclasses
 import json
 
 import pytest
+
 from evo1_policy.model.config import ConfigError, Evo1Config, HeadConfig, VisionConfig, preset
 
 

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 import torch
+from micro import MICRO, inputs, micro
+
 from evo1_policy.model.config import preset
 from evo1_policy.model.evo1 import empty_model, new_model
 from evo1_policy.model.flow_matching import sample_noise
-from micro import MICRO, inputs, micro
 
 NOISE = sample_noise((2, 5, 6), torch.Generator().manual_seed(9))
 

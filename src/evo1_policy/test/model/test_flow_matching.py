@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from evo1_policy.model import flow_matching as fm
 from hypothesis import given
 from hypothesis import strategies as st
+
+from evo1_policy.model import flow_matching as fm
 
 
 def seeded(seed=0):
@@ -97,9 +98,7 @@ def test_sample_prediction_ends_at_the_last_predicted_chunk():
 
     noise = fm.sample_noise((1, 3, 2), seeded())
     mask = torch.tensor([[True, True]])
-    result = fm.integrate_euler(
-        predict, noise, mask, steps=4, scale=1000, prediction="sample"
-    )
+    result = fm.integrate_euler(predict, noise, mask, steps=4, scale=1000, prediction="sample")
     assert seen == [0, 250, 500, 750]
     np.testing.assert_allclose(result, np.full((1, 3, 2), 750.0), rtol=1e-5)
 
@@ -113,8 +112,6 @@ def test_masked_dimensions_are_hidden_from_the_head_and_zero_in_the_result():
 
     noise = torch.full((1, 2, 3), 0.5)
     mask = torch.tensor([[True, True, False]])
-    result = fm.integrate_euler(
-        predict, noise, mask, steps=2, scale=999, prediction="velocity"
-    )
+    result = fm.integrate_euler(predict, noise, mask, steps=2, scale=999, prediction="velocity")
     assert all((x[..., 2] == 0).all() for x in inputs)
     assert result[0, 0].tolist() == [1.5, 1.5, 0.0]

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from micro import MICRO, micro
+from PIL import Image
+
 from evo1_policy.checkpoint import shipped_checkpoint
 from evo1_policy.model.config import preset
 from evo1_policy.model.preprocessing import (
@@ -12,8 +15,6 @@ from evo1_policy.model.preprocessing import (
     prompt_text,
     resize_image,
 )
-from micro import MICRO, micro
-from PIL import Image
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_special_tokens_typed_by_a_user_are_not_image_slots(tokenizer):
 def test_a_long_instruction_is_cut_but_image_tokens_never(tokenizer):
     tokens = PromptEncoder(tokenizer, MICRO).encode(["wave " * 50], [3])
     assert tokens.input_ids.shape == (1, 40)
-    with pytest.raises(TokenizerError, match="exceed semantics.context_length = 20"):
+    with pytest.raises(TokenizerError, match=r"exceed semantics\.context_length = 20"):
         PromptEncoder(tokenizer, micro(context_length=20)).encode(["wave"], [3])
 
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 import torch
-from evo1_policy.model.vision_language import VisionLanguage, pixel_unshuffle
 from micro import MICRO, TOKENS, inputs, micro
+
+from evo1_policy.model.vision_language import VisionLanguage, pixel_unshuffle
 
 
 def backbone(config=MICRO):

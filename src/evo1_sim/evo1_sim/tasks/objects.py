@@ -23,14 +23,20 @@ class Can:
     rgba: str = RED
 
     def body(self) -> str:
-        """MJCF of the can: the wall, with a lid and a rim that only please the eye."""
+        """MJCF of the can: the wall with a lid and a band for the eye, and unseen flat ends.
+
+        Ends that are boxes touch a box or another can in four points, where a cylinder has one.
+        """
         half = self.height / 2
+        end = f'type="box" mass="0" size="{self.radius * 0.7} {self.radius * 0.7} 0.002"'
         lid = 'class="look" rgba="0.58 0.59 0.61 1"'
         return f"""
     <body name="{self.name}" pos="0 0 {half}">
       <freejoint/>
       <geom name="{self.name}" type="cylinder" size="{self.radius} {half}" mass="{self.mass}"
         rgba="{self.rgba}"/>
+      <geom {end} pos="0 0 {half - 0.002}" rgba="0 0 0 0"/>
+      <geom {end} pos="0 0 {0.002 - half}" rgba="0 0 0 0"/>
       <geom {lid} type="cylinder" pos="0 0 {half}" size="{self.radius * 0.78} 0.0008"/>
       <geom {lid} type="cylinder" pos="0 0 {-half}" size="{self.radius * 0.78} 0.0008"/>
       <geom class="look" type="cylinder" pos="0 0 0" size="{self.radius + 0.0003} 0.012"
