@@ -64,7 +64,7 @@ digest() { cat "$@" | sha256sum | cut -d' ' -f1; }
 make_venv() {
   local python=$1 stamp
   stamp="$("$python" -c 'import sys; print(sys.version)') $(pwd) \
-$(digest requirements/*.txt scripts/setup.sh scripts/fix_ros_wheels.py)"
+$(digest requirements/{constraints,ros,run,dev}.txt scripts/setup.sh scripts/fix_ros_wheels.py)"
   if [ "$(cat .venv/.evo1_stamp 2>/dev/null)" = "$stamp" ]; then return 0; fi
   say "installing Python packages into .venv (a few minutes the first time)"
   "$python" -m venv .venv
@@ -96,8 +96,6 @@ build_workspace() {
      --event-handlers console_direct- console_stderr- --cmake-args \
      -DPython3_EXECUTABLE="$PWD/.venv/bin/python" -DPYTHON_EXECUTABLE="$PWD/.venv/bin/python") \
     || fail "colcon build failed; its logs are in log/latest_build"
-  # The starter of the pip route, on the PATH of whoever sources the workspace.
-  ln -sf ../../install/evo1_bringup/lib/evo1_bringup/evo1 .venv/bin/evo1
   printf '%s' "$stamp" > install/.evo1_stamp
 }
 

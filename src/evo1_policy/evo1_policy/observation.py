@@ -17,7 +17,7 @@ class Observation:
         instruction: what to do, in words.
         stamp_ns: capture time of the reference camera's frame [ns].
         received_ns: when its last message had arrived, same clock [ns].
-        skew_ns: largest distance of a used stamp from stamp_ns [ns].
+        skew_ns: largest distance between the stamps of any two of its images [ns].
         source_stamps_ns: stream name -> stamp of the sample used [ns].
     """
 

@@ -19,6 +19,8 @@ SENT_PAST_TICKS = 1  # full grid steps before now that are sent again
 # A controller refuses a trajectory that ended before it arrived; a short stop sent over a busy
 # network would be one. So what is sent rests a little at its end.
 SENT_REST_TICKS = 6
+# A hold is short and must never be refused for being late: the arm would run its old chunk.
+HOLD_REST_TICKS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,9 @@ def plan_hold(executing: Trajectory, *, now_ns: int, limits: Limits) -> Plan:
     """Brake from the commanded state to rest, as soon as a controller can be told."""
     splice_tick = first_tick_after(now_ns + limits.step_ns // 2, limits.step_ns)
     past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
-    return _finish(past, executing, now_ns, splice_tick, limits, SeamReport())
+    return _finish(
+        past, executing, now_ns, splice_tick, limits, SeamReport(), rest_ticks=HOLD_REST_TICKS
+    )
 
 
 def _finish(
@@ -93,11 +97,13 @@ def _finish(
     splice_tick: int,
     limits: Limits,
     seam: SeamReport,
+    *,
+    rest_ticks: int = SENT_REST_TICKS,
 ) -> Plan:
     """Append the braking tail, cut what is sent, measure the seam."""
     whole = path.extended(*brake(path.positions[-1], path.velocities[-1], limits))
     sent = whole.knots(
-        now_ns // limits.step_ns - SENT_PAST_TICKS, whole.last_tick + SENT_REST_TICKS
+        now_ns // limits.step_ns - SENT_PAST_TICKS, whole.last_tick + rest_ticks
     )
     return Plan(
         trajectory=whole,
