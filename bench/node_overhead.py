@@ -252,13 +252,13 @@ def _end(process: "subprocess.Popen[str]") -> None:
 def _print_table(runs: Mapping[str, Figures]) -> None:
     print(
         f"{'FastDDS':<10}{'overhead p50':>14}{'p95':>9}{'inference p50':>15}"
-        f"{'chunks':>8}{'lost frames':>28}{'holds':>7}{'CPU':>7}"
+        f"{'chunks':>8}  {'lost frames':<36}{'holds':>5}{'CPU':>7}"
     )
     for name, run in runs.items():
         lost = ", ".join(f"{camera} {count}/{run.sent}" for camera, count in run.lost.items())
         print(
             f"{name:<10}{run.overhead_ms_p50:>11.1f} ms{run.overhead_ms_p95:>6.1f} ms"
-            f"{run.inference_ms_p50:>12.1f} ms{run.chunks:>8}{lost:>28}{run.holds:>7}"
+            f"{run.inference_ms_p50:>12.1f} ms{run.chunks:>8}  {lost:<36}{run.holds:>5}"
             f"{run.cpu_percent:>5.0f} %"
         )
     for name, run in runs.items():

@@ -1,272 +1,212 @@
 """Make the small policies that ship with the workspace, from a seed.
 
-    python scripts/make_shipped_policies.py [--out src/evo1_policy/checkpoints]
+    python scripts/make_shipped_policies.py [--only xarm6] [--train --minutes 25]
 
-They are not trained on any task. Only the last layer is fitted, in closed form, to a slow sway
-around the home pose that starts wherever the arm is, so that everything around the model can be
-run and seen: cameras, inference, chunks, seams, an arm that moves.
+They are not trained on any task: they sway around the home pose. With --train the xArm6's is
+trained in simulation instead, on demonstrations that are made first.
 """
 
 import argparse
 import dataclasses
-import math
 import shutil
 import tempfile
-from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from shipped_policies import closed_loop, sway, training, words
+from shipped_policies.demonstrations import write_shard
+from tqdm import tqdm
 
 from evo1_policy.checkpoint import save_checkpoint
-from evo1_policy.model import flow_matching
 from evo1_policy.model.config import Evo1Config, Semantics, preset
-from evo1_policy.model.evo1 import Context, Evo1, new_model
-from evo1_policy.model.preprocessing import (
-    SPECIAL_TOKENS,
-    ModelInputs,
-    PromptEncoder,
-    load_tokenizer,
-    prepare_views,
-)
-from evo1_policy.normalization import FeatureStats, NormStats, width_mask
+from evo1_policy.model.evo1 import Evo1, new_model
+from evo1_policy.model.preprocessing import PromptEncoder, load_tokenizer
+from evo1_policy.normalization import NormStats
+from evo1_policy.policy import Policy
 from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_sim.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
-ROBOTS = ("xarm6", "so100")
-ARM_RANGE_RAD = 0.35  # the norm stats span home +- this
-
-SCENES = 120  # contexts of random images and instructions
-SAMPLES = 8000  # states that the last layer is fitted to
-RIDGE = 1e-4  # of the features' mean variance
-CONTEXT_GAIN = 0.02  # keeps images and words from moving the arm more than the state does
-STATE_GAIN = 8.0  # makes the state token stand out among the context tokens
-NOISE_GAIN = 0.05  # keeps the denoising noise out of the motion
-
-SWAY_PERIOD_S = 5.0
-SWAY_RADIUS = 0.7  # of the normalised range
-SWAY_CENTRE = (0.35, 0.0)
-SWAY_GROWTH_HZ = 0.8  # how fast the sway finds its radius
-FOLLOW_S = 0.6  # time constant of the joints that follow
-
-INSTRUCTIONS = (
+CHECKPOINTS = ROOT / "src" / "evo1_policy" / "checkpoints"
+TASK = TASKS["xarm6"][0]
+HORIZON = 25
+TRAIN_SEED = 1_000_000  # first seed of the demonstrations
+TEST_SEED = 0  # first seed of the test; never trained on
+SHARD_EPISODES = 10
+INSTRUCTIONS = (  # the first is drawn most often
+    TASK.instruction,
     "pick up the can and place it in the box",
     "put the can into the white box",
-    "pick up the cube and place it in the box",
-    "put the cube into the box",
-    "pour the foam from the cup into the box",
-    "hand over the cup",
-    "stack the cans",
-    "move the arm to the home pose",
-    "open the gripper",
-    "close the gripper and lift the object",
-    "push the red block to the left",
-    "wave",
+    "put the can into the box",
 )
 
 
-def train_tokenizer() -> Tokenizer:
-    """A byte-level BPE of 512 tokens with Evo-1's special tokens; any text round-trips."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=512,
-        special_tokens=[*SPECIAL_TOKENS[:1], "<|im_start|>", "<|im_end|>", *SPECIAL_TOKENS[1:]],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        show_progress=False,
-    )
-    prompts = [f"Image-{k}: \n{text}" for text in INSTRUCTIONS for k in (1, 2, 3)]
-    tokenizer.train_from_iterator(prompts, trainer)
-    return tokenizer
-
-
-def norm_stats(robot: RobotConfig) -> NormStats:
-    """Arm joints: home +- ARM_RANGE_RAD within the limits; gripper: its full range."""
-    low = np.maximum(np.array(robot.home) - ARM_RANGE_RAD, robot.position_min)
-    high = np.minimum(np.array(robot.home) + ARM_RANGE_RAD, robot.position_max)
-    if robot.gripper is not None:
-        k = robot.joint_names.index(robot.gripper.joint)
-        low[k], high[k] = sorted((robot.gripper.open, robot.gripper.closed))
-    stats = FeatureStats.from_bounds(low, high)
-    return NormStats(embodiment=robot.embodiment, state=stats, action=stats)
-
-
-def sway(
-    states: npt.NDArray[np.float64], robot: RobotConfig, horizon: int
-) -> npt.NDArray[np.float64]:
-    """The motion that follows each normalised state (n, D) -> (n, H, D).
-
-    The first two joints circle around SWAY_CENTRE (a limit cycle: any start leads onto it), the
-    others follow in fixed proportions.
-    """
-    dt, omega = 1 / robot.rate_hz, 2 * math.pi / SWAY_PERIOD_S
-    centre = np.array(SWAY_CENTRE)
-    follow = np.zeros((2, robot.width - 2))  # proportions, alternating between the two phases
-    for j in range(robot.width - 2):
-        follow[j % 2, j] = 0.5 * (-1) ** (j // 2)
-    offset = np.zeros(robot.width - 2)
-    if robot.gripper is not None:
-        offset[robot.joint_names.index(robot.gripper.joint) - 2] = -0.4
-    substeps = 4
-    q = states.copy()
-    chunk = np.empty((len(states), horizon, robot.width))
-    for h in range(horizon):
-        for _ in range(substeps):
-            z = q[:, :2] - centre  # (n, 2)
-            grow = SWAY_GROWTH_HZ * (1 - (z**2).sum(1, keepdims=True) / SWAY_RADIUS**2)  # (n, 1)
-            turn = np.stack((-z[:, 1], z[:, 0]), axis=1) * omega  # (n, 2)
-            rate = np.concatenate(
-                (grow * z + turn, (z @ follow + offset - q[:, 2:]) / FOLLOW_S), axis=1
-            )
-            q = q + rate * dt / substeps
-        chunk[:, h] = q
-    return chunk
-
-
-def random_image(generator: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """A smooth random scene (240, 320, 3)."""
-    coarse = generator.integers(0, 256, (6, 8, 3)).astype(np.uint8)
-    return np.asarray(np.kron(coarse, np.ones((40, 40, 1), np.uint8)), np.uint8)
-
-
-def scenes(config: Evo1Config, tokenizer: Tokenizer, robot: RobotConfig) -> Iterator[ModelInputs]:
-    """Observations of random images under the known instructions, at a zero state."""
-    generator = np.random.default_rng(0)
-    encoder = PromptEncoder(tokenizer, config)
-    mask = torch.from_numpy(width_mask(robot.width, config.action_width))[None]
-    for k in range(SCENES):
-        images = [random_image(generator) for _ in robot.cameras]
-        prompt = encoder.encode([INSTRUCTIONS[k % len(INSTRUCTIONS)]], [len(images)])
-        yield ModelInputs(
-            images=prepare_views(images, views=config.views, size=config.vision.image_size)[None],
-            input_ids=prompt.input_ids,
-            image_slots=prompt.image_slots,
-            token_mask=prompt.token_mask,
-            state=torch.zeros(1, config.state_width),
-            action_mask=mask,
-        )
-
-
-@torch.no_grad()
-def hidden_features(
-    model: Evo1, inputs: ModelInputs, states: torch.Tensor, chunks: torch.Tensor, seed: int
-) -> torch.Tensor:
-    """What the last layer sees, (n, hidden), for padded states (n, W) at one Euler step."""
-    captured: list[torch.Tensor] = []
-    hook = model.action_head.mlp_head.fc2.register_forward_pre_hook(
-        lambda _, args: captured.append(args[0])
-    )
-    steps = model.config.num_inference_steps
-    step = seed % steps
-    row = flow_matching.euler_time_index(step, steps, model.config.semantics.time_scale)
-    generator = torch.Generator().manual_seed(seed)
-    noise = flow_matching.sample_noise(tuple(chunks.shape), generator)
-    time = torch.full((len(states),), step / steps)
-    noisy = flow_matching.interpolate(chunks, noise, time) * inputs.action_mask[:, None]
-    zero = model.encode(inputs)
-    keys = zero.keys.expand(len(states), -1, -1).clone()  # (n, T+1, E)
-    keys[:, -1:] = model.action_head.encode_state(states)
-    mask = zero.key_mask.expand(len(states), -1) if zero.key_mask is not None else None
-    model.predict(noisy, torch.full((len(states),), row), Context(keys=keys, key_mask=mask))
-    hook.remove()
-    return captured[0]
-
-
-@torch.no_grad()
-def fit_last_layer(model: Evo1, robot: RobotConfig, tokenizer: Tokenizer) -> float:
-    """Fit the output layer by ridge regression; returns the rms error in normalised units."""
-    config = model.config
-    head = model.action_head
-    model.embedder.model.language_model.norm.weight.mul_(CONTEXT_GAIN)
-    head.state_encoder.fc2.linear.weight.mul_(STATE_GAIN)
-    head.action_encoder.W1.linear.weight.mul_(NOISE_GAIN)
-    for parameter in model.parameters():  # as they will be stored
-        parameter.copy_(parameter.bfloat16().float())
-    generator = np.random.default_rng(1)
-    features, targets = [], []
-    count = SAMPLES // SCENES
-    for k, inputs in enumerate(scenes(config, tokenizer, robot)):
-        states = generator.uniform(-1, 1, (count, robot.width))
-        chunks = np.zeros((count, config.horizon, config.action_width))
-        chunks[:, :, : robot.width] = sway(states, robot, config.horizon)
-        padded = np.zeros((count, config.state_width))
-        padded[:, : robot.width] = states
-        target = torch.from_numpy(chunks).float()
-        hidden = hidden_features(model, inputs, torch.from_numpy(padded).float(), target, k)
-        features.append(hidden)
-        targets.append(target.flatten(1))
-    x = torch.cat(features).double()  # (n, hidden)
-    y = torch.cat(targets).double()  # (n, H*D)
-    mean_x, mean_y = x.mean(0), y.mean(0)
-    centred = x - mean_x
-    gram = centred.T @ centred
-    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    weight = torch.linalg.solve(gram + ridge, centred.T @ (y - mean_y))  # (hidden, H*D)
-    output = head.mlp_head.fc2.linear
-    output.weight.copy_(weight.T)
-    output.bias.copy_(mean_y - mean_x @ weight)
-    error = (x @ weight + output.bias - y).view(-1, config.horizon, config.action_width)
-    return float(error[:, :, : robot.width].square().mean().sqrt())
-
-
-def card(robot: RobotConfig, config: Evo1Config, parameters: int, error: float) -> str:
-    """The model card."""
-    return f"""# {robot.name}_tiny
-
-**Untrained. It does not solve any task.** It exists so that the workspace runs as cloned: a real
-Evo-1 forward pass (preset `evo1_tiny`, {parameters:,} parameters) whose chunks sway the arm
-slowly around its home pose.
-
-- Weights: random from a seed, except the output layer, which was fitted in closed form to a
-  limit cycle of the first two joints with the others following (rms error {error:.3f} of the
-  normalised range). The state decides the motion; images and instruction shift it only slightly.
-- `prediction: {config.semantics.prediction}`: the head gives the clean chunk, not the velocity.
-- `context_mode: {config.semantics.context_mode}`, {config.num_inference_steps} Euler steps.
-- Norm stats: arm joints home +- {ARM_RANGE_RAD} rad, gripper over its full range.
-- Made by `python scripts/make_shipped_policies.py`.
-
-Licence: Apache-2.0, as the workspace.
-"""
-
-
-def make(name: str, tokenizer_dir: Path, out: Path) -> None:
-    """Write one shipped checkpoint."""
-    robot = load_robot(ROOT / "src" / "evo1_bringup" / "robots" / f"{name}.yaml")
+def small_config() -> Evo1Config:
+    """The preset evo1_tiny, with fewer layers and a shorter chunk: training time is scarce."""
     tiny = preset("evo1_tiny")
     semantics: Semantics = dataclasses.replace(tiny.semantics, prediction="sample")
-    config = dataclasses.replace(tiny, semantics=semantics)
-    model = new_model(config, seed=0)
-    error = fit_last_layer(model, robot, load_tokenizer(tokenizer_dir))
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    target = out / f"{name}_tiny"
+    return dataclasses.replace(
+        tiny,
+        vision=dataclasses.replace(tiny.vision, layers=2, mlp_width=384),
+        language=dataclasses.replace(tiny.language, layers=2, mlp_width=384),
+        semantics=semantics,
+        horizon=HORIZON,
+    )
+
+
+def demonstrate(folder: Path, robot: RobotConfig, *, episodes: int, workers: int) -> None:
+    """Fill `folder` with demonstrations; shards that are there already stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    size = small_config().vision.image_size
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = []
+        for start in range(TRAIN_SEED, TRAIN_SEED + episodes, SHARD_EPISODES):
+            path = folder / f"{start}.npz"
+            if not path.exists():
+                seeds = range(start, start + SHARD_EPISODES)
+                arguments = (path, robot.name, TASK.name, seeds, size, HORIZON)
+                jobs.append(pool.submit(write_shard, *arguments))
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc="demonstrations", unit="shard"):
+            job.result()
+
+
+def train(
+    folder: Path, robot: RobotConfig, tokenizer_dir: Path, *, minutes: float
+) -> tuple[training.Trainer, NormStats]:
+    """Train on the demonstrations in `folder`."""
+    config = small_config()
+    windows = training.Windows(folder, HORIZON)
+    stats = training.norm_stats(windows, robot.embodiment)
+    encoder = PromptEncoder(load_tokenizer(tokenizer_dir), config)
+    trainer = training.Trainer(new_model(config, seed=0), windows, stats, encoder, INSTRUCTIONS)
+    form = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+    with tqdm(total=1.0, desc="training", bar_format=form) as bar:
+
+        def report(trainer: training.Trainer, progress: float, loss: float, aux: float) -> None:
+            bar.update(progress - bar.n)
+            bar.set_postfix(steps=trainer.steps, loss=f"{loss:.4f}", places=f"{aux:.3f}")
+
+        training.train(trainer, minutes=minutes, report=report)
+    return trainer, stats
+
+
+def evaluate(policy: Policy, robot: RobotConfig, episodes: int) -> list[closed_loop.Outcome]:
+    """Closed loop on seeds that were not trained on."""
+    loop = closed_loop.ClosedLoop(robot, TASK.name)
+    seeds = tqdm(range(TEST_SEED, TEST_SEED + episodes), desc="test", unit="episode")
+    return [loop.run(policy, seed, execute=HORIZON // 2) for seed in seeds]
+
+
+def trained_card(trainer: training.Trainer, minutes: float, test: str) -> str:
+    """The model card of a trained policy."""
+    windows = trainer.windows
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    text = (Path(__file__).parent / "shipped_policies" / "trained_card.md").read_text("utf-8")
+    return text.format(
+        parameters=parameters,
+        instruction=TASK.instruction,
+        others="; ".join(INSTRUCTIONS[1:]),
+        horizon=HORIZON,
+        execute=HORIZON // 2,
+        episodes=windows.episodes,
+        windows=len(windows),
+        first_seed=TRAIN_SEED,
+        steps=trainer.steps,
+        batch=training.BATCH,
+        minutes=f"{minutes:.0f}",
+        test=test,
+    )
+
+
+def test_text(outcomes: list[closed_loop.Outcome]) -> str:
+    """The result of `evaluate` in words."""
+    count, solved = len(outcomes), sum(o.success for o in outcomes)
+    if not count:
+        return "not measured"
+    low, high = closed_loop.wilson(solved, count)
+    lifted = sum(o.lifted for o in outcomes)
+    reached = sum(o.nearest_m < closed_loop.REACHED_M for o in outcomes)
+    return (
+        f"**{solved} of {count} solved ({100 * solved / count:.0f} %, Wilson 95 % interval "
+        f"{100 * low:.0f} to {100 * high:.0f} %)**; in {lifted} the can was lifted, in {reached} "
+        f"the tool came within {100 * closed_loop.REACHED_M:.0f} cm of its middle"
+    )
+
+
+def write(
+    target: Path, model: Evo1, stats: NormStats, robot: RobotConfig, tokenizer: Path, card: str
+) -> None:
+    """Write a checkpoint in place of an old one."""
     shutil.rmtree(target, ignore_errors=True)
     save_checkpoint(
         target,
         model=model,
-        stats=norm_stats(robot),
+        stats=stats,
         robot_text=robot.text,
-        tokenizer_dir=tokenizer_dir,
-        card=card(robot, config, parameters, error),
+        tokenizer_dir=tokenizer,
+        card=card,
         dtype=torch.bfloat16,
     )
     megabytes = sum(f.stat().st_size for f in target.rglob("*") if f.is_file()) / 1e6
-    print(f"{target}: {parameters:,} parameters, {megabytes:.1f} MB, rms error {error:.4f}")
+    print(f"{target}: {megabytes:.1f} MB")
+
+
+def make_trained(target: Path, tokenizer: Path, options: argparse.Namespace) -> None:
+    """Demonstrate, train, test, and write the checkpoint with its card."""
+    robot = robot_file("xarm6")
+    demonstrate(options.data, robot, episodes=options.episodes, workers=options.workers)
+    trainer, stats = train(options.data, robot, tokenizer, minutes=options.minutes)
+    write(target, trainer.average, stats, robot, tokenizer, "")
+    policy = Policy.load(target, robot=robot, device="cpu", threads=1)
+    test = test_text(evaluate(policy, robot, options.test_episodes))
+    (target / "README.md").write_text(trained_card(trainer, options.minutes, test), "utf-8")
+
+
+def make_swaying(name: str, target: Path, tokenizer: Path) -> None:
+    """Write an untrained checkpoint."""
+    robot = robot_file(name)
+    tiny = preset("evo1_tiny")
+    semantics: Semantics = dataclasses.replace(tiny.semantics, prediction="sample")
+    config = dataclasses.replace(tiny, semantics=semantics)
+    model = new_model(config, seed=0)
+    error = sway.fit_last_layer(model, robot, load_tokenizer(tokenizer), words.INSTRUCTIONS)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    card = sway.card(robot, config, parameters, error)
+    write(target, model, sway.norm_stats(robot), robot, tokenizer, card)
+
+
+def robot_file(name: str) -> RobotConfig:
+    """The workspace's robot file."""
+    return load_robot(ROOT / "src" / "evo1_bringup" / "robots" / f"{name}.yaml")
 
 
 def main() -> None:
-    """Make them all."""
+    """Make them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=Path, default=ROOT / "src" / "evo1_policy" / "checkpoints")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--only", choices=("xarm6", "so100"), help="make one of them")
+    parser.add_argument("--train", action="store_true", help="train the xArm6's")
+    parser.add_argument("--out", type=Path, default=CHECKPOINTS)
+    parser.add_argument("--minutes", type=float, default=25.0, help="of training")
+    parser.add_argument("--episodes", type=int, default=400, help="demonstrations tried")
+    parser.add_argument("--workers", type=int, default=2, help="processes that demonstrate")
+    parser.add_argument("--test-episodes", type=int, default=100)
+    parser.add_argument("--data", type=Path, default=ROOT / "out" / "can_into_box")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        train_tokenizer().save(str(Path(folder) / "tokenizer.json"), pretty=False)
-        for name in ROBOTS:
-            make(name, Path(folder), out)
+        tokenizer = Path(folder)
+        words.train_tokenizer().save(str(tokenizer / "tokenizer.json"), pretty=False)
+        for name in ("xarm6", "so100"):
+            target = options.out / f"{name}_tiny"
+            if options.only not in (None, name):
+                continue
+            if name == "xarm6" and options.train:
+                make_trained(target, tokenizer, options)
+            else:
+                make_swaying(name, target, tokenizer)
 
 
 if __name__ == "__main__":

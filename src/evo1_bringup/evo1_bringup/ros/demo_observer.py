@@ -33,9 +33,9 @@ from evo1_bringup.demo.recording import (
     TaskHeard,
 )
 from evo1_bringup.ros.commands import STATES
-from evo1_bringup.ros.trajectories import read_points
 from evo1_policy.perception.messages import MessageError, decode_image, read_joints, stamp_ns
 from evo1_policy.robot_config import CameraConfig, RobotConfig
+from evo1_sim.ros.trajectory_messages import read_points
 
 _NS = 1_000_000_000
 _CDR_STAMP = struct.Struct("<iI")  # behind the four bytes that name the encoding
@@ -217,7 +217,9 @@ class DemoObserver:
     def _on_joints(self, message: JointState) -> None:
         arrival = time.time_ns()
         try:
-            names, positions, stamp = read_joints(message, topic=self._robot.state.topic)
+            names, positions, stamp = read_joints(
+                message, topic=self._robot.state.topic, joints=self._robot.joint_names
+            )
         except MessageError:
             return  # the policy counts and reports it
         by_name = dict(zip(names, positions, strict=True))

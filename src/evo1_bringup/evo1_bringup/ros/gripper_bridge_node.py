@@ -19,9 +19,9 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_bringup.drivers.gripper_gate import GripperGate
-from evo1_bringup.ros.trajectories import read_points
 from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
 
 _TICK_S = 0.02

@@ -16,9 +16,9 @@ from evo1_bringup.drivers.so100_calibration import (
     to_radians,
     to_ticks,
 )
-from evo1_bringup.ros.trajectories import read_points
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import RobotConfigError, load_robot
+from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
 
 _TICK_S = 0.01

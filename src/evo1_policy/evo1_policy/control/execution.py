@@ -102,9 +102,7 @@ def _finish(
 ) -> Plan:
     """Append the braking tail, cut what is sent, measure the seam."""
     whole = path.extended(*brake(path.positions[-1], path.velocities[-1], limits))
-    sent = whole.knots(
-        now_ns // limits.step_ns - SENT_PAST_TICKS, whole.last_tick + rest_ticks
-    )
+    sent = whole.knots(now_ns // limits.step_ns - SENT_PAST_TICKS, whole.last_tick + rest_ticks)
     return Plan(
         trajectory=whole,
         sent=sent,

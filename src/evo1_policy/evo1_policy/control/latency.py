@@ -11,9 +11,9 @@ class LeadModel:
     """The 95th percentile of the last inference latencies, the cold start left out."""
 
     def __init__(self, default_ns: int) -> None:
-        self._default_ns = default_ns
         self._cold = True
         self._latencies_ns: deque[int] = deque(maxlen=KEPT)
+        self._lead_ns = default_ns
 
     def add(self, latency_ns: int) -> None:
         """Learn from one inference; the first loads kernels and tells nothing about the next."""
@@ -21,10 +21,9 @@ class LeadModel:
             self._cold = False
         else:
             self._latencies_ns.append(max(latency_ns, 0))
+            self._lead_ns = int(np.percentile(np.array(self._latencies_ns), 95))
 
     @property
     def lead_ns(self) -> int:
         """How long the next inference is expected to take at most [ns]."""
-        if not self._latencies_ns:
-            return self._default_ns
-        return int(np.percentile(np.array(self._latencies_ns), 95))
+        return self._lead_ns

@@ -363,7 +363,9 @@ def spin(node: PolicyNode, stop: threading.Event) -> int:
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
-        if node.get_parameter("auto_activate").value and not node.start():
+        if not node.get_parameter("auto_activate").value:
+            node.get_logger().info("unconfigured; waiting for a lifecycle manager")
+        elif not node.start():
             return 1
         while not stop.is_set():
             executor.spin_once()

@@ -8,7 +8,13 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, String
 
-from evo1_policy.perception.messages import MessageError, decode_image, read_joints, stamp_ns
+from evo1_policy.perception.messages import (
+    MessageError,
+    decode_image,
+    deserialize,
+    read_joints,
+    stamp_ns,
+)
 from evo1_policy.robot_config import CameraConfig, RobotConfig
 from evo1_policy.ros.qos import OVERRIDABLE, camera_qos, state_qos, words_qos
 from evo1_policy.ros.runner import Runner
@@ -47,6 +53,7 @@ class Sensors:
         self._runner = runner
         self._now_ns = now_ns
         self._joint_topic = node.resolve_topic_name(robot.state.topic)
+        self._joint_names = robot.joint_names
         # joints first: the executor serves in this order, and frames wait for their joints
         self._subscriptions: list[Subscription] = [
             node.create_subscription(
@@ -67,8 +74,8 @@ class Sensors:
     def _subscribe_camera(self, camera: CameraConfig) -> Subscription:
         topic = self._node.resolve_topic_name(camera.topic)
 
-        def on_image(message: Image | CompressedImage) -> None:
-            self._on_image(camera.name, topic, message)
+        def on_image(raw: bytes) -> None:
+            self._on_image(camera, topic, raw)
 
         return self._node.create_subscription(
             _IMAGE_TYPES[camera.type],
@@ -76,24 +83,31 @@ class Sensors:
             on_image,
             camera_qos(),
             qos_overriding_options=OVERRIDABLE,
+            raw=True,  # rclpy's own reading copies an image element by element
         )
 
-    def _on_image(self, camera: str, topic: str, message: Image | CompressedImage) -> None:
+    def _on_image(self, camera: CameraConfig, topic: str, raw: bytes) -> None:
         received_ns = self._now_ns()
         try:
+            message = deserialize(raw, camera.type, topic=topic)
             image = decode_image(message, topic=topic)
         except MessageError as error:
-            self._runner.streams.reject(camera, str(error))
+            self._runner.streams.reject(camera.name, str(error))
         else:
             self._runner.streams.add_image(
-                camera, image, stamp_ns=stamp_ns(message.header.stamp), received_ns=received_ns
+                camera.name,
+                image,
+                stamp_ns=stamp_ns(message.header.stamp),
+                received_ns=received_ns,
             )
         self._runner.step_for_image()
 
     def _on_joints(self, message: JointState) -> None:
         received_ns = self._now_ns()
         try:
-            names, positions, stamp = read_joints(message, topic=self._joint_topic)
+            names, positions, stamp = read_joints(
+                message, topic=self._joint_topic, joints=self._joint_names
+            )
         except MessageError as error:
             self._runner.streams.reject(JOINT_STREAM, str(error))
             return

@@ -64,10 +64,10 @@ def robot(robots_dir):
 
 
 @pytest.fixture
-def cell(robot):
+def cell(robot, capfd):
     from robot_cell import RobotCell
 
-    cell = RobotCell(robot)
+    cell = RobotCell(robot, capfd)
     yield cell
     cell.close()
 

@@ -16,11 +16,10 @@ from evo1_msgs.srv import SetInstruction
 from kinematic_arm import KinematicArm
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.msg import Log
 from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, String
@@ -34,7 +33,8 @@ IMAGE_SIZE = (48, 64)  # rows, columns: the content does not matter here
 class RobotCell:
     """Public switches: cameras, joints, hidden_joints, shuffle, encoding, time_offset_ns."""
 
-    def __init__(self, robot, *, publish_clock=False):
+    def __init__(self, robot, capture, *, publish_clock=False):
+        self._capture, self._log = capture, ""
         self.robot = robot
         self.cameras = {camera.name for camera in robot.cameras}
         self.joints = True
@@ -44,7 +44,7 @@ class RobotCell:
         self.time_offset_ns = 0
         self.chunks, self.previews, self.feedback = [], [], []
         self.commands = {command.topic: [] for command in robot.command}
-        self.statuses, self.log = [], []
+        self.statuses = []
         self._diagnostics = {}
         self.arm = KinematicArm(robot.joint_names, robot.home)
         self._context = rclpy.Context()
@@ -129,7 +129,8 @@ class RobotCell:
         self._add_controller(self.robot.command[-1])
 
     def logged(self, text):
-        return [line for line in self.log if text in line]
+        self._log += self._capture.readouterr().err
+        return text in self._log
 
     def told(self):
         status = self.status
@@ -180,13 +181,7 @@ class RobotCell:
         self._set_instruction = node.create_client(SetInstruction, "policy/set_instruction")
         self._change_state = node.create_client(ChangeState, "policy/change_state")
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        kept = QoSProfile(depth=100, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
-        node.create_subscription(Log, "/rosout", self._on_log, kept)
         self._action = ActionClient(node, RunPolicy, "policy/run_policy")
-
-    def _on_log(self, message):
-        if message.name == "policy":
-            self.log.append(message.msg)
 
     def _on_diagnostics(self, message):
         self._diagnostics.update({status.name: status for status in message.status})

@@ -151,7 +151,7 @@ SO100 = Arm(
     <body name="camera_target" pos="0.16 0 0.08"/>
     <camera name="image_1" pos="0.66 -0.34 0.46" target="camera_target" mode="targetbody"
       fovy="42"/>""",
-    home=(0.0, -1.2, 1.2, -1.4, 1.57, 0.3),
+    home=(0.0, -1.2, 1.2, -0.9, 1.57, 0.3),
     start_noise=(0.06, 0.05, 0.05, 0.05, 0.05, 0.05),
     gripper_open=1.5,
     gripper_closed=-0.2,

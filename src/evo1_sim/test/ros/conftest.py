@@ -85,7 +85,7 @@ class Listener:
         return future.result()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ros(ros_domain):
     import rclpy
     from rclpy.signals import SignalHandlerOptions

@@ -1,0 +1,100 @@
+"""What it costs to turn one chunk of the policy into a checked trajectory.
+
+Plans chunks one after the other as the policy node does (splice, limits, safety check), with the
+caches emptied in between, as inference does: smooth ones within the limits, and rough ones that
+the limits slow down and bend.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from figures import merge_figures
+
+from evo1_policy.action_chunk import ActionChunk
+from evo1_policy.control.motion import Accepted, Motion
+from evo1_policy.control.signals import LoopSettings
+from evo1_policy.observation import JointSample
+from evo1_policy.robot_config import RobotConfig, load_robot
+
+ROBOTS = Path(__file__).resolve().parent.parent / "src" / "evo1_bringup" / "robots"
+HORIZON = 50
+BETWEEN_CHUNKS_NS = 800_000_000
+START_NS = 1_000_000_000_000
+
+
+def main() -> int:
+    """Measure both kinds of chunks, print the table, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="file to merge the figures into")
+    parser.add_argument("--quick", action="store_true", help="10 chunks each")
+    parser.add_argument("--robot", default="xarm6", choices=("xarm6", "so100"))
+    arguments = parser.parse_args()
+    robot = load_robot(ROBOTS / f"{arguments.robot}.yaml")
+    count = 10 if arguments.quick else 100
+    figures: dict[str, float] = {}
+    print(f"{'chunks':<10}{'p50':>9}{'p95':>9}{'stretch':>10}{'points':>8}")
+    for kind, noise_rad in (("smooth", 0.0), ("rough", 0.02)):
+        times_ms, last = _measure(robot, count, noise_rad)
+        p50, p95 = np.percentile(times_ms, [50, 95])
+        points = len(last.command.trajectory.positions)
+        print(
+            f"{kind:<10}{p50:>6.1f} ms{p95:>6.1f} ms{last.seam.stretch:>10.2f}{points:>8}",
+            flush=True,
+        )
+        figures[f"planning.{kind}_ms_p50"] = p50
+        figures[f"planning.{kind}_ms_p95"] = p95
+    if arguments.json:
+        merge_figures(arguments.json, figures)
+    return 0
+
+
+def _measure(robot: RobotConfig, count: int, noise_rad: float) -> tuple[list[float], Accepted]:
+    motion = Motion(robot, LoopSettings(), HORIZON)
+    middle = (robot.position_min + robot.position_max) / 2.0
+    middle = middle + 0.3 * (np.array(robot.home) - middle)
+    now_ns, position = START_NS, middle
+    times_ms: list[float] = []
+    rng = np.random.default_rng(0)
+    while True:
+        noise = noise_rad * rng.standard_normal((HORIZON, robot.width))
+        chunk = _chunk(robot, middle, noise, now_ns)
+        measured = JointSample(positions=position, stamp_ns=now_ns)
+        _empty_caches()
+        start = time.perf_counter()
+        verdict = motion.execute(chunk, measured, now_ns)
+        times_ms.append((time.perf_counter() - start) * 1e3)
+        if not isinstance(verdict, Accepted):
+            raise SystemExit(f"a chunk was refused: {verdict.message}")
+        if len(times_ms) == count:
+            return times_ms, verdict
+        now_ns += BETWEEN_CHUNKS_NS
+        position = verdict.command.trajectory.sample(now_ns)[0]
+
+
+def _chunk(
+    robot: RobotConfig,
+    middle: npt.NDArray[np.float64],
+    noise: npt.NDArray[np.float64],
+    now_ns: int,
+) -> ActionChunk:
+    """A slow sway of every joint, begun at START_NS, and noise (H, D) [rad] on every action."""
+    times_s = (now_ns - START_NS) / 1e9 + np.arange(HORIZON)[:, np.newaxis] / robot.rate_hz
+    sway = 0.1 * np.sin(times_s * np.linspace(0.3, 0.9, robot.width)) * (1.0 - np.exp(-times_s))
+    return ActionChunk(
+        actions=middle + sway + noise,
+        start_ns=now_ns,
+        step_ns=robot.step_ns,
+        observation_stamp_ns=now_ns - robot.step_ns,
+        instruction="sway",
+    )
+
+
+def _empty_caches() -> None:
+    np.random.default_rng(0).random(4_000_000).sum()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

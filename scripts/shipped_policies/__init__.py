@@ -1,0 +1,1 @@
+"""What makes the policies that ship with the workspace. No ROS."""
