@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -141,8 +142,12 @@ class Trainer:
         parameters = [*model.named_parameters(), *self._auxiliary.named_parameters()]
         matrices = [p for _, p in parameters if p.ndim > 1]
         others = [p for _, p in parameters if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": WEIGHT_DECAY},
+            {"params": others},
+        ]
         self._optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": WEIGHT_DECAY}, {"params": others}],
+            groups,
             lr=LEARNING_RATE,
             weight_decay=0.0,
             fused=True,
@@ -161,7 +166,7 @@ class Trainer:
             group["lr"] = rate
         loss, auxiliary = self._losses(self.windows.sample(self._rng, BATCH))
         self._optimizer.zero_grad()
-        (loss + AUXILIARY_WEIGHT * auxiliary).backward()  # type: ignore[no-untyped-call]
+        (loss + AUXILIARY_WEIGHT * auxiliary).backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, CLIP)
         self._optimizer.step()
         self.steps += 1
@@ -220,8 +225,8 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         keep = min(EMA, (1 + self.steps) / (10 + self.steps))
-        theirs = list(self.average.parameters())
-        torch._foreach_lerp_(theirs, list(self.model.parameters()), 1 - keep)
+        for ours, new in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            ours.lerp_(new, 1 - keep)
 
 
 def train(

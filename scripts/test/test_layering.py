@@ -22,7 +22,12 @@ NAMES_THAT_SAY_NOTHING = {"utils", "util", "helpers", "helper", "common", "misc"
 # Generated or described by ROS: exists only where ROS does.
 ROS_MODULE = re.compile(r"rclpy|builtin_interfaces|\w+_(msgs|srvs|interfaces)")
 LAUNCH_MODULE = re.compile(r"launch|launch_ros|launch_testing\w*")
-TORCH_HOMES = ("evo1_policy/model/", "evo1_policy/checkpoint.py", "evo1_policy/policy.py")
+TORCH_HOMES = (
+    "evo1_policy/model/",
+    "evo1_policy/checkpoint.py",
+    "evo1_policy/checkpoint_layouts/",
+    "evo1_policy/policy.py",
+)
 # Keys of rosdep's database for the other imports.
 ROSDEP_KEYS = {
     "numpy": "python3-numpy",

@@ -42,5 +42,11 @@ setup(
     maintainer="Evo-1 for ROS 2 maintainers",
     maintainer_email="maintainers@evo1-ros2.invalid",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["policy_node = evo1_policy.ros.policy_node:main"]},
+    entry_points={
+        "console_scripts": [
+            f"benchmark = {NAME}.cli.benchmark:main",
+            f"convert_checkpoint = {NAME}.cli.convert_checkpoint:main",
+            f"policy_node = {NAME}.ros.policy_node:main",
+        ]
+    },
 )

@@ -1,110 +1,123 @@
 """Checkpoints: a directory that holds all that a policy needs, and nothing that executes.
 
-    model.safetensors   weights
-    config.json         sizes and semantics of the model
-    norm_stats.json     normalisation of one embodiment
-    robot.yaml          the robot file that it was trained for
-    tokenizer/          tokenizer.json
-    README.md           model card
-
-Must not import ROS; transformers is imported only when a model is loaded.
+This is the door to checkpoint_layouts: reading finds out which layout a directory has and what
+its weights mean; saving writes our own layout, exporting those of others. Must not import ROS;
+transformers is imported only when a model is loaded.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from evo1_policy.model.config import ConfigError, Evo1Config
-from evo1_policy.normalization import (
-    NormStats,
-    NormStatsError,
-    read_norm_stats,
-    write_norm_stats,
+from evo1_policy.checkpoint_layouts import lerobot, official
+from evo1_policy.checkpoint_layouts.agreement import check_agreement
+from evo1_policy.checkpoint_layouts.contents import (
+    Checkpoint,
+    CheckpointError,
+    Layout,
+    Wanted,
 )
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot, parse_robot
+from evo1_policy.checkpoint_layouts.foreign import write_extras
+from evo1_policy.checkpoint_layouts.internvl import read_backbone
+from evo1_policy.checkpoint_layouts.own import (
+    CARD,
+    CONFIG,
+    FORMAT,
+    ROBOT,
+    STATS,
+    TOKENIZER,
+    WEIGHTS,
+    check_same_robot,
+    copy_tokenizer,
+    model_header,
+    read_json,
+    read_own,
+    write_json,
+)
+from evo1_policy.checkpoint_layouts.tensor_files import (
+    grouped_tensors,
+    open_pickle,
+    open_safetensors,
+    read_tensors,
+    stored,
+)
+from evo1_policy.checkpoint_layouts.tensor_names import (
+    lerobot_places,
+    official_places,
+    own_places,
+)
+from evo1_policy.model.config import Evo1Config
+from evo1_policy.model.variants import deviations
+from evo1_policy.normalization import Mode, NormStats, write_norm_stats
+from evo1_policy.robot_config import RobotConfig, parse_robot
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
 
-WEIGHTS, CONFIG, STATS, ROBOT = "model.safetensors", "config.json", "norm_stats.json", "robot.yaml"
-TOKENIZER, CARD = "tokenizer", "README.md"
-FORMAT = "evo1_ros2"
-VERSION = 1
+ExportLayout = Literal["official", "lerobot"]
+DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16}  # by name
 
-_FOREIGN = {  # a file that gives another layout away -> what it is
-    "mp_rank_00_model_states.pt": "an official Evo-1 (DeepSpeed) checkpoint",
-    "checkpoint.pt": "an official Evo-1 (flash) checkpoint",
-    "checkpoint.json": "an official Evo-1 checkpoint",
-    "model_config.json": "an official Evo-1 (SO100) checkpoint",
-    "policy_preprocessor.json": "a LeRobot checkpoint",
-    "train_config.json": "a LeRobot checkpoint",
-}
-_NAMES_SHOWN = 5
-
-
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be used; names the directory, the file and the tensor or key."""
+__all__ = [
+    "DTYPES",
+    "Checkpoint",
+    "CheckpointError",
+    "check_same_robot",
+    "export_checkpoint",
+    "export_warnings",
+    "load_model",
+    "new_model_on_backbone",
+    "read_checkpoint",
+    "save_checkpoint",
+    "shipped_checkpoint",
+]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A checkpoint directory whose small files were read; the weights stay on disk."""
+def read_checkpoint(
+    directory: Path | str,
+    *,
+    robot: RobotConfig | None = None,
+    embodiment: str | None = None,
+    semantics: str | None = None,
+    norm_mode: Mode | None = None,
+    tokenizer: Path | str | None = None,
+) -> Checkpoint:
+    """Read and check everything but the weights, whichever layout it is.
 
-    directory: Path
-    config: Evo1Config
-    stats: NormStats
-    robot: RobotConfig
-
-    @property
-    def tokenizer_dir(self) -> Path:
-        """The folder for model.preprocessing.load_tokenizer."""
-        return self.directory / TOKENIZER
-
-    def model_hash(self) -> str:
-        """12 hex digits that change with the weights, the config or the norm stats."""
-        digest = hashlib.sha256()
-        for name in (CONFIG, STATS, WEIGHTS):
-            with (self.directory / name).open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        return digest.hexdigest()[:12]
-
-
-def read_checkpoint(directory: Path | str) -> Checkpoint:
-    """Read and check everything but the weights.
+    Args:
+        directory: of ours, official (DeepSpeed or evo1-flash) or LeRobot's.
+        robot: the robot that it shall move, where the directory holds no robot file.
+        embodiment: key of the norm stats, 'arm' or 'arm/dataset', where there are several.
+        semantics: 'authors_main', 'evo1_flash' or 'lerobot' instead of what the layout implies.
+        norm_mode: 'bounds', 'quantiles' or 'mean_std' instead of what the directory implies.
+        tokenizer: folder of the tokenizer, where the directory holds none.
 
     Raises:
-        CheckpointError: not a directory of ours, a file is missing, or its content is wrong.
+        CheckpointError: no known layout, a file is missing, or its content is wrong.
     """
     directory = Path(directory)
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such checkpoint directory")
-    _refuse_foreign(directory)
-    for name in (CONFIG, WEIGHTS, STATS, ROBOT, TOKENIZER):
-        if not (directory / name).exists():
-            raise CheckpointError(
-                f"{directory}: {name} is missing; a checkpoint holds {CONFIG}, {WEIGHTS}, "
-                f"{STATS}, {ROBOT} and {TOKENIZER}/"
-            )
-    config = _read_config(directory / CONFIG)
-    try:
-        stats = read_norm_stats(directory / STATS)
-        robot = load_robot(directory / ROBOT)
-    except (NormStatsError, RobotConfigError) as error:
-        raise CheckpointError(str(error)) from error
-    checkpoint = Checkpoint(directory=directory, config=config, stats=stats, robot=robot)
-    _check_agreement(checkpoint)
-    return checkpoint
+    wanted = Wanted(
+        robot=robot,
+        embodiment=embodiment,
+        semantics=semantics,
+        norm_mode=norm_mode,
+        tokenizer=Path(tokenizer) if tokenizer is not None else None,
+    )
+    layout = _layout(directory)
+    if layout == "own":
+        return read_own(directory, wanted)
+    if layout == "lerobot":
+        return lerobot.read_lerobot(directory, wanted)
+    return official.read_official(directory, layout, wanted)
 
 
 def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | None = torch.float32) -> "Evo1":
@@ -121,12 +134,49 @@ def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | None = torch.floa
     from evo1_policy.model.evo1 import empty_model  # lazily: imports transformers
 
     model = empty_model(checkpoint.config)
-    path = checkpoint.directory / WEIGHTS
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors = _read_tensors(path, expected, dtype)
-    model.load_state_dict(tensors, assign=True)
-    model.requires_grad_(True)
-    return model.eval()
+    path, layout = checkpoint.weights, checkpoint.layout
+    if layout in ("own", "lerobot"):
+        places = own_places(expected) if layout == "own" else lerobot_places(expected)
+        opened = open_safetensors(path)
+    else:
+        places = official_places(expected)
+        key = official.FLASH_KEY if layout == "official_flash" else official.DEEPSPEED_KEY
+        opened = open_pickle(path, key)
+    with opened as file:
+        tensors = read_tensors(file, places, expected, dtype=dtype)
+    return _filled(model, tensors)
+
+
+def new_model_on_backbone(
+    directory: Path | str,
+    config: Evo1Config,
+    *,
+    seed: int,
+    dtype: torch.dtype | None = torch.float32,
+) -> "Evo1":
+    """A model to train: the backbone from InternVL3-1B's files, the head fresh from `seed`.
+
+    Args:
+        directory: InternVL3-1B as published, original or `-hf`.
+        config: its language model may have fewer layers than the file; the rest is dropped.
+        seed: of the head's weights; the global RNG stays as it was.
+        dtype: of the backbone; None keeps the file's. The head is fp32.
+
+    Raises:
+        CheckpointError: it is no such folder, or its tensors do not fit the config.
+    """
+    from evo1_policy.model.action_expert import ActionExpert
+    from evo1_policy.model.evo1 import empty_model
+
+    model = empty_model(config)
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    tensors = read_backbone(Path(directory), expected, layers=config.language.layers, dtype=dtype)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = ActionExpert(config).state_dict()
+    tensors |= {f"action_head.{name}": tensor for name, tensor in head.items()}
+    return _filled(model, tensors)
 
 
 def save_checkpoint(
@@ -153,33 +203,78 @@ def save_checkpoint(
     Raises:
         CheckpointError: the directory exists, or the parts do not fit together.
     """
-    directory = Path(directory)
-    if directory.exists():
-        raise CheckpointError(f"{directory}: exists already; choose another or remove it")
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _check_agreement(
-        Checkpoint(
-            directory=directory,
-            config=model.config,
+    check_agreement(Path(directory), model.config, stats, parse_robot(robot_text, source=ROBOT))
+    with _appearing(Path(directory)) as partial:
+        tensors = {
+            name: stored(name, tensor, dtype) for name, tensor in model.state_dict().items()
+        }
+        _save_safetensors(tensors, partial / WEIGHTS, FORMAT)
+        write_json(partial / CONFIG, model_header(model.config))
+        write_norm_stats(stats, partial / STATS)
+        (partial / ROBOT).write_text(robot_text, encoding="utf-8")
+        (partial / CARD).write_text(card, encoding="utf-8")
+        copy_tokenizer(Path(tokenizer_dir), partial / TOKENIZER)
+
+
+def export_checkpoint(
+    directory: Path | str,
+    layout: ExportLayout,
+    *,
+    model: "Evo1",
+    stats: NormStats,
+    robot_text: str,
+    tokenizer_dir: Path | str | None = None,
+    card: str = "",
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write a checkpoint for the authors' code (a DeepSpeed folder) or for LeRobot.
+
+    Both programs then compute with semantics of their own: see export_warnings. What the layout
+    has no place for is added in files that they ignore, so that read_checkpoint gives back
+    exactly what was exported.
+
+    Args:
+        directory: must not exist yet.
+        layout: 'official' or 'lerobot'.
+        model: see save_checkpoint, also for the others.
+        stats: for the robot's embodiment.
+        robot_text: text of the robot file.
+        tokenizer_dir: folder to copy the tokenizer from; None leaves it out.
+        card: Markdown.
+        dtype: of the floating-point parameters on disk; None keeps the model's.
+
+    Raises:
+        CheckpointError: the directory exists, or the parts do not fit together.
+    """
+    config = model.config
+    robot = parse_robot(robot_text, source=ROBOT)
+    check_agreement(Path(directory), config, stats, robot)
+    with _appearing(Path(directory)) as partial:
+        tensors = model.state_dict()
+        if layout == "lerobot":
+            grouped = grouped_tensors(tensors, lerobot_places(tensors), dtype)
+            _save_safetensors(grouped, partial / WEIGHTS, "pt")
+            lerobot.write_small_files(partial, config, stats, robot)
+        else:
+            grouped = grouped_tensors(tensors, official_places(tensors), dtype)
+            torch.save({official.DEEPSPEED_KEY: grouped}, partial / official.DEEPSPEED)
+            official.write_small_files(partial, config, stats)
+        (partial / CARD).write_text(card, encoding="utf-8")
+        write_extras(
+            partial,
+            config=config,
             stats=stats,
-            robot=parse_robot(robot_text, source=ROBOT),
+            robot_text=robot_text,
+            tokenizer=Path(tokenizer_dir) if tokenizer_dir is not None else None,
         )
-    )
-    tensors = {name: _stored(name, tensor, dtype) for name, tensor in model.state_dict().items()}
-    save_file(tensors, partial / WEIGHTS, metadata={"format": FORMAT})
-    (partial / WEIGHTS).chmod(0o644)  # safetensors writes it for the owner only
-    header = {"format": FORMAT, "version": VERSION, "model": model.config.to_dict()}
-    (partial / CONFIG).write_text(json.dumps(header, indent=2) + "\n", encoding="utf-8")
-    write_norm_stats(stats, partial / STATS)
-    (partial / ROBOT).write_text(robot_text, encoding="utf-8")
-    (partial / CARD).write_text(card, encoding="utf-8")
-    (partial / TOKENIZER).mkdir()
-    for file in sorted(Path(tokenizer_dir).iterdir()):
-        if file.is_file():
-            shutil.copyfile(file, partial / TOKENIZER / file.name)
-    partial.rename(directory)
+
+
+def export_warnings(layout: ExportLayout, config: Evo1Config, stats: NormStats) -> tuple[str, ...]:
+    """In what the other program would compute something else than this model means."""
+    if layout == "lerobot":
+        return deviations("lerobot", config, stats)
+    mode = () if stats.mode == "bounds" else (f"norm_stats.mode: {stats.mode}, there bounds",)
+    return (*deviations("authors_main", config, stats), *mode)
 
 
 def shipped_checkpoint(embodiment: str) -> Path:
@@ -211,109 +306,40 @@ def _shipped_places() -> list[Path]:
     return [here.parents[1] / "checkpoints", *(prefix / share for prefix in prefixes)]
 
 
-def _refuse_foreign(directory: Path) -> None:
-    for name, kind in _FOREIGN.items():
-        if (directory / name).exists():
-            raise CheckpointError(
-                f"{directory}: {name} found, so this is {kind}; only this package's own layout "
-                f"can be read ({CONFIG}, {WEIGHTS}, {STATS}, {ROBOT}, {TOKENIZER}/)"
-            )
+def _layout(directory: Path) -> Layout:
+    """Which layout a directory has, by the files that only that layout has."""
+    if (directory / official.DEEPSPEED).exists():
+        return "official_deepspeed"
+    if (directory / official.FLASH).exists():
+        return "official_flash"
+    if (directory / CONFIG).is_file() and read_json(directory / CONFIG).get("type") == "evo1":
+        return "lerobot"
+    if (directory / CONFIG).exists() or (directory / WEIGHTS).exists():
+        return "own"
+    raise CheckpointError(
+        f"{directory}: no checkpoint; expected {CONFIG} with {WEIGHTS} (ours, or LeRobot's), "
+        f"{official.DEEPSPEED} (official, DeepSpeed) or {official.FLASH} (official, evo1-flash)"
+    )
 
 
-def _read_config(path: Path) -> Evo1Config:
-    try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
-    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
-        kind = data.get("type", data.get("model_type")) if isinstance(data, Mapping) else None
-        found = f"; found type '{kind}', another program's layout" if kind else ""
-        raise CheckpointError(f"{path}: format: expected '{FORMAT}'{found}")
-    if data.get("version") != VERSION:
-        raise CheckpointError(
-            f"{path}: version: expected {VERSION}, got {data.get('version')!r}; "
-            "written by another version of this package"
-        )
-    try:
-        return Evo1Config.from_dict(data.get("model"))
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: model: {error}") from error
+def _filled(model: "Evo1", tensors: dict[str, Tensor]) -> "Evo1":
+    model.load_state_dict(tensors, assign=True)
+    model.requires_grad_(True)
+    return model.eval()
 
 
-def _check_agreement(checkpoint: Checkpoint) -> None:
-    """Hold stats, robot and model sizes against each other."""
-    where, stats = checkpoint.directory, checkpoint.stats
-    robot, config = checkpoint.robot, checkpoint.config
-    if stats.embodiment != robot.embodiment:
-        raise CheckpointError(
-            f"{where}: {STATS} is for embodiment '{stats.embodiment}', "
-            f"{ROBOT} for '{robot.embodiment}'"
-        )
-    for name, feature in (("observation.state", stats.state), ("action", stats.action)):
-        if feature.shape != (robot.width,):
-            raise CheckpointError(
-                f"{where}: {STATS}: {name} has {feature.shape[0]} entries, "
-                f"{ROBOT} has {robot.width} joints"
-            )
-    if robot.width > min(config.action_width, config.state_width):
-        raise CheckpointError(
-            f"{where}: {ROBOT} has {robot.width} joints, the model takes "
-            f"{config.state_width} state and {config.action_width} action entries"
-        )
-    if len(robot.cameras) > config.views:
-        raise CheckpointError(
-            f"{where}: {ROBOT} has {len(robot.cameras)} cameras, the model {config.views} views"
-        )
+def _save_safetensors(tensors: dict[str, Tensor], path: Path, label: str) -> None:
+    save_file(tensors, path, metadata={"format": label})
+    path.chmod(0o644)  # safetensors writes it for the owner only
 
 
-def _read_tensors(
-    path: Path, expected: Mapping[str, tuple[int, ...]], dtype: torch.dtype | None
-) -> dict[str, Tensor]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            found = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            _compare_shapes(path, expected, found)
-            return {name: _usable(path, name, file.get_tensor(name), dtype) for name in expected}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged or truncated: {error}") from error
-
-
-def _compare_shapes(
-    path: Path, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
-) -> None:
-    """Name what is missing, surplus or of a wrong shape."""
-    problems = []
-    for kind, names in (
-        ("missing", [name for name in expected if name not in found]),
-        ("surplus", [name for name in found if name not in expected]),
-    ):
-        if names:
-            problems.append(f"{len(names)} {kind} tensors: {_shown(names)}")
-    wrong = [
-        f"{name} is {found[name]}, expected {shape}"
-        for name, shape in expected.items()
-        if name in found and found[name] != shape
-    ]
-    if wrong:
-        problems.append(f"{len(wrong)} of a wrong shape: {_shown(wrong)}")
-    if problems:
-        raise CheckpointError(f"{path}: does not fit {CONFIG}: {'; '.join(problems)}")
-
-
-def _shown(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def _usable(path: Path, name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """The tensor in its dtype, on memory of its own, if it is finite."""
-    if not torch.isfinite(tensor).all():
-        index = int((~torch.isfinite(tensor)).flatten().int().argmax())
-        raise CheckpointError(f"{path}: {name} is not finite at flat index {index}")
-    return tensor.to(dtype, copy=True) if dtype is not None else tensor.clone()
-
-
-def _stored(name: str, tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """The tensor as it goes to disk. Sinusoid tables stay fp32: rounding them moves actions."""
-    keep = dtype is None or not tensor.is_floating_point() or name.endswith(".pe")
-    return tensor.detach().to("cpu", None if keep else dtype).contiguous()
+@contextmanager
+def _appearing(directory: Path) -> Iterator[Path]:
+    """A folder to write into, that becomes `directory` when all went well."""
+    if directory.exists():
+        raise CheckpointError(f"{directory}: exists already; choose another or remove it")
+    partial = directory.with_name(directory.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    yield partial
+    partial.rename(directory)

@@ -16,8 +16,14 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Mode = Literal["bounds", "quantiles", "mean_std"]
+ZeroGuard = Literal["added", "if_zero"]
 
-_EPSILON = 1e-8  # of the authors' code; keeps a constant joint from dividing by zero
+_EPSILON = 1e-8  # of the published code; keeps a constant joint from dividing by zero
+_NEEDED = {  # what a mode computes with
+    "bounds": ("min", "max"),
+    "quantiles": ("q01", "q99"),
+    "mean_std": ("mean", "std"),
+}
 
 
 class NormStatsError(ValueError):
@@ -26,17 +32,22 @@ class NormStatsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureStats:
-    """Statistics of one feature over a dataset, each (D,) float64 in the joints' order."""
+    """Statistics of one feature over a dataset, each (D,) float64 in the joints' order.
+
+    The authors' older files hold nothing but min and max.
+    """
 
     min: Array
     max: Array
-    mean: Array
-    std: Array
-    q01: Array
-    q99: Array
+    mean: Array | None = None
+    std: Array | None = None
+    q01: Array | None = None
+    q99: Array | None = None
 
     def __post_init__(self) -> None:
         for item in fields(self):
+            if getattr(self, item.name) is None:
+                continue
             value = np.array(getattr(self, item.name), dtype=np.float64)
             if value.shape != self.shape or value.ndim != 1:
                 raise NormStatsError(f"{item.name}: expected {self.shape}, got {value.shape}")
@@ -45,11 +56,31 @@ class FeatureStats:
             value.flags.writeable = False
             object.__setattr__(self, item.name, value)
         for low, high in (("min", "max"), ("q01", "q99")):
-            wrong = np.flatnonzero(getattr(self, low) > getattr(self, high))
+            lower, upper = getattr(self, low), getattr(self, high)
+            if lower is None or upper is None:
+                continue
+            wrong = np.flatnonzero(lower > upper)
             if wrong.size:
                 raise NormStatsError(f"{low}[{wrong[0]}] is above {high}[{wrong[0]}]")
-        if (self.std < 0).any():
+        if self.std is not None and (self.std < 0).any():
             raise NormStatsError(f"std[{np.argmax(self.std < 0)}] is negative")
+
+    def pair(self, mode: Mode) -> tuple[Array, Array]:
+        """The two statistics that a mode computes with, each (D,).
+
+        Raises:
+            NormStatsError: one is not there.
+        """
+        first, second = (getattr(self, name) for name in _NEEDED[mode])
+        if first is None or second is None:
+            lacking = _NEEDED[mode][0 if first is None else 1]
+            raise NormStatsError(f"missing key '{lacking}', which mode '{mode}' needs")
+        return first, second
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Those that are there, as plain JSON data."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: value.tolist() for name, value in found.items() if value is not None}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,35 +112,49 @@ class Normalizer:
         clamp: whether normalised values are cut to [-1, 1]; never in 'mean_std'.
         range_floor: least width max - min [rad] that is scaled to [-1, 1] (and twice the least
             std): without it, a joint that hardly moved turns its noise into full-scale values.
+        zero_guard: 'added' adds 1e-8 to every width or deviation, as the authors do; 'if_zero'
+            replaces a width of 0 and adds to the deviation in the forward direction only, as
+            LeRobot does.
+        constant_to_zero: whether a dimension that never moved is normalised to 0.
     """
 
     stats: FeatureStats
     mode: Mode = "bounds"
     clamp: bool = True
     range_floor: float = 0.0
+    zero_guard: ZeroGuard = "added"
+    constant_to_zero: bool = False
 
     def normalise(self, values: npt.ArrayLike) -> Array:
         """Physical -> normalised."""
-        centre, half = self._affine()
-        scaled = (np.asarray(values, np.float64) - centre) / half
+        origin, scale, shift = self._affine()
+        scaled = (np.asarray(values, np.float64) - origin) / scale - shift
         if self.clamp and self.mode != "mean_std":
             scaled = np.clip(scaled, -1.0, 1.0)
+        if self.constant_to_zero and self.mode != "mean_std":
+            low, high = self.stats.pair(self.mode)
+            scaled = np.where(high - low < _EPSILON, 0.0, scaled)
         return np.asarray(scaled)
 
     def unnormalise(self, values: npt.ArrayLike) -> Array:
         """Normalised -> physical. Never clamped: limits are the safety check's business."""
-        centre, half = self._affine()
-        return np.asarray(np.asarray(values, np.float64) * half + centre)
+        origin, scale, shift = self._affine(inverse=True)
+        return np.asarray((np.asarray(values, np.float64) + shift) * scale + origin)
 
-    def _affine(self) -> tuple[Array, Array]:
-        """Centre and half range (D,) of what maps to [-1, 1]."""
-        stats = self.stats
+    def _affine(self, *, inverse: bool = False) -> tuple[Array, Array, float]:
+        """Origin (D,), scale (D,) and shift: normalised = (value - origin) / scale - shift."""
+        first, second = self.stats.pair(self.mode)
         if self.mode == "mean_std":
-            return stats.mean, np.maximum(stats.std, self.range_floor / 2) + _EPSILON
-        low, high = (stats.min, stats.max) if self.mode == "bounds" else (stats.q01, stats.q99)
-        half = (high - low + _EPSILON) / 2
-        centre = low + half  # so that low maps to -1 exactly, as in the authors' formula
-        return centre, np.maximum(half, self.range_floor / 2)
+            guard = 0.0 if inverse and self.zero_guard == "if_zero" else _EPSILON
+            return first, np.maximum(second, self.range_floor / 2) + guard, 0.0
+        width = second - first
+        if self.zero_guard == "added":
+            width = width + _EPSILON
+        else:
+            width = np.where(width == 0.0, _EPSILON, width)
+        # A floor widens the range around its centre; without one the low end maps to -1 exactly.
+        missing = np.maximum(self.range_floor - width, 0.0)
+        return first - missing / 2, (width + missing) / 2, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +167,17 @@ class NormStats:
     mode: Mode = "bounds"
     clamp: bool = True
     range_floor: float = 0.0
+    zero_guard: ZeroGuard = "added"
+    constant_action_to_zero: bool = (
+        False  # evo1-flash trains action dimensions that never moved as 0
+    )
+
+    def __post_init__(self) -> None:
+        for name, stats in (("observation.state", self.state), ("action", self.action)):
+            try:
+                stats.pair(self.mode)
+            except NormStatsError as error:
+                raise NormStatsError(f"{self.embodiment}.{name}: {error}") from None
 
     @property
     def state_normalizer(self) -> Normalizer:
@@ -131,27 +187,33 @@ class NormStats:
     @property
     def action_normalizer(self) -> Normalizer:
         """For action."""
-        return self._normalizer(self.action)
+        return self._normalizer(self.action, constant_to_zero=self.constant_action_to_zero)
 
-    def _normalizer(self, stats: FeatureStats) -> Normalizer:
+    def _normalizer(self, stats: FeatureStats, *, constant_to_zero: bool = False) -> Normalizer:
         return Normalizer(
-            stats=stats, mode=self.mode, clamp=self.clamp, range_floor=self.range_floor
+            stats=stats,
+            mode=self.mode,
+            clamp=self.clamp,
+            range_floor=self.range_floor,
+            zero_guard=self.zero_guard,
+            constant_to_zero=constant_to_zero,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON data, with LeRobot's feature names under the embodiment."""
-        features = {"observation.state": self.state, "action": self.action}
+    def rules(self) -> dict[str, Any]:
+        """How the statistics are used, as plain JSON data."""
         return {
             "mode": self.mode,
             "clamp": self.clamp,
             "range_floor": self.range_floor,
-            "stats": {
-                self.embodiment: {
-                    name: {item.name: getattr(stats, item.name).tolist() for item in fields(stats)}
-                    for name, stats in features.items()
-                }
-            },
+            "zero_guard": self.zero_guard,
+            "constant_action_to_zero": self.constant_action_to_zero,
         }
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON data, with LeRobot's feature names under the embodiment."""
+        features = {"observation.state": self.state, "action": self.action}
+        data = {name: stats.to_dict() for name, stats in features.items()}
+        return {**self.rules(), "stats": {self.embodiment: data}}
 
     @classmethod
     def from_dict(cls, data: object, *, source: str = "norm stats") -> "NormStats":
@@ -160,30 +222,48 @@ class NormStats:
         Raises:
             NormStatsError: a key is missing, unknown or of another type; names it.
         """
-        root = _mapping(data, source, "", ("mode", "clamp", "range_floor", "stats"))
-        mode, clamp, floor = root["mode"], root["clamp"], root["range_floor"]
-        if mode not in get_args(Mode):
-            expected = ", ".join(get_args(Mode))
-            raise NormStatsError(f"{source}: mode: expected one of {expected}, got {mode!r}")
-        if not isinstance(clamp, bool):
-            raise NormStatsError(f"{source}: clamp: expected true or false, got {clamp!r}")
-        if isinstance(floor, bool) or not isinstance(floor, int | float) or not floor >= 0:
-            raise NormStatsError(f"{source}: range_floor: expected 0 or more, got {floor!r}")
-        stats = root["stats"]
+        root = _mapping(data, source, "", (*_RULES, "stats"), optional=_LATER_RULES)
+        stats = root.pop("stats")
+        rules = check_rules(root, source=source)
         if not isinstance(stats, Mapping) or len(stats) != 1:
             raise NormStatsError(f"{source}: stats: expected exactly one embodiment")
         embodiment, features = next(iter(stats.items()))
         path = f"stats.{embodiment}"
         features = _mapping(features, source, path, ("observation.state", "action"))
-        state, action = (_feature(features[name], source, f"{path}.{name}") for name in features)
-        return cls(
-            embodiment=embodiment,
-            state=state,
-            action=action,
-            mode=mode,
-            clamp=clamp,
-            range_floor=float(floor),
+        state, action = (
+            feature_stats(features[name], source=source, path=f"{path}.{name}")
+            for name in features
         )
+        try:
+            return cls(embodiment=embodiment, state=state, action=action, **rules)
+        except NormStatsError as error:
+            raise NormStatsError(f"{source}: stats.{error}") from None
+
+
+_RULES = ("mode", "clamp", "range_floor")
+_LATER_RULES = ("zero_guard", "constant_action_to_zero")  # older files mean their defaults
+
+
+def check_rules(data: Mapping[str, Any], *, source: str) -> dict[str, Any]:
+    """What NormStats.rules wrote, checked.
+
+    Raises:
+        NormStatsError: a key is missing, unknown or of another type; names it.
+    """
+    rules = _mapping(data, source, "", _RULES, optional=_LATER_RULES)
+    for key, kind in (("mode", Mode), ("zero_guard", ZeroGuard)):
+        if key in rules and rules[key] not in get_args(kind):
+            expected = ", ".join(get_args(kind))
+            raise NormStatsError(
+                f"{source}: {key}: expected one of {expected}, got {rules[key]!r}"
+            )
+    for key in ("clamp", "constant_action_to_zero"):
+        if key in rules and not isinstance(rules[key], bool):
+            raise NormStatsError(f"{source}: {key}: expected true or false, got {rules[key]!r}")
+    floor = rules["range_floor"]
+    if isinstance(floor, bool) or not isinstance(floor, int | float) or not floor >= 0:
+        raise NormStatsError(f"{source}: range_floor: expected 0 or more, got {floor!r}")
+    return rules | {"range_floor": float(floor)}
 
 
 def read_norm_stats(path: Path | str) -> NormStats:
@@ -223,23 +303,36 @@ def width_mask(count: int, width: int) -> npt.NDArray[np.bool_]:
     return np.arange(width) < count
 
 
-def _mapping(data: object, source: str, path: str, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The mapping with exactly these keys, in this order."""
+def feature_stats(data: object, *, source: str, path: str) -> FeatureStats:
+    """The statistics of one feature from {min, max, ...}; what else is there is left out.
+
+    Raises:
+        NormStatsError: min or max is missing, or one is not a list of finite numbers.
+    """
+    if not isinstance(data, Mapping):
+        raise NormStatsError(f"{source}: {path}: expected a mapping, got {type(data).__name__}")
+    for key in _NEEDED["bounds"]:
+        if key not in data:
+            raise NormStatsError(f"{source}: {path}: missing key '{key}'")
+    try:
+        found = {item.name: data[item.name] for item in fields(FeatureStats) if item.name in data}
+        return FeatureStats(**{key: np.asarray(value, float) for key, value in found.items()})
+    except (TypeError, ValueError) as error:
+        raise NormStatsError(f"{source}: {path}: {error}") from error
+
+
+def _mapping(
+    data: object, source: str, path: str, keys: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The mapping with exactly these keys, in this order, and those optional ones it has."""
     where = f"{source}: {path or 'top level'}"
     if not isinstance(data, Mapping):
         raise NormStatsError(f"{where}: expected a mapping, got {type(data).__name__}")
     for key in keys:
         if key not in data:
             raise NormStatsError(f"{where}: missing key '{key}'")
-    unknown = sorted(str(key) for key in data if key not in keys)
+    known = keys + optional
+    unknown = sorted(str(key) for key in data if key not in known)
     if unknown:
-        raise NormStatsError(f"{where}: unknown key '{unknown[0]}'; known: {', '.join(keys)}")
-    return {key: data[key] for key in keys}
-
-
-def _feature(data: object, source: str, path: str) -> FeatureStats:
-    values = _mapping(data, source, path, tuple(item.name for item in fields(FeatureStats)))
-    try:
-        return FeatureStats(**{key: np.asarray(value, float) for key, value in values.items()})
-    except (TypeError, ValueError) as error:
-        raise NormStatsError(f"{source}: {path}: {error}") from error
+        raise NormStatsError(f"{where}: unknown key '{unknown[0]}'; known: {', '.join(known)}")
+    return {key: data[key] for key in known if key in data}

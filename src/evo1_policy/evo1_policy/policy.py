@@ -3,6 +3,7 @@
 transformers is imported when a policy is loaded, not before.
 """
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from evo1_policy.action_chunk import ActionChunk
 from evo1_policy.checkpoint import Checkpoint, CheckpointError, load_model, read_checkpoint
+from evo1_policy.model.finite import first_nonfinite
 from evo1_policy.model.flow_matching import sample_noise
 from evo1_policy.model.preprocessing import (
     ModelInputs,
@@ -23,10 +25,13 @@ from evo1_policy.model.preprocessing import (
 )
 from evo1_policy.normalization import pad_width, width_mask
 from evo1_policy.observation import Observation
-from evo1_policy.robot_config import RobotConfig, differences
+from evo1_policy.robot_config import RobotConfig
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
+
+
+_LOG = logging.getLogger(__name__)
 
 
 class PolicyError(ValueError):
@@ -50,13 +55,17 @@ class Policy:
         model_hash: str,
         seed: int,
     ) -> None:
+        from evo1_policy.model.engine import Engine  # lazily: imports transformers
+
         self._model = model
+        self._engine = Engine.for_device(model, device)
         self._robot = robot
         self._config = checkpoint.config
         self._stats = checkpoint.stats
         self._device = device
         self._prompts = PromptEncoder(load_tokenizer(checkpoint.tokenizer_dir), checkpoint.config)
         self._noise = self._draw_noise(seed)
+        self._blamed = False  # whether it was said where NaN came from: finding out is slow
         self.model_hash = model_hash
 
     @classmethod
@@ -68,8 +77,11 @@ class Policy:
         device: str = "auto",
         seed: int = 0,
         threads: int | None = None,
+        embodiment: str | None = None,
+        semantics: str | None = None,
+        tokenizer: Path | str | None = None,
     ) -> "Policy":
-        """Load a checkpoint directory.
+        """Load a checkpoint directory: ours, official or LeRobot's.
 
         Args:
             path: the directory.
@@ -77,20 +89,22 @@ class Policy:
             device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:1'.
             seed: of the denoising noise.
             threads: CPU threads of torch for the whole process; None leaves them.
+            embodiment: see read_checkpoint, also for the next two.
+            semantics: instead of what the layout implies.
+            tokenizer: where the directory holds none.
 
         Raises:
             CheckpointError: the checkpoint is damaged or for another robot, or the device is
                 not there.
         """
-        checkpoint = read_checkpoint(path)
-        _check_robot(checkpoint, robot)
+        checkpoint = read_checkpoint(
+            path, robot=robot, embodiment=embodiment, semantics=semantics, tokenizer=tokenizer
+        )
+        _ = checkpoint.tokenizer_dir  # missing: said before the weights are read
         target = _device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         model = load_model(checkpoint)
-        if target.type == "cuda":  # the backbone in bf16, the small head in fp32
-            model.embedder.to(torch.bfloat16)
-        model.to(target)
         try:
             return cls(
                 model,
@@ -125,9 +139,11 @@ class Policy:
                 another width or is not finite.
         """
         with torch.inference_mode():
-            inputs = self._inputs(observation).to(self._device)
-            actions = self._model.sample_actions(inputs, self._noise)  # (1, H, action width)
+            inputs = self._inputs(observation)
+            actions = self._engine.sample_actions(inputs, self._noise)  # (1, H, action width)
             normalised = actions[0, :, : self._robot.width].double().cpu().numpy()  # (H, D)
+            if not np.isfinite(normalised).all():
+                self._blame(inputs)
         return ActionChunk(
             actions=self._stats.action_normalizer.unnormalise(normalised),
             start_ns=observation.stamp_ns + self._robot.step_ns,
@@ -167,6 +183,8 @@ class Policy:
             [observation.images[camera.name] for camera in cameras],
             views=config.views,
             size=config.vision.image_size,
+            channel_order=config.semantics.channel_order,
+            dtype=config.semantics.image_dtype,
         )  # (V, 3, S, S)
         prompt = self._prompts.encode([observation.instruction], [len(cameras)])
         return ModelInputs(
@@ -177,6 +195,15 @@ class Policy:
             state=self._state(observation.state),
             action_mask=self._action_mask(),
         )
+
+    def _blame(self, inputs: ModelInputs) -> None:
+        """Say once where NaN or Inf came from; the safety check is what stops the arm."""
+        if not self._blamed:
+            self._blamed = True
+            # On a GPU the engine has rearranged the model: inputs and weights can be looked at.
+            run = self._device.type == "cpu"
+            where = first_nonfinite(self._model, inputs, self._noise, run=run)
+            _LOG.error("the chunk is not finite; first at %s", where or "the inference itself")
 
     def _state(self, state: npt.NDArray[np.float64]) -> Tensor:
         """(D,) rad -> (1, state width) fp32, normalised and padded."""
@@ -196,16 +223,6 @@ class Policy:
         generator = torch.Generator("cpu").manual_seed(seed)
         shape = (1, self._config.horizon, self._config.action_width)
         return sample_noise(shape, generator).to(self._device)
-
-
-def _check_robot(checkpoint: Checkpoint, robot: RobotConfig) -> None:
-    found = differences(robot, checkpoint.robot)
-    if found:
-        details = "; ".join(
-            f"{key}: this robot has '{ours}', the checkpoint '{theirs}'"
-            for key, ours, theirs in found
-        )
-        raise CheckpointError(f"{checkpoint.directory}: made for another robot: {details}")
 
 
 def _device(name: str) -> torch.device:

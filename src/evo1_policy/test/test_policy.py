@@ -169,11 +169,24 @@ def test_a_damaged_tokenizer_is_a_checkpoint_error(robot, tmp_path):
         Policy.load(tmp_path / "ckpt", robot=robot, device="cpu")
 
 
-def test_a_weight_that_turns_to_nan_later_is_not_hidden(robot):
+def test_a_weight_that_turns_to_nan_later_is_not_hidden_and_named_once(robot, caplog):
     policy = Policy.load(shipped_checkpoint("xarm6"), robot=robot, device="cpu")
     with torch.no_grad():
         policy._model.action_head.norm_out.bias.fill_(float("nan"))
     assert np.isnan(policy.infer(observation(robot)).actions).all()
+    policy.infer(observation(robot))
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["the chunk is not finite; first at weight action_head.norm_out.bias[0]"]
+
+
+@pytest.mark.parametrize(
+    ("line", "pad"), [("authors_main", -1.0), ("evo1_flash", 0.0), ("lerobot", 0.0)]
+)
+def test_the_models_state_is_padded_as_the_semantics_say(robot, line, pad):
+    policy = Policy.load(shipped_checkpoint("xarm6"), robot=robot, device="cpu", semantics=line)
+    state = policy._state(np.array(robot.home))
+    assert state.shape == (1, 24)
+    assert (state[0, 7:] == pad).all()
 
 
 def test_importing_the_policy_does_not_import_transformers():

@@ -2,7 +2,7 @@
 
 Module names are those of the published weights, so that a state dict fits name by name.
 Letters: B batch, H horizon, D action width, S context tokens with the state, E width,
-A heads, F head width. Must not import ROS.
+A heads, F head width, L blocks. Must not import ROS.
 """
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evo1_policy.model.config import TIME_TABLE_LENGTH, Evo1Config
+from evo1_policy.model.integration import Attends, block_attends
 
 
 def sinusoid_table(length: int, width: int) -> Tensor:
@@ -114,13 +115,15 @@ class CrossAttention(nn.Module):
 
 
 class ActionBlock(nn.Module):
-    """Cross-attention, then a feed-forward that also sees the denoising time.
+    """Attention, then a feed-forward that also sees the denoising time.
 
-    There is no self-attention: actions meet only in the pooling after the last block.
+    As published (integration A) there is no self-attention: actions meet only in the pooling
+    after the last block.
     """
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, heads: int, dropout: float, attends: Attends) -> None:
         super().__init__()
+        self.attends = attends
         self.norm1 = nn.LayerNorm(width)
         self.attn = CrossAttention(width, heads, dropout)
         self.norm2 = nn.LayerNorm(width)
@@ -130,7 +133,14 @@ class ActionBlock(nn.Module):
 
     def forward(self, x: Tensor, context: Tensor, time: Tensor, key_mask: Tensor | None) -> Tensor:
         """One block: x (B, H, E), context (B, S, E) as it is, time (B, 1, E) -> (B, H, E)."""
-        x = x + self.attn(self.norm1(x), context, key_mask)  # (B, H, E)
+        h = self.norm1(x)  # (B, H, E)
+        if self.attends == "actions":
+            context, key_mask = h, None
+        elif self.attends == "both":
+            context = torch.cat((context, h), dim=1)  # (B, S+H, E)
+            if key_mask is not None:
+                key_mask = F.pad(key_mask, (0, h.shape[1]), value=True)  # (B, S+H)
+        x = x + self.attn(h, context, key_mask)  # (B, H, E)
         return x + self.ff(self.norm2(x) + time)  # type: ignore[no-any-return]  # (B, H, E)
 
 
@@ -147,7 +157,10 @@ class ActionExpert(nn.Module):
         self.state_encoder = EmbodimentMLP(config.state_width, head.state_hidden, width)
         self.action_encoder = ActionEncoder(config.action_width, width, config.horizon)
         self.transformer_blocks = nn.ModuleList(
-            ActionBlock(width, head.heads, head.dropout) for _ in range(head.layers)
+            ActionBlock(
+                width, head.heads, head.dropout, block_attends(config.semantics.integration, k)
+            )
+            for k in range(head.layers)
         )
         self.norm_out = nn.LayerNorm(width)
         self.seq_pool_proj = nn.Linear(config.horizon * width, width)
@@ -167,7 +180,7 @@ class ActionExpert(nn.Module):
         Args:
             actions: (B, H, D) noisy, normalised, masked.
             time_index: (B,) int64 row of the time table.
-            keys: (B, S, E) context with the state token.
+            keys: (B, S, E) context with the state token, or (L, B, S, E), one for each block.
             key_mask: (B, S) bool, True = visible; None shows everything.
 
         Returns:
@@ -175,8 +188,9 @@ class ActionExpert(nn.Module):
         """
         x = self.action_encoder(actions)  # (B, H, E)
         time = self.time_pos_enc.pe[0, time_index, None].to(x.dtype)  # (B, 1, E)
-        for block in self.transformer_blocks:
-            x = block(x, keys, time, key_mask)  # (B, H, E)
+        contexts = keys if keys.ndim == 4 else (keys,) * len(self.transformer_blocks)
+        for block, context in zip(self.transformer_blocks, contexts, strict=True):
+            x = block(x, context, time, key_mask)  # (B, H, E)
         x = self.norm_out(x)  # (B, H, E)
         pooled = self.seq_pool_proj(x.flatten(1))  # (B, H*E) -> (B, E)
         chunk = self.mlp_head(pooled)  # (B, H*D)

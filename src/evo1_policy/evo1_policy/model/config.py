@@ -12,8 +12,12 @@ from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 Prediction = Literal["velocity", "sample"]
 ContextMode = Literal["official_fa2", "masked"]
 ContextPadding = Literal["fixed", "longest"]
-Integration = Literal["A"]
+Integration = Literal["A", "B", "C", "D"]
+ChannelOrder = Literal["rgb", "bgr"]
+ImageDtype = Literal["float32", "bfloat16"]
+EpisodeTail = Literal["masked", "counted"]
 
+_LATER = {"later": True}  # a key that older checkpoints lack; they mean its default
 TIME_TABLE_LENGTH = 1000  # rows of the sinusoid table for the denoising time
 
 
@@ -78,7 +82,12 @@ class Semantics:
         context_length: tokens of the prompt with 'fixed', and the most there may be.
         time_scale: index into the time table is trunc(time_scale * t).
         state_pad: normalised value of the unused state entries.
-        integration: how context and state reach the head; 'A' appends one state token.
+        integration: how context, state and actions meet in the head (see integration.py).
+        channel_order: of the images that the model sees. Ours are RGB; 'bgr' reproduces
+            checkpoints whose clients swapped the channels by accident.
+        image_dtype: in which the mean is subtracted and the deviation divided out.
+        episode_tail: whether the training loss counts the copies of the last action that fill
+            a chunk beyond the end of its episode ('counted'), or leaves them out.
     """
 
     prediction: Prediction = "velocity"
@@ -88,6 +97,9 @@ class Semantics:
     time_scale: int = 1000
     state_pad: float = 0.0
     integration: Integration = "A"
+    channel_order: ChannelOrder = field(default="rgb", metadata=_LATER)
+    image_dtype: ImageDtype = field(default="float32", metadata=_LATER)
+    episode_tail: EpisodeTail = field(default="masked", metadata=_LATER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +133,7 @@ class Evo1Config:
 
     @classmethod
     def from_dict(cls, data: object) -> "Evo1Config":
-        """Read what to_dict wrote; every key must be there, and no other.
+        """Read what to_dict wrote; every key must be there but those added since, and no other.
 
         Raises:
             ConfigError: a key is unknown, missing, of another type or impossible.
@@ -180,12 +192,14 @@ def _parse(kind: type[T], data: object, path: str) -> T:
     unknown = sorted(set(map(str, data)) - set(hints))
     if unknown:
         raise ConfigError(f"{where}: unknown key '{unknown[0]}'; known: {', '.join(hints)}")
-    missing = [name for name in hints if name not in data]
+    later = {item.name for item in dataclasses.fields(kind) if item.metadata.get("later")}  # type: ignore[arg-type]
+    missing = [name for name in hints if name not in data and name not in later]
     if missing:
         raise ConfigError(f"{where}: missing key '{missing[0]}'")
     values = {
         name: _value(hint, data[name], f"{path}.{name}" if path else name)
         for name, hint in hints.items()
+        if name in data
     }
     return kind(**values)
 

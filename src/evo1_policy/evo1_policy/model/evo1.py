@@ -1,7 +1,8 @@
 """Evo-1 from top to bottom: images, prompt and state in, a chunk of actions out.
 
-Letters: B batch, V views, T prompt tokens, E width, H horizon, D action width. Must not import
-ROS. Importing it costs seconds (transformers): do it where a model is made, not at the top.
+Letters: B batch, V views, T prompt tokens, E width, H horizon, D action width, L blocks with a
+context of their own (integration C). Must not import ROS. Importing it costs seconds
+(transformers): do it where a model is made, not at the top.
 """
 
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from evo1_policy.model.vision_language import VisionLanguage
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What the head attends to: keys (B, T+1, E), and key_mask (B, T+1) bool or None."""
+    """What the head attends to: keys ((L,) B, T+1, E), and key_mask (B, T+1) bool or None."""
 
     keys: Tensor
     key_mask: Tensor | None
@@ -82,8 +83,18 @@ class Evo1(nn.Module):
         target = flow_matching.training_target(actions * real, noise, semantics.prediction)
         return flow_matching.masked_loss(predicted, target, mask * real)
 
-    def sample_actions(self, inputs: ModelInputs, noise: Tensor) -> Tensor:
-        """Denoise: noise (B, H, D) fp32 -> normalised actions (B, H, D) fp32."""
+    def sample_actions(
+        self, inputs: ModelInputs, noise: Tensor, *, steps: int | None = None
+    ) -> Tensor:
+        """Denoise: noise (B, H, D) fp32 -> normalised actions (B, H, D) fp32.
+
+        This is the readable path; engine.Engine gives the same, sooner.
+
+        Args:
+            inputs: what was seen.
+            noise: (B, H, D) fp32.
+            steps: Euler steps; None takes the config's.
+        """
         context = self.encode(inputs)
         semantics = self.config.semantics
 
@@ -95,7 +106,7 @@ class Evo1(nn.Module):
             predict,
             noise,
             inputs.action_mask,
-            steps=self.config.num_inference_steps,
+            steps=steps or self.config.num_inference_steps,
             scale=semantics.time_scale,
             prediction=semantics.prediction,
         )

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
-from evo1_policy.model.config import Evo1Config
+from evo1_policy.model.config import ChannelOrder, Evo1Config, ImageDtype
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # RGB
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -107,17 +107,34 @@ def _rounded(planes: Tensor) -> Tensor:
     return (planes + 0.5).floor().clamp(0, 255)
 
 
-def normalise_images(images: Tensor) -> Tensor:
-    """(..., 3, S, S) uint8 RGB -> fp32: k/255, minus the mean, over the standard deviation."""
-    mean = torch.tensor(IMAGE_MEAN, device=images.device)[:, None, None]  # (3, 1, 1)
-    std = torch.tensor(IMAGE_STD, device=images.device)[:, None, None]  # (3, 1, 1)
-    return (images.float() / 255 - mean) / std
+def normalise_images(images: Tensor, dtype: ImageDtype = "float32") -> Tensor:
+    """(..., 3, S, S) uint8 RGB -> fp32: k/255, minus the mean, over the standard deviation.
+
+    With 'bfloat16' both steps round to bf16, as in evo1-flash and LeRobot; the result is exact in
+    bf16 then, so that a bf16 model sees what theirs sees.
+    """
+    kind = torch.bfloat16 if dtype == "bfloat16" else torch.float32
+    mean = torch.tensor(IMAGE_MEAN, device=images.device, dtype=kind)[:, None, None]  # (3, 1, 1)
+    std = torch.tensor(IMAGE_STD, device=images.device, dtype=kind)[:, None, None]  # (3, 1, 1)
+    return (((images.float() / 255).to(kind) - mean) / std).float()
 
 
 def prepare_views(
-    images: Sequence[npt.NDArray[np.uint8] | Tensor], *, views: int, size: int
+    images: Sequence[npt.NDArray[np.uint8] | Tensor],
+    *,
+    views: int,
+    size: int,
+    channel_order: ChannelOrder = "rgb",
+    dtype: ImageDtype = "float32",
 ) -> Tensor:
     """Images of one observation -> (V, 3, S, S) fp32; views beyond the images are black.
+
+    Args:
+        images: (H, W, 3) uint8 RGB each, in the order of the model's slots.
+        views: slots V.
+        size: edge S [px].
+        channel_order: what the model sees; mean and deviation stay those of the position.
+        dtype: of the normalisation.
 
     Raises:
         ValueError: more images than views, or one is not (H, W, 3) uint8.
@@ -127,7 +144,9 @@ def prepare_views(
     slots = torch.zeros((views, 3, size, size), dtype=torch.uint8)  # (V, 3, S, S)
     for slot, image in zip(slots, images, strict=False):
         slot.copy_(resize_image(image, size))
-    return normalise_images(slots)
+    if channel_order == "bgr":
+        slots = slots.flip(1)
+    return normalise_images(slots, dtype)
 
 
 def prompt_text(instruction: str, *, views: int, tokens_per_view: int) -> str:

@@ -7,9 +7,11 @@ the attention output by the token mask, just before the output projection (which
 gives exactly that with any attention kernel.
 
 Letters: B batch, V views, N image tokens of a view, T prompt tokens, C vision width, E language
-width, G patches along an edge. Must not import ROS. Importing it costs seconds (transformers).
+width, G patches along an edge, L context layers. Must not import ROS. Importing it costs seconds
+(transformers).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from evo1_policy.model.config import Evo1Config
+from evo1_policy.model.integration import context_layers
 
 MASKED_ROWS = "evo1_masked_rows"  # name of our attention in transformers' registry
 
@@ -100,6 +103,9 @@ class VisionLanguage(nn.Module):
     def __init__(self, config: Evo1Config) -> None:
         super().__init__()
         self.mask_rows = config.semantics.context_mode == "official_fa2"
+        self.context_layers = context_layers(
+            config.semantics.integration, config.language.layers, config.head.layers
+        )
         self.model = InternVLModel(backbone_config(config))
         self.model.language_model.set_attn_implementation(MASKED_ROWS)
 
@@ -122,7 +128,8 @@ class VisionLanguage(nn.Module):
             token_mask: (B, T) bool, False for padding and for the slots of absent views.
 
         Returns:
-            context (B, T, E): last hidden states after the final norm.
+            context (B, T, E): last hidden states after the final norm. With integration C
+            (L, B, T, E): those of each block's language layer, under the same norm.
         """
         features = self.encode_images(images.flatten(0, 1))  # (B*V, N, E)
         embedded = self.model.language_model.embed_tokens(input_ids)  # (B, T, E)
@@ -138,5 +145,21 @@ class VisionLanguage(nn.Module):
             position_ids=positions,
             token_mask=token_mask if self.mask_rows else None,
             use_cache=False,
+            output_hidden_states=self.context_layers is not None,
         )
-        return output.last_hidden_state  # type: ignore[no-any-return]  # (B, T, E)
+        last: Tensor = output.last_hidden_state  # (B, T, E)
+        if self.context_layers is None:
+            return last
+        return self.stack_layers(output.hidden_states, last)
+
+    def stack_layers(self, hidden: Sequence[Tensor], last: Tensor) -> Tensor:
+        """The contexts of integration C.
+
+        Args:
+            hidden: the language model's input and the output of each layer, (..., E); the final
+                norm makes their sizes alike.
+            last: the output of the last layer after the final norm.
+        """
+        assert self.context_layers is not None
+        norm, final = self.model.language_model.norm, len(self.model.language_model.layers)
+        return torch.stack([last if k == final else norm(hidden[k]) for k in self.context_layers])

@@ -12,6 +12,16 @@ def test_config_survives_json(name):
     assert Evo1Config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def test_keys_added_since_mean_their_defaults_and_old_ones_stay_required():
+    data = preset("evo1").to_dict()
+    for key in ("channel_order", "image_dtype", "episode_tail"):
+        del data["semantics"][key]
+    assert Evo1Config.from_dict(data) == preset("evo1")
+    del data["semantics"]["time_scale"]
+    with pytest.raises(ConfigError, match="semantics: missing key 'time_scale'"):
+        Evo1Config.from_dict(data)
+
+
 def test_paper_size_has_256_tokens_a_view():
     assert preset("evo1").vision.tokens_per_view == 256
 

@@ -59,6 +59,26 @@ def test_absent_views_are_black():
     np.testing.assert_allclose(views[1, :, 0, 0], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
 
 
+def test_bgr_swaps_the_channels_before_the_mean_is_taken_off():
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 255
+    view = prepare_views([red], views=1, size=4, channel_order="bgr")[0, :, 0, 0]
+    expected = [-0.485 / 0.229, -0.456 / 0.224, (1 - 0.406) / 0.225]
+    np.testing.assert_allclose(view, expected, rtol=1e-6)
+
+
+def test_bf16_arithmetic_rounds_where_the_published_code_rounds():
+    grey = torch.full((3, 1, 1), 100, dtype=torch.uint8)
+    # 100/255 -> 0.392578125; means 0.484375, 0.455078125, 0.40625; deviations 0.228515625,
+    # 0.2236328125, 0.224609375; differences -0.091796875, -0.0625, -0.013671875 (exact);
+    # quotients -0.401709, -0.279476, -0.0608696, each to 8 bits.
+    expected = [-0.40234375, -0.279296875, -0.060791015625]
+    found = normalise_images(grey, "bfloat16").flatten()
+    assert found.dtype == torch.float32
+    assert found.tolist() == expected
+    assert not torch.equal(found, normalise_images(grey).flatten())
+
+
 def test_more_images_than_views_are_refused():
     with pytest.raises(ValueError, match="2 image slots, got 3 images"):
         prepare_views([np.zeros((4, 4, 3), np.uint8)] * 3, views=2, size=4)

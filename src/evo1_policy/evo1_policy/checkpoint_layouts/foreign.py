@@ -1,0 +1,162 @@
+"""What the layouts of others have in common: they lack what a robot needs to know.
+
+Where we export to such a layout, we add what it has no place for: evo1_ros2.json (sizes,
+semantics, rules of the normalisation), robot.yaml and tokenizer/. Other programs ignore these
+files; with them a checkpoint comes back exactly. Must not import ROS or torch.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evo1_policy.checkpoint_layouts.agreement import check_agreement, check_units
+from evo1_policy.checkpoint_layouts.contents import Checkpoint, CheckpointError, Layout, Wanted
+from evo1_policy.checkpoint_layouts.own import (
+    ROBOT,
+    TOKENIZER,
+    copy_tokenizer,
+    model_header,
+    read_json,
+    read_model_config,
+    write_json,
+)
+from evo1_policy.model.config import ConfigError, Evo1Config
+from evo1_policy.model.variants import apply_variant
+from evo1_policy.normalization import NormStats, NormStatsError, check_rules
+from evo1_policy.robot_config import RobotConfig
+
+SIDECAR = "evo1_ros2.json"
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a reader took from the files of its layout.
+
+    Attributes:
+        config: sizes; its semantics count only where we added them.
+        stats: for the robot's embodiment; only their mode and numbers count.
+        variant: the published line that the files give away.
+        steps: Euler steps where the layout's own config decides them.
+        weights: file with the tensors.
+        small: the other files that decide what the policy does.
+        vlm: name or folder of the backbone.
+    """
+
+    config: Evo1Config
+    stats: NormStats
+    variant: str
+    steps: int | None
+    weights: Path
+    small: tuple[Path, ...]
+    vlm: str
+
+
+def assemble(
+    directory: Path, layout: Layout, found: Found, robot: RobotConfig, wanted: Wanted
+) -> Checkpoint:
+    """Bring what was found, what we added at an export, and what is wanted together.
+
+    Raises:
+        CheckpointError: the parts do not fit together.
+    """
+    sidecar = directory / SIDECAR
+    config, stats = found.config, found.stats
+    try:
+        if sidecar.is_file() and wanted.semantics is None:
+            rules = check_rules(read_json(sidecar).get("norm_rules", {}), source=str(sidecar))
+            stats = dataclasses.replace(stats, **rules)
+        else:
+            config, stats = apply_variant(wanted.semantics or found.variant, config, stats)
+            if found.steps is not None:
+                config = dataclasses.replace(config, num_inference_steps=found.steps)
+        if wanted.norm_mode:
+            stats = dataclasses.replace(stats, mode=wanted.norm_mode)
+    except (ConfigError, NormStatsError) as error:
+        raise CheckpointError(f"{directory}: {error}") from error
+    check_agreement(directory, config, stats, robot)
+    check_units(directory, stats, robot)
+    small = (*found.small, sidecar) if sidecar.is_file() else found.small
+    return Checkpoint(
+        directory=directory,
+        config=config,
+        stats=stats,
+        robot=robot,
+        layout=layout,
+        weights=found.weights,
+        sources=(*small, found.weights),
+        tokenizer=_tokenizer(directory, found.vlm, wanted),
+        overridden=bool(wanted.semantics or wanted.norm_mode or wanted.embodiment),
+    )
+
+
+def added_config(directory: Path) -> Evo1Config | None:
+    """The config that we added at an export, None in a folder of another program.
+
+    Raises:
+        CheckpointError: it is wrong.
+    """
+    path = directory / SIDECAR
+    return read_model_config(path) if path.is_file() else None
+
+
+def write_extras(
+    directory: Path,
+    *,
+    config: Evo1Config,
+    stats: NormStats,
+    robot_text: str,
+    tokenizer: Path | None,
+) -> None:
+    """Add to an export what its layout has no place for."""
+    write_json(directory / SIDECAR, {**model_header(config), "norm_rules": stats.rules()})
+    (directory / ROBOT).write_text(robot_text, encoding="utf-8")
+    if tokenizer is not None:
+        copy_tokenizer(tokenizer, directory / TOKENIZER)
+
+
+def integer(data: Mapping[str, Any], path: Path, *keys: str, default: int) -> int:
+    """The first of these keys that a config has.
+
+    Raises:
+        CheckpointError: it is no whole number.
+    """
+    for key in keys:
+        if key in data:
+            value = data[key]
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise CheckpointError(f"{path}: {key}: expected a whole number, got {value!r}")
+            return value
+    return default
+
+
+def refuse_unsupported(data: Mapping[str, Any], path: Path, width: int) -> None:
+    """Refuse what no published checkpoint uses and our model has not.
+
+    Raises:
+        CheckpointError: names the key.
+    """
+    for key, expected in (
+        ("num_categories", 1),
+        ("return_cls_only", False),
+        ("action_head", "flowmatching"),
+        ("embed_dim", width),
+    ):
+        if key in data and data[key] != expected:
+            raise CheckpointError(
+                f"{path}: {key}: only {expected!r} is supported, got {data[key]!r}"
+            )
+
+
+def _tokenizer(directory: Path, vlm: str, wanted: Wanted) -> Path | None:
+    """The folder that was asked for, or the first that has a tokenizer."""
+    if wanted.tokenizer:
+        return wanted.tokenizer
+    places = [directory / TOKENIZER, directory]
+    if vlm:
+        places += [directory / Path(vlm).name, directory.parent / Path(vlm).name, Path(vlm)]
+    for place in places:
+        if any((place / name).is_file() for name in _TOKENIZER_FILES):
+            return place
+    return None

@@ -1,0 +1,258 @@
+"""LeRobot's layout of an evo1 policy.
+
+    model.safetensors            weights, our names under 'model.'
+    config.json                  type evo1, sizes
+    policy_preprocessor.json     its steps; the normaliser's statistics in a .safetensors beside it
+    policy_postprocessor.json    its steps, likewise
+
+The layout means LeRobot's own semantics, though checkpoints converted from the authors' weights
+exist in it too: nothing in their files tells, so those need `--semantics authors_main`. Must not
+import ROS or torch.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from evo1_policy.checkpoint_layouts.contents import Checkpoint, CheckpointError, Wanted
+from evo1_policy.checkpoint_layouts.foreign import (
+    Found,
+    added_config,
+    assemble,
+    integer,
+    refuse_unsupported,
+)
+from evo1_policy.checkpoint_layouts.own import CONFIG, WEIGHTS, read_json, robot_of, write_json
+from evo1_policy.model.config import ConfigError, Evo1Config, preset
+from evo1_policy.normalization import (
+    FeatureStats,
+    Mode,
+    NormStats,
+    NormStatsError,
+    feature_stats,
+)
+from evo1_policy.robot_config import RobotConfig
+
+PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
+NORMALIZER, UNNORMALIZER = "normalizer_processor", "unnormalizer_processor"
+VLM = "OpenGVLab/InternVL3-1B-hf"
+_MODES: dict[str, Mode] = {"MIN_MAX": "bounds", "QUANTILES": "quantiles", "MEAN_STD": "mean_std"}
+_NEUTRAL = {"min": -1.0, "max": 1.0, "mean": 0.0, "std": 1.0, "q01": -1.0, "q99": 1.0}
+_STATE, _ACTION = "observation.state", "action"
+Array = npt.NDArray[np.float64]
+
+
+def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
+    """Read a folder of LeRobot's (its `pretrained_model`).
+
+    Raises:
+        CheckpointError: a file is missing or wrong, or no robot file says what it moves.
+    """
+    path = directory / CONFIG
+    data = read_json(path)
+    for name in (WEIGHTS, PREPROCESSOR, POSTPROCESSOR):
+        if not (directory / name).is_file():
+            raise CheckpointError(f"{directory / name}: missing; LeRobot checkpoints need it")
+    robot = robot_of(directory, wanted)
+    config = added_config(directory) or model_config(data, path)
+    state_file = _state_file(directory / PREPROCESSOR, NORMALIZER)
+    action_file = _state_file(directory / POSTPROCESSOR, UNNORMALIZER)
+    try:
+        stats = NormStats(
+            embodiment=robot.embodiment,
+            state=_read_feature(state_file, _STATE, robot.width),
+            action=_read_feature(action_file, _ACTION, robot.width),
+            mode=_mode(data, path),
+            clamp=False,
+            zero_guard="if_zero",
+        )
+    except NormStatsError as error:
+        raise CheckpointError(f"{directory}: {error}") from error
+    found = Found(
+        config=config,
+        stats=stats,
+        variant="lerobot",
+        steps=integer(data, path, "num_inference_timesteps", default=32),
+        weights=directory / WEIGHTS,
+        small=(path, state_file, action_file),
+        vlm=str(data.get("vlm_model_name", VLM)),
+    )
+    return assemble(directory, "lerobot", found, robot, wanted)
+
+
+def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:
+    """The sizes in LeRobot's config.
+
+    Raises:
+        CheckpointError: a key is of another type, or a variant that our model has not.
+    """
+    base = preset("evo1")
+    refuse_unsupported(data, path, base.language.width)
+    resolution = data.get("image_resolution", (448, 448))
+    try:
+        return dataclasses.replace(
+            base,
+            head=dataclasses.replace(
+                base.head,
+                layers=integer(data, path, "num_layers", default=8),
+                heads=integer(data, path, "num_heads", default=8),
+                state_hidden=integer(data, path, "state_hidden_dim", default=1024),
+                output_hidden=integer(data, path, "hidden_dim", default=1024),
+                dropout=float(data.get("dropout", 0.0)),
+            ),
+            vision=dataclasses.replace(base.vision, image_size=int(resolution[0])),
+            language=dataclasses.replace(
+                base.language, layers=integer(data, path, "vlm_num_layers", default=14)
+            ),
+            views=integer(data, path, "max_views", default=3),
+            horizon=integer(data, path, "chunk_size", default=50),
+            action_width=integer(data, path, "max_action_dim", default=24),
+            state_width=integer(data, path, "max_state_dim", default=24),
+        )
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+
+
+def write_small_files(
+    directory: Path, config: Evo1Config, stats: NormStats, robot: RobotConfig
+) -> None:
+    """Write what stands beside the weights."""
+    modes = {mode: name for name, mode in _MODES.items()}
+    norm_map = {"VISUAL": "IDENTITY", "STATE": modes[stats.mode], "ACTION": modes[stats.mode]}
+    write_json(directory / CONFIG, _config(config, robot, norm_map))
+    padded = {
+        f"{name}.{key}": _padded(values, key, width)
+        for name, feature, width in (
+            (_STATE, stats.state, config.state_width),
+            (_ACTION, stats.action, config.action_width),
+        )
+        for key, values in feature.to_dict().items()
+    }
+    features = {
+        _STATE: {"type": "STATE", "shape": [config.state_width]},
+        _ACTION: {"type": "ACTION", "shape": [config.action_width]},
+    }
+    normaliser = {"eps": 1e-8, "features": features, "norm_map": norm_map}
+    _write_processor(
+        directory / PREPROCESSOR,
+        [
+            ("rename_observations_processor", {"rename_map": {}}),
+            ("to_batch_processor", {}),
+            ("evo1_pad_state_processor", {"max_state_dim": config.state_width}),
+            ("evo1_pad_action_processor", {"max_action_dim": config.action_width}),
+            (NORMALIZER, normaliser),
+            ("device_processor", {"device": "cpu", "float_dtype": None}),
+        ],
+        padded,
+    )
+    _write_processor(
+        directory / POSTPROCESSOR,
+        [
+            (UNNORMALIZER, normaliser | {"features": {_ACTION: features[_ACTION]}}),
+            ("evo1_action_processor", {"action_dim": robot.width}),
+            ("device_processor", {"device": "cpu", "float_dtype": "float32"}),
+        ],
+        padded,
+    )
+
+
+def _config(config: Evo1Config, robot: RobotConfig, norm_map: dict[str, str]) -> dict[str, Any]:
+    size, head = config.vision.image_size, config.head
+    cameras = {
+        f"observation.images.{camera.name}": {"type": "VISUAL", "shape": [3, size, size]}
+        for camera in robot.cameras
+    }
+    return {
+        "type": "evo1",
+        "n_obs_steps": 1,
+        "input_features": {_STATE: {"type": "STATE", "shape": [robot.width]}, **cameras},
+        "output_features": {_ACTION: {"type": "ACTION", "shape": [robot.width]}},
+        "chunk_size": config.horizon,
+        "n_action_steps": config.horizon,
+        "max_state_dim": config.state_width,
+        "max_action_dim": config.action_width,
+        "max_views": config.views,
+        "image_resolution": [size, size],
+        "normalization_mapping": norm_map,
+        "vlm_model_name": VLM,
+        "vlm_num_layers": config.language.layers,
+        "embed_dim": config.language.width,
+        "hidden_dim": head.output_hidden,
+        "state_hidden_dim": head.state_hidden,
+        "num_heads": head.heads,
+        "num_layers": head.layers,
+        "dropout": head.dropout,
+        "num_inference_timesteps": config.num_inference_steps,
+        "num_categories": 1,
+        "return_cls_only": False,
+    }
+
+
+def _write_processor(
+    path: Path, steps: list[tuple[str, dict[str, Any]]], stats: dict[str, Array]
+) -> None:
+    entries: list[dict[str, Any]] = []
+    for number, (name, config) in enumerate(steps):
+        entry: dict[str, Any] = {"registry_name": name, "config": config}
+        if name in (NORMALIZER, UNNORMALIZER):
+            file = path.with_name(f"{path.stem}_step_{number}_{name}.safetensors")
+            save_file(stats, file)
+            file.chmod(0o644)  # safetensors writes it for the owner only
+            entry["state_file"] = file.name
+        entries.append(entry)
+    write_json(path, {"name": path.stem, "steps": entries})
+
+
+def _state_file(path: Path, step: str) -> Path:
+    """The statistics of a processor's (un)normaliser."""
+    steps = read_json(path).get("steps")
+    for entry in steps if isinstance(steps, list) else []:
+        if isinstance(entry, Mapping) and entry.get("registry_name") == step:
+            file = path.parent / Path(str(entry.get("state_file", ""))).name
+            if not file.is_file():
+                raise CheckpointError(f"{path}: {step}: its statistics {file.name} are missing")
+            return file
+    raise CheckpointError(f"{path}: no step '{step}', so nothing says how to normalise")
+
+
+def _read_feature(path: Path, name: str, width: int) -> FeatureStats:
+    """Statistics of one feature, without the neutral values that pad it to the model's width."""
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: damaged or truncated: {error}") from error
+    found = {
+        key: np.asarray(tensors[f"{name}.{key}"], np.float64)
+        for key in _NEUTRAL
+        if f"{name}.{key}" in tensors
+    }
+    for key, values in found.items():
+        tail = values[width:]
+        if values.ndim != 1 or (tail != _NEUTRAL[key]).any():
+            raise CheckpointError(
+                f"{path}: {name}.{key} has {values.shape} entries with data beyond the {width} "
+                "joints of the robot file"
+            )
+    cut = {key: values[:width] for key, values in found.items()}
+    return feature_stats(cut, source=str(path), path=name)
+
+
+def _padded(values: list[float], key: str, width: int) -> Array:
+    return np.array(values + [_NEUTRAL[key]] * (width - len(values)))
+
+
+def _mode(data: Mapping[str, Any], path: Path) -> Mode:
+    mapping = data.get("normalization_mapping", {})
+    state, action = (str(mapping.get(key, "MIN_MAX")) for key in ("STATE", "ACTION"))
+    if state != action or state not in _MODES:
+        raise CheckpointError(
+            f"{path}: normalization_mapping: STATE is {state}, ACTION {action}; expected the same "
+            f"for both, one of {', '.join(_MODES)}"
+        )
+    return _MODES[state]

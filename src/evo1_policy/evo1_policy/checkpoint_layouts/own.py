@@ -1,0 +1,156 @@
+"""This package's own layout.
+
+model.safetensors  weights
+config.json        sizes and semantics of the model
+norm_stats.json    normalisation of one embodiment
+robot.yaml         the robot file that it was trained for
+tokenizer/         tokenizer.json
+README.md          model card
+
+Must not import ROS or torch.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evo1_policy.checkpoint_layouts.agreement import check_agreement
+from evo1_policy.checkpoint_layouts.contents import Checkpoint, CheckpointError, Wanted
+from evo1_policy.model.config import ConfigError, Evo1Config
+from evo1_policy.model.variants import apply_variant
+from evo1_policy.normalization import NormStatsError, read_norm_stats
+from evo1_policy.robot_config import RobotConfig, RobotConfigError, differences, load_robot
+
+WEIGHTS, CONFIG, STATS, ROBOT = "model.safetensors", "config.json", "norm_stats.json", "robot.yaml"
+TOKENIZER, CARD = "tokenizer", "README.md"
+FORMAT = "evo1_ros2"
+VERSION = 1
+
+
+def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
+    """Read a directory of ours.
+
+    Raises:
+        CheckpointError: a file is missing, or its content is wrong.
+    """
+    for name in (CONFIG, WEIGHTS, STATS, ROBOT, TOKENIZER):
+        if not (directory / name).exists():
+            raise CheckpointError(
+                f"{directory}: {name} is missing; a checkpoint holds {CONFIG}, {WEIGHTS}, "
+                f"{STATS}, {ROBOT} and {TOKENIZER}/"
+            )
+    config = read_model_config(directory / CONFIG)
+    try:
+        stats = read_norm_stats(directory / STATS)
+        if wanted.semantics:
+            config, stats = apply_variant(wanted.semantics, config, stats)
+    except (NormStatsError, ConfigError) as error:
+        raise CheckpointError(str(error)) from error
+    robot = robot_of(directory, wanted)
+    check_agreement(directory, config, stats, robot)
+    return Checkpoint(
+        directory=directory,
+        config=config,
+        stats=stats,
+        robot=robot,
+        layout="own",
+        weights=directory / WEIGHTS,
+        sources=tuple(directory / name for name in (CONFIG, STATS, WEIGHTS)),
+        tokenizer=wanted.tokenizer or directory / TOKENIZER,
+        overridden=wanted.semantics is not None,
+    )
+
+
+def robot_of(directory: Path, wanted: Wanted) -> RobotConfig:
+    """The robot of a directory: its own robot file, or the caller's where it holds none.
+
+    Raises:
+        CheckpointError: there is none, it cannot be read, or the two are different robots.
+    """
+    path = directory / ROBOT
+    if not path.is_file():
+        if wanted.robot is None:
+            raise CheckpointError(
+                f"{directory}: no {ROBOT}, so this does not say which robot it moves; "
+                "give a robot file (--robot FILE)"
+            )
+        return wanted.robot
+    try:
+        robot = load_robot(path)
+    except RobotConfigError as error:
+        raise CheckpointError(str(error)) from error
+    if wanted.robot is not None:
+        check_same_robot(directory, wanted.robot, robot)
+    return robot
+
+
+def check_same_robot(directory: Path, ours: RobotConfig, theirs: RobotConfig) -> None:
+    """Refuse a checkpoint of `theirs` for `ours`.
+
+    Raises:
+        CheckpointError: names each difference.
+    """
+    found = differences(ours, theirs)
+    if found:
+        details = "; ".join(
+            f"{key}: this robot has '{mine}', the checkpoint '{other}'"
+            for key, mine, other in found
+        )
+        raise CheckpointError(f"{directory}: made for another robot: {details}")
+
+
+def read_json(path: Path) -> Mapping[str, Any]:
+    """A JSON file that holds a mapping.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else.
+    """
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
+    if not isinstance(data, Mapping):
+        raise CheckpointError(f"{path}: expected a mapping, got {type(data).__name__}")
+    return data
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write JSON as people like to read it."""
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def model_header(config: Evo1Config) -> dict[str, Any]:
+    """What read_model_config reads."""
+    return {"format": FORMAT, "version": VERSION, "model": config.to_dict()}
+
+
+def read_model_config(path: Path) -> Evo1Config:
+    """Read config.json.
+
+    Raises:
+        CheckpointError: it is of another program or version, or a key is wrong.
+    """
+    data = read_json(path)
+    if data.get("format") != FORMAT:
+        kind = data.get("type", data.get("model_type"))
+        found = f"; found type '{kind}', another program's layout" if kind else ""
+        raise CheckpointError(f"{path}: format: expected '{FORMAT}'{found}")
+    if data.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: version: expected {VERSION}, got {data.get('version')!r}; "
+            "written by another version of this package"
+        )
+    try:
+        return Evo1Config.from_dict(data.get("model"))
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: model: {error}") from error
+
+
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the files of a tokenizer folder."""
+    target.mkdir()
+    for file in sorted(source.iterdir()):
+        if file.is_file():
+            shutil.copyfile(file, target / file.name)

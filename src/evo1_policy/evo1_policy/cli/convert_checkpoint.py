@@ -1,0 +1,122 @@
+"""convert_checkpoint: bring an Evo-1 checkpoint from one layout into another.
+
+Must not import ROS.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evo1_policy.robot_config import RobotConfigError
+
+_DESCRIPTION = """\
+Convert an Evo-1 checkpoint. IN is a folder in one of these layouts, told by its files:
+
+  own        config.json, model.safetensors, norm_stats.json, robot.yaml, tokenizer/
+  official   the authors': mp_rank_00_model_states.pt (DeepSpeed) or checkpoint.pt (evo1-flash),
+             with config.json (or model_config.json) and norm_stats.json
+  lerobot    LeRobot's pretrained_model: config.json (type evo1), model.safetensors,
+             policy_preprocessor.json and policy_postprocessor.json with their statistics
+
+No tensor changes on the way, unless --dtype asks for it. Nothing in a checkpoint is executed.
+"""
+_EPILOG = """\
+semantics
+  The same weights give other actions under other rules: time index, padding of the state,
+  whether the head sees padding, clamping, image arithmetic. The layout tells which rules hold:
+    authors_main   mp_rank_00_model_states.pt
+    evo1_flash     checkpoint.pt, or norm stats with datasets below the arm
+    lerobot        LeRobot's folder
+  Give --semantics where that is wrong: a LeRobot folder that was converted from the authors'
+  weights needs --semantics authors_main.
+
+examples
+  # the authors' checkpoint, for our policy node
+  convert_checkpoint Evo1_SO100 so100_policy --to own --robot robots/so100.yaml \\
+      --tokenizer InternVL3-1B
+  # one arm of many
+  convert_checkpoint step_20000 out --to own --robot robots/xarm6.yaml \\
+      --embodiment xarm6/pick_can --tokenizer InternVL3-1B
+  # our policy, for LeRobot
+  convert_checkpoint my_policy my_policy_lerobot --to lerobot
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    # Lazily: torch takes seconds, --help shall not.
+    from evo1_policy.checkpoint import CheckpointError
+    from evo1_policy.conversion import convert_checkpoint
+
+    try:
+        said = convert_checkpoint(
+            options.source,
+            options.out,
+            options.to,
+            robot=options.robot,
+            embodiment=options.embodiment,
+            semantics=options.semantics,
+            norm_mode=options.norm_mode,
+            tokenizer=options.tokenizer,
+            dtype=options.dtype,
+        )
+    except (CheckpointError, RobotConfigError) as error:
+        print(f"convert_checkpoint: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print("\n".join(said))  # noqa: T201
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="convert_checkpoint",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="IN", type=Path, help="folder to read")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; must not exist")
+    parser.add_argument(
+        "--to", required=True, choices=("own", "official", "lerobot"), help="layout of OUT"
+    )
+    parser.add_argument(
+        "--robot",
+        type=Path,
+        metavar="FILE",
+        help="robot file; needed where IN has no robot.yaml (official and LeRobot folders)",
+    )
+    parser.add_argument(
+        "--embodiment",
+        metavar="KEY",
+        help="'arm' or 'arm/dataset' of the norm stats; needed where there are several",
+    )
+    parser.add_argument(
+        "--semantics",
+        choices=("authors_main", "evo1_flash", "lerobot"),
+        help="rules that the weights were trained with, instead of what the layout implies",
+    )
+    parser.add_argument(
+        "--norm-mode",
+        choices=("bounds", "quantiles", "mean_std"),
+        help="normalisation that the weights were trained with; evo1-flash does not record it "
+        "and serves bounds",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="DIR",
+        help="folder with InternVL3-1B's tokenizer; needed where IN has none and OUT is our own",
+    )
+    parser.add_argument(
+        "--dtype",
+        default="keep",
+        choices=("keep", "float32", "bfloat16"),
+        help="of the weights in OUT (default: as in IN); sinusoid tables keep theirs",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

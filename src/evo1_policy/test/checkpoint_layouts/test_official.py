@@ -1,0 +1,178 @@
+"""Folders of the authors' code, without the files that our own exports add."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from tiny import stats_of
+
+from evo1_policy.checkpoint import CheckpointError, load_model, read_checkpoint
+from evo1_policy.checkpoint_layouts.official_stats import choose_stats
+from evo1_policy.model.config import preset
+from evo1_policy.normalization import NormStatsError
+
+FULL = {"min": [-1], "max": [1], "mean": [0], "std": [0.5], "q01": [-0.9], "q99": [0.8]}
+BOTH = {"observation.state": FULL, "action": FULL}
+
+
+def folder(path, robot, *, weights="mp_rank_00_model_states.pt", nested=False, **config):
+    """An official folder at the paper's size whose weights cannot be used."""
+    features = stats_of(robot).to_dict()["stats"]["xarm6"]
+    arm = {"xarm6_data": features} if nested else features
+    path.mkdir()
+    (path / "config.json").write_text(
+        json.dumps({"horizon": 50, "per_action_dim": 24, "state_dim": 24} | config)
+    )
+    (path / "norm_stats.json").write_text(json.dumps({"some_arm": arm}))
+    torch.save({"module": {}, "model_state_dict": {}}, path / weights)
+    return path
+
+
+def test_a_deepspeed_folder_means_the_main_branchs_semantics(tmp_path, robot):
+    found = read_checkpoint(folder(tmp_path / "a", robot), robot=robot)
+    assert found.layout == "official_deepspeed"
+    assert found.config.semantics.time_scale == 1000
+    assert found.config.semantics.state_pad == -1.0
+    assert found.config.semantics.context_mode == "official_fa2"
+    assert found.config.semantics.image_dtype == "float32"
+    assert found.config.num_inference_steps == 32
+    assert found.stats.clamp is True
+    assert found.config.language == preset("evo1").language
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"weights": "checkpoint.pt"}, {"nested": True}, {"normalization_type": "bounds_q99"}],
+)
+def test_traces_of_evo1_flash_mean_its_semantics(tmp_path, robot, changes):
+    found = read_checkpoint(folder(tmp_path / "a", robot, **changes), robot=robot)
+    assert found.config.semantics.time_scale == 999
+    assert found.config.semantics.state_pad == 0.0
+    assert found.config.semantics.image_dtype == "bfloat16"
+    assert found.config.num_inference_steps == 50
+    expected = "quantiles" if "normalization_type" in changes else "bounds"
+    assert found.stats.mode == expected
+
+
+def test_semantics_can_be_chosen(tmp_path, robot):
+    directory = folder(tmp_path / "a", robot)
+    found = read_checkpoint(directory, robot=robot, semantics="lerobot", norm_mode="mean_std")
+    assert found.config.semantics.context_mode == "masked"
+    assert found.stats.clamp is False
+    assert found.stats.mode == "mean_std"
+    with pytest.raises(CheckpointError, match="no semantics 'x'; known: authors_main"):
+        read_checkpoint(directory, robot=robot, semantics="x")
+
+
+def test_the_so100_release_has_its_config_under_another_name(tmp_path, robot):
+    directory = folder(tmp_path / "a", robot, num_layers=6)
+    (directory / "config.json").rename(directory / "model_config.json")
+    (directory / "config.json").write_text(json.dumps({"type": "evo1"}))
+    found = read_checkpoint(directory, robot=robot)
+    assert found.layout == "official_deepspeed"
+    assert found.config.head.layers == 6
+
+
+def test_keys_that_a_config_lacks_are_the_authors_defaults(tmp_path, robot):
+    directory = folder(tmp_path / "a", robot)
+    (directory / "config.json").write_text("{}")
+    config = read_checkpoint(directory, robot=robot).config
+    assert (config.horizon, config.action_width, config.state_width) == (16, 7, 7)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"num_categories": 4}, "num_categories: only 1 is supported, got 4"),
+        ({"return_cls_only": True}, "return_cls_only: only False"),
+        ({"embed_dim": 1536}, "embed_dim: only 896"),
+        ({"horizon": "50"}, "horizon: expected a whole number, got '50'"),
+        ({"normalization_type": "x"}, "normalization_type: expected one of bounds"),
+    ],
+)
+def test_a_config_that_is_not_supported_is_named(tmp_path, robot, config, message):
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(folder(tmp_path / "a", robot, **config), robot=robot)
+
+
+def test_a_folder_without_robot_needs_one(tmp_path, robot):
+    with pytest.raises(CheckpointError, match=r"no robot\.yaml.*--robot FILE"):
+        read_checkpoint(folder(tmp_path / "a", robot))
+
+
+def test_a_folder_without_tokenizer_says_where_to_put_one(tmp_path, robot):
+    found = read_checkpoint(folder(tmp_path / "a", robot), robot=robot)
+    with pytest.raises(CheckpointError, match="no tokenizer; official_deepspeed"):
+        _ = found.tokenizer_dir
+    (found.directory / "tokenizer.json").write_text("{}")
+    assert read_checkpoint(found.directory, robot=robot).tokenizer_dir == found.directory
+
+
+def test_a_robot_of_another_width_or_in_degrees_is_refused(tmp_path, robot):
+    directory = folder(tmp_path / "a", robot)
+    path = directory / "norm_stats.json"
+    stats = json.loads(path.read_text())
+    lists = stats["some_arm"]["action"]
+    lists["min"], lists["max"] = [-180.0] * 7, [180.0] * 7
+    path.write_text(json.dumps(stats))
+    with pytest.raises(CheckpointError, match=r"action\[0\] spans \[-180, 180\].*joint1.*degrees"):
+        read_checkpoint(directory, robot=robot)
+    for key in lists:
+        lists[key] = lists[key][:6]
+    path.write_text(json.dumps(stats))
+    with pytest.raises(CheckpointError, match="action has 6 entries, the robot file has 7 joints"):
+        read_checkpoint(directory, robot=robot)
+
+
+def test_weights_of_another_size_are_named(tmp_path, robot):
+    with pytest.raises(
+        CheckpointError, match=r"632 missing tensors: embedder\.model\.vision_model"
+    ):
+        load_model(read_checkpoint(folder(tmp_path / "a", robot), robot=robot))
+
+
+def choose(data, key=None, embodiment="xarm6", mode="bounds"):
+    return choose_stats(data, key=key, embodiment=embodiment, mode=mode, source="f")
+
+
+def test_the_only_arm_serves_any_embodiment():
+    assert choose({"libero_robot": BOTH}).embodiment == "xarm6"
+    assert choose({"franka": {"libero_10": BOTH}}).action.q99 == pytest.approx([0.8])
+
+
+def test_older_files_have_bounds_only():
+    old = {"observation.state": {"min": [0], "max": [1]}, "action": {"min": [0], "max": [2]}}
+    stats = choose({"arm": old})
+    np.testing.assert_array_equal(stats.action.max, [2.0])
+    assert stats.action.mean is None
+    assert choose({"arm": old}, mode="quantiles").mode == "bounds"
+    with pytest.raises(NormStatsError, match=r"xarm6\.observation\.state: missing key 'mean'"):
+        choose({"arm": old}, mode="mean_std")
+
+
+@pytest.mark.parametrize("key", ["task_b", "aloha/task_b"])
+def test_one_dataset_of_many_is_chosen_by_key(key):
+    other = json.loads(json.dumps(BOTH))
+    other["action"]["max"] = [9]
+    found = choose({"aloha": {"task_a": BOTH, "task_b": other}}, key=key)
+    np.testing.assert_array_equal(found.action.max, [9.0])
+
+
+def test_the_robots_embodiment_is_chosen_by_itself():
+    assert choose({"xarm6": BOTH, "so100": BOTH}).embodiment == "xarm6"
+
+
+@pytest.mark.parametrize(
+    ("data", "key", "message"),
+    [
+        ({"a": BOTH, "b": BOTH}, None, r"none is for 'xarm6'; choose one .*: a, b"),
+        ({"a": {"s": BOTH, "t": BOTH}}, "u", r"none is for 'u'; choose one .*: a/s, a/t"),
+        ({"a": {"s": BOTH, "t": BOTH}}, "a", r"several match 'a'; choose one .*: a/s, a/t"),
+        ({}, None, "choose one .* of: none"),
+        ({"a": {"action": FULL}}, None, "a: missing key 'observation.state'"),
+    ],
+)
+def test_an_unclear_choice_lists_the_keys(data, key, message):
+    with pytest.raises(NormStatsError, match=message):
+        choose(data, key=key)

@@ -1,0 +1,173 @@
+"""The fast path gives what the readable path gives, in every variant."""
+
+import dataclasses
+import itertools
+
+import pytest
+import torch
+from micro import MICRO, inputs, micro
+
+from evo1_policy.model.engine import Engine
+from evo1_policy.model.evo1 import new_model
+from evo1_policy.model.fast_head import reduce_precision
+from evo1_policy.model.flow_matching import sample_noise
+from evo1_policy.model.preprocessing import normalise_images
+
+NOISE = sample_noise((2, 5, 6), torch.Generator().manual_seed(9))
+BLACK = normalise_images(torch.zeros(3, 56, 56, dtype=torch.uint8))
+
+
+def spread(config, seed=0):
+    """A model whose every parameter matters: norms, biases and layer scales are not neutral."""
+    model = new_model(config, seed=seed).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def scene(present, *, pads=6, seed=0, batch=2):
+    seen = inputs(present=present, pads=pads, seed=seed, batch=batch)
+    seen.images[:, present:] = BLACK
+    return seen
+
+
+def compare(model, engine, seen, noise=NOISE, **options):
+    with torch.inference_mode():
+        expected = model.sample_actions(seen, noise, **options)
+    got = engine.sample_actions(seen, noise, **options)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+    return expected
+
+
+@pytest.mark.parametrize(
+    ("integration", "context_mode", "prediction"),
+    itertools.product("ABCD", ["official_fa2", "masked"], ["velocity", "sample"]),
+)
+def test_fast_path_equals_the_readable_one(integration, context_mode, prediction):
+    config = micro(integration=integration, context_mode=context_mode, prediction=prediction)
+    model = spread(config)
+    engine = Engine(model)
+    for present, pads in ((1, 6), (2, 6), (3, 6), (3, 0), (1, 0)):
+        compare(model, engine, scene(present, pads=pads))
+
+
+@pytest.mark.parametrize("time_scale", [999, 1000])
+@pytest.mark.parametrize("steps", [1, 3, 32])
+def test_number_of_steps_is_a_choice_of_the_call(steps, time_scale):
+    model = spread(micro(time_scale=time_scale))
+    engine = Engine(model)
+    few = compare(model, engine, scene(2), steps=steps)
+    assert not torch.equal(few, compare(model, engine, scene(2), steps=steps + 1))
+
+
+def test_rows_of_a_batch_may_differ_in_prompt_views_and_dimensions():
+    model = spread(MICRO)
+    first, second = scene(2, batch=1), scene(3, batch=1, seed=1)
+    second.input_ids[0, 0] = 14
+    second.action_mask.copy_(torch.tensor([[True, False, True, False, True, True]]))
+    both = type(first)(
+        **{
+            item.name: torch.cat((getattr(first, item.name), getattr(second, item.name)))
+            for item in dataclasses.fields(first)
+        }
+    )
+    actions = compare(model, Engine(model), both)
+    assert (actions[0, :, 4:] == 0).all()
+    assert (actions[1][:, [1, 3]] == 0).all()
+
+
+def test_an_instruction_seen_before_is_not_analysed_again():
+    model = spread(MICRO)
+    engine = Engine(model)
+    first, other = scene(2, batch=1), scene(2, batch=1, seed=4)
+    other.input_ids[0, -8] = 13
+    noise = NOISE[:1]
+    expected = [compare(model, engine, seen, noise) for seen in (first, other)]
+    embed = model.embedder.model.language_model.embed_tokens
+    embed.weight.data.zero_()  # only a prompt that is analysed anew would notice
+    for seen, actions in zip((first, other), expected, strict=True):
+        got = engine.sample_actions(seen, noise)
+        torch.testing.assert_close(got, actions, atol=1e-5, rtol=1e-5)
+
+
+def test_images_of_absent_views_are_not_encoded():
+    model = spread(micro(context_mode="masked"))
+    engine = Engine(model)
+    encoded = []
+    model.embedder.model.vision_tower.register_forward_pre_hook(
+        lambda _, arguments: encoded.append(len(arguments[0]))
+    )
+    engine.sample_actions(scene(2, batch=1), NOISE[:1])
+    assert encoded == [2]
+
+
+def test_black_image_is_encoded_once_for_all_prompts():
+    model = spread(MICRO)
+    engine = Engine(model)
+    encoded = []
+    model.embedder.model.vision_tower.register_forward_pre_hook(
+        lambda _, arguments: encoded.append(len(arguments[0]))
+    )
+    for pads in (3, 4, 5):
+        engine.sample_actions(scene(2, batch=1, pads=pads), NOISE[:1])
+    assert encoded == [1, 2, 2, 2]
+
+
+def test_a_view_that_is_visible_in_part_is_refused():
+    seen = scene(3, batch=1)
+    seen.token_mask[0, 3] = False
+    with pytest.raises(ValueError, match="visible as a whole or not at all"):
+        Engine(new_model(MICRO, seed=0)).sample_actions(seen, NOISE[:1])
+
+
+def test_a_prompt_without_room_for_every_image_is_refused():
+    seen = scene(3, batch=1)
+    seen.image_slots[0, 3] = False
+    with pytest.raises(ValueError, match="expected 12 image slots, got 11"):
+        Engine(new_model(MICRO, seed=0)).sample_actions(seen, NOISE[:1])
+
+
+def test_cpu_engine_leaves_the_model_as_it_is():
+    model = spread(MICRO)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    engine = Engine.for_device(model, torch.device("cpu"))
+    compare(model, engine, scene(2))
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name])
+
+
+@pytest.mark.parametrize("integration", "ABCD")
+def test_bf16_matrices_with_fp32_norms_stay_close(integration):
+    """What runs on a GPU, in a GPU's types."""
+    model = spread(micro(integration=integration))
+    with torch.inference_mode():
+        expected = model.sample_actions(scene(2), NOISE)
+    model.embedder.to(torch.bfloat16)
+    reduce_precision(model.action_head, torch.bfloat16)
+    head = model.action_head
+    assert head.seq_pool_proj.weight.dtype == torch.bfloat16
+    assert head.transformer_blocks[0].attn.in_proj_weight.dtype == torch.bfloat16
+    assert head.transformer_blocks[0].norm1.weight.dtype == torch.float32
+    assert head.norm_out.bias.dtype == torch.float32
+    assert head.time_pos_enc.pe.dtype == torch.float32
+    got = Engine(model).sample_actions(scene(2), NOISE)
+    assert got.dtype == torch.float32
+    assert (got - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_graph_gives_what_single_kernels_give():
+    device = torch.device("cuda")
+    model = spread(MICRO)
+    with torch.inference_mode():
+        expected = model.sample_actions(scene(2), NOISE)
+    engine = Engine.for_device(model, device)
+    plain = Engine(model, graphs=False)
+    for seed in (0, 0, 1):
+        seen = scene(2, seed=seed)
+        got = engine.sample_actions(seen, NOISE)
+        torch.testing.assert_close(got, plain.sample_actions(seen, NOISE), atol=1e-3, rtol=1e-2)
+        if seed == 0:
+            assert (got.cpu() - expected).norm() < 0.05 * expected.norm()
