@@ -28,7 +28,7 @@ class LoopSettings:
     """
 
     execute_actions: int | None = None
-    splice_lead_ns: int = 20_000_000
+    splice_lead_ns: int = 40_000_000
     default_lead_ns: int = 300_000_000
     max_inference_ns: int = 10_000_000_000
     rest_drift_rad: float = 0.05

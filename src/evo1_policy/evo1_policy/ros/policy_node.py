@@ -4,6 +4,7 @@ Everything runs on the executor's one thread and nothing there blocks, but for l
 checkpoint; the network runs on the inference thread.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -282,6 +283,8 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
         policy.warm_up()
+        gc.collect()
+        gc.freeze()  # a full collection over what torch imported would stall the node
         self.get_logger().info(f"policy {policy.model_hash} on {policy.device} is ready")
         guard = self.create_guard_condition(self._on_result)
         return Configured(
