@@ -2,8 +2,8 @@
 
 The images are serialised once and only their stamps change, so this process costs as little as a
 camera driver written in C++; both cameras carry the same stamp, taken when they are published.
-The cameras begin once each has a listener. On SIGINT or SIGTERM it prints how many frames it
-published, as one line of JSON.
+The cameras begin a second after each has a listener. On SIGINT or SIGTERM it prints how many
+frames it published, as one line of JSON.
 """
 
 import argparse
@@ -38,6 +38,7 @@ from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
 
 JOINT_PERIOD_NS = 10_000_000
 MAX_LAG_NS = 100_000_000
+DISCOVERY_S = 1.0
 STAMP_OFFSET = 4  # bytes before the header's stamp in a serialised message
 
 
@@ -78,6 +79,8 @@ class CameraSource(Node):
         while any(not publisher.get_subscription_count() for publisher, _ in self._cameras):
             if self._stop.wait(0.01):
                 return
+        if self._stop.wait(DISCOVERY_S):  # matched here; the other side may still be about to
+            return
         pacer = self._pacer(round(1e9 / self._rate_hz))
         while self._wait(pacer):
             sec, nanosec = divmod(time.time_ns(), 1_000_000_000)

@@ -41,11 +41,19 @@ def deserialize(raw: bytes, type_name: str, *, topic: str) -> Any:
         raise MessageError(f"{topic}: these bytes are no {type_name}: {error}") from error
 
 
+def prepare_reading() -> None:
+    """Import the parser now, half a second's work, and not while the first frames come in."""
+    _typestore()
+
+
 @cache
 def _typestore() -> Any:
-    from rosbags.typesys import Stores, get_typestore  # here: half a second to import
+    from rosbags.typesys import Stores, get_typestore
 
-    return get_typestore(Stores.ROS2_JAZZY)
+    typestore = get_typestore(Stores.ROS2_JAZZY)
+    for name in ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"):
+        typestore.get_msgdef(name)
+    return typestore
 
 
 def stamp_ns(header_stamp: Any) -> int:

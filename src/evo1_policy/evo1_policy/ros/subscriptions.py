@@ -12,6 +12,7 @@ from evo1_policy.perception.messages import (
     MessageError,
     decode_image,
     deserialize,
+    prepare_reading,
     read_joints,
     stamp_ns,
 )
@@ -54,6 +55,7 @@ class Sensors:
         self._now_ns = now_ns
         self._joint_topic = node.resolve_topic_name(robot.state.topic)
         self._joint_names = robot.joint_names
+        prepare_reading()
         # joints first: the executor serves in this order, and frames wait for their joints
         self._subscriptions: list[Subscription] = [
             node.create_subscription(

@@ -174,7 +174,7 @@ def test_next_chunk_arrives_before_the_last_is_used_up(kit, latency_ms):
 def test_inference_is_asked_for_by_the_learnt_lead(kit):
     cell = kit.moving_cell(latency_ns=lambda: 400 * MS)
     cell.run(3.0)
-    assert cell.output.status.lead_ms == pytest.approx(420.0)
+    assert cell.output.status.lead_ms == pytest.approx(440.0)
 
 
 def test_a_chunk_too_fast_is_slowed_and_keeps_its_shape(kit):
