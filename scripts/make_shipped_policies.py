@@ -29,6 +29,10 @@ def write(
     target: Path, model: Evo1, stats: NormStats, robot: RobotConfig, tokenizer: Path, card: str
 ) -> None:
     """Write a checkpoint in place of an old one."""
+    output = {id(parameter) for parameter in model.action_head.mlp_head.fc2.parameters()}
+    for parameter in model.parameters():
+        if id(parameter) not in output:  # whose large terms cancel: rounded, it would tremble
+            parameter.data = parameter.data.bfloat16()
     shutil.rmtree(target, ignore_errors=True)
     save_checkpoint(
         target,
@@ -37,7 +41,6 @@ def write(
         robot_text=robot.text,
         tokenizer_dir=tokenizer,
         card=card,
-        dtype=torch.bfloat16,
     )
     megabytes = sum(f.stat().st_size for f in target.rglob("*") if f.is_file()) / 1e6
     print(f"{target}: {megabytes:.1f} MB")

@@ -23,6 +23,7 @@ examples:
   evo1 status --follow                   what the policy does, and why
   evo1 pause / evo1 resume               hold the arm, and go on
   evo1 stop / evo1 clear-stop            latched stop, and back to idle
+  evo1 unplug image_2 / evo1 plug        silence a simulated camera, and bring it back
   evo1 reset --seed 7                    put the simulated scene into a start state
 
 Where ros2 launch is installed, `ros2 launch evo1_bringup xarm6.launch.py` starts the same system.
@@ -63,6 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
     reset = commands.add_parser("reset", help="Reset the simulated scene.")
     reset.add_argument("--task", default="", help="Not given: the same task again.")
     reset.add_argument("--seed", type=int, default=-1, help="Not given: the next start state.")
+    unplug = commands.add_parser("unplug", help="Silence a simulated camera: the arm holds.")
+    unplug.add_argument("camera", help="Its name, such as image_2.")
+    commands.add_parser("plug", help="Plug every simulated camera in again.")
     for name, command in commands.choices.items():
         if name != "launch":
             command.add_argument("--namespace", default="", help="Of the arm to talk to.")
@@ -86,6 +90,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _talk(arguments)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `evo1 status | head`: whoever read has read enough
+        sys.stdout = None
+        return 0
     except (OptionError, NotInstalledError, UsageError) as error:
         print(f"evo1: {error}", file=sys.stderr)  # noqa: T201
         return 2
@@ -178,6 +185,8 @@ def _talk(arguments: argparse.Namespace) -> int:
             answer = commands.instruct(target, arguments.instruction)
         elif arguments.command == "reset":
             answer = commands.reset(target, arguments.task, arguments.seed)
+        elif arguments.command in ("unplug", "plug"):
+            answer = commands.unplug(target, getattr(arguments, "camera", ""))
         elif arguments.command == "status":
             return commands.status(target, follow=arguments.follow, printer=_say)
         else:

@@ -8,6 +8,8 @@ from typing import Any
 import rclpy
 from evo1_msgs.msg import PolicyStatus
 from evo1_msgs.srv import ResetTask, SetInstruction
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
@@ -60,6 +62,17 @@ def reset(target: Target, task: str, seed: int) -> Answer:
     return _call(target, ResetTask, "sim_robot/reset", ResetTask.Request(task=task, seed=seed))
 
 
+def unplug(target: Target, cameras: str) -> Answer:
+    """Silence cameras of the simulation, names with commas between; '' plugs all in again."""
+    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=cameras)
+    request = SetParametersAtomically.Request(
+        parameters=[Parameter(name="unplugged_cameras", value=value)]
+    )
+    name = "sim_robot/set_parameters_atomically"
+    result = _request(target, SetParametersAtomically, name, request).result
+    return Answer(success=result.successful, message=result.reason or "done")
+
+
 def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int:
     """Print the policy's status once, or until Ctrl-C."""
     topic = target.name("policy/status")
@@ -108,6 +121,11 @@ def status_lines(message: PolicyStatus) -> list[str]:
 
 
 def _call(target: Target, kind: Any, relative: str, request: object) -> Answer:
+    response = _request(target, kind, relative, request)
+    return Answer(success=response.success, message=response.message or "done")
+
+
+def _request(target: Target, kind: Any, relative: str, request: object) -> Any:
     name = target.name(relative)
     with _node() as node:
         client = node.create_client(kind, name)
@@ -118,8 +136,7 @@ def _call(target: Target, kind: Any, relative: str, request: object) -> Answer:
             )
         future: Future = client.call_async(request)
         _spin(node, future.done, target.timeout_s, f"service {name}")
-        response = future.result()
-        return Answer(success=response.success, message=response.message or "done")
+        return future.result()
 
 
 def _spin(node: Node, done: Callable[[], bool], timeout_s: float, what: str) -> None:

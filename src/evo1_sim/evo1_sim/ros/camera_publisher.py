@@ -43,6 +43,7 @@ class CameraPublisher:
         jpeg_quality: int,
     ) -> None:
         self.name = camera.name
+        self.plugged_in = True  # set by the node; a camera that is pulled publishes nothing
         folder = camera.topic.rpartition("/")[0] or camera.name
         frame_id = f"{folder.strip('/').replace('/', '_')}_optical_frame"
         raw = camera.type == "sensor_msgs/msg/Image"

@@ -109,7 +109,8 @@ class SimLoops:
                 started_ns = time.monotonic_ns()
                 stamp_ns = self._simulated.capture(renderer)
                 for camera in self._cameras:
-                    camera.publish(renderer.render(camera.name), stamp_ns)
+                    if camera.plugged_in:
+                        camera.publish(renderer.render(camera.name), stamp_ns)
                 self._meter.rendered(time.monotonic_ns() - started_ns)
         finally:
             renderer.close()

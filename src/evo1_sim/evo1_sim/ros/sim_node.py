@@ -16,9 +16,11 @@ from builtin_interfaces.msg import Time as TimeMessage
 from diagnostic_msgs.msg import DiagnosticArray
 from evo1_msgs.msg import TaskStatus
 from evo1_msgs.srv import ResetTask
+from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -38,6 +40,10 @@ from evo1_sim.simulated_robot import JointReading, SimulatedRobot, SimulatedRobo
 from evo1_sim.trajectory import TrajectoryError
 from evo1_sim.world import World
 
+UNPLUGGED = "unplugged_cameras"
+UNPLUGGED_DESCRIPTION = ParameterDescriptor(
+    description="Names of cameras that are silent, with commas between; can be set at any time."
+)
 TASK_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -108,6 +114,8 @@ class SimNode(Node):
         for output, command in enumerate(self._robot.command):
             self._subscribe(output, command)
         self.create_service(ResetTask, "~/reset", self._reset)
+        self.add_on_set_parameters_callback(self._unplug)
+        self.declare_parameter(UNPLUGGED, "", UNPLUGGED_DESCRIPTION)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers that sim time cannot stop
         self.create_timer(TASK_PERIOD_S, self._publish_task, clock=steady)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
@@ -123,6 +131,22 @@ class SimNode(Node):
             command_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
+
+    def _unplug(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Silence the cameras that the parameter names, to see what the policy does about it."""
+        known = {camera.name: camera for camera in self._cameras}
+        for parameter in parameters:
+            if parameter.name != UNPLUGGED:
+                continue
+            wanted = {name.strip() for name in str(parameter.value).split(",")} - {""}
+            if wanted - set(known):
+                return SetParametersResult(
+                    successful=False,
+                    reason=f"no camera '{min(wanted - set(known))}'; known: {', '.join(known)}",
+                )
+            for name, camera in known.items():
+                camera.plugged_in = name not in wanted
+        return SetParametersResult(successful=True)
 
     def start(self) -> None:
         """Start physics and rendering."""
