@@ -71,6 +71,22 @@ class Cell:
 
         return self.listener.call(self.reset_client, ResetTask.Request(task=task, seed=seed))
 
+    def pull(self, cameras):
+        from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+        from rcl_interfaces.srv import SetParametersAtomically
+
+        name = "sim_robot/set_parameters_atomically"
+        client = self.listener.node.create_client(SetParametersAtomically, name)
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=cameras)
+        parameter = Parameter(name="unplugged_cameras", value=value)
+        request = SetParametersAtomically.Request(parameters=[parameter])
+        return self.listener.call(client, request).result
+
+    def quiet_since(self, camera, frames):
+        """Whether the other camera's last `frames` frames are newer than this one's newest."""
+        stamps = [[nanoseconds(image.header.stamp) for image in seen] for seen in self.images]
+        return sum(stamp > stamps[camera][-1] for stamp in stamps[1 - camera]) >= frames
+
     def send(self, output, positions, seconds, names=None):
         from builtin_interfaces.msg import Duration
         from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -209,6 +225,23 @@ def test_an_unknown_task_is_refused_with_the_known_ones(cell):
     assert not response.success
     assert "unknown task 'dance'" in response.message
     assert cell.tasks[-1].task in response.message
+
+
+def test_a_pulled_camera_is_silent_until_it_is_plugged_in_again(cell):
+    assert cell.pull("image_2").successful
+    cell.wait(
+        lambda: cell.quiet_since(camera=1, frames=20),
+        "20 frames of image_1 while image_2 is silent",
+    )
+    assert cell.pull("").successful
+    count = len(cell.images[1])
+    cell.wait(lambda: len(cell.images[1]) > count, "frames of image_2")
+
+
+def test_an_unknown_camera_cannot_be_pulled(cell):
+    result = cell.pull("image_9")
+    assert not result.successful
+    assert result.reason == "no camera 'image_9'; known: image_1, image_2"
 
 
 def test_a_reset_to_any_task_goes_on_showing_frames(cell):
