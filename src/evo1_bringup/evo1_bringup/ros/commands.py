@@ -156,4 +156,4 @@ def _node() -> Iterator[Node]:
         yield node
     finally:
         node.destroy_node()
-        rclpy.try_shutdown()
+        rclpy.shutdown()  # leaves a fresh context for the next command

@@ -93,7 +93,7 @@ def ros(ros_domain):
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(CONFIG / "fastdds.xml"))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     yield
-    rclpy.try_shutdown()
+    rclpy.shutdown()  # unlike try_shutdown, leaves a fresh default context
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,7 @@ class Cell:
         self.robot = robot
         self.process = process
         self.listener = listener
-        self.joints = listener.listen(JointState, robot.state.topic)
+        self.joints = listener.listen(JointState, robot.state.topic, 1000)
         self.images = [
             listener.listen(Image, camera.topic, qos_profile_sensor_data)
             for camera in robot.cameras
@@ -141,6 +141,8 @@ def test_both_cameras_show_the_same_instant(cell):
         {nanoseconds(image.header.stamp) for image in images[:9]} for images in cell.images
     )
     assert len(first & second) >= 8  # listening began between the two of a pair
+    newest = max(first | second)
+    cell.wait(lambda: nanoseconds(cell.joints[-1].header.stamp) >= newest, "joint states")
     joint_stamps = {nanoseconds(message.header.stamp) for message in cell.joints}
     assert first & second <= joint_stamps
     for camera, images in zip(cell.robot.cameras, cell.images, strict=True):
