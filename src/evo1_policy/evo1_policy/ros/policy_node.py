@@ -353,6 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    sys.setswitchinterval(0.0005)  # the inference thread waits so long for the interpreter
     node = PolicyNode()
     try:
         return spin(node, stop)
