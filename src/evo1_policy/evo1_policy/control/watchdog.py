@@ -4,9 +4,7 @@ from evo1_policy.action_chunk import Trajectory
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import LoopInput, StopCode, StopReason
 from evo1_policy.observation import JointSample, Missing, Observation
-from evo1_policy.robot_config import RobotConfig
-
-JOINT_STREAM = "joint_states"
+from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 
 
 class Watchdog:

@@ -16,7 +16,7 @@ from evo1_policy.perception.messages import (
     read_joints,
     stamp_ns,
 )
-from evo1_policy.robot_config import CameraConfig, RobotConfig
+from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
 from evo1_policy.ros.qos import OVERRIDABLE, camera_qos, state_qos, words_qos
 from evo1_policy.ros.runner import Runner
 
@@ -24,7 +24,6 @@ _IMAGE_TYPES = {
     "sensor_msgs/msg/Image": Image,
     "sensor_msgs/msg/CompressedImage": CompressedImage,
 }
-JOINT_STREAM = "joint_states"
 
 
 def resolve_topics(node: Node, robot: RobotConfig) -> RobotConfig:
