@@ -42,7 +42,7 @@ PolicyFactory = Callable[[RobotConfig, PolicyParameters], Policy]
 
 
 def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
-    """Load the checkpoint that the parameters name.
+    """Load the checkpoint that the parameters name, for a process that does nothing else.
 
     Raises:
         evo1_policy.checkpoint.CheckpointError: it cannot be read, or is for another robot.
@@ -50,13 +50,16 @@ def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
     from evo1_policy.checkpoint import shipped_checkpoint  # torch: seconds to import
     from evo1_policy.policy import Policy as Evo1Policy
 
-    return Evo1Policy.load(
+    policy = Evo1Policy.load(
         parameters.checkpoint or shipped_checkpoint(robot.embodiment),
         robot=robot,
         device=parameters.device,
         seed=parameters.seed,
         threads=parameters.threads or max(1, (os.cpu_count() or 2) // 2),
     )
+    gc.collect()
+    gc.freeze()  # a full collection over what torch imported would stall the node
+    return policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,8 +286,6 @@ class PolicyNode(LifecycleNode):
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
         policy.warm_up()
-        gc.collect()
-        gc.freeze()  # a full collection over what torch imported would stall the node
         self.get_logger().info(f"policy {policy.model_hash} on {policy.device} is ready")
         guard = self.create_guard_condition(self._on_result)
         return Configured(

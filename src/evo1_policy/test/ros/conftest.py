@@ -1,5 +1,6 @@
 """A policy node and a robot cell around it, in threads of this process, over real DDS."""
 
+import gc
 import importlib.util
 import os
 import sys
@@ -100,3 +101,5 @@ def start_node(robots_dir):
     yield start
     for node in running:
         node.close()
+    running.clear()
+    gc.collect()  # a participant lives as long as anything of its node
