@@ -17,5 +17,10 @@ setup(
     maintainer="Evo-1 for ROS 2 maintainers",
     maintainer_email="maintainers@evo1-ros2.invalid",
     license="Apache-2.0",
-    entry_points={"console_scripts": ["sim_robot = evo1_sim.ros.sim_node:main"]},
+    entry_points={
+        "console_scripts": [
+            "sim_robot = evo1_sim.ros.sim_node:main",
+            "demonstrate = evo1_sim.ros.demonstrate:main",
+        ]
+    },
 )

@@ -17,5 +17,14 @@ setup(
     maintainer="Evo-1 for ROS 2 maintainers",
     maintainer_email="maintainers@evo1-ros2.invalid",
     license="Apache-2.0",
-    entry_points={"console_scripts": []},
+    entry_points={
+        "console_scripts": [
+            "recorder = evo1_training.ros.recorder_node:main",
+            "record = evo1_training.ros.record_terminal:main",
+            "recover = evo1_training.cli.recover:main",
+            "convert = evo1_training.cli.convert:main",
+            "check_dataset = evo1_training.cli.check_dataset:main",
+            "view = evo1_training.cli.view:main",
+        ]
+    },
 )

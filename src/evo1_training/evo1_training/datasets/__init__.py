@@ -1,0 +1,1 @@
+"""From recorded episodes to LeRobot datasets, and from those to training samples."""

@@ -1,0 +1,1 @@
+"""Episodes on disk: written while a person demonstrates, read back, recovered."""

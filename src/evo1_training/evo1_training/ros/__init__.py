@@ -1,0 +1,1 @@
+"""Nodes of this package: only here is ROS imported."""
