@@ -163,7 +163,7 @@ class Supervisor:
         file = Path(self._folder.name) / f"{len(self._children)}_{process.label}.yaml"
         file.write_text(parameter_text(process), encoding="utf-8")
         child = subprocess.Popen(
-            [*_die_with_parent(), *command_line(process, executable, file)],
+            [*_hearing_signals(), *command_line(process, executable, file)],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -185,10 +185,14 @@ class Supervisor:
             self._printer(label, line.rstrip("\n"))
 
 
-def _die_with_parent() -> list[str]:
-    """A prefix that makes the kernel end the child when this process is killed."""
+def _hearing_signals() -> list[str]:
+    """A prefix that lets SIGINT end the child, and has the kernel send it when this process dies.
+
+    A shell starts what it runs in the background with SIGINT ignored, and children inherit that.
+    """
+    heard = ["env", "--default-signal=INT"]
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "SIGINT"] if setpriv else []
+    return [*heard, setpriv, "--pdeathsig", "SIGINT"] if setpriv else heard
 
 
 def _signal_group(child: subprocess.Popen[str], number: int) -> None:
