@@ -100,8 +100,16 @@ class Trajectory:
 
     def knots(self, first_tick: int, last_tick: int) -> "Trajectory":
         """The points from first_tick to last_tick, exact copies; standing still outside."""
+        if self.first_tick <= first_tick and last_tick <= self.last_tick:  # the usual case
+            inside = slice(first_tick - self.first_tick, last_tick - self.first_tick + 1)
+            return Trajectory(
+                first_tick=first_tick,
+                step_ns=self.step_ns,
+                positions=self.positions[inside].copy(),
+                velocities=self.velocities[inside].copy(),
+            )
         ticks = np.arange(first_tick, last_tick + 1)
-        index = np.clip(ticks - self.first_tick, 0, len(self.positions) - 1)
+        index = np.minimum(np.maximum(ticks - self.first_tick, 0), len(self.positions) - 1)
         velocities = self.velocities[index]
         velocities[(ticks < self.first_tick) | (ticks > self.last_tick)] = 0.0
         return Trajectory(
@@ -164,8 +172,9 @@ def interpolate(
     Returns:
         Positions (K, D) [rad] and velocities (K, D) [rad/s].
     """
-    inside = np.clip(at_s, 0.0, (len(positions) - 1) * step_s)
-    segment = np.clip((inside / step_s).astype(np.int64), 0, max(len(positions) - 2, 0))
+    # np.clip takes several times as long as these on so few numbers.
+    inside = np.minimum(np.maximum(at_s, 0.0), (len(positions) - 1) * step_s)
+    segment = np.minimum((inside / step_s).astype(np.int64), max(len(positions) - 2, 0))
     following = np.minimum(segment + 1, len(positions) - 1)
     u = (inside / step_s - segment)[:, np.newaxis]
     p0, p1 = positions[segment], positions[following]

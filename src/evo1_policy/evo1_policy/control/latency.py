@@ -1,8 +1,7 @@
 """How early the next inference must start, learnt from how long they take. No ROS, no torch."""
 
+import math
 from collections import deque
-
-import numpy as np
 
 KEPT = 50  # inferences remembered
 
@@ -21,7 +20,8 @@ class LeadModel:
             self._cold = False
         else:
             self._latencies_ns.append(max(latency_ns, 0))
-            self._lead_ns = int(np.percentile(np.array(self._latencies_ns), 95))
+            ordered = sorted(self._latencies_ns)
+            self._lead_ns = ordered[math.ceil(0.95 * len(ordered)) - 1]
 
     @property
     def lead_ns(self) -> int:

@@ -172,7 +172,7 @@ def brake(
     ahead = np.where(velocity > 0, limits.position_max - position, position - limits.position_min)
     # Constant deceleration over n steps covers v n h / 2.
     fitting = np.floor(2.0 * (ahead - MARGIN_RAD) / (np.maximum(speed, 1e-12) * h) + 1e-6)
-    steps = np.maximum(np.clip(fitting, shortest, points), 1.0)
+    steps = np.maximum(np.minimum(np.maximum(fitting, shortest), points), 1.0)
     k = np.minimum(np.arange(1, points + 1)[:, np.newaxis], steps)
     return (
         position + velocity * h * (k - k * k / (2.0 * steps)),

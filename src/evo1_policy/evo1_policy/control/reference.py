@@ -49,7 +49,7 @@ def make_reference(
     The chunk's last action must be due after the splice (safety.check_chunk sees to that).
     """
     splice_ns = splice_tick * limits.step_ns
-    actions = np.clip(chunk.actions, limits.position_min, limits.position_max)
+    actions = np.minimum(np.maximum(chunk.actions, limits.position_min), limits.position_max)
     dropped = int(np.count_nonzero(chunk.times_ns() < splice_ns))
     clipped = int(np.count_nonzero((actions != chunk.actions).any(axis=1)[dropped:]))
     points = max((chunk.end_ns - splice_ns) // limits.step_ns, 1)
@@ -106,7 +106,7 @@ def _cross_fade(old: Path, new: Path, limits: Limits) -> Path:
     # What a smoothstep of a gap needs: peak speed 1.5 gap / T, peak acceleration 6 gap / T^2.
     needed = np.maximum(1.5 * gap / velocity, np.sqrt(6.0 * gap / acceleration))
     needed = np.maximum(needed, 3.0 * speed_gap / acceleration)[limits.is_arm]
-    duration = float(np.clip(needed.max(initial=0.0), FADE_S, FADE_MAX_S))
+    duration = min(max(float(needed.max(initial=0.0)), FADE_S), FADE_MAX_S)
     u = np.minimum(np.arange(len(new[0])) * limits.step_s / duration, 1.0)[:, np.newaxis]
     weight, growth = u * u * (3.0 - 2.0 * u), 6.0 * u * (1.0 - u) / duration
     apart = new[0] - old[0]

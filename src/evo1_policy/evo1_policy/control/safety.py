@@ -186,7 +186,7 @@ def _breaks_limits(trajectory: Trajectory, limits: Limits) -> str | None:
     acceleration = np.maximum(np.abs(start), np.abs(end))
     # Velocity is a parabola in time: its extremes are the points and, inside, its vertex.
     change = np.where(end == start, 1.0, end - start)
-    vertex = np.clip(-start / change, 0.0, 1.0)
+    vertex = np.minimum(np.maximum(-start / change, 0.0), 1.0)
     inside = v0 + step_s * vertex * (start + 0.5 * vertex * (end - start))
     speed = np.concatenate([np.abs(velocities), np.abs(inside)])
     return (
@@ -255,7 +255,8 @@ def _turning_points(trajectory: Trajectory, start: Floats, end: Floats) -> Float
     q = -0.5 * (b + np.copysign(root, b))
     solutions = []
     for top, bottom in ((q, a), (v0, q)):
-        u = np.clip(np.divide(top, bottom, out=np.zeros_like(q), where=bottom != 0.0), 0.0, 1.0)
+        u = np.divide(top, bottom, out=np.zeros_like(q), where=bottom != 0.0)
+        u = np.minimum(np.maximum(u, 0.0), 1.0)
         solutions.append(
             trajectory.positions[:-1]
             + step_s * u * (v0 + step_s * u * (0.5 * start + u * (end - start) / 6.0))

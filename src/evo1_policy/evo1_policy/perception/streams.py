@@ -6,6 +6,7 @@ of alignment.py decides what belongs together. Stamps are capture times; `receiv
 Must not import ROS or torch.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,6 +97,16 @@ class Streams:
         """
         owner = self._joints if stream == JOINT_STREAM else self._cameras[stream]
         owner.stream.reject(problem)
+
+    def frames_settled(self) -> bool:
+        """Whether every camera has the frames for an observation newer than the last one."""
+        if not all(buffer.stamps for buffer in self._cameras.values()):
+            return False
+        settled_ns = min(buffer.stamps[-1] for buffer in self._cameras.values())
+        seen_ns = self._latest.stamp_ns if self._latest else 0
+        ticks = self._reference.stamps
+        first_unseen = bisect_right(ticks, seen_ns)
+        return first_unseen < len(ticks) and ticks[first_unseen] <= settled_ns
 
     def sample(self, now_ns: int, instruction: str) -> Observation | Missing:
         """Give the newest settled observation, or why there is none.

@@ -59,7 +59,7 @@ class InferenceThread:
     Args:
         policy: used by this thread alone.
         now_ns: the node's clock.
-        wake: called from this thread after each result; must be thread-safe.
+        wake: called from this thread after each result, to take it.
     """
 
     def __init__(

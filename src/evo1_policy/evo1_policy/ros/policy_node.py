@@ -1,16 +1,15 @@
 """The policy node: a lifecycle node that wires topics, policy and loop together.
 
-Everything runs on the executor's one thread and nothing there blocks, but for loading the
-checkpoint; the network runs on the inference thread.
+Three threads: the executor's serves people and timers and never blocks, but for loading the
+checkpoint; the reading thread takes frames and joints; the inference thread runs the network. All
+step the loop through the runner, which has the lock.
 """
 
-import gc
-import os
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import rclpy
@@ -25,7 +24,8 @@ from rclpy.timer import Timer
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
-from evo1_policy.ros.inference_thread import InferenceThread, Policy
+from evo1_policy.ros.inference_thread import InferenceThread
+from evo1_policy.ros.loading import PolicyFactory, load_policy
 from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.parameters import PolicyParameters, declare_parameters, read_parameters
 from evo1_policy.ros.runner import Mission, Runner
@@ -38,29 +38,6 @@ STATUS_PERIOD_S = 0.1
 DIAGNOSTICS_EVERY = 10  # status periods
 LAST_SPINS = 5  # for the results of goals that end with the node
 
-PolicyFactory = Callable[[RobotConfig, PolicyParameters], Policy]
-
-
-def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
-    """Load the checkpoint that the parameters name, for a process that does nothing else.
-
-    Raises:
-        evo1_policy.checkpoint.CheckpointError: it cannot be read, or is for another robot.
-    """
-    from evo1_policy.checkpoint import shipped_checkpoint  # torch: seconds to import
-    from evo1_policy.policy import Policy as Evo1Policy
-
-    policy = Evo1Policy.load(
-        parameters.checkpoint or shipped_checkpoint(robot.embodiment),
-        robot=robot,
-        device=parameters.device,
-        seed=parameters.seed,
-        threads=parameters.threads or max(1, (os.cpu_count() or 2) // 2),
-    )
-    gc.collect()
-    gc.freeze()  # a full collection over what torch imported would stall the node
-    return policy
-
 
 @dataclass(frozen=True, kw_only=True)
 class Configured:
@@ -71,7 +48,7 @@ class Configured:
     mission: Mission
     outputs: Outputs
     inference: InferenceThread
-    wake: GuardCondition
+    alarm: GuardCondition
     words: Words
     services: Services
     goals: Goals
@@ -105,6 +82,7 @@ class PolicyNode(LifecycleNode):
         self._start_wanted = False  # autostart waits for an instruction
         self._instruction = ""
         self._ticks = 0
+        self._failure: BaseException | None = None  # of a thread, for the executor to raise
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         # always there, so that a signal is seen while the node is inactive
         self._status_timer = self.create_timer(STATUS_PERIOD_S, self._report, clock=self._steady)
@@ -157,7 +135,13 @@ class PolicyNode(LifecycleNode):
         )
         self._active = Active(
             runner=runner,
-            sensors=Sensors(self, robot=configured.robot, runner=runner, now_ns=self._now_ns),
+            sensors=Sensors(
+                self,
+                robot=configured.robot,
+                runner=runner,
+                now_ns=self._now_ns,
+                on_failure=self._fail,
+            ),
             watchdog=self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady),
         )
         configured.goals.attach(runner)
@@ -250,8 +234,24 @@ class PolicyNode(LifecycleNode):
     # -- events ----------------------------------------------------------------------------
 
     def _on_result(self) -> None:
-        if self._active is not None:
-            self._active.runner.step()
+        """On the inference thread: what waits for the executor comes late."""
+        active = self._active
+        if active is None:
+            return
+        try:
+            active.runner.step()
+        except Exception as error:  # noqa: BLE001  the thread would die in silence
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        """Have the executor raise what a thread met: the node ends, the arm at rest."""
+        self._failure = error
+        if self._configured is not None:
+            self._configured.alarm.trigger()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _watch(self) -> None:
         if self._active is not None and self._configured is not None:
@@ -287,7 +287,6 @@ class PolicyNode(LifecycleNode):
         policy = self._policy_factory(robot, parameters)
         policy.warm_up()
         self.get_logger().info(f"policy {policy.model_hash} on {policy.device} is ready")
-        guard = self.create_guard_condition(self._on_result)
         return Configured(
             parameters=parameters,
             robot=robot,
@@ -303,8 +302,8 @@ class PolicyNode(LifecycleNode):
                 model_hash=policy.model_hash,
                 dry_run=parameters.dry_run,
             ),
-            inference=InferenceThread(policy, now_ns=self._now_ns, wake=guard.trigger),
-            wake=guard,
+            inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),
+            alarm=self.create_guard_condition(self._raise_failure),
             words=Words(
                 self,
                 on_instruction=self.set_instruction,
@@ -323,7 +322,7 @@ class PolicyNode(LifecycleNode):
         configured.services.close()
         configured.words.close()
         configured.outputs.close()
-        self.destroy_guard_condition(configured.wake)
+        self.destroy_guard_condition(configured.alarm)
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)

@@ -1,10 +1,15 @@
 """Between activate and deactivate: streams, policy loop and inference thread, stepped by events.
 
-All methods are called on the executor's thread, so the loop needs no lock.
+Frames and joints come on the reading thread, results on the inference thread, requests and the
+watchdog on the executor's: whoever has news steps the loop at once, under one lock.
 """
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
 
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.signals import (
@@ -44,7 +49,7 @@ class Runner:
         inference: the thread that runs the policy.
         now_ns: the node's clock.
         instruction: what to do at first.
-        on_change: told the status whenever state or reason changed.
+        on_change: told the status whenever state or reason changed, on any thread.
     """
 
     def __init__(
@@ -58,8 +63,9 @@ class Runner:
         on_change: Callable[[LoopStatus], None],
     ) -> None:
         self.instruction = instruction
-        self.streams = Streams(mission.robot)
         self.chunks_published = 0
+        self._lock = threading.RLock()
+        self._streams = Streams(mission.robot)
         self._mission = mission
         self._outputs = outputs
         self._inference = inference
@@ -78,39 +84,62 @@ class Runner:
 
     def request(self, request: Request) -> LoopStatus:
         """Ask something of the loop, step it, and return where it stands then."""
-        self._requests.append(request)
-        return self.step()
+        with self._lock:
+            self._requests.append(request)
+            return self.step()
 
-    def step_for_image(self) -> None:
-        """Step because a camera frame came in."""
-        self._unsettled = True
-        self.step()
+    def add_image(
+        self, camera: str, image: npt.NDArray[np.uint8], *, stamp_ns: int, received_ns: int
+    ) -> None:
+        """Keep a frame (H, W, 3) uint8 RGB, and step the loop if it completes an observation."""
+        with self._lock:
+            self._streams.add_image(camera, image, stamp_ns=stamp_ns, received_ns=received_ns)
+            if self._streams.frames_settled():
+                self._unsettled = True
+                self.step()
 
-    def step_for_joints(self) -> None:
-        """Step because joints came in, if a frame may have waited for them."""
-        if self._unsettled:
-            self.step()
+    def add_joints(
+        self,
+        names: Sequence[str],
+        positions: npt.NDArray[np.float64],
+        *,
+        stamp_ns: int,
+        received_ns: int,
+    ) -> None:
+        """Keep joint positions (n,) [rad], and step the loop if frames waited for them."""
+        with self._lock:
+            self._streams.add_joints(names, positions, stamp_ns=stamp_ns, received_ns=received_ns)
+            if self._unsettled:
+                self.step()
+
+    def reject(self, stream: str, problem: str) -> None:
+        """Count a message that could not be decoded."""
+        with self._lock:
+            self._streams.reject(stream, problem)
 
     def step(self) -> LoopStatus:
         """Look at everything once and do what the loop decides."""
-        inferred = self._inference.take()
-        now_ns = self._now_ns()
-        output = self._loop.step(self._inputs(now_ns, inferred))
-        planned_ns = self._now_ns()
-        if output.command is not None:
-            self._outputs.send(output.command)
-        published_ns = self._now_ns()
-        if output.infer is not None:
-            self._inference.submit(output.infer)
-        if output.chunk is not None:
-            self._report_chunk(output, inferred, planned_ns, published_ns)
-        self._tell(output.status)
-        return output.status
+        with self._lock:
+            inferred = self._inference.take()
+            now_ns = self._now_ns()
+            output = self._loop.step(self._inputs(now_ns, inferred))
+            planned_ns = self._now_ns()
+            if output.command is not None:
+                self._outputs.send(output.command)
+            published_ns = self._now_ns()
+            if output.infer is not None:
+                self._inference.submit(output.infer)
+            if output.chunk is not None:
+                self._report_chunk(output, inferred, planned_ns, published_ns)
+            self._tell(output.status)
+            return output.status
 
     def facts(self) -> StatusFacts:
         """Return everything that the status tells."""
-        now_ns = self._now_ns()
-        last = self._newest
+        with self._lock:
+            return self._facts(self._now_ns(), self._newest)
+
+    def _facts(self, now_ns: int, last: Observation | None) -> StatusFacts:
         return StatusFacts(
             now_ns=now_ns,
             robot=self._mission.robot.name,
@@ -118,7 +147,7 @@ class Runner:
             model_hash=self._mission.model_hash,
             dry_run=self._mission.dry_run,
             loop=self.status,
-            streams=self.streams.report(now_ns),
+            streams=self._streams.report(now_ns),
             observation_age_ms=-1.0 if last is None else (now_ns - last.stamp_ns) / 1e6,
             observation_skew_ms=-1.0 if last is None else last.skew_ns / 1e6,
             chunks_published=self.chunks_published,
@@ -128,7 +157,7 @@ class Runner:
         )
 
     def _inputs(self, now_ns: int, inferred: Inferred | None) -> LoopInput:
-        measured = self.streams.measured()  # before a jump of the clock forgets it
+        measured = self._streams.measured()  # before a jump of the clock forgets it
         observation = self._observe(now_ns, inferred)
         self._controller_problem = self._outputs.controller_problem()
         requests, self._requests = tuple(self._requests), []
@@ -145,11 +174,11 @@ class Runner:
         """Return the newest observation once; inferring from one twice seen wastes its age."""
         before_ns, self._last_ns = self._last_ns, now_ns
         if now_ns < before_ns:
-            self.streams.reset()
+            self._streams.reset()
             self._newest = None
             # for one step nothing is known, so that the jump itself is the reason that people see
             return Missing(stream="clock", code="pending", message="the clock jumped back")
-        observation = self.streams.sample(now_ns, self.instruction)
+        observation = self._streams.sample(now_ns, self.instruction)
         if isinstance(observation, Missing):
             return observation
         seen, self._newest = observation is self._newest, observation

@@ -18,6 +18,7 @@ from evo1_policy.perception.messages import (
 )
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
 from evo1_policy.ros.qos import OVERRIDABLE, camera_qos, state_qos, words_qos
+from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
 from evo1_policy.ros.runner import Runner
 
 _IMAGE_TYPES = {
@@ -42,33 +43,44 @@ class Sensors:
     Args:
         node: owns the subscriptions.
         robot: the robot file with its topics as written, so that remappings apply.
-        runner: gets the decoded messages.
+        runner: gets the decoded messages, on the reading thread.
         now_ns: the node's clock.
+        on_failure: called from the reading thread with what should never be raised.
     """
 
     def __init__(
-        self, node: Node, *, robot: RobotConfig, runner: Runner, now_ns: Callable[[], int]
+        self,
+        node: Node,
+        *,
+        robot: RobotConfig,
+        runner: Runner,
+        now_ns: Callable[[], int],
+        on_failure: Callable[[BaseException], None],
     ) -> None:
         self._node = node
+        self._group = ReadElsewhere()
         self._runner = runner
         self._now_ns = now_ns
         self._joint_topic = node.resolve_topic_name(robot.state.topic)
         self._joint_names = robot.joint_names
         prepare_reading()
-        # joints first: the executor serves in this order, and frames wait for their joints
+        # joints first: they are read in this order, and frames wait for their joints
         self._subscriptions: list[Subscription] = [
             node.create_subscription(
                 JointState,
                 robot.state.topic,
                 self._on_joints,
                 state_qos(),
+                callback_group=self._group,
                 qos_overriding_options=OVERRIDABLE,
             ),
             *(self._subscribe_camera(camera) for camera in robot.cameras),
         ]
+        self._thread = ReadingThread(self._subscriptions, node.context, on_failure)
 
     def close(self) -> None:
         """Stop listening."""
+        self._thread.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
@@ -83,6 +95,7 @@ class Sensors:
             camera.topic,
             on_image,
             camera_qos(),
+            callback_group=self._group,
             qos_overriding_options=OVERRIDABLE,
             raw=True,  # rclpy's own reading copies an image element by element
         )
@@ -93,15 +106,14 @@ class Sensors:
             message = deserialize(raw, camera.type, topic=topic)
             image = decode_image(message, topic=topic)
         except MessageError as error:
-            self._runner.streams.reject(camera.name, str(error))
+            self._runner.reject(camera.name, str(error))
         else:
-            self._runner.streams.add_image(
+            self._runner.add_image(
                 camera.name,
                 image,
                 stamp_ns=stamp_ns(message.header.stamp),
                 received_ns=received_ns,
             )
-        self._runner.step_for_image()
 
     def _on_joints(self, message: JointState) -> None:
         received_ns = self._now_ns()
@@ -110,10 +122,9 @@ class Sensors:
                 message, topic=self._joint_topic, joints=self._joint_names
             )
         except MessageError as error:
-            self._runner.streams.reject(JOINT_STREAM, str(error))
+            self._runner.reject(JOINT_STREAM, str(error))
             return
-        self._runner.streams.add_joints(names, positions, stamp_ns=stamp, received_ns=received_ns)
-        self._runner.step_for_joints()
+        self._runner.add_joints(names, positions, stamp_ns=stamp, received_ns=received_ns)
 
 
 class Words:

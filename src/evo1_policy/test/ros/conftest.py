@@ -38,6 +38,7 @@ class RunningNode:
         self.started = self.node.start() if start else None
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
+        self.failure = None  # what ended the spinning
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
@@ -53,8 +54,11 @@ class RunningNode:
         rclpy.shutdown(context=self._context)
 
     def _spin(self):
-        while not self._stop.is_set():
-            self._executor.spin_once()
+        try:
+            while not self._stop.is_set():
+                self._executor.spin_once()
+        except RuntimeError as error:
+            self.failure = error
 
 
 @pytest.fixture

@@ -157,3 +157,17 @@ def test_diagnostics_name_the_stream_that_died(cell, start_node):
     assert cell.diagnostic("policy: loop").level == b"\x01"
     assert "/env_camera/image_raw" in cell.diagnostic("policy: loop").message
     assert cell.diagnostic("policy: controllers").level == b"\x00"
+
+
+def test_what_a_thread_meets_unexpectedly_ends_the_spinning_with_the_arm_at_rest(start_node, cell):
+    node = start_node()
+    cell.wait_moving()
+
+    def broken(*args, **kwargs):
+        raise RuntimeError("a bug")
+
+    node.node._active.runner.add_image = broken
+    cell.wait(lambda: node.failure is not None, "the spinning to end")
+    assert "a bug" in str(node.failure)
+    node.node.rest()  # as the process does when its spinning ends
+    wait_at_rest(cell)
