@@ -4,6 +4,7 @@ transformers is imported when a policy is loaded, not before.
 """
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,7 @@ class Policy:
         embodiment: str | None = None,
         semantics: str | None = None,
         tokenizer: Path | str | None = None,
+        num_steps: int | None = None,
     ) -> "Policy":
         """Load a checkpoint directory: ours, official or LeRobot's.
 
@@ -92,14 +94,19 @@ class Policy:
             embodiment: see read_checkpoint, also for the next two.
             semantics: instead of what the layout implies.
             tokenizer: where the directory holds none.
+            num_steps: Euler steps of the denoising; None takes the checkpoint's.
 
         Raises:
             CheckpointError: the checkpoint is damaged or for another robot, or the device is
                 not there.
+            ConfigError: fewer than one step.
         """
         checkpoint = read_checkpoint(
             path, robot=robot, embodiment=embodiment, semantics=semantics, tokenizer=tokenizer
         )
+        if num_steps is not None:
+            config = replace(checkpoint.config, num_inference_steps=num_steps)
+            checkpoint = replace(checkpoint, config=config)
         _ = checkpoint.tokenizer_dir  # missing: said before the weights are read
         target = _device(device)
         if threads is not None:

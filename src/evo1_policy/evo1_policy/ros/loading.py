@@ -25,6 +25,10 @@ def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
         robot=robot,
         device=parameters.device,
         seed=parameters.seed,
+        embodiment=parameters.embodiment or None,
+        semantics=parameters.semantics or None,
+        tokenizer=parameters.tokenizer or None,
+        num_steps=parameters.num_steps or None,
         threads=parameters.threads or max(1, (os.cpu_count() or 2) // 2),
     )
     gc.collect()

@@ -15,6 +15,10 @@ class PolicyParameters:
 
     robot_file: str = ""
     checkpoint: str = ""
+    tokenizer: str = ""
+    embodiment: str = ""
+    semantics: str = ""
+    num_steps: int = 0
     instruction: str = ""
     device: str = "auto"
     dry_run: bool = False
@@ -33,6 +37,11 @@ DEVICES = ("auto", "cpu", "cuda")
 _DESCRIPTIONS = {
     "robot_file": "Path of the robot file (YAML). Required.",
     "checkpoint": "Folder of the checkpoint; empty: the one that ships for this embodiment.",
+    "tokenizer": "Folder of the tokenizer, where the checkpoint holds none.",
+    "embodiment": "Key of the norm stats, where the checkpoint has several: arm or arm/dataset.",
+    "semantics": "Rules that the weights were trained with, where the layout implies others: "
+    "authors_main, evo1_flash or lerobot.",
+    "num_steps": "Denoising steps of one inference; 0: the checkpoint's.",
     "instruction": "What to do, in words; can be changed while the policy runs.",
     "device": "Where the model runs: auto, cpu, cuda or cuda:1.",
     "dry_run": "Publish chunks and previews, send no command to the arm.",
@@ -41,7 +50,7 @@ _DESCRIPTIONS = {
     "threads": "CPU threads of the model; 0: half of the cores, the other half is for messages.",
     "auto_activate": "Configure and activate without a lifecycle manager.",
 }
-_RANGES = {"seed": (0, 2**31 - 1), "threads": (0, 256)}
+_RANGES = {"seed": (0, 2**31 - 1), "threads": (0, 256), "num_steps": (0, 1000)}
 
 
 def declare_parameters(node: Node) -> None:
