@@ -26,7 +26,7 @@ lint: setup
 	@.venv/bin/mypy
 
 pytest: setup
-	@$(RUN) python -m pytest $(TEST_ARGS)
+	@$(RUN) scripts/run_tests.sh $(TEST_ARGS)
 
 test-numpy1: setup  ## the tests without ROS, on Ubuntu 24.04's numpy 1.26
 	@scripts/test_numpy1.sh

@@ -27,7 +27,7 @@ make_venv() {
   echo "[numpy1] installing Python packages into $venv (a few minutes the first time)"
   "$python" -m venv --clear "$venv"
   if ! "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
-      -c "$constraints" -r requirements/run.txt pytest hypothesis \
+      -c "$constraints" -r requirements/run.txt pytest pytest-xdist hypothesis \
       >"$venv/pip.log" 2>&1; then
     grep -v '^WARNING' "$venv/pip.log" | tail -n 20 >&2
     echo "[numpy1] pip failed; the whole log is in $venv/pip.log" >&2
@@ -46,4 +46,5 @@ make_venv "$python"
 unset AMENT_PREFIX_PATH PYTHONPATH LD_LIBRARY_PATH
 export PYTHONPATH=src/evo1_policy:src/evo1_sim:src/evo1_training:src/evo1_bringup
 export OMP_NUM_THREADS=1
-"$venv/bin/python" -m pytest -m "not ros and not launch" "$@"
+"$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
+  -m "not ros and not launch" "$@"

@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs every test of the pip route, or those that the arguments choose:
+#
+#   scripts/run_tests.sh src/evo1_sim -k grasp
+#
+# Tests without ROS share the cores; those with ROS run one after the other, because a robot that
+# waits for a processor looks like one that failed.
+set -eo pipefail
+cd "$(dirname "$0")/.."
+if [ $# -gt 0 ]; then
+  exec python -m pytest "$@"
+fi
+python -m pytest -m "not ros and not launch" -n auto --maxprocesses 4 --dist loadfile
+python -m pytest -m "ros or launch"
