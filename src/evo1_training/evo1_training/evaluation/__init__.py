@@ -1,0 +1,1 @@
+"""How good a policy is: in simulation, under disturbances, and what its backbone still sees."""
