@@ -20,6 +20,7 @@ setup(
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", files("launch", "*.launch.py")),
         (f"share/{NAME}/robots", files("robots", "*.yaml")),
+        (f"share/{NAME}/robots/units", files("robots/units", "*.yaml")),
         (f"share/{NAME}/config", files("config", "*.xml")),
         ("bin", ["bin/evo1"]),  # on PATH once install/setup.bash is sourced
     ],

@@ -88,6 +88,7 @@ def read_checkpoint(
     semantics: str | None = None,
     norm_mode: Mode | None = None,
     tokenizer: Path | str | None = None,
+    units: Path | str | None = None,
 ) -> Checkpoint:
     """Read and check everything but the weights, whichever layout it is.
 
@@ -98,6 +99,7 @@ def read_checkpoint(
         semantics: 'authors_main', 'evo1_flash' or 'lerobot' instead of what the layout implies.
         norm_mode: 'bounds', 'quantiles' or 'mean_std' instead of what the directory implies.
         tokenizer: folder of the tokenizer, where the directory holds none.
+        units: file with the units of the norm stats (joint_units), where they are not radians.
 
     Raises:
         CheckpointError: no known layout, a file is missing, or its content is wrong.
@@ -111,6 +113,7 @@ def read_checkpoint(
         semantics=semantics,
         norm_mode=norm_mode,
         tokenizer=Path(tokenizer) if tokenizer is not None else None,
+        units=Path(units) if units is not None else None,
     )
     layout = _layout(directory)
     if layout == "own":

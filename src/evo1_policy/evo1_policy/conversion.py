@@ -29,6 +29,7 @@ def convert_checkpoint(
     semantics: str | None = None,
     norm_mode: Mode | None = None,
     tokenizer: Path | None = None,
+    units: Path | None = None,
     dtype: str = "keep",
 ) -> list[str]:
     """Read a checkpoint and write it in another layout.
@@ -37,11 +38,12 @@ def convert_checkpoint(
         source: folder to read; its files tell the layout.
         target: folder to write.
         layout: of the target.
-        robot: robot file; see read_checkpoint for this and the next four.
+        robot: robot file; see read_checkpoint for this and the next five.
         embodiment: key of the norm stats.
         semantics: a published line.
         norm_mode: of the normalisation.
         tokenizer: folder.
+        units: of the norm stats.
         dtype: one of checkpoint.DTYPES, of the weights in the target.
 
     Returns:
@@ -60,6 +62,7 @@ def convert_checkpoint(
         semantics=semantics,
         norm_mode=norm_mode,
         tokenizer=tokenizer,
+        units=units,
     )
     if layout == "own":
         _ = checkpoint.tokenizer_dir  # missing: said before the weights are read

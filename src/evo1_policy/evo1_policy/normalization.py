@@ -14,6 +14,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.joint_units import JointUnits, JointUnitsError
+
 Array = npt.NDArray[np.float64]
 Mode = Literal["bounds", "quantiles", "mean_std"]
 ZeroGuard = Literal["added", "if_zero"]
@@ -116,6 +118,7 @@ class Normalizer:
             replaces a width of 0 and adds to the deviation in the forward direction only, as
             LeRobot does.
         constant_to_zero: whether a dimension that never moved is normalised to 0.
+        units: that the statistics are in, where they are not radians.
     """
 
     stats: FeatureStats
@@ -124,10 +127,13 @@ class Normalizer:
     range_floor: float = 0.0
     zero_guard: ZeroGuard = "added"
     constant_to_zero: bool = False
+    units: JointUnits | None = None
 
     def normalise(self, values: npt.ArrayLike) -> Array:
-        """Physical -> normalised."""
+        """Physical [rad] -> normalised."""
         origin, scale, shift = self._affine()
+        if self.units is not None:
+            values = self.units.from_rad(values)
         scaled = (np.asarray(values, np.float64) - origin) / scale - shift
         if self.clamp and self.mode != "mean_std":
             scaled = np.clip(scaled, -1.0, 1.0)
@@ -137,9 +143,10 @@ class Normalizer:
         return np.asarray(scaled)
 
     def unnormalise(self, values: npt.ArrayLike) -> Array:
-        """Normalised -> physical. Never clamped: limits are the safety check's business."""
+        """Normalised -> physical [rad]. Never clamped: limits are the safety check's business."""
         origin, scale, shift = self._affine(inverse=True)
-        return np.asarray((np.asarray(values, np.float64) + shift) * scale + origin)
+        physical = np.asarray((np.asarray(values, np.float64) + shift) * scale + origin)
+        return physical if self.units is None else self.units.to_rad(physical)
 
     def _affine(self, *, inverse: bool = False) -> tuple[Array, Array, float]:
         """Origin (D,), scale (D,) and shift: normalised = (value - origin) / scale - shift."""
@@ -171,6 +178,7 @@ class NormStats:
     constant_action_to_zero: bool = (
         False  # evo1-flash trains action dimensions that never moved as 0
     )
+    units: JointUnits | None = None  # of statistics that are not in radians
 
     def __post_init__(self) -> None:
         for name, stats in (("observation.state", self.state), ("action", self.action)):
@@ -197,6 +205,7 @@ class NormStats:
             range_floor=self.range_floor,
             zero_guard=self.zero_guard,
             constant_to_zero=constant_to_zero,
+            units=self.units,
         )
 
     def rules(self) -> dict[str, Any]:
@@ -207,6 +216,7 @@ class NormStats:
             "range_floor": self.range_floor,
             "zero_guard": self.zero_guard,
             "constant_action_to_zero": self.constant_action_to_zero,
+            **({} if self.units is None else {"units": self.units.to_dict()}),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -241,7 +251,8 @@ class NormStats:
 
 
 _RULES = ("mode", "clamp", "range_floor")
-_LATER_RULES = ("zero_guard", "constant_action_to_zero")  # older files mean their defaults
+# Older files lack them and mean their defaults.
+_LATER_RULES = ("zero_guard", "constant_action_to_zero", "units")
 
 
 def check_rules(data: Mapping[str, Any], *, source: str) -> dict[str, Any]:
@@ -263,6 +274,11 @@ def check_rules(data: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     floor = rules["range_floor"]
     if isinstance(floor, bool) or not isinstance(floor, int | float) or not floor >= 0:
         raise NormStatsError(f"{source}: range_floor: expected 0 or more, got {floor!r}")
+    if "units" in rules:
+        try:
+            rules["units"] = JointUnits.from_dict(rules["units"])
+        except JointUnitsError as error:
+            raise NormStatsError(f"{source}: units: {error}") from error
     return rules | {"range_floor": float(floor)}
 
 

@@ -81,6 +81,7 @@ class Policy:
         embodiment: str | None = None,
         semantics: str | None = None,
         tokenizer: Path | str | None = None,
+        units: Path | str | None = None,
         num_steps: int | None = None,
     ) -> "Policy":
         """Load a checkpoint directory: ours, official or LeRobot's.
@@ -91,9 +92,10 @@ class Policy:
             device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:1'.
             seed: of the denoising noise.
             threads: CPU threads of torch for the whole process; None leaves them.
-            embodiment: see read_checkpoint, also for the next two.
+            embodiment: see read_checkpoint, also for the next three.
             semantics: instead of what the layout implies.
             tokenizer: where the directory holds none.
+            units: of the norm stats, where they are not radians.
             num_steps: Euler steps of the denoising; None takes the checkpoint's.
 
         Raises:
@@ -102,7 +104,12 @@ class Policy:
             ConfigError: fewer than one step.
         """
         checkpoint = read_checkpoint(
-            path, robot=robot, embodiment=embodiment, semantics=semantics, tokenizer=tokenizer
+            path,
+            robot=robot,
+            embodiment=embodiment,
+            semantics=semantics,
+            tokenizer=tokenizer,
+            units=units,
         )
         if num_steps is not None:
             config = replace(checkpoint.config, num_inference_steps=num_steps)

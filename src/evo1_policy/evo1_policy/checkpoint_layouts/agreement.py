@@ -47,22 +47,25 @@ def check_agreement(
 
 
 def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
-    """Refuse statistics that cannot be radians of these joints.
+    """Refuse statistics that cannot be these joints in their units, radians where none are given.
 
     Raises:
         CheckpointError: names the joint, its statistics and its limits.
     """
     slack = _SLACK * (robot.position_max - robot.position_min)
     for name, feature in (("observation.state", stats.state), ("action", stats.action)):
-        below = feature.min < robot.position_min - slack
-        above = feature.max > robot.position_max + slack
+        ends = np.array([feature.min, feature.max])
+        ends = np.sort(ends if stats.units is None else stats.units.to_rad(ends), axis=0)
+        below = ends[0] < robot.position_min - slack
+        above = ends[1] > robot.position_max + slack
         wrong = np.flatnonzero(below | above)
         if wrong.size:
             k = int(wrong[0])
             joint = robot.joints[k]
             raise CheckpointError(
-                f"{directory}: norm stats: {name}[{k}] spans [{feature.min[k]:g}, "
-                f"{feature.max[k]:g}], but joint {joint.name} of the robot file moves in "
+                f"{directory}: norm stats: {name}[{k}] spans [{ends[0, k]:g}, "
+                f"{ends[1, k]:g}], but joint {joint.name} of the robot file moves in "
                 f"[{joint.position_min:g}, {joint.position_max:g}] rad; is this checkpoint in "
-                "other units (degrees, percent, end-effector poses) or for another robot?"
+                "other units (degrees and percent want a file of units, end-effector poses cannot "
+                "be used) or for another robot?"
             )

@@ -31,6 +31,7 @@ class Wanted:
         semantics: a published line (model.variants) instead of the one that the layout implies.
         norm_mode: a normalisation mode instead of the one that the directory implies.
         tokenizer: folder of the tokenizer, for directories that hold none.
+        units: file with the units of the statistics, where they are not radians.
     """
 
     robot: RobotConfig | None = None
@@ -38,6 +39,7 @@ class Wanted:
     semantics: str | None = None
     norm_mode: Mode | None = None
     tokenizer: Path | None = None
+    units: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

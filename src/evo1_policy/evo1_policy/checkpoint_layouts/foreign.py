@@ -21,6 +21,7 @@ from evo1_policy.checkpoint_layouts.own import (
     read_model_config,
     write_json,
 )
+from evo1_policy.joint_units import JointUnitsError, load_units
 from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.model.variants import apply_variant
 from evo1_policy.normalization import NormStats, NormStatsError, check_rules
@@ -73,6 +74,11 @@ def assemble(
                 config = dataclasses.replace(config, num_inference_steps=found.steps)
         if wanted.norm_mode:
             stats = dataclasses.replace(stats, mode=wanted.norm_mode)
+        if wanted.units:
+            units = load_units(wanted.units, robot.joint_names)
+            stats = dataclasses.replace(stats, units=units)
+    except JointUnitsError as error:
+        raise CheckpointError(str(error)) from error
     except (ConfigError, NormStatsError) as error:
         raise CheckpointError(f"{directory}: {error}") from error
     check_agreement(directory, config, stats, robot)
@@ -87,7 +93,7 @@ def assemble(
         weights=found.weights,
         sources=(*small, found.weights),
         tokenizer=_tokenizer(directory, found.vlm, wanted),
-        overridden=bool(wanted.semantics or wanted.norm_mode or wanted.embodiment),
+        overridden=bool(wanted.semantics or wanted.norm_mode or wanted.embodiment or wanted.units),
     )
 
 

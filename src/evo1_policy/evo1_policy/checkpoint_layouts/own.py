@@ -42,6 +42,11 @@ def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
                 f"{STATS}, {ROBOT} and {TOKENIZER}/"
             )
     config = read_model_config(directory / CONFIG)
+    if wanted.units:
+        raise CheckpointError(
+            f"{directory}: a checkpoint of ours says itself in which units its statistics are "
+            f"({STATS}); give units only for an official or a LeRobot folder"
+        )
     try:
         stats = read_norm_stats(directory / STATS)
         if wanted.semantics:

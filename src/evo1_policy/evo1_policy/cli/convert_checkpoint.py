@@ -34,7 +34,7 @@ semantics
 examples
   # the authors' checkpoint, for our policy node
   convert_checkpoint Evo1_SO100 so100_policy --to own --robot robots/so100.yaml \\
-      --tokenizer InternVL3-1B
+      --units robots/units/so100_lerobot.yaml --tokenizer InternVL3-1B
   # one arm of many
   convert_checkpoint step_20000 out --to own --robot robots/xarm6.yaml \\
       --embodiment xarm6/pick_can --tokenizer InternVL3-1B
@@ -60,12 +60,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             semantics=options.semantics,
             norm_mode=options.norm_mode,
             tokenizer=options.tokenizer,
+            units=options.units,
             dtype=options.dtype,
         )
     except (CheckpointError, RobotConfigError) as error:
-        print(f"convert_checkpoint: {error}", file=sys.stderr)  # noqa: T201
+        print(f"convert_checkpoint: {error}", file=sys.stderr)
         return 1
-    print("\n".join(said))  # noqa: T201
+    print("\n".join(said))
     return 0
 
 
@@ -108,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="DIR",
         help="folder with InternVL3-1B's tokenizer; needed where IN has none and OUT is our own",
+    )
+    parser.add_argument(
+        "--units",
+        type=Path,
+        metavar="FILE",
+        help="units of the norm stats where they are not radians, such as those in evo1_bringup's "
+        "robots/units: xarm6_authors (degrees, pulses), so100_lerobot (degrees, percent)",
     )
     parser.add_argument(
         "--dtype",

@@ -77,11 +77,13 @@ def _within_limits(
     fastest = np.maximum(np.abs(before), np.abs(after)) + sharpest / 4.0
     if (sharpest > acceleration * h).any() or (fastest > limits.velocity_max * SHARE).any():
         return False
-    # From every point one can still stop before the position limits.
+    # From every point one can still stop before the position limits. And between points the cubic
+    # is a weighted mean of values no further from them than a third of a step at their velocity.
     stopping = np.abs(v) * (np.abs(v) / (2.0 * acceleration) + h) + MARGIN_RAD
+    between = np.abs(v) * h / 3.0 + MARGIN_RAD
     return bool(
-        (q + np.where(v > 0.0, stopping, MARGIN_RAD) <= limits.position_max).all()
-        and (q - np.where(v < 0.0, stopping, MARGIN_RAD) >= limits.position_min).all()
+        (q + np.where(v > 0.0, stopping, between) <= limits.position_max).all()
+        and (q - np.where(v < 0.0, stopping, between) >= limits.position_min).all()
     )
 
 

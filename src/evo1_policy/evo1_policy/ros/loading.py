@@ -28,6 +28,7 @@ def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
         embodiment=parameters.embodiment or None,
         semantics=parameters.semantics or None,
         tokenizer=parameters.tokenizer or None,
+        units=parameters.units or None,
         num_steps=parameters.num_steps or None,
         threads=parameters.threads or max(1, (os.cpu_count() or 2) // 2),
     )

@@ -18,6 +18,7 @@ class PolicyParameters:
     tokenizer: str = ""
     embodiment: str = ""
     semantics: str = ""
+    units: str = ""
     num_steps: int = 0
     instruction: str = ""
     device: str = "auto"
@@ -41,6 +42,7 @@ _DESCRIPTIONS = {
     "embodiment": "Key of the norm stats, where the checkpoint has several: arm or arm/dataset.",
     "semantics": "Rules that the weights were trained with, where the layout implies others: "
     "authors_main, evo1_flash or lerobot.",
+    "units": "File with the units of the checkpoint's norm stats, where they are not radians.",
     "num_steps": "Denoising steps of one inference; 0: the checkpoint's.",
     "instruction": "What to do, in words; can be changed while the policy runs.",
     "device": "Where the model runs: auto, cpu, cuda or cuda:1.",

@@ -103,5 +103,9 @@ def _take(subscription: Subscription) -> None:
     taken: tuple[Any, Any] | None = subscription.handle.take_message(
         subscription.msg_type, subscription.raw
     )
-    if taken is not None:
+    if taken is None:
+        return
+    if subscription._callback_type is Subscription.CallbackType.WithMessageInfo:
+        subscription.callback(*taken)
+    else:
         subscription.callback(taken[0])

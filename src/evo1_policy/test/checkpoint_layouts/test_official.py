@@ -176,3 +176,20 @@ def test_the_robots_embodiment_is_chosen_by_itself():
 def test_an_unclear_choice_lists_the_keys(data, key, message):
     with pytest.raises(NormStatsError, match=message):
         choose(data, key=key)
+
+
+def test_statistics_in_degrees_want_their_units(tmp_path, robot, robots_dir):
+    directory = folder(tmp_path / "a", robot)
+    low, high = [-170.0] * 6 + [0.0], [170.0] * 6 + [850.0]
+    degrees = {"min": low, "max": high}
+    arm = {"observation.state": degrees, "action": degrees}
+    (directory / "norm_stats.json").write_text(json.dumps({"some_arm": arm}))
+    with pytest.raises(CheckpointError, match="want a file of units"):
+        read_checkpoint(directory, robot=robot)
+    units = robots_dir / "units" / "xarm6_authors.yaml"
+    found = read_checkpoint(directory, robot=robot, units=units)
+    quarter = [*np.deg2rad([85.0] * 6), 0.425]  # half of the range up; half open
+    np.testing.assert_allclose(
+        found.stats.state_normalizer.normalise(quarter), [0.5] * 6 + [0.0], atol=1e-6
+    )
+    assert found.overridden
