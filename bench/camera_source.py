@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -26,7 +27,7 @@ from rclpy.serialization import serialize_message
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.perception.messages import stamp_ns
@@ -62,8 +63,10 @@ class CameraSource(Node):
         self._lock = threading.Lock()
         self._cameras: list[tuple[Publisher, bytearray]] = []
         for k, camera in enumerate(robot.cameras):
-            publisher = self.create_publisher(Image, camera.topic, camera_qos())
-            self._cameras.append((publisher, bytearray(serialize_message(_image(k, size)))))
+            compressed = camera.type == "sensor_msgs/msg/CompressedImage"
+            image = _compressed(k, size) if compressed else _image(k, size)
+            publisher = self.create_publisher(type(image), camera.topic, camera_qos())
+            self._cameras.append((publisher, bytearray(serialize_message(image))))
         self._joints = self.create_publisher(JointState, robot.state.topic, state_qos())
         self._names = robot.joint_names
         home = dict(zip(robot.joint_names, robot.home, strict=True))
@@ -132,10 +135,22 @@ class CameraSource(Node):
         return not self._stop.is_set()
 
 
-def _image(seed: int, size: tuple[int, int]) -> Image:
+def _pixels(seed: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     width, height = size
     coarse = np.random.default_rng(seed).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3))
-    pixels = np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)[:height, :width]
+    return np.kron(coarse, np.ones((8, 8, 1))).astype(np.uint8)[:height, :width]
+
+
+def _compressed(seed: int, size: tuple[int, int]) -> CompressedImage:
+    import cv2
+
+    data = cv2.imencode(".jpg", _pixels(seed, size))[1]
+    return CompressedImage(format="rgb8; jpeg compressed bgr8", data=data.tobytes())
+
+
+def _image(seed: int, size: tuple[int, int]) -> Image:
+    width, height = size
+    pixels = _pixels(seed, size)
     image = Image(width=width, height=height, encoding="rgb8", step=3 * width)
     image.data = pixels.tobytes()
     return image

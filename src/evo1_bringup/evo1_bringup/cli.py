@@ -4,12 +4,13 @@ Must not import ROS or launch; the commands that need ROS are imported when they
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from evo1_bringup.installation import NotInstalledError
+from evo1_bringup.installation import NotInstalledError, find_executable
 from evo1_bringup.options import ROBOTS, OptionError, options_of, parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import System, check_installed, describe
@@ -25,9 +26,25 @@ examples:
   evo1 stop / evo1 clear-stop            latched stop, and back to idle
   evo1 unplug image_2 / evo1 plug        silence a simulated camera, and bring it back
   evo1 reset --seed 7                    put the simulated scene into a start state
+  evo1 launch xarm6 teleop:=true record:=true    follow a demonstrator, and record
+  evo1 demonstrate --robot xarm6 --episodes 5    a scripted one, in simulation
+  evo1 teleop --robot xarm6 --device keyboard    a person
+
+{programs}
 
 Where ros2 launch is installed, `ros2 launch evo1_bringup xarm6.launch.py` starts the same system.
 """
+
+# Programs of other packages under one roof; the rest of the line goes to them as it is.
+PROGRAMS = {
+    "demonstrate": ("evo1_sim", "demonstrate"),
+    "teleop": ("evo1_bringup", "teleop"),
+    "record": ("evo1_training", "record"),
+    "recover": ("evo1_training", "recover"),
+    "convert": ("evo1_training", "convert"),
+    "check-dataset": ("evo1_training", "check_dataset"),
+    "view": ("evo1_training", "view"),
+}
 
 _TRIGGERS = {
     "stop": "Stop the arm and latch it: nothing moves before clear-stop.",
@@ -46,7 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="evo1",
         description="Evo-1 for ROS 2 on the command line.",
-        epilog=_EPILOG,
+        epilog=_EPILOG.format(programs=_program_lines()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
@@ -78,8 +95,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in PROGRAMS:
+        return _run_program(words[0], words[1:])
     parser = build_parser()
-    arguments, rest = parser.parse_known_args(argv)
+    arguments, rest = parser.parse_known_args(words)
     if arguments.command == "launch" and not any(word.startswith("-") for word in rest):
         arguments.arguments += rest  # argparse takes no name:=value behind an option
     elif rest:
@@ -96,6 +116,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (OptionError, NotInstalledError, UsageError) as error:
         print(f"evo1: {error}", file=sys.stderr)  # noqa: T201
         return 2
+
+
+def _run_program(name: str, words: Sequence[str]) -> int:
+    """Become another program; returns only where it is not there."""
+    try:
+        path = str(find_executable(*PROGRAMS[name]))
+        os.execv(path, [path, *words])
+    except NotInstalledError as error:
+        print(f"evo1: {error}", file=sys.stderr)  # noqa: T201
+    return 2
+
+
+def _program_lines() -> str:
+    lines = [f"  evo1 {name:<14} is ros2 run {' '.join(PROGRAMS[name])}" for name in PROGRAMS]
+    return "\n".join(["programs, each with its own --help:", *lines])
 
 
 def parse_assignments(words: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 _SOURCE = Path(__file__).resolve().parents[1]
 
 _HINTS = {
-    "evo1_training": "this version of the workspace has no recorder yet; leave record:= out",
+    "evo1_training": "recording needs it: colcon build --packages-select evo1_training, then "
+    "source install/setup.bash; or leave record:= out",
     "usb_cam": "install ros-jazzy-usb-cam, or start the cameras yourself (cameras:=none)",
     "controller_manager": "install ros-jazzy-ros2-control",
     "xarm_controller": "a real xArm6 needs xarm_ros2: vcs import --recursive src < robots.repos, "

@@ -46,7 +46,9 @@ class SystemOptions:
     seed: int = 0
     cameras: str = ""
     dry_run: bool = False
+    teleop: bool = False
     record: bool = False
+    record_root: str = ""
     namespace: str = ""
     device: str = "auto"
     robot_file: str = ""
@@ -115,10 +117,22 @@ _COMMON = (
         choices=("true", "false"),
     ),
     Option(
+        name="teleop",
+        default="false",
+        description="Follow a demonstrator (keyboard, gamepad, leader arm, or the simulation's "
+        "expert) in place of the policy.",
+        choices=("true", "false"),
+    ),
+    Option(
         name="record",
         default="false",
-        description="Start the recorder of evo1_training beside the policy.",
+        description="Start the recorder of evo1_training beside the policy or the teleoperation.",
         choices=("true", "false"),
+    ),
+    Option(
+        name="record_root",
+        default="",
+        description="Folder of the recorded episodes. Not given: ~/evo1_episodes.",
     ),
     Option(
         name="namespace",
@@ -194,7 +208,9 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
         seed=_seed(texts["seed"]),
         cameras="" if texts["cameras"] == "none" else texts["cameras"],
         dry_run=_boolean("dry_run", texts["dry_run"]),
+        teleop=_boolean("teleop", texts["teleop"]),
         record=_boolean("record", texts["record"]),
+        record_root=_folder(texts["record_root"]),
         namespace=texts["namespace"].strip("/"),
         device=texts["device"].lower(),
         robot_file=_file("robot_file", texts["robot_file"]),
@@ -226,6 +242,11 @@ def _check_together(options: SystemOptions) -> None:
         )
     if options.calibration and not options.port:
         raise OptionError("calibration: only used with port; give port, or leave it out")
+    if options.record_root and not options.record:
+        raise OptionError("record_root: only used with record:=true; give it, or leave this out")
+    if options.teleop and (options.checkpoint or options.dry_run):
+        name = "checkpoint" if options.checkpoint else "dry_run"
+        raise OptionError(f"{name}: with teleop:=true no policy runs; leave one of them out")
     if options.robot_ip and options.namespace:
         raise OptionError(
             "namespace: the xArm driver uses absolute names and cannot run in one; leave it out"
@@ -239,6 +260,11 @@ def _file(name: str, text: str) -> str:
     if not path.exists():
         raise OptionError(f"{name}: '{path}' does not exist")
     return str(path.resolve())
+
+
+def _folder(text: str) -> str:
+    """The episodes' folder, which the recorder may make."""
+    return str(Path(text).expanduser().resolve()) if text else ""
 
 
 def _boolean(name: str, text: str) -> bool:

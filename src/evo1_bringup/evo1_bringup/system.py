@@ -65,7 +65,7 @@ class System:
         robot: the robot file as read.
         robot_path: the robot file.
         simulated: whether the arm is the MuJoCo one.
-        processes: the arm's side first, the policy after it.
+        processes: the arm's side first, the policy or the relay of a demonstrator after it.
         includes: launch files of others, started before the processes.
         environment: variables to set where the shell has not set them.
         notes: what a person should know before it starts.
@@ -95,15 +95,16 @@ def describe(robot: str, options: SystemOptions) -> System:
     options = options if options.hardware else _with_task(robot, options)
     arm, includes = _arm(robot, options, path, config)
     cameras = _cameras(options, config)
+    driver = _teleop_relay if options.teleop else _policy
     recorder = [_recorder(options, path)] if options.record else []
     return System(
         robot=config,
         robot_path=path,
         simulated=not options.hardware,
-        processes=(*arm, *cameras, _policy(options, path), *recorder),
+        processes=(*arm, *cameras, driver(options, path), *recorder),
         includes=includes,
         environment={PROFILE_VARIABLE: str(installation.share_file("config", "fastdds.xml"))},
-        notes=_notes(options, config),
+        notes=_notes(robot, options, config),
     )
 
 
@@ -178,13 +179,30 @@ def _policy(options: SystemOptions, path: Path) -> Process:
     )
 
 
+def _teleop_relay(options: SystemOptions, path: Path) -> Process:
+    return Process(
+        package="evo1_bringup",
+        executable="teleop_relay",
+        name="teleop_relay",
+        namespace=options.namespace,
+        parameters={"robot_file": str(path)},
+    )
+
+
 def _recorder(options: SystemOptions, path: Path) -> Process:
+    parameters: dict[str, Parameter] = {
+        "robot_file": str(path),
+        "instruction": options.instruction,
+        "auto_activate": True,
+    }
+    if options.record_root:
+        parameters["root"] = options.record_root
     return Process(
         package="evo1_training",
         executable="recorder",
         name="recorder",
         namespace=options.namespace,
-        parameters={"robot_file": str(path)},
+        parameters=parameters,
     )
 
 
@@ -299,17 +317,26 @@ def _usb_camera(
     )
 
 
-def _notes(options: SystemOptions, config: RobotConfig) -> tuple[str, ...]:
+def _teleop_note(robot: str, options: SystemOptions) -> str:
+    ways = f"evo1 teleop --robot {robot} --device keyboard (gamepad, leader)"
+    if not options.hardware:
+        ways += f", or evo1 demonstrate --robot {robot} --episodes 5"
+    return f"The arm follows a demonstrator: {ways}."
+
+
+def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str, ...]:
     notes = []
     if options.hardware:
         where = options.robot_ip or options.port
         notes.append(f"A REAL {config.name} at {where}: keep its workspace clear.")
         if not options.cameras:
             topics = ", ".join(camera.topic for camera in config.cameras)
-            notes.append(f"Start the cameras yourself; the policy listens on {topics}.")
+            notes.append(f"Start the cameras yourself; they are expected on {topics}.")
     else:
         notes.append(f"Simulated {config.name} (MuJoCo).")
-    if options.dry_run:
+    if options.teleop:
+        notes.append(_teleop_note(robot, options))
+    elif options.dry_run:
         notes.append("dry_run: the policy sends the arm no command.")
     elif not options.autostart:
         notes.append("The arm stays at rest until `evo1 resume` or the action policy/run_policy.")

@@ -1,6 +1,9 @@
 """The evo1 command line."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -58,6 +61,27 @@ def test_help_shows_examples(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert "evo1 launch xarm6" in capsys.readouterr().out
+
+
+def test_a_program_of_another_package_gets_the_rest_of_the_line_as_it_is(tmp_path):
+    program = tmp_path / "lib" / "evo1_sim" / "demonstrate"
+    program.parent.mkdir(parents=True)
+    program.write_text('#!/bin/sh\necho "$@"\nexit 3\n')
+    program.chmod(0o755)
+    result = subprocess.run(
+        [sys.executable, "-m", "evo1_bringup", "demonstrate", "--seed", "5", "--help"],
+        env={**os.environ, "AMENT_PREFIX_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stdout) == (3, "--seed 5 --help\n")
+
+
+def test_a_program_that_is_not_built_says_how_to_get_it(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    assert main(["convert", "--help"]) == 2
+    assert "'evo1_training' has no executable 'convert'" in capsys.readouterr().err
 
 
 @pytest.mark.ros

@@ -53,6 +53,11 @@ def test_simulation_starts_two_nodes():
     assert [node.node_package for node in nodes] == ["evo1_sim", "evo1_policy"]
 
 
+def test_teleop_and_record_start_the_relay_and_the_recorder():
+    nodes = nodes_of(actions_of("so100", teleop="true", record="true"))
+    assert [node.node_executable for node in nodes] == ["sim_robot", "teleop_relay", "recorder"]
+
+
 def test_shell_keeps_its_own_image_profile():
     from launch.actions import SetEnvironmentVariable
 

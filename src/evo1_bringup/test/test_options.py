@@ -89,3 +89,18 @@ def test_real_xarm_refuses_a_namespace():
 
 def test_namespace_loses_its_slashes():
     assert parse_options("xarm6", {"namespace": "/left/"}).namespace == "left"
+
+
+def test_teleop_runs_no_policy(tmp_path):
+    assert parse_options("xarm6", {"teleop": "true"}).teleop
+    with pytest.raises(OptionError, match="checkpoint: with teleop:=true no policy runs"):
+        parse_options("xarm6", {"teleop": "true", "checkpoint": str(tmp_path)})
+    with pytest.raises(OptionError, match="dry_run: with teleop:=true no policy runs"):
+        parse_options("xarm6", {"teleop": "true", "dry_run": "true"})
+
+
+def test_record_root_goes_with_record(tmp_path):
+    with pytest.raises(OptionError, match="record_root: only used with record:=true"):
+        parse_options("xarm6", {"record_root": str(tmp_path)})
+    options = parse_options("xarm6", {"record": "true", "record_root": str(tmp_path / "new")})
+    assert options.record_root == str(tmp_path / "new")

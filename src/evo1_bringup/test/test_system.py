@@ -168,9 +168,37 @@ def test_wrong_number_of_cameras_names_the_expected_ones():
         system_of("xarm6", robot_ip="10.0.0.2", cameras="/dev/video0")
 
 
-def test_record_adds_the_recorder():
-    recorder = process_of(system_of("xarm6", record="true"), "recorder")
+def test_record_adds_the_recorder_with_the_instruction_as_its_label(tmp_path):
+    system = system_of("xarm6", record="true", record_root=str(tmp_path / "new"))
+    recorder = process_of(system, "recorder")
     assert recorder.package == "evo1_training"
+    assert recorder.parameters == {
+        "robot_file": str(system.robot_path),
+        "instruction": process_of(system, "policy_node").parameters["instruction"],
+        "auto_activate": True,
+        "root": str(tmp_path / "new"),
+    }
+    assert "root" not in process_of(system_of("xarm6", record="true"), "recorder").parameters
+
+
+@pytest.mark.parametrize("robot", ["xarm6", "so100"])
+def test_teleop_takes_the_place_of_the_policy(robot):
+    system = system_of(robot, teleop="true", record="true", namespace="left")
+    assert [process.label for process in system.processes] == [
+        "sim_robot",
+        "teleop_relay",
+        "recorder",
+    ]
+    relay = process_of(system, "teleop_relay")
+    assert relay.parameters == {"robot_file": str(system.robot_path)}
+    assert relay.namespace == "left"
+    assert any("evo1 demonstrate" in note for note in system.notes)
+
+
+def test_teleop_of_a_real_arm_has_no_scripted_demonstrator():
+    system = system_of("xarm6", robot_ip="10.0.0.2", teleop="true")
+    assert system.processes[-1].executable == "teleop_relay"
+    assert not any("evo1 demonstrate" in note for note in system.notes)
 
 
 def test_missing_program_says_how_to_get_it(monkeypatch, tmp_path):
@@ -180,7 +208,7 @@ def test_missing_program_says_how_to_get_it(monkeypatch, tmp_path):
         program.parent.mkdir(parents=True)
         program.touch()
     check_installed(system_of("xarm6"))
-    with pytest.raises(NotInstalledError, match=r"no executable 'recorder'.*no recorder yet"):
+    with pytest.raises(NotInstalledError, match=r"no executable 'recorder'.*recording needs it"):
         check_installed(system_of("xarm6", record="true"))
     with pytest.raises(NotInstalledError, match=r"xarm_description.*robots\.repos"):
         check_installed(system_of("xarm6", robot_ip="10.0.0.2"))

@@ -26,10 +26,13 @@ class Evo1Env(gymnasium.Env[dict[str, Any], npt.NDArray[np.float64]]):
         width: of the images [pixels].
         height: of the images [pixels].
         max_steps: an episode is truncated after so many.
+        disturbance: a name in tasks.DISTURBANCES.
+        with_images: False leaves the images out of the observations, which is many times faster;
+            `images` then renders them where they are wanted.
         render_mode: 'rgb_array' makes `render` return `image_1`.
 
     Raises:
-        WorldError: arm or task are unknown.
+        WorldError: arm, task or disturbance are unknown.
         RenderingError: no GL backend works here.
     """
 
@@ -46,18 +49,21 @@ class Evo1Env(gymnasium.Env[dict[str, Any], npt.NDArray[np.float64]]):
         width: int = 320,
         height: int = 240,
         max_steps: int = 900,
+        disturbance: str = "none",
+        with_images: bool = True,
         render_mode: str | None = None,
     ) -> None:
-        self.world = World(arm, task=task)
+        self.world = World(arm, task=task, disturbance=disturbance)
         self.render_mode = render_mode
         self._max_steps = max_steps
+        self._with_images = with_images
         self._renderer = CameraRenderer(self.world, width=width, height=height)
         lower, upper = self.world.arm.lower, self.world.arm.upper
         image = gymnasium.spaces.Box(0, 255, (height, width, 3), np.uint8)
         # Joints may be pressed a little past their limits, so the state is not bounded by them.
         state = gymnasium.spaces.Box(-np.inf, np.inf, lower.shape, np.float64)
         self.observation_space = gymnasium.spaces.Dict(
-            {**dict.fromkeys(self._renderer.cameras, image), "state": state}
+            {**dict.fromkeys(self._renderer.cameras if with_images else (), image), "state": state}
         )
         self.action_space = gymnasium.spaces.Box(lower, upper, dtype=np.float64)
         self._steps = 0
@@ -74,12 +80,13 @@ class Evo1Env(gymnasium.Env[dict[str, Any], npt.NDArray[np.float64]]):
 
         Args:
             seed: start state; None draws one.
-            options: `{"task": name}` changes the task.
+            options: `{"task": name}` and `{"disturbance": name}` change these.
         """
         super().reset(seed=seed)
         if seed is None:
             seed = int(self.np_random.integers(2**31))
-        self.world.reset((options or {}).get("task"), seed)
+        wanted = options or {}
+        self.world.reset(wanted.get("task"), seed, disturbance=wanted.get("disturbance"))
         self._steps = 0
         return self._observe(), self._info()
 
@@ -108,9 +115,13 @@ class Evo1Env(gymnasium.Env[dict[str, Any], npt.NDArray[np.float64]]):
         """Free the GL context."""
         self._renderer.close()
 
-    def _observe(self) -> dict[str, Any]:
+    def images(self) -> dict[str, npt.NDArray[np.uint8]]:
+        """What the cameras see now: camera -> (H, W, 3) uint8 RGB."""
         self._renderer.capture()
-        images = {name: self._renderer.render(name) for name in self._renderer.cameras}
+        return {name: self._renderer.render(name) for name in self._renderer.cameras}
+
+    def _observe(self) -> dict[str, Any]:
+        images = self.images() if self._with_images else {}
         return {**images, "state": self.world.joint_positions()}
 
     def _info(self) -> dict[str, Any]:

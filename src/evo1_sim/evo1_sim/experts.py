@@ -13,7 +13,9 @@ import numpy.typing as npt
 from evo1_sim.kinematics import InverseKinematicsError, Kinematics
 from evo1_sim.tasks.can_into_box import CanIntoBox
 from evo1_sim.tasks.can_stacking import CanStacking
+from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.cube_into_box import CubeIntoBox
+from evo1_sim.tasks.objects import Can
 from evo1_sim.world import World
 
 Vector = npt.NDArray[np.float64]
@@ -23,6 +25,7 @@ STEP_NS = round(1e9 / RATE_HZ)
 MAX_JOINT_SPEED = 1.2  # rad/s; a move that needs more is slowed, below every robot file's limit
 MAX_JOINT_ACCELERATION = 5.0  # rad/s^2; the same
 MAX_SLOWDOWNS = 12
+MAX_WAYPOINTS = 16  # of one task
 MAX_JOINT_STEP = 0.3  # rad between ticks of a raw plan; more is a flip of the arm
 
 GRASP_HEIGHT = 0.035  # of the xArm6's tool over the can's foot [m]: pads at its middle
@@ -68,20 +71,71 @@ class Waypoint:
         return replace(self, gripper=gripper, seconds=seconds)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variation:
+    """How one demonstration differs from the ideal one, as a person's do.
+
+    Attributes:
+        speed: factor on the speed of every move.
+        pick_m: offset of the grasp on the table (2,) [m].
+        place_m: offset of the place (2,) [m].
+        via_m: offset of each waypoint in the air, by its index (K, 3) [m].
+        pauses_s: longer stay at each waypoint with a stay, by its index (K,) [s].
+    """
+
+    speed: float = 1.0
+    pick_m: tuple[float, float] = (0.0, 0.0)
+    place_m: tuple[float, float] = (0.0, 0.0)
+    via_m: tuple[tuple[float, float, float], ...] = ()
+    pauses_s: tuple[float, ...] = ()
+
+    @classmethod
+    def draw(cls, seed: int) -> "Variation":
+        """The variation of a seed, always the same."""
+        rng = np.random.default_rng([seed, 0x5EED])  # apart from the scene's own draws
+        via = rng.uniform((-0.012, -0.012, 0.0), (0.012, 0.012, 0.02), (MAX_WAYPOINTS, 3))
+        hesitates = rng.random(MAX_WAYPOINTS) < 0.3
+        return cls(
+            speed=float(rng.uniform(0.75, 1.15)),
+            pick_m=_pair(rng.uniform(-0.002, 0.002, 2)),
+            place_m=_pair(rng.uniform(-0.002, 0.002, 2)),
+            via_m=tuple((float(x), float(y), float(z)) for x, y, z in via),
+            pauses_s=tuple((hesitates * rng.uniform(0.1, 0.5, MAX_WAYPOINTS)).tolist()),
+        )
+
+    def applied(self, waypoints: list[Waypoint]) -> list[Waypoint]:
+        """Waypoints with what varies in the air and in time."""
+        varied = list(waypoints)
+        for k, (offset, pause) in enumerate(
+            zip(self.via_m, self.pauses_s, strict=True)  # both are as long
+        ):
+            if k >= len(varied):
+                break
+            place = varied[k]
+            if place.seconds > 0.0:
+                varied[k] = replace(place, seconds=place.seconds + pause)
+            else:
+                varied[k] = replace(place, position=place.position + np.array(offset))
+        return varied
+
+
 class Expert:
     """Solves the world's current task from its current state.
 
     Args:
         world: just reset; it is only read.
+        variation: how it differs from the ideal demonstration; None: not at all.
 
     Raises:
         ExpertError: there is no expert for the task.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, variation: Variation | None = None) -> None:
         self._world = world
+        self._variation = variation or Variation()
         self._kinematics = Kinematics(world.arm, world.model)
-        self._speed = 0.30 if world.arm.name == "xarm6" else 0.16  # m/s, mean over a move
+        speed = 0.30 if world.arm.name == "xarm6" else 0.16  # m/s, mean over a move
+        self._speed = speed * self._variation.speed
 
     def plan(self) -> npt.NDArray[np.float64]:
         """Joint targets (T, D) [rad] at 30 Hz, the first one step after now.
@@ -91,7 +145,7 @@ class Expert:
         """
         joints = self._world.targets
         pieces = []
-        for waypoint in self._waypoints():
+        for waypoint in self._variation.applied(self._waypoints()):
             piece = self._move(joints, waypoint)
             pieces.append(piece)
             joints = piece[-1]
@@ -103,22 +157,22 @@ class Expert:
 
     def _waypoints(self) -> list[Waypoint]:
         task, cell = self._world.task, self._world.cell
+        pick, place = (
+            _on_table(offset) for offset in (self._variation.pick_m, self._variation.place_m)
+        )
         if isinstance(task, CanIntoBox):
-            return _can_waypoints(
-                cell.position(task.can.name), _at(cell.position(task.box.name), 0.065), 0.24
-            )
+            box = _at(cell.position(task.box.name), 0.065)
+            return _can_waypoints(_foot(task.can, cell) + pick, box + place, 0.24)
         if isinstance(task, CanStacking):
             top = task.base.height + GRASP_HEIGHT + 0.002
-            return _can_waypoints(
-                cell.position(task.can.name), _at(cell.position(task.base.name), top), 0.27
-            )
+            base = _at(cell.position(task.base.name), top)
+            return _can_waypoints(_foot(task.can, cell) + pick, base + place, 0.27)
         if isinstance(task, CubeIntoBox):
-            pan = float(np.arctan2(*cell.position(task.cube.name)[1::-1]))
-            return _cube_waypoints(
-                cell.position(task.cube.name),
-                _nearest_side(cell.rotation(task.cube.name), pan),
-                cell.position(task.box.name),
+            cube = cell.position(task.cube.name)
+            side = _nearest_side(
+                cell.rotation(task.cube.name), float(np.arctan2(cube[1], cube[0]))
             )
+            return _cube_waypoints(cube + pick, side, cell.position(task.box.name) + place)
         raise ExpertError(f"no expert for task '{task.name}'")
 
     def _move(self, joints: Vector, waypoint: Waypoint) -> npt.NDArray[np.float64]:
@@ -169,8 +223,8 @@ class Expert:
 
 
 def _can_waypoints(can: Vector, goal: Vector, height: float) -> list[Waypoint]:
-    """Pick a standing can, carry it at tool height `height` [m], put it down at `goal`."""
-    pick = Waypoint(position=_at(can, GRASP_HEIGHT), yaw=0.0, gripper=0.0)
+    """Pick a can with its foot at `can`, carry it at tool height `height` [m] to `goal`."""
+    pick = Waypoint(position=_at(can, can[2] + GRASP_HEIGHT), yaw=0.0, gripper=0.0)
     place = Waypoint(position=goal, yaw=0.0, gripper=HOLD_CAN)
     return [
         pick.over(0.21).freely(),
@@ -190,7 +244,9 @@ def _cube_waypoints(cube: Vector, yaw: float, box: Vector) -> list[Waypoint]:
     # The tool is the fixed finger's face; the cube's middle lies towards the jaw, at -x.
     toward_jaw = -np.array([np.cos(yaw), np.sin(yaw), 0.0])
     pick = Waypoint(
-        position=_at(cube, 0.004) - (0.0125 + 0.004) * toward_jaw, yaw=yaw, gripper=OPEN_JAW
+        position=_at(cube, cube[2] - 0.0125 + 0.004) - (0.0125 + 0.004) * toward_jaw,
+        yaw=yaw,
+        gripper=OPEN_JAW,
     )
     box_yaw = float(np.arctan2(box[1], box[0])) + np.pi
     inward = -np.array([np.cos(box_yaw), np.sin(box_yaw), 0.0])
@@ -235,6 +291,20 @@ def _minimum_jerk(count: int) -> Vector:
     """Fractions of a move (count,), from just after 0 to 1, at rest at both ends."""
     t = np.arange(1, count + 1) / count
     return np.asarray(t**3 * (10 - 15 * t + 6 * t**2))
+
+
+def _foot(can: Can, cell: Cell) -> Vector:
+    """Where a standing can's foot is (3,) [m]."""
+    x, y, z = cell.position(can.name)
+    return np.array([x, y, z - can.height / 2])
+
+
+def _on_table(offset: tuple[float, float]) -> Vector:
+    return np.array([*offset, 0.0])
+
+
+def _pair(values: Vector) -> tuple[float, float]:
+    return float(values[0]), float(values[1])
 
 
 def _at(position: Vector, height: float) -> Vector:

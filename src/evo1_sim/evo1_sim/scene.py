@@ -4,6 +4,7 @@ from evo1_sim.arms import Arm
 
 TIMESTEP_NS = 2_000_000
 MAX_IMAGE = 1280  # pixels along a side that the offscreen buffer has room for
+TABLE_RGBA = "0.47 0.36 0.26 1"
 
 # Contacts stiffer than these throw a can up now and then when it is set down (1 seed in 14).
 # Arm geoms (type 2) meet objects and the table, never each other: the linkage overlaps itself.
@@ -59,12 +60,13 @@ _TABLE = """
       rgba="0.25 0.25 0.27 1"/>"""
 
 
-def scene_xml(arm: Arm, objects: str) -> str:
+def scene_xml(arm: Arm, objects: str, *, table_rgba: str = TABLE_RGBA) -> str:
     """The whole model.
 
     Args:
         arm: what stands on the table.
         objects: MJCF of the task's bodies.
+        table_rgba: colour of the table's top.
     """
     table = _TABLE.format(x=0.32, half_x=0.5, half_y=0.55, inner_x=0.44, inner_y=0.49)
     actuators = "\n".join(joint.actuator() for joint in arm.joints)
@@ -81,7 +83,7 @@ def scene_xml(arm: Arm, objects: str) -> str:
     <map znear="0.01" zfar="20"/>
   </visual>
   <asset>
-    <material name="table" rgba="0.47 0.36 0.26 1" reflectance="0" specular="0.1"/>
+    <material name="table" rgba="{table_rgba}" reflectance="0" specular="0.1"/>
   </asset>
   {_DEFAULTS}
   <worldbody>

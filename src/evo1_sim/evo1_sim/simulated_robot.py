@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.rendering import CameraRenderer
+from evo1_sim.tasks import DISTURBANCES
 from evo1_sim.trajectory import TrajectoryFollower, TrajectoryPoint
 from evo1_sim.world import World
 
@@ -70,6 +71,7 @@ class SimulatedRobot:
         self._world = world
         self._robot = robot
         self._lock = threading.Lock()
+        self._disturbance = world.disturbance.name
         self._columns = [
             [robot.joint_names.index(name) for name in command.joints] for command in robot.command
         ]
@@ -129,6 +131,18 @@ class SimulatedRobot:
             renderer.capture()
             return self._stamp_ns
 
+    def disturb(self, name: str) -> None:
+        """From the next reset on, lay the scene out with a disturbance of tasks.DISTURBANCES.
+
+        Raises:
+            SimulatedRobotError: no disturbance has that name.
+        """
+        if name not in DISTURBANCES:
+            known = ", ".join(DISTURBANCES)
+            raise SimulatedRobotError(f"unknown disturbance '{name}'; known: {known}")
+        with self._lock:
+            self._disturbance = name
+
     def reset(self, task: str, seed: int) -> int:
         """Put the scene into a start state of a task, the arm at rest in its start pose.
 
@@ -147,7 +161,7 @@ class SimulatedRobot:
                 known = ", ".join(self._world.task_names)
                 raise SimulatedRobotError(f"unknown task '{task}'; this arm knows {known}")
             used = seed if seed >= 0 else self._world.seed + 1
-            self._world.reset(task or None, used)
+            self._world.reset(task or None, used, disturbance=self._disturbance)
             self._hold(self._world.joint_positions())
             return used
 

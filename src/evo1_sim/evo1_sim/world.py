@@ -6,7 +6,16 @@ import numpy.typing as npt
 
 from evo1_sim.arms import ARMS
 from evo1_sim.scene import TIMESTEP_NS, scene_xml
-from evo1_sim.tasks import TASKS, Cell, Task, TaskResult, judge
+from evo1_sim.tasks import (
+    DISTURBANCES,
+    TASKS,
+    UNDISTURBED,
+    Cell,
+    Disturbance,
+    Task,
+    TaskResult,
+    judge,
+)
 
 __all__ = ["TaskResult", "World", "WorldError"]
 
@@ -29,19 +38,27 @@ class World:
         arm: 'xarm6' or 'so100'.
         task: one of `task_names`; None takes the first.
         seed: start state.
+        disturbance: a name in tasks.DISTURBANCES.
 
     Raises:
-        WorldError: the arm or the task is unknown.
+        WorldError: the arm, the task or the disturbance is unknown.
     """
 
-    def __init__(self, arm: str, *, task: str | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        arm: str,
+        *,
+        task: str | None = None,
+        seed: int = 0,
+        disturbance: str = UNDISTURBED.name,
+    ) -> None:
         if arm not in ARMS:
             raise WorldError(f"no arm '{arm}'; known: {', '.join(ARMS)}")
         self.arm = ARMS[arm]
         self._time_ns = 0
         self._start_ns = 0
         self._due_ns = 0
-        self._build(self._find_task(task))
+        self._build(self._find_task(task), _find_disturbance(disturbance))
         self.reset(seed=seed)
 
     @property
@@ -69,23 +86,31 @@ class World:
         """Where the servos were told to go (D,) [rad]."""
         return self._targets.copy()
 
-    def reset(self, task: str | None = None, seed: int = 0) -> None:
+    def reset(
+        self, task: str | None = None, seed: int = 0, *, disturbance: str | None = None
+    ) -> None:
         """Start an episode: same task and seed, same state to the last bit.
 
         Args:
             task: one of `task_names`; None keeps the current one.
             seed: not negative.
+            disturbance: a name in tasks.DISTURBANCES; None keeps the current one.
 
         Raises:
-            WorldError: the task is unknown or the seed negative.
+            WorldError: the task or the disturbance is unknown, or the seed negative.
         """
         if seed < 0:
             raise WorldError(f"seed {seed}: expected 0 or more")
-        if task is not None and task != self.task.name:
-            self._build(self._find_task(task))
+        wanted = self.task if task is None else self._find_task(task)
+        change = self.disturbance if disturbance is None else _find_disturbance(disturbance)
+        if wanted is not self.task or change is not self.disturbance:
+            self._build(wanted, change)
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
         self.task.place(self.cell, rng)
+        if self.disturbance.moves_things:
+            mujoco.mj_kinematics(self.model, self.data)
+            self.disturbance.apply(self.task, self.cell, seed)
         start = np.array(self.arm.home) + np.array(self.arm.start_noise) * rng.uniform(
             -1, 1, size=len(self.arm.home)
         )
@@ -178,9 +203,11 @@ class World:
         known = ", ".join(self.task_names)
         raise WorldError(f"no task '{name}' for {self.arm.name}; known: {known}")
 
-    def _build(self, task: Task) -> None:
-        self.task = task
-        self.model = mujoco.MjModel.from_xml_string(scene_xml(self.arm, task.objects()))
+    def _build(self, task: Task, disturbance: Disturbance) -> None:
+        self.task, self.disturbance = task, disturbance
+        objects = task.objects() + disturbance.objects(task)
+        xml = scene_xml(self.arm, objects, table_rgba=disturbance.table_rgba)
+        self.model = mujoco.MjModel.from_xml_string(xml)
         self.data = mujoco.MjData(self.model)
         self.cell = Cell(self.model, self.data)
         joints = [self.model.joint(name) for name in self.joint_names]
@@ -188,3 +215,9 @@ class World:
         self._dofs = np.array([joint.dofadr[0] for joint in joints])
         self._max_change = self.arm.velocity_max * TIMESTEP_NS * 1e-9
         self._targets = np.array(self.arm.home)
+
+
+def _find_disturbance(name: str) -> Disturbance:
+    if name not in DISTURBANCES:
+        raise WorldError(f"no disturbance '{name}'; known: {', '.join(DISTURBANCES)}")
+    return DISTURBANCES[name]

@@ -27,6 +27,23 @@ def test_an_observation_has_two_images_and_the_joint_positions(env):
     assert info["success"] is False
 
 
+def test_images_can_be_left_out_and_asked_for():
+    env = Evo1Env("xarm6", width=32, height=24, with_images=False)
+    observation, _ = env.reset(seed=3)
+    assert set(observation) == set(env.observation_space) == {"state"}
+    before = env.images()["image_2"]
+    env.step(observation["state"] + 0.1)
+    assert not np.array_equal(env.images()["image_2"], before)
+    env.close()
+
+
+def test_a_reset_can_disturb_the_scene(env):
+    plain, _ = env.reset(seed=3)
+    cloth, _ = env.reset(seed=3, options={"disturbance": "background"})
+    np.testing.assert_array_equal(cloth["state"], plain["state"])
+    assert not np.array_equal(cloth["image_1"], plain["image_1"])
+
+
 def test_a_step_lasts_a_thirtieth_of_a_second_and_moves_towards_the_action(env):
     observation, _ = env.reset(seed=3)
     action = observation["state"] + 0.02

@@ -10,9 +10,7 @@ import importlib
 import sys
 from typing import Any
 
-import rclpy
 from rclpy.action import ActionClient
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
@@ -21,6 +19,7 @@ from trajectory_msgs.msg import JointTrajectory
 from evo1_bringup.drivers.gripper_gate import GripperGate
 from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.ros.process import run_node
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
 
@@ -155,21 +154,8 @@ def command_type() -> Any:
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    rclpy.init()
-    try:
-        node = GripperBridgeNode()
-    except (BridgeError, RobotConfigError) as error:
-        rclpy.logging.get_logger("gripper_bridge").fatal(str(error))
-        rclpy.try_shutdown()
-        return 1
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    refusals = (BridgeError, RobotConfigError)
+    return run_node(GripperBridgeNode, name="gripper_bridge", refusals=refusals)
 
 
 if __name__ == "__main__":

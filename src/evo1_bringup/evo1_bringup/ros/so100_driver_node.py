@@ -3,8 +3,6 @@
 import sys
 
 import numpy as np
-import rclpy
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
@@ -18,6 +16,7 @@ from evo1_bringup.drivers.so100_calibration import (
 )
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import RobotConfigError, load_robot
+from evo1_policy.ros.process import run_node
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
 
@@ -58,10 +57,11 @@ class So100DriverNode(Node):
         self.create_timer(_TICK_S, self._tick)
         self.get_logger().info("holding the arm where it stands; joint states at 100 Hz")
 
-    def close(self) -> None:
+    def destroy_node(self) -> None:
         """Torque off: the arm goes limp."""
         self.get_logger().warning("torque off: the arm goes limp")
         self._bus.close()
+        super().destroy_node()
 
     def _text(self, name: str) -> str:
         return str(self.declare_parameter(name, "").value)
@@ -100,22 +100,8 @@ class So100DriverNode(Node):
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    rclpy.init()
-    try:
-        node = So100DriverNode()
-    except (BusError, CalibrationError, RobotConfigError) as error:
-        rclpy.logging.get_logger("so100_driver").fatal(str(error))
-        rclpy.try_shutdown()
-        return 1
-    try:
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        node.close()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    refusals = (BusError, CalibrationError, RobotConfigError)
+    return run_node(So100DriverNode, name="so100_driver", refusals=refusals)
 
 
 if __name__ == "__main__":

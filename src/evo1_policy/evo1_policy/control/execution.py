@@ -11,7 +11,7 @@ import numpy as np
 from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.control.limiter import brake, follow
 from evo1_policy.control.limits import Limits
-from evo1_policy.control.reference import make_reference
+from evo1_policy.control.reference import Path, make_reference
 from evo1_policy.control.signals import SeamReport
 
 HISTORY_TICKS = 40  # past points that a plan remembers, to compare with late measurements
@@ -78,6 +78,40 @@ def plan_chunk(
     )
     return _finish(
         past.extended(positions, velocities), executing, now_ns, splice_tick, limits, seam
+    )
+
+
+def plan_path(
+    path: Path,
+    executing: Trajectory,
+    *,
+    now_ns: int,
+    splice_tick: int,
+    limits: Limits,
+    pace: Limits,
+    rest_ticks: int = SENT_REST_TICKS,
+) -> Plan:
+    """Follow a reference from a splice on, within every limit, ending at rest.
+
+    Args:
+        path: positions [rad] and velocities [rad/s] (M, D) at the grid points after the splice.
+        executing: what the arm is commanded.
+        now_ns: the clock [ns].
+        splice_tick: grid point, a little later than now, from which the reference counts.
+        limits: of the robot.
+        pace: the same, or slower ones to follow with.
+        rest_ticks: grid steps of rest that are sent after the end.
+    """
+    past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
+    positions, velocities, limited = follow(past.positions[-1], past.velocities[-1], path, pace)
+    return _finish(
+        past.extended(positions, velocities),
+        executing,
+        now_ns,
+        splice_tick,
+        limits,
+        SeamReport(limited_points=limited),
+        rest_ticks=rest_ticks,
     )
 
 

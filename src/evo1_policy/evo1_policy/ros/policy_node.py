@@ -5,20 +5,15 @@ checkpoint; the reading thread takes frames and joints; the inference thread run
 step the loop through the runner, which has the lock.
 """
 
-import signal
 import sys
-import threading
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import rclpy
 from rclpy.clock import Clock, ClockType
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.guard_condition import GuardCondition
 from rclpy.impl.rcutils_logger import RcutilsLogger
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.signals import SignalHandlerOptions
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode
@@ -28,6 +23,7 @@ from evo1_policy.ros.inference_thread import InferenceThread
 from evo1_policy.ros.loading import PolicyFactory, load_policy
 from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.parameters import PolicyParameters, declare_parameters, read_parameters
+from evo1_policy.ros.process import ManagedNode, run_managed
 from evo1_policy.ros.runner import Mission, Runner
 from evo1_policy.ros.services import Answer, Services
 from evo1_policy.ros.status import StateLog, describe
@@ -36,7 +32,6 @@ from evo1_policy.ros.subscriptions import Sensors, Words, resolve_topics
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
 STATUS_PERIOD_S = 0.1
 DIAGNOSTICS_EVERY = 10  # status periods
-LAST_SPINS = 5  # for the results of goals that end with the node
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +58,7 @@ class Active:
     watchdog: Timer
 
 
-class PolicyNode(LifecycleNode):
+class PolicyNode(ManagedNode):
     """Cameras and joints in, checked trajectories out.
 
     Args:
@@ -86,11 +81,6 @@ class PolicyNode(LifecycleNode):
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         # always there, so that a signal is seen while the node is inactive
         self._status_timer = self.create_timer(STATUS_PERIOD_S, self._report, clock=self._steady)
-
-    def start(self) -> bool:
-        """Configure and activate, as auto_activate does; False where the log says why not."""
-        success = TransitionCallbackReturn.SUCCESS
-        return bool(self.trigger_configure() == success and self.trigger_activate() == success)
 
     def rest(self) -> None:
         """Send the arm to rest; safe in any state."""
@@ -349,37 +339,8 @@ def _took_effect(request: Request, status: LoopStatus) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the exit status is 1 where it cannot start."""
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     sys.setswitchinterval(0.0005)  # the inference thread waits so long for the interpreter
-    node = PolicyNode()
-    try:
-        return spin(node, stop)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
-
-
-def spin(node: PolicyNode, stop: threading.Event) -> int:
-    """Spin the node until `stop`, then bring the arm to rest; return the exit status."""
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    try:
-        if not node.get_parameter("auto_activate").value:
-            node.get_logger().info("unconfigured; waiting for a lifecycle manager")
-        elif not node.start():
-            return 1
-        while not stop.is_set():
-            executor.spin_once()
-        node.rest()
-        for _ in range(LAST_SPINS):
-            executor.spin_once(timeout_sec=0.01)
-        return 0
-    finally:
-        node.finish()
-        executor.shutdown()
+    return run_managed(PolicyNode, arguments)
 
 
 if __name__ == "__main__":

@@ -65,3 +65,15 @@ def test_a_joint_near_its_limit_brakes_sooner_than_the_rest(kit):
 def test_an_arm_that_stands_still_has_nothing_to_brake(kit):
     positions, _ = brake(kit.home, np.zeros(3), Limits.of(kit.robot))
     assert positions.shape == (0, 3)
+
+
+def test_a_reference_that_dips_out_of_range_between_its_points_is_bent(kit):
+    limits = Limits.of(kit.robot)
+    start = np.array([0.0, 0.2, 1.3e-6])
+    rising = np.array([2.3e-6, 7.0e-5, 1.3e-4])
+    positions = np.column_stack([np.zeros(3), np.full(3, 0.2), rising])
+    velocities = np.column_stack([np.zeros(3), np.zeros(3), [2.1e-3, 3.7e-3, 0.0]])
+    q, v, _ = follow(start, np.zeros(3), (positions, velocities), limits)
+    path = Trajectory.resting(start, tick=0, step_ns=limits.step_ns).extended(q, v)
+    _, curve, _, _ = kit.hermite(path)
+    assert (curve >= limits.position_min).all()

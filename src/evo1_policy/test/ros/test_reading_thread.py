@@ -100,3 +100,15 @@ def test_after_close_no_callback_runs(node):
     publisher.publish(String(data="late"))
     time.sleep(0.2)
     assert heard == []
+
+
+def test_callback_with_two_arguments_gets_the_message_information(node):
+    heard = []
+    reader = Reader(node, lambda message, info: heard.append((message.data, info)))
+    publisher = node.create_publisher(String, "words", RELIABLE)
+    wait_until(publisher.get_subscription_count, "the subscription")
+    publisher.publish(String(data="first"))
+    wait_until(lambda: heard, "the message")
+    reader.thread.close()
+    text, info = heard[0]
+    assert (text, info["publication_sequence_number"]) == ("first", 1)

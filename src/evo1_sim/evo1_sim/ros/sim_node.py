@@ -37,12 +37,18 @@ from evo1_sim.ros.sim_loops import SimLoops
 from evo1_sim.ros.sim_parameters import MAX_SEED, read_parameters
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.simulated_robot import JointReading, SimulatedRobot, SimulatedRobotError
+from evo1_sim.tasks import DISTURBANCES, UNDISTURBED
 from evo1_sim.trajectory import TrajectoryError
 from evo1_sim.world import World
 
 UNPLUGGED = "unplugged_cameras"
 UNPLUGGED_DESCRIPTION = ParameterDescriptor(
     description="Names of cameras that are silent, with commas between; can be set at any time."
+)
+DISTURBANCE = "disturbance"
+DISTURBANCE_DESCRIPTION = ParameterDescriptor(
+    description="What is unusual about the scene from the next reset on: "
+    f"{', '.join(DISTURBANCES)}; can be set at any time."
 )
 TASK_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
@@ -115,7 +121,9 @@ class SimNode(Node):
             self._subscribe(output, command)
         self.create_service(ResetTask, "~/reset", self._reset)
         self.add_on_set_parameters_callback(self._unplug)
+        self.add_on_set_parameters_callback(self._disturb)
         self.declare_parameter(UNPLUGGED, "", UNPLUGGED_DESCRIPTION)
+        self.declare_parameter(DISTURBANCE, UNDISTURBED.name, DISTURBANCE_DESCRIPTION)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers that sim time cannot stop
         self.create_timer(TASK_PERIOD_S, self._publish_task, clock=steady)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
@@ -146,6 +154,16 @@ class SimNode(Node):
                 )
             for name, camera in known.items():
                 camera.plugged_in = name not in wanted
+        return SetParametersResult(successful=True)
+
+    def _disturb(self, parameters: list[Parameter]) -> SetParametersResult:
+        """Have the next reset lay out a disturbed scene, to see whether the policy copes."""
+        for parameter in parameters:
+            if parameter.name == DISTURBANCE:
+                try:
+                    self._simulated.disturb(str(parameter.value))
+                except SimulatedRobotError as error:
+                    return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def start(self) -> None:

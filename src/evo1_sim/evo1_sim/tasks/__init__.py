@@ -4,6 +4,7 @@ from evo1_sim.tasks.can_into_box import CanIntoBox
 from evo1_sim.tasks.can_stacking import CanStacking
 from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.cube_into_box import CubeIntoBox
+from evo1_sim.tasks.disturbances import DISTURBANCES, UNDISTURBED, Disturbance
 from evo1_sim.tasks.task import Task, TaskResult, judge
 
 TASKS: dict[str, tuple[Task, ...]] = {
@@ -11,4 +12,13 @@ TASKS: dict[str, tuple[Task, ...]] = {
     "so100": (CubeIntoBox(),),
 }
 
-__all__ = ["TASKS", "Cell", "Task", "TaskResult", "judge"]
+__all__ = [
+    "DISTURBANCES",
+    "TASKS",
+    "UNDISTURBED",
+    "Cell",
+    "Disturbance",
+    "Task",
+    "TaskResult",
+    "judge",
+]

@@ -4,7 +4,7 @@ import numpy as np
 
 from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.objects import Can, OpenBox
-from evo1_sim.tasks.task import SETTLED_SPEED
+from evo1_sim.tasks.task import SETTLED_SPEED, Area
 
 
 class CanIntoBox:
@@ -14,6 +14,11 @@ class CanIntoBox:
     instruction = "pick up the can and put it into the white box"
     can = Can()
     box = OpenBox(inner_x=0.17, inner_y=0.17, height=0.115)
+    target = can.name
+    goal = box.name
+    target_radius = can.radius
+    target_area: Area = ((0.33, -0.27), (0.53, -0.07))
+    spare_area: Area = ((0.33, -0.32), (0.62, 0.34))
 
     def objects(self) -> str:
         """MJCF of the can and the box."""
@@ -21,7 +26,7 @@ class CanIntoBox:
 
     def place(self, cell: Cell, rng: np.random.Generator) -> None:
         """Can in 20 x 20 cm; box +-3 cm, turned by up to 0.15 rad."""
-        x, y = rng.uniform((0.33, -0.27), (0.53, -0.07))
+        x, y = rng.uniform(*self.target_area)
         cell.place(self.can.name, (x, y, self.can.height / 2), yaw=rng.uniform(-np.pi, np.pi))
         x, y = np.array((0.42, 0.20)) + rng.uniform(-0.03, 0.03, size=2)
         cell.place(self.box.name, (x, y, 0.0), yaw=rng.uniform(-0.15, 0.15))

@@ -4,7 +4,7 @@ import numpy as np
 
 from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.objects import BLUE, Can
-from evo1_sim.tasks.task import SETTLED_SPEED
+from evo1_sim.tasks.task import SETTLED_SPEED, Area
 
 
 class CanStacking:
@@ -14,6 +14,11 @@ class CanStacking:
     instruction = "stack the red can on the blue can"
     can = Can()
     base = Can(name="base_can", rgba=BLUE, mass=0.35)
+    target = can.name
+    goal = base.name
+    target_radius = can.radius
+    target_area: Area = ((0.33, -0.27), (0.53, -0.07))
+    spare_area: Area = ((0.33, -0.32), (0.62, 0.34))
 
     def objects(self) -> str:
         """MJCF of both cans."""
@@ -22,7 +27,7 @@ class CanStacking:
     def place(self, cell: Cell, rng: np.random.Generator) -> None:
         """The red can in 20 x 20 cm, the blue one +-4 cm."""
         half = self.can.height / 2
-        x, y = rng.uniform((0.33, -0.27), (0.53, -0.07))
+        x, y = rng.uniform(*self.target_area)
         cell.place(self.can.name, (x, y, half), yaw=rng.uniform(-np.pi, np.pi))
         x, y = np.array((0.43, 0.16)) + rng.uniform(-0.04, 0.04, size=2)
         cell.place(self.base.name, (x, y, half), yaw=rng.uniform(-np.pi, np.pi))

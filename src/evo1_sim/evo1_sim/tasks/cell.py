@@ -24,6 +24,11 @@ class Cell:
         speed = self._model.jnt_dofadr[joint]
         self._data.qvel[speed : speed + 6] = 0
 
+    def move(self, name: str, position: npt.ArrayLike) -> None:
+        """Put a free body's frame at `position` (3,) [m], turned as it is."""
+        start = self._model.jnt_qposadr[self._model.body_jntadr[self._body(name)]]
+        self._data.qpos[start : start + 3] = position
+
     def position(self, name: str) -> Vector:
         """Where the body's frame is (3,) [m]."""
         return np.array(self._data.xpos[self._body(name)])

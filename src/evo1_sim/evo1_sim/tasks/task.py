@@ -7,6 +7,9 @@ import numpy as np
 
 from evo1_sim.tasks.cell import Cell
 
+Area = tuple[tuple[float, float], tuple[float, float]]
+"""A rectangle on the table: lowest and highest (x, y) [m]."""
+
 SETTLED_SPEED = 0.03  # m/s; resting contacts jitter well below this
 
 
@@ -25,10 +28,20 @@ class Task(Protocol):
     Attributes:
         name: key in the registry.
         instruction: what to do, in words.
+        target: the body to be taken.
+        goal: the body that it is put into or onto.
+        target_radius: of the target's foot [m].
+        target_area: where start states have the target's frame.
+        spare_area: where something may stand that has no part in the task.
     """
 
     name: str
     instruction: str
+    target: str
+    goal: str
+    target_radius: float
+    target_area: Area
+    spare_area: Area
 
     def objects(self) -> str:
         """MJCF of the bodies that the task needs."""

@@ -1,1 +1,1 @@
-"""How good a policy is: in simulation, under disturbances, and what its backbone still sees."""
+"""Whether a policy does the task: trials in simulation, disturbed ones, intervals, reports."""

@@ -180,7 +180,11 @@ def episode_folders(root: Path) -> list[Path]:
     """
     if _is_episode(root):
         return [root]
-    found = sorted(path for path in root.glob("**/episode_*") if _is_episode(path))
+    found = sorted(
+        path
+        for path in root.glob("**/episode_*")
+        if _is_episode(path) and not any(p.startswith(".") for p in path.relative_to(root).parts)
+    )  # hidden folders such as the recorder's trash do not count
     if not found:
         raise EpisodeError(
             f"{root}: no episode found; expected folders such as episode_000000 with {SIDECAR} "

@@ -1,0 +1,249 @@
+"""Whether the recorder loses anything, and what it costs: two 640x480 cameras and joints.
+
+Starts an ideal robot (cameras at 30 Hz, joint states at 100 Hz) and the recorder as processes of
+their own, records one take, raw and compressed, and compares what was published with what the
+recorder received and what the bag holds. `--seconds 600` is what the project promises.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from figures import merge_figures
+from mcap.reader import make_reader
+
+from evo1_training.recording.episode import FACTS_TOPIC, bag_path, read_sidecar
+
+ROOT = Path(__file__).resolve().parent.parent
+BRINGUP = ROOT / "src" / "evo1_bringup"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+SAMPLE_S = 0.5
+RECORDING = 2  # evo1_msgs/RecorderStatus
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Figures of one take."""
+
+    lost: int  # of all topics: published and not received, or received and not in the bag
+    messages: int
+    seconds: float
+    cpu_percent: float  # of one core
+    rss_mb_max: float
+    mb_a_second: float
+
+
+def main() -> int:
+    """Measure both kinds of image, print the table, write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="file to merge the figures into")
+    parser.add_argument("--quick", action="store_true", help="5 seconds each")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each take")
+    parser.add_argument("--robot", default="so100", choices=("xarm6", "so100"))
+    parser.add_argument("--root", type=Path, help="where to record; default: a temporary folder")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.seconds = 5.0
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(BRINGUP / "config" / "fastdds.xml")
+    text = (BRINGUP / "robots" / f"{arguments.robot}.yaml").read_text()
+    texts = {
+        "raw": text,
+        "compressed": text.replace("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"),
+    }
+    runs = {}
+    for name, robot_text in texts.items():
+        with tempfile.TemporaryDirectory(dir=arguments.root) as folder:
+            runs[name] = _measure(robot_text, Path(folder), arguments.seconds)
+    _print_table(runs)
+    if arguments.json:
+        merge_figures(arguments.json, _flat(runs))
+    return 0
+
+
+def _flat(runs: Mapping[str, Figures]) -> dict[str, float]:
+    raw, compressed = runs["raw"], runs["compressed"]
+    return {
+        "recorder.lost": raw.lost + compressed.lost,
+        "recorder.cpu_percent": raw.cpu_percent,
+        "recorder.cpu_percent_compressed": compressed.cpu_percent,
+        "recorder.rss_mb_max": max(raw.rss_mb_max, compressed.rss_mb_max),
+        "recorder.seconds": raw.seconds,
+    }
+
+
+def _measure(robot_text: str, folder: Path, seconds: float) -> Figures:
+    robot_file = folder / "robot.yaml"
+    robot_file.write_text(robot_text)
+    source_command = [sys.executable, str(ROOT / "bench" / "camera_source.py")]
+    source_command += ["--robot-file", str(robot_file)]
+    node_command = [sys.executable, "-m", "evo1_training.ros.recorder_node", "--ros-args"]
+    node_command += ["--log-level", "warn", "-p", f"robot_file:={robot_file}"]
+    node_command += ["-p", f"root:={folder / 'episodes'}", "-p", "instruction:=measure"]
+    with tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as processes:
+        source, node = (
+            processes.enter_context(_running(command, log))
+            for command in (source_command, node_command)
+        )
+        person = Person()
+        try:
+            return _record(person, source, node, folder / "episodes", seconds)
+        except RuntimeError as error:
+            log.seek(0)
+            raise SystemExit(f"{log.read()}{error}") from error
+        finally:
+            person.close()
+
+
+def _record(
+    person: "Person",
+    source: "subprocess.Popen[str]",
+    node: "subprocess.Popen[str]",
+    root: Path,
+    seconds: float,
+) -> Figures:
+    person.wait(lambda: person.status is not None, "the recorder's status")
+    person.call("start")
+    person.wait(lambda: person.status.state == RECORDING, "the take to begin")
+    cpu_s, began_s, rss_mb = _cpu_seconds(node.pid), time.monotonic(), 0.0
+    while (elapsed_s := time.monotonic() - began_s) < seconds:
+        person.spin(min(SAMPLE_S, seconds - elapsed_s))
+        rss_mb = max(rss_mb, _rss_mb(node.pid))
+    cpu_percent = 100 * (_cpu_seconds(node.pid) - cpu_s) / (time.monotonic() - began_s)
+    person.call("save")
+    source.send_signal(signal.SIGINT)
+    published = json.loads(source.communicate(timeout=STOP_TIMEOUT_S)[0].splitlines()[-1])
+    person.spin(1.0)
+    folder = root / "episode_000000"
+    outcome = read_sidecar(folder).outcome
+    if outcome is None:
+        raise RuntimeError(f"{folder}: the take was not saved")
+    missed = sum(
+        max(0, published["published"] - stream.received)
+        for stream in person.status.streams
+        if stream.name.startswith("image")
+    )
+    size, in_bag = bag_path(folder).stat().st_size, _messages(bag_path(folder))
+    told = sum(stream.messages for stream in outcome.streams)
+    known = sum(stream.lost for stream in outcome.streams)
+    return Figures(
+        lost=max(missed, known) + abs(told - in_bag),
+        messages=in_bag,
+        seconds=seconds,
+        cpu_percent=cpu_percent,
+        rss_mb_max=rss_mb,
+        mb_a_second=size / 1e6 / seconds,
+    )
+
+
+class Person:
+    """Calls the recorder's services and hears its status."""
+
+    def __init__(self) -> None:
+        import rclpy
+        from evo1_msgs.msg import RecorderStatus
+        from std_srvs.srv import Trigger
+
+        rclpy.init()
+        self.status: Any = None
+        self._rclpy = rclpy
+        self._node = rclpy.create_node("person")
+        self._request = Trigger.Request()
+        self._node.create_subscription(RecorderStatus, "recorder/status", self._hear, 10)
+        self._clients = {
+            name: self._node.create_client(Trigger, f"recorder/{name}")
+            for name in ("start", "save")
+        }
+
+    def call(self, name: str) -> None:
+        """Call a service and wait for its answer."""
+        answer = self._clients[name].call_async(self._request)
+        self.wait(answer.done, f"the answer of {name}")
+        if not answer.result().success:
+            raise RuntimeError(f"{name}: {answer.result().message}")
+
+    def wait(self, condition: Callable[[], bool], what: str) -> None:
+        """Spin until something is so."""
+        end = time.monotonic() + START_TIMEOUT_S
+        while not condition():
+            self.spin(0.05)
+            if time.monotonic() > end:
+                reason = self.status.reason if self.status else ""
+                raise RuntimeError(f"waited in vain for {what}: {reason}")
+
+    def spin(self, seconds: float) -> None:
+        """Listen for some time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self._rclpy.spin_once(self._node, timeout_sec=left)
+
+    def close(self) -> None:
+        """Leave the network."""
+        self._node.destroy_node()
+        self._rclpy.try_shutdown()
+
+    def _hear(self, message: Any) -> None:
+        self.status = message
+
+
+def _messages(path: Path) -> int:
+    """Messages in a bag beside the facts, as its own statistics tell."""
+    with path.open("rb") as file:
+        summary = make_reader(file).get_summary()
+    if summary is None or summary.statistics is None:
+        raise RuntimeError(f"{path}: no summary")
+    facts = [c.id for c in summary.channels.values() if c.topic == FACTS_TOPIC]
+    counts = summary.statistics.channel_message_counts
+    return sum(count for channel, count in counts.items() if channel not in facts)
+
+
+@contextlib.contextmanager
+def _running(command: list[str], log: IO[str]) -> "Iterator[subprocess.Popen[str]]":
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _rss_mb(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _print_table(runs: Mapping[str, Figures]) -> None:
+    print(
+        f"{'images':<12}{'seconds':>8}{'messages':>10}{'lost':>6}{'CPU':>7}{'memory':>10}"
+        f"{'disk':>11}"
+    )
+    for name, run in runs.items():
+        print(
+            f"{name:<12}{run.seconds:>8.0f}{run.messages:>10}{run.lost:>6}"
+            f"{run.cpu_percent:>5.0f} %{run.rss_mb_max:>7.0f} MB{run.mb_a_second:>6.1f} MB/s"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

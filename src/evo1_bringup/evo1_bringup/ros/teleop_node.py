@@ -1,0 +1,351 @@
+"""`ros2 run evo1_bringup teleop`: a person drives the arm by keyboard, gamepad or leader arm.
+
+What is published are wishes on the robot file's teleop topic; the relay (teleop:=true in the
+launch files) checks them and moves the arm.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import JointState, Joy
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from evo1_bringup import installation
+from evo1_bringup.drivers.feetech import BusError, FeetechBus
+from evo1_bringup.drivers.so100_calibration import CalibrationError
+from evo1_bringup.installation import NotInstalledError
+from evo1_bringup.options import ROBOTS
+from evo1_bringup.teleop import gamepad, keyboard
+from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
+from evo1_bringup.teleop.jog import JogCommand, Jogger, Solver
+from evo1_bringup.teleop.keyboard import Keyboard
+from evo1_bringup.teleop.leader import LeaderArm, leader_servos
+from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.perception.messages import MessageError, read_joints
+from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.ros.qos import command_qos, state_qos
+from evo1_policy.ros.teleop_messages import target_message
+from evo1_policy.terminal import CTRL_C, CTRL_D, read_keys, single_keys
+
+PERIOD_S = 0.02
+IDLE_S = 3.0  # stillness after which nothing is published any more
+JOY_TIMEOUT_S = 0.5  # a gamepad silent for longer is not held any more
+MAX_STEP_S = 0.05  # that one step of a held-up loop may stand for
+
+_EPILOG = """\
+first start, in another terminal:
+  evo1 launch xarm6 teleop:=true
+
+devices:
+  keyboard  jogs the arm from this terminal; the xArm6's tool, the SO-100's joints
+  gamepad   the same from sensor_msgs/Joy (ros2 run joy joy_node); hold RB to move; give axes and
+            buttons other numbers with --ros-args -p axis_z:=3 -p button_enable:=4
+  leader    an SO-100 leader arm on a serial port, calibrated with LeRobot; the arm follows it,
+            slowly at first where it stands elsewhere
+"""
+
+
+class TeleopError(RuntimeError):
+    """A device or a part that is missing; the message says what to do."""
+
+
+_EXPECTED = (TeleopError, BusError, CalibrationError, RobotConfigError, NotInstalledError)
+
+
+class TeleopNode(Node):
+    """Node `teleop`.
+
+    Args:
+        robot: the robot file.
+        namespace: of the arm.
+        device: 'keyboard', 'gamepad' or 'leader'.
+        jogger: for keyboard and gamepad.
+        cartesian: whether these move the tool.
+        leader: for the leader arm.
+    """
+
+    def __init__(
+        self,
+        robot: RobotConfig,
+        *,
+        namespace: str,
+        device: str,
+        jogger: Jogger,
+        cartesian: bool,
+        leader: LeaderArm | None = None,
+    ) -> None:
+        super().__init__("teleop", namespace=namespace)
+        self._robot = robot
+        self._device = device
+        self._jogger = jogger
+        self._leader = leader
+        self._window = TeleopWindow(robot.joint_names)
+        self._joints: dict[str, float] = {}
+        self._relay = ""
+        self._joy: tuple[Joy, float] | None = None
+        self._moved_at = self._stepped_at = 0.0
+        self.note = ""
+        self.keyboard = Keyboard(joints=robot.width, cartesian=cartesian)
+        self._gamepad = Gamepad(
+            joints=robot.width, cartesian=cartesian, mapping=self._declare_mapping()
+        )
+        self._publisher = self.create_publisher(JointTrajectory, robot.teleop_topic, command_qos())
+        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        self.create_subscription(String, "teleop_relay/status", self._on_relay, latched)
+        self.create_subscription(JointState, robot.state.topic, self._on_joints, state_qos())
+        self.create_subscription(Joy, "joy", self._on_joy, 10)
+        self._resume = self.create_client(Trigger, "teleop_relay/resume")
+
+    @property
+    def relay(self) -> str:
+        """What the relay says it does."""
+        return self._relay or "no relay: evo1 launch ... teleop:=true"
+
+    def press(self, text: str) -> None:
+        """Take typed characters."""
+        for key in text:
+            if key in "cC":
+                self.resume()
+            elif self._device == "keyboard":
+                self.keyboard.press(key, time.monotonic())
+
+    def resume(self) -> None:
+        """Ask the relay to follow again."""
+        if self._resume.service_is_ready():
+            self._resume.call_async(Trigger.Request())
+
+    def step(self) -> None:
+        """Publish where the arm shall be now, where anything is asked for."""
+        now_s = time.monotonic()
+        duration_s = min(now_s - self._stepped_at, MAX_STEP_S)
+        self._stepped_at = now_s
+        positions = self._read_leader() if self._leader else self._jog(now_s, duration_s)
+        if positions is not None:
+            now_ns = int(self.get_clock().now().nanoseconds)
+            self._publisher.publish(target_message(self._window.push(positions, now_ns)))
+
+    def _read_leader(self) -> npt.NDArray[np.float64] | None:
+        assert self._leader is not None
+        try:
+            positions = self._leader.read()
+        except BusError as error:  # nothing is published: the arm comes to rest
+            self.note = str(error)
+            self.get_logger().error(self.note, throttle_duration_sec=2.0)
+            return None
+        self.note = ""
+        return positions
+
+    def _jog(self, now_s: float, duration_s: float) -> npt.NDArray[np.float64] | None:
+        command = self._wanted(now_s)
+        if self._relay.startswith("holding"):
+            self._jogger.stop()  # the next wish begins where the arm is then
+            self.note = "held; [c] or the resume button goes on"
+            return None
+        if not command.still:
+            self._moved_at = now_s
+        elif now_s - self._moved_at > IDLE_S:
+            self._jogger.stop()
+        if not self._jogger.started:
+            if command.still:
+                return None
+            measured = self._measured()
+            if measured is None:
+                self.note = f"no joint positions on '{self._robot.state.topic}' yet"
+                return None
+            self._jogger.start(measured)
+        positions = self._jogger.step(command, duration_s)
+        self.note = self._jogger.note
+        return positions
+
+    def _wanted(self, now_s: float) -> JogCommand:
+        if self._device == "keyboard":
+            return self.keyboard.command(now_s)
+        if self._joy is None or now_s - self._joy[1] > JOY_TIMEOUT_S:
+            return JogCommand()
+        return self._gamepad.command(self._joy[0].axes, self._joy[0].buttons)
+
+    def _measured(self) -> npt.NDArray[np.float64] | None:
+        names = self._robot.joint_names
+        if any(name not in self._joints for name in names):
+            return None
+        return np.array([self._joints[name] for name in names])
+
+    def _declare_mapping(self) -> GamepadMapping:
+        values = {
+            field.name: self.declare_parameter(field.name, field.default).value
+            for field in fields(GamepadMapping)
+        }
+        return GamepadMapping(**values)
+
+    def _on_relay(self, message: String) -> None:
+        self._relay = message.data
+
+    def _on_joints(self, message: JointState) -> None:
+        try:
+            names, positions, _ = read_joints(
+                message, topic=self._robot.state.topic, joints=self._robot.joint_names
+            )
+        except MessageError as error:
+            self.note = str(error)
+            return
+        self._joints.update(zip(names, positions.tolist(), strict=True))
+
+    def _on_joy(self, message: Joy) -> None:
+        self._joy = message, time.monotonic()
+        if self._device == "gamepad" and self._gamepad.resumes(message.buttons):
+            self.resume()
+
+
+def load_solver(robot: str) -> Solver:
+    """Kinematics of the arm, from its MuJoCo model.
+
+    Raises:
+        TeleopError: MuJoCo is not installed.
+    """
+    try:
+        from evo1_sim.kinematics import Kinematics
+        from evo1_sim.world import World
+    except ImportError as error:
+        raise TeleopError(
+            f"moving the tool needs MuJoCo ({error}): pip install mujoco, or use --space joint"
+        ) from error
+    world = World(robot)
+    return Kinematics(world.arm, world.model)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ros2 run evo1_bringup teleop",
+        description="Drive the arm by keyboard, gamepad or leader arm.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--robot", choices=ROBOTS, required=True)
+    parser.add_argument("--device", choices=("keyboard", "gamepad", "leader"), default="keyboard")
+    parser.add_argument(
+        "--space",
+        choices=("cartesian", "joint"),
+        help="Not given: cartesian for the xArm6, joint for the SO-100.",
+    )
+    parser.add_argument("--port", default="", help="Serial port of the leader arm.")
+    parser.add_argument("--calibration", default="", help="LeRobot's file (JSON) of the leader.")
+    parser.add_argument("--robot-file", default="", help="Not given: the one of this package.")
+    parser.add_argument("--namespace", default="", help="Of the arm.")
+    return parser
+
+
+def make_node(
+    arguments: argparse.Namespace, robot: RobotConfig, leader: LeaderArm | None
+) -> TeleopNode:
+    """Make the node that the command line asks for.
+
+    Raises:
+        TeleopError: the tool cannot be moved here.
+    """
+    cartesian = moves_tool(arguments)
+    return TeleopNode(
+        robot,
+        namespace=arguments.namespace,
+        device=arguments.device,
+        jogger=Jogger(robot, solver=load_solver(arguments.robot) if cartesian else None),
+        cartesian=cartesian,
+        leader=leader,
+    )
+
+
+def moves_tool(arguments: argparse.Namespace) -> bool:
+    """Whether keys and sticks move the tool rather than joints."""
+    usual = "cartesian" if arguments.robot == "xarm6" else "joint"
+    return arguments.device != "leader" and (arguments.space or usual) == "cartesian"
+
+
+def help_of(arguments: argparse.Namespace) -> str:
+    """What a person can press."""
+    cartesian = moves_tool(arguments)
+    if arguments.device == "leader":
+        return "move the leader arm; c resumes after a hold, Ctrl-C quits"
+    if arguments.device == "keyboard":
+        return keyboard.CARTESIAN_HELP if cartesian else keyboard.JOINT_HELP
+    return gamepad.HELP if cartesian else gamepad.JOINT_HELP
+
+
+def run(node: TeleopNode) -> None:
+    """Serve device and display until Ctrl-C."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    due, shown = time.monotonic(), ""
+    with single_keys() as descriptor:
+        while True:
+            due = max(due + PERIOD_S, time.monotonic())
+            while (left := due - time.monotonic()) > 0.0:
+                executor.spin_once(timeout_sec=left)
+            typed = read_keys(descriptor)
+            if CTRL_C in typed or CTRL_D in typed:
+                break
+            node.press(typed)
+            node.step()
+            line = f"relay: {node.relay}   speed x{node.keyboard.speed:.2f}   {node.note}"
+            if line != shown:
+                shown = line
+                _show(line)
+    executor.shutdown()
+
+
+def _show(line: str) -> None:
+    if sys.stdout.isatty():
+        sys.stdout.write(f"\r\x1b[2K{line[:160]}")
+    else:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = build_parser()
+    arguments = parser.parse_args(remove_ros_args(["teleop", *words])[1:])
+    if arguments.device == "leader" and not (arguments.port and arguments.calibration):
+        parser.error("--device leader needs --port and --calibration of the leader arm")
+    if arguments.device == "leader" and arguments.robot != "so100":
+        parser.error("--device leader is an SO-100 leader arm; it drives --robot so100")
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    bus = None
+    try:
+        robot = load_robot(arguments.robot_file or installation.robot_file(arguments.robot))
+        leader = None
+        if arguments.device == "leader":
+            servos = leader_servos(arguments.calibration, robot)
+            bus = FeetechBus(arguments.port, [servo.servo_id for servo in servos])
+            leader = LeaderArm(bus, servos, robot)
+        node = make_node(arguments, robot, leader)
+        print(help_of(arguments))  # noqa: T201
+        run(node)
+        node.destroy_node()
+    except _EXPECTED as error:
+        print(f"teleop: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        if bus is not None:
+            bus.close()
+        rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

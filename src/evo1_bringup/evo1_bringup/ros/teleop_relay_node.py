@@ -1,0 +1,222 @@
+"""Between a demonstrator and the arm: targets in, checked trajectories for the controllers out.
+
+It stands where the policy node stands otherwise. What it follows, and what it refuses, is decided
+by evo1_policy.control.teleop; this is the wiring.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from sensor_msgs.msg import JointState
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+from evo1_policy.control.signals import SafeTrajectory
+from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState
+from evo1_policy.control.teleop_target import read_target
+from evo1_policy.observation import JointSample
+from evo1_policy.perception.buffers import JointBuffer, Stream
+from evo1_policy.perception.messages import MessageError, read_joints
+from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
+from evo1_policy.ros.process import run_node
+from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
+from evo1_policy.ros.trajectory_cdr import command_encoders
+
+WATCH_PERIOD_S = 0.04
+DIAGNOSTICS_EVERY = 25  # watch periods
+REPEAT_S = 2.0  # a problem that lasts is logged this often
+_NUMBER = re.compile(r"\d+")  # a reason with another number is no news
+
+
+class TeleopRelayNode(Node):
+    """Node `teleop_relay`.
+
+    Args:
+        arguments: go to the node's constructor.
+
+    Raises:
+        RobotConfigError: the robot file cannot be used.
+    """
+
+    def __init__(self, **arguments: object) -> None:
+        super().__init__("teleop_relay", **arguments)
+        described = ParameterDescriptor(
+            description="Path of the robot file (YAML). Required.", read_only=True
+        )
+        file = str(self.declare_parameter("robot_file", "", described).value)
+        if not file:
+            raise RobotConfigError("parameter robot_file: missing; give the path of a robot file")
+        self._robot = load_robot(file)
+        self._follower = TeleopFollower(self._robot)
+        self._joints = JointBuffer(
+            Stream(
+                JOINT_STREAM, self._robot.state.topic, round(self._robot.state.max_age_ms * 1e6)
+            ),
+            self._robot.joint_names,
+        )
+        self._encoders = command_encoders(
+            self._robot.joint_names, [output.joints for output in self._robot.command]
+        )
+        self._told = ""
+        self._received = self._refused = self._ticks = 0
+        self._make_interfaces()
+        self._tell()
+        self.get_logger().info(
+            f"{self._robot.name}: following {self.resolve_topic_name(self._robot.teleop_topic)}"
+        )
+
+    @property
+    def follower(self) -> TeleopFollower:
+        """What decides."""
+        return self._follower
+
+    def _make_interfaces(self) -> None:
+        self._commands = [
+            self.create_publisher(
+                JointTrajectory, output.topic, command_qos(), qos_overriding_options=OVERRIDABLE
+            )
+            for output in self._robot.command
+        ]
+        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        self._status = self.create_publisher(String, "~/status", latched)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
+        self.create_subscription(
+            JointState,
+            self._robot.state.topic,
+            self._on_joints,
+            state_qos(),
+            qos_overriding_options=OVERRIDABLE,
+        )
+        self.create_subscription(
+            JointTrajectory,
+            self._robot.teleop_topic,
+            self._on_target,
+            command_qos(),
+            qos_overriding_options=OVERRIDABLE,
+        )
+        self.create_service(Trigger, "~/pause", self._on_pause)
+        self.create_service(Trigger, "~/resume", self._on_resume)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
+        self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
+
+    # -- events ----------------------------------------------------------------------------
+
+    def _on_target(self, message: JointTrajectory) -> None:
+        self._received += 1
+        verdict = self._follower.take(read_target(message), self._measured(), self._now_ns())
+        if isinstance(verdict, Refused):
+            self._refused += 1
+            self.get_logger().warning(
+                f"{self._robot.teleop_topic}: not followed: {verdict.reason}",
+                throttle_duration_sec=REPEAT_S,
+            )
+            return
+        self._send(verdict)
+
+    def _on_joints(self, message: JointState) -> None:
+        received_ns = self._now_ns()
+        topic = self._robot.state.topic
+        try:
+            names, positions, stamp = read_joints(
+                message, topic=topic, joints=self._robot.joint_names
+            )
+        except MessageError as error:
+            self._joints.stream.reject(str(error))
+            self.get_logger().warning(str(error), throttle_duration_sec=REPEAT_S)
+            return
+        self._joints.add(names, positions, stamp_ns=stamp, received_ns=received_ns)
+
+    def _watch(self) -> None:
+        self._send(self._follower.watch(self._measured(), self._now_ns()))
+        self._tell()
+        self._ticks += 1
+        if self._ticks % DIAGNOSTICS_EVERY == 0:
+            self._diagnostics.publish(self._diagnose())
+
+    def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._send(self._follower.pause(self._now_ns()))
+        self._tell()
+        response.success, response.message = True, self._follower.reason
+        return response
+
+    def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._follower.resume()
+        self._tell()
+        response.success, response.message = True, "follows the next target"
+        return response
+
+    # -- what follows ----------------------------------------------------------------------
+
+    def _send(self, command: SafeTrajectory | None) -> None:
+        if command is None:
+            return
+        # encode everything, then publish everything: the outputs start together
+        messages = [encoder.encode(command.trajectory) for encoder in self._encoders]
+        for publisher, message in zip(self._commands, messages, strict=True):
+            publisher.publish(message)
+
+    def _measured(self) -> JointSample | None:
+        if np.isnan(self._joints.newest).any():
+            return None
+        return JointSample(
+            positions=self._joints.newest.copy(), stamp_ns=int(self._joints.newest_ns.min())
+        )
+
+    def _tell(self) -> None:
+        """Log and publish the state where it changed."""
+        state, reason = self._follower.state(self._now_ns()), self._follower.reason
+        text = f"{state.value}: {reason}" if reason else state.value
+        if _NUMBER.sub("", text) == _NUMBER.sub("", self._told):
+            return
+        self._told = text
+        self._status.publish(String(data=text))
+        if state is TeleopState.HOLDING:
+            self.get_logger().warning(text)
+        else:
+            self.get_logger().info(text)
+
+    def _diagnose(self) -> DiagnosticArray:
+        state = self._follower.state(self._now_ns())
+        deaf = [item.topic_name for item in self._commands if not item.get_subscription_count()]
+        level, text = DiagnosticStatus.OK, self._told
+        if state is TeleopState.HOLDING:
+            level = DiagnosticStatus.WARN
+        if deaf:
+            level, text = DiagnosticStatus.ERROR, f"no controller listens on {deaf[0]}"
+        message = DiagnosticArray()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.status = [
+            DiagnosticStatus(
+                name=f"{self.get_name()}: following",
+                level=level,
+                message=text,
+                hardware_id=self._robot.name,
+                values=[
+                    KeyValue(key="targets received", value=str(self._received)),
+                    KeyValue(key="targets refused", value=str(self._refused)),
+                    KeyValue(key="joint states rejected", value=str(self._joints.stream.rejected)),
+                ],
+            )
+        ]
+        return message
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the node until it is interrupted; return the exit code."""
+    refusals = (RobotConfigError,)
+    return run_node(TeleopRelayNode, name="teleop_relay", refusals=refusals, arguments=arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""An SO-100 leader arm, moved by hand, read over its servo bus. Must not import ROS."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_bringup.drivers.so100_calibration import (
+    ServoCalibration,
+    load_calibration,
+    to_radians,
+)
+from evo1_policy.robot_config import RobotConfig
+
+
+class Bus(Protocol):
+    """Servos that can be read, such as drivers.feetech.FeetechBus."""
+
+    def read_positions(self) -> npt.NDArray[np.int64]:
+        """Present positions (D,) [ticks]."""
+        ...
+
+
+class LeaderArm:
+    """Reads where a person holds the leader arm; its torque stays off.
+
+    Args:
+        bus: of the leader.
+        servos: its calibration, in the robot file's joint order.
+        robot: the follower's file.
+    """
+
+    def __init__(self, bus: Bus, servos: Sequence[ServoCalibration], robot: RobotConfig) -> None:
+        self._bus = bus
+        self._servos = tuple(servos)
+        self._robot = robot
+        self._gripper = (
+            robot.joint_names.index(robot.gripper.joint) if robot.gripper is not None else None
+        )
+
+    def read(self) -> npt.NDArray[np.float64]:
+        """Positions (D,) [rad] for the follower, within its limits.
+
+        The gripper goes by its share of the calibrated range: a leader has a trigger there, with
+        another range than the follower's jaw.
+
+        Raises:
+            BusError: a servo did not answer.
+        """
+        ticks = self._bus.read_positions()
+        positions = to_radians(ticks, self._servos)
+        lower, upper = self._robot.position_min, self._robot.position_max
+        if self._gripper is not None:
+            servo = self._servos[self._gripper]
+            share = (ticks[self._gripper] - servo.range_min) / (servo.range_max - servo.range_min)
+            low, high = lower[self._gripper], upper[self._gripper]
+            positions[self._gripper] = low + share * (high - low)
+        return np.asarray(np.clip(positions, lower, upper), dtype=np.float64)
+
+
+def leader_servos(calibration: Path | str, robot: RobotConfig) -> tuple[ServoCalibration, ...]:
+    """The leader's servos in the robot file's joint order.
+
+    Raises:
+        CalibrationError: the file cannot be used.
+    """
+    return load_calibration(calibration, robot.joint_names)

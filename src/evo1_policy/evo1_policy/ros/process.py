@@ -1,0 +1,108 @@
+"""How a node becomes a process: signals, spinning, the way it ends, and the exit status."""
+
+import signal
+import threading
+from collections.abc import Callable, Sequence
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+LAST_SPINS = 5  # for the results of goals that end with the node
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node that can bring itself up, and down in any state."""
+
+    def start(self) -> bool:
+        """Configure and activate, as auto_activate does; False where the log says why not."""
+        success = TransitionCallbackReturn.SUCCESS
+        return bool(self.trigger_configure() == success and self.trigger_activate() == success)
+
+    def rest(self) -> None:
+        """Deactivate where it is active; safe in any state."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Rest, and give everything back; safe in any state."""
+        raise NotImplementedError
+
+
+def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
+    """Run a lifecycle node until SIGINT or SIGTERM; the exit status is 1 where it cannot start.
+
+    Where its parameter `auto_activate` is false it waits for a lifecycle manager.
+    """
+    stop = _stop_by_signal()
+    # rclpy's own handlers would end the context before the node could end its work.
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    node = make()
+    try:
+        return _spin_managed(node, stop)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def run_node(
+    make: Callable[[], Node],
+    *,
+    name: str,
+    refusals: tuple[type[Exception], ...],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run a plain node until SIGINT or SIGTERM; return the exit status.
+
+    Args:
+        make: constructs it; its destroy_node gives everything back.
+        name: of the node, for the log where it cannot be made.
+        refusals: what its construction raises where settings or hardware do not fit.
+        arguments: of the command line.
+    """
+    stop = _stop_by_signal()
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        node = make()
+    except refusals as error:
+        rclpy.logging.get_logger(name).fatal(str(error))
+        rclpy.try_shutdown()
+        return 1
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+    finally:
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    return 0
+
+
+def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    try:
+        if not node.get_parameter("auto_activate").value:
+            node.get_logger().info("unconfigured; waiting for a lifecycle manager")
+        elif not node.start():
+            return 1
+        while not stop.is_set():
+            executor.spin_once()
+        node.rest()
+        for _ in range(LAST_SPINS):
+            executor.spin_once(timeout_sec=0.01)
+        return 0
+    finally:
+        node.finish()
+        executor.shutdown()
+
+
+def _stop_by_signal() -> threading.Event:
+    stop = threading.Event()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
+    return stop

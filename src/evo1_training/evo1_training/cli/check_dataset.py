@@ -1,0 +1,118 @@
+"""check_dataset: what is wrong with a LeRobot dataset, and what to do. Must not import ROS."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evo1_training.datasets.checker import CheckReport, Finding
+
+_DESCRIPTION = """\
+Check a LeRobot dataset of format v2.1 or v3.0, ours or anybody's. Nothing is changed.
+
+  errors    LeRobot's loaders reject it, or read other data than was written: missing or cut-off
+            files, wrong counts, types, shapes, times, statistics
+  warnings  training suffers: stuck or black pictures, gaps, delays between action and state,
+            clipped or motionless joints, jumps
+  notes     what depends on the case
+"""
+_EPILOG = """\
+exit status
+  0  no errors (warnings are possible)     1  errors, or PATH cannot be read
+
+examples
+  check_dataset datasets/can_into_box
+  check_dataset datasets/can_into_box --report report     # then open report/report.html
+  check_dataset datasets/can_into_box --quick --json findings.json
+"""
+_MOST_LINES = 5  # of one code; all of them are in the report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    # Lazily: pyarrow and av take a second, --help shall not.
+    from tqdm import tqdm
+
+    from evo1_training.datasets.checker import check_dataset
+
+    if not options.path.is_dir():
+        print(f"check_dataset: {options.path}: no such folder", file=sys.stderr)
+        return 1
+    with tqdm(unit=" episodes", desc="check", smoothing=0.1, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        report = check_dataset(options.path, quick=options.quick, progress=progress)
+    print("\n".join(_lines(report)))
+    try:
+        _write(report, options.report, options.json)
+    except OSError as error:
+        print(f"check_dataset: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 1 if report.errors else 0
+
+
+def _write(report: "CheckReport", folder: Path | None, json_path: Path | None) -> None:
+    if folder is None and json_path is None:
+        return
+    from evo1_training.viewing.dataset_report import write_json, write_report
+
+    if folder is not None:
+        print(f"report: {write_report(report, folder)}")
+    if json_path is not None:
+        write_json(report, json_path)
+
+
+def _lines(report: "CheckReport") -> Iterator[str]:
+    for code, group in groupby(report.findings, key=lambda finding: finding.code):
+        yield from _code_lines(code, list(group))
+    counts = [
+        f"{count} {severity}{'' if count == 1 else 's'}"
+        for severity in ("error", "warning", "note")
+        for count in [sum(finding.severity == severity for finding in report.findings)]
+    ]
+    if report.meta is None:
+        yield f"{report.root}: cannot be read further: {', '.join(counts)}"
+        return
+    frames = sum(episode.length for episode in report.meta.episodes)
+    yield (
+        f"{report.root}: {report.meta.info.version}, {len(report.meta.episodes)} episodes, "
+        f"{frames} frames: {', '.join(counts)}"
+    )
+
+
+def _code_lines(code: str, findings: Sequence["Finding"]) -> Iterator[str]:
+    yield f"{findings[0].severity}: {code}"
+    for finding in findings[:_MOST_LINES]:
+        yield f"    {finding.where}: {finding.what}"
+    if len(findings) > _MOST_LINES:
+        yield f"    ... and {len(findings) - _MOST_LINES} more (--report or --json lists all)"
+    yield f"    -> {findings[0].remedy}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="check_dataset",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("path", metavar="PATH", type=Path, help="folder of the dataset")
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="write report.html with plots into this folder"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings as JSON")
+    parser.add_argument(
+        "--quick", action="store_true", help="look at a few pictures of each video, not at all"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

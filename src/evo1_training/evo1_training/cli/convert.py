@@ -1,0 +1,228 @@
+"""convert: recorded episodes to a LeRobot dataset. Must not import ROS."""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evo1_training.datasets.conversion import convert
+from evo1_training.datasets.conversion_request import ConversionError, Request, Summary
+from evo1_training.datasets.worker_pool import available_cores
+from evo1_training.recording.episode import EpisodeError
+
+_DESCRIPTION = """\
+Convert recorded episodes to a LeRobot dataset that Evo-1 trains on.
+
+Every frame of the first camera at the robot file's rate becomes a row: the images, the measured
+joint angles [rad] as state, and as action where the demonstrator wanted the joints one step later.
+Times come from the recording and are never changed; each row keeps its true time and the stamps
+of what it was made of (columns evo1.*).
+"""
+_EPILOG = """\
+gaps
+  Where frames are missing, or cameras and joints do not belong together, the recording has a gap:
+    split   the dataset's episode ends there, a new one begins after it (default)
+    hold    the last frame is repeated at the true times, marked in evo1.held
+    refuse  the episode is not converted
+
+interrupted
+  Whatever stops a conversion, the same command goes on where it was. On several machines, each
+  encodes a part; the last command assembles the dataset:
+    convert demos --to dataset --shards 1/2
+    convert demos --to dataset --shards 2/2
+    convert demos --to dataset
+
+examples
+  convert ~/evo1_episodes --to datasets/can_into_box
+  convert ~/evo1_episodes --to datasets/can_into_box --append
+  convert ~/evo1_episodes/episode_000003 --to try --format v3.0 --storage png --gaps hold
+"""
+
+_MANY = 3  # episodes with the same note are listed one by one
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    request = Request(
+        episodes=options.episodes,
+        dataset=options.to,
+        version=options.format,
+        storage=options.storage,
+        gaps=options.gaps,
+        min_frames=options.min_frames,
+        horizon=options.horizon,
+        workers=options.workers,
+        append=options.append,
+        include_failed=options.include_failed,
+        shard=options.shards,
+    )
+    began_s = time.monotonic()
+    progress = _Bar()
+    try:
+        summary = convert(request, progress)
+    except KeyboardInterrupt:
+        progress.close()
+        print("convert: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    except (ConversionError, EpisodeError, ValueError) as error:
+        progress.close()
+        print(f"convert: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        progress.close()
+        print(f"convert: {error}; then the same command goes on from here", file=sys.stderr)
+        return 1
+    progress.close()
+    print(report(summary, request, time.monotonic() - began_s))
+    return 1 if summary.failed else 0
+
+
+def report(summary: Summary, request: Request, took_s: float) -> str:
+    """Return the table, what needs attention, and what to type next."""
+    results = summary.results
+    seconds = sum(result.seconds for result in results)
+    gap_s = sum(result.gap_seconds for result in results)
+    rows = [
+        ("recorded episodes", f"{len(results)}"),
+        ("dataset episodes", f"{sum(len(result.frames) for result in results)}"),
+        ("frames", f"{sum(sum(result.frames) for result in results)}  ({seconds:.1f} s)"),
+        ("gaps", f"{sum(result.gaps for result in results)}  ({gap_s:.2f} s, {request.gaps})"),
+        ("held frames", f"{sum(result.held for result in results)}"),
+        ("dropped frames", f"{sum(result.dropped for result in results)}"),
+        ("speed", f"{seconds / max(took_s, 1e-9):.1f} x real time"),
+    ]
+    lines = [f"  {name:<20}{value}" for name, value in rows]
+    lines += _listed("notes", [(Path(r.folder), note) for r in results for note in r.notes])
+    lines += _listed("left out", summary.left_out)
+    lines += _listed("not converted", summary.failed)
+    if request.shard is not None:
+        part, parts = request.shard
+        lines.append(
+            f"part {part} of {parts} is encoded; once all are, the same command without --shards "
+            "assembles the dataset"
+        )
+    elif (request.dataset / "meta").is_dir():
+        lines.append(f"next:  check_dataset {request.dataset}")
+    return "\n".join(lines)
+
+
+def _listed(title: str, entries: Sequence[tuple[Path, str]]) -> list[str]:
+    """Lines of a list; where many episodes have the same to say, it is said once."""
+    names: dict[str, list[str]] = {}
+    for folder, text in entries:
+        names.setdefault(text.removeprefix(f"{folder}: "), []).append(folder.name)
+    lines = [f"{title}:"] if entries else []
+    for text, those in names.items():
+        if len(those) > _MANY:
+            lines.append(f"  {len(those)} episodes, {those[0]} to {those[-1]}: {text}")
+        else:
+            lines += [f"  {name}: {text}" for name in those]
+    return lines
+
+
+class _Bar:
+    """A progress bar in frames."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def expect(self, frames: int) -> None:
+        """So many frames were recorded; 0 where that is not known."""
+        from tqdm import tqdm
+
+        self._bar = tqdm(total=frames or None, unit=" frames", desc="convert", mininterval=0.5)
+
+    def advance(self, frames: int) -> None:
+        """So many more are done."""
+        if self._bar is not None and frames:
+            self._bar.update(frames)
+
+    def note(self, text: str) -> None:
+        """Say something without breaking the bar."""
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        """End the line."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _shards(text: str) -> tuple[int, int]:
+    part, slash, parts = text.partition("/")
+    if not slash or not part.isdigit() or not parts.isdigit() or not 1 <= int(part) <= int(parts):
+        raise argparse.ArgumentTypeError(f"expected k/N such as 1/4, got '{text}'")
+    return int(part), int(parts)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 on, got '{text}'")
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="convert",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "episodes", nargs="+", type=Path, metavar="EPISODES", help="episodes, or folders of some"
+    )
+    parser.add_argument(
+        "--to", required=True, type=Path, metavar="DATASET", help="folder to write"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("v2.1", "v3.0"),
+        default="v2.1",
+        help="v2.1: what the authors' code reads (default); v3.0: what LeRobot reads today",
+    )
+    parser.add_argument(
+        "--storage",
+        choices=("h264", "av1", "png"),
+        default="h264",
+        help="of images: h264 is fast (default), av1 half the size, png without loss",
+    )
+    parser.add_argument(
+        "--gaps", choices=("split", "hold", "refuse"), default="split", help="see below"
+    )
+    parser.add_argument(
+        "--min-frames",
+        type=_positive,
+        default=30,
+        metavar="N",
+        help="between two gaps, fewer are dropped and reported (default: 30)",
+    )
+    parser.add_argument(
+        "--horizon",
+        type=_positive,
+        default=50,
+        metavar="N",
+        help="of the policy; episodes that are shorter are pointed out (default: 50)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_positive,
+        default=available_cores(),
+        metavar="N",
+        help="processes (default: one for each core, %(default)s here)",
+    )
+    parser.add_argument("--append", action="store_true", help="add to a dataset that is there")
+    parser.add_argument(
+        "--include-failed", action="store_true", help="take episodes graded 'fail', too"
+    )
+    parser.add_argument(
+        "--shards", type=_shards, metavar="k/N", help="encode only the k-th of N parts"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,258 @@
+"""`ros2 run evo1_training evaluate`: how often a policy does a task in simulation.
+
+Must not import ROS, which only `--ros` needs, nor torch before there is a checkpoint to read.
+"""
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from evo1_policy.checkpoint_layouts.contents import CheckpointError
+from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_sim.rendering import RenderingError
+from evo1_sim.tasks import DISTURBANCES, TASKS
+from evo1_training.datasets.worker_pool import available_cores
+from evo1_training.evaluation.outcomes import Evaluation, EvaluationError, TrialOutcome, table
+from evo1_training.evaluation.report import write_json, write_report
+from evo1_training.evaluation.rollouts import RolloutError, Setup, run_trials
+from evo1_training.evaluation.trials import Trial, TrialError, plan_trials
+from evo1_training.evaluation.videos import VideoError
+
+_EPILOG = f"""\
+examples:
+  evaluate --checkpoint DIR                            20 trials of the robot's first task
+  evaluate --checkpoint DIR --trials 100 --report out/eval --json out/eval.json
+  evaluate --checkpoint DIR --disturb all              the table of the paper's disturbances
+  evaluate --expert --robot so100                      the scripted expert: the task can be done
+  evaluate --ros --task can_into_box                   the system that runs, over its topics
+
+How: each trial resets the scene with a seed of its own and runs the policy through the same loop
+as on the robot (splices, limits, stop reasons), in processes side by side. The clock is simulated:
+a chunk arrives --latency-ms after its frame however slow this machine is, so on the CPU a seed
+gives the same result every time. A trial succeeds when the task's criterion holds (the can inside
+the box, released and at rest) before --limit-s.
+
+Seeds: --seed S tries the scenes 1000000 + 10000 S and up; demonstrations use seeds below 1000000.
+Every condition of --disturb has the same seeds. With `back..` the target stands so far behind the
+area in which demonstrations have it; with `up..` it stands on a block.
+
+conditions: {", ".join(DISTURBANCES)}
+"""
+
+
+_ERRORS = (
+    CheckpointError,
+    EvaluationError,
+    RenderingError,
+    RobotConfigError,
+    VideoError,
+    OSError,
+)
+
+
+class UsageError(ValueError):
+    """A command line that cannot be obeyed; the message says what to write instead."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="evaluate",
+        description="Count how often a policy does a task in simulation.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--checkpoint", type=Path, metavar="DIR", help="The policy.")
+    who.add_argument("--expert", action="store_true", help="The scripted expert in its place.")
+    who.add_argument("--ros", action="store_true", help="The policy node that runs.")
+    parser.add_argument(
+        "--robot", default="", help="xarm6, so100 or a robot file; not given: the checkpoint's."
+    )
+    parser.add_argument("--task", default="", help="Not given: the robot's first.")
+    parser.add_argument("--instruction", default="", help="Not given: the task's own words.")
+    parser.add_argument("--trials", type=int, default=20, help="Of each condition [20].")
+    parser.add_argument("--seed", type=int, default=0, help="Which set of start states [0].")
+    parser.add_argument(
+        "--disturb", default="none", help="One condition, several with commas, or all."
+    )
+    parser.add_argument("--limit-s", type=float, default=30.0, help="Time of a trial [30 s].")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="Processes; not given: as many as fit."
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda.")
+    parser.add_argument(
+        "--latency-ms", type=float, default=100.0, help="From frame to chunk [100 ms]."
+    )
+    parser.add_argument(
+        "--execute-actions", type=int, help="Of each chunk; not given: half of it."
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="Write every number there.")
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="Write a page with videos there."
+    )
+    parser.add_argument(
+        "--videos", choices=("none", "failures", "all"), default="failures", help="With --report."
+    )
+    parser.add_argument("--namespace", default="", help="Of the arm, with --ros.")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the evaluation; return the exit code: 0 done, whatever the rate; 1 failed; 2 usage."""
+    arguments = build_parser().parse_args(argv)
+    # Before numpy's and torch's threads start, here and in every worker: a core for each process.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        trials = plan_trials(arguments.trials, seed=arguments.seed, disturb=arguments.disturb)
+        evaluation = _over_ros(arguments, trials) if arguments.ros else _offline(arguments, trials)
+        _finish(arguments, evaluation)
+    except (TrialError, UsageError, RolloutError) as error:
+        return _fail(error, 2)
+    except _ERRORS as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return 0
+
+
+def _offline(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluation:
+    setup, facts = _expert(arguments) if arguments.expert else _policy(arguments)
+    setup = replace(
+        setup,
+        instruction=arguments.instruction,
+        device=arguments.device,
+        latency_ms=arguments.latency_ms,
+        execute_actions=arguments.execute_actions,
+        limit_s=arguments.limit_s,
+        report=arguments.report,
+        keep=arguments.videos,
+    )
+    setup.check()
+    workers = _workers(arguments, len(trials))
+    outcomes: list[TrialOutcome] = []
+    with tqdm(total=len(trials), unit="trial", desc=setup.task, file=sys.stderr) as bar:
+
+        def advance(count: int) -> None:
+            if count:  # told ten times a second, mostly of nothing
+                bar.update(count)
+
+        try:
+            for outcome in run_trials(setup, trials, workers=workers, advance=advance):
+                outcomes.append(outcome)
+                solved = sum(done.success for done in outcomes)
+                bar.set_postfix_str(f"{solved}/{len(outcomes)} solved", refresh=False)
+        except BrokenProcessPool:
+            raise EvaluationError(
+                f"a worker process was killed, perhaps for want of memory; use fewer than "
+                f"--workers {workers}"
+            ) from None
+    return Evaluation(facts={**facts, **_choices(arguments)}, outcomes=tuple(outcomes))
+
+
+def _expert(arguments: argparse.Namespace) -> tuple[Setup, dict[str, str]]:
+    arm = arguments.robot or next(iter(TASKS))
+    setup = Setup(arm=arm, task=arguments.task or _first_task(arm))
+    return setup, {"robot": arm, "task": setup.task, "policy": "scripted expert"}
+
+
+def _policy(arguments: argparse.Namespace) -> tuple[Setup, dict[str, str]]:
+    from evo1_policy.checkpoint import read_checkpoint  # late: torch takes seconds to import
+
+    checkpoint = read_checkpoint(arguments.checkpoint, robot=_robot_file(arguments.robot))
+    robot = checkpoint.robot
+    if arguments.robot and not _is_file(arguments.robot) and arguments.robot != robot.name:
+        raise UsageError(
+            f"--robot {arguments.robot}: {arguments.checkpoint} is for the robot '{robot.name}'"
+        )
+    setup = Setup(
+        arm=robot.name,
+        task=arguments.task or _first_task(robot.name),
+        checkpoint=arguments.checkpoint,
+        robot_text=robot.text,
+    )
+    return setup, {
+        "robot": robot.name,
+        "task": setup.task,
+        "policy": str(arguments.checkpoint),
+        "model_hash": checkpoint.model_hash(),
+    }
+
+
+def _robot_file(robot: str) -> RobotConfig | None:
+    return load_robot(robot) if _is_file(robot) else None
+
+
+def _is_file(robot: str) -> bool:
+    return robot.endswith((".yaml", ".yml"))
+
+
+def _first_task(arm: str) -> str:
+    if arm not in TASKS:
+        raise UsageError(f"no simulated arm '{arm}'; known: {', '.join(TASKS)}")
+    return TASKS[arm][0].name
+
+
+def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | None]:
+    """What the command line chose, for the report."""
+    return {
+        "how": "running system" if arguments.ros else "offline",
+        "instruction": arguments.instruction or None,
+        "seed": arguments.seed,
+        "limit_s": arguments.limit_s,
+        "latency_ms": arguments.latency_ms if arguments.checkpoint else None,
+        "execute_actions": arguments.execute_actions,
+    }
+
+
+def _workers(arguments: argparse.Namespace, trials: int) -> int:
+    if arguments.workers < 0:
+        raise UsageError(f"--workers {arguments.workers}: expected 1 or more")
+    return arguments.workers or max(1, min(available_cores(), math.ceil(trials / 2)))
+
+
+def _over_ros(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluation:
+    from evo1_training.ros.live_evaluation import evaluate_running  # late: the rest needs no ROS
+
+    facts, outcomes = evaluate_running(
+        trials,
+        task=arguments.task,
+        instruction=arguments.instruction,
+        limit_s=arguments.limit_s,
+        robot=arguments.robot,
+        namespace=arguments.namespace,
+    )
+    return Evaluation(facts={**facts, **_choices(arguments)}, outcomes=outcomes)
+
+
+def _finish(arguments: argparse.Namespace, evaluation: Evaluation) -> None:
+    _say(*table(evaluation.conditions))
+    if arguments.json is not None:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.json, evaluation)
+        _say(f"numbers: {arguments.json}")
+    if arguments.report is not None:
+        _say(f"report: {write_report(arguments.report, evaluation)}")
+    elif not all(outcome.success for outcome in evaluation.outcomes) and not arguments.ros:
+        _say("add --report DIR to see the failures as videos")
+
+
+def _say(*lines: str) -> None:
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _fail(error: object, code: int) -> int:
+    sys.stderr.write(f"evaluate: {error}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

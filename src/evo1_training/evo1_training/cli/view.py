@@ -1,0 +1,122 @@
+"""view: an episode as a contact sheet, a plot of the joints, and in rerun. Must not import ROS."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evo1_training.viewing.episode_view import EpisodeView
+
+_DESCRIPTION = """\
+Look at a recorded episode, or at an episode of a LeRobot dataset. Writes two pictures:
+
+  <episode>_contact_sheet.png   every camera along time
+  <episode>_joints.png          each joint: measured (state) and demonstrated (action), gaps shaded
+
+A recording is shown as it was recorded, also where it was cut off or cannot be converted.
+"""
+_EPILOG = """\
+examples
+  view ~/evo1_episodes                      # the newest recording
+  view ~/evo1_episodes --episode 3
+  view datasets/can_into_box --episode 12 --out pictures
+  view datasets/can_into_box --rerun        # needs: pip install rerun-sdk
+"""
+_RERUN_COLUMNS = 200
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    # Lazily: matplotlib and pyarrow take a second, --help shall not.
+    from evo1_training.datasets.reader.info import DatasetError
+    from evo1_training.recording.episode import EpisodeError
+    from evo1_training.viewing.contact_sheet import draw_contact_sheet
+    from evo1_training.viewing.episode_view import ViewError
+    from evo1_training.viewing.joint_plot import draw_joints
+    from evo1_training.viewing.rerun_view import show_in_rerun
+
+    try:
+        view = _open(options.path, options.episode, columns=options.columns)
+        options.out.mkdir(parents=True, exist_ok=True)
+        stem = re.sub(r"[^\w.-]+", "_", view.name)
+        sheet = options.out / f"{stem}_contact_sheet.png"
+        joints = options.out / f"{stem}_joints.png"
+        draw_contact_sheet(view, sheet)
+        draw_joints(view, joints)
+        print(f"{sheet}\n{joints}")
+        if options.rerun:
+            show_in_rerun(_open(options.path, options.episode, columns=_RERUN_COLUMNS))
+    except (DatasetError, EpisodeError, ViewError, OSError) as error:
+        print(f"view: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _open(path: Path, number: int | None, *, columns: int) -> "EpisodeView":
+    from evo1_training.recording.episode import episode_folders
+    from evo1_training.viewing.episode_view import ViewError
+    from evo1_training.viewing.in_dataset import view_dataset
+    from evo1_training.viewing.recorded import view_recording
+
+    if (path / "meta" / "info.json").is_file():
+        return view_dataset(path, number or 0, columns=columns)
+    folders = episode_folders(path)
+    if number is None:
+        return view_recording(folders[-1], columns=columns)
+    wanted = [folder for folder in folders if folder.name == f"episode_{number:06d}"]
+    if not wanted:
+        raise ViewError(
+            f"{path}: no episode_{number:06d}; there are {folders[0].name} .. {folders[-1].name}"
+        )
+    return view_recording(wanted[0], columns=columns)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="view",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "path",
+        metavar="PATH",
+        type=Path,
+        help="folder of an episode, of many episodes, or of a dataset",
+    )
+    parser.add_argument(
+        "--episode",
+        type=int,
+        metavar="N",
+        help="its number (default: the newest recording, or a dataset's first)",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="where to write (default: here)"
+    )
+    parser.add_argument(
+        "--columns",
+        type=_positive,
+        default=12,
+        metavar="N",
+        help="pictures a camera (default: 12)",
+    )
+    parser.add_argument(
+        "--rerun",
+        action="store_true",
+        help=f"open the rerun viewer, too, with up to {_RERUN_COLUMNS} pictures a camera",
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The ticks of a recording and what belongs to each: the live rule over a whole bag.
+
+What was recorded is aligned by `evo1_policy.perception.alignment.align`, the function that serves
+the live node. Must not import ROS or torch. Letters: T ticks, C cameras, D joints.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.perception.alignment import Unaligned, align, joints_at
+from evo1_policy.robot_config import RobotConfig
+from evo1_training.datasets.recorded_streams import RecordedStreams
+from evo1_training.recording.episode import EpisodeError
+
+RATE_TOLERANCE = 0.05  # between the camera's rate and a whole multiple of the robot file's
+_FEW_FRAMES = 8  # below this many a rate means nothing
+_MS = 1_000_000
+
+Times = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AlignedTicks:
+    """The ticks that give an observation, and what each is made of.
+
+    Attributes:
+        ticks_ns: (T,) stamps of the reference camera [ns].
+        frame_stamps_ns: (T, C) stamps of the frames used [ns].
+        joint_stamps_ns: (T,) stamp of the newest joint row used [ns].
+        states: (T, D) float64 [rad].
+        skew_ns: (T,) largest difference between two frames used [ns].
+        failures: ticks that give none, in order, with the reason for people.
+    """
+
+    ticks_ns: Times
+    frame_stamps_ns: Times
+    joint_stamps_ns: Times
+    states: npt.NDArray[np.float64]
+    skew_ns: Times
+    failures: tuple[tuple[int, str], ...]
+
+
+def align_recording(streams: RecordedStreams, robot: RobotConfig, *, source: str) -> AlignedTicks:
+    """Align every tick of a recording.
+
+    Args:
+        streams: what was recorded.
+        robot: whose rules hold; topics only for messages.
+        source: the bag, for errors.
+
+    Raises:
+        EpisodeError: the reference camera does not run at a multiple of rate_hz.
+    """
+    ticks = choose_ticks(streams.frame_stamps[0], robot, source=source)
+    kept: list[int] = []
+    failures: list[tuple[int, str]] = []
+    frame_stamps = np.zeros((len(ticks), len(streams.frame_stamps)), np.int64)
+    joint_stamps, skew = np.zeros(len(ticks), np.int64), np.zeros(len(ticks), np.int64)
+    states = np.zeros((len(ticks), robot.width))
+    for place, tick_ns in enumerate(ticks.tolist()):
+        aligned = align(
+            tick_ns,
+            streams.frame_stamps,
+            streams.joint_stamps,
+            streams.joint_rows,
+            max_skew_ns=round(robot.max_skew_ms * _MS),
+            max_joint_age_ns=round(robot.state.max_age_ms * _MS),
+        )
+        if isinstance(aligned, Unaligned):
+            failures.append((tick_ns, _why(aligned, robot)))
+            continue
+        kept.append(place)
+        frame_stamps[place] = [
+            stamps[frame]
+            for stamps, frame in zip(streams.frame_stamps, aligned.frames, strict=True)
+        ]
+        joint_stamps[place] = streams.joint_stamps[aligned.joint_rows[-1]]
+        states[place], skew[place] = aligned.positions, aligned.skew_ns
+    return AlignedTicks(
+        ticks_ns=ticks[kept],
+        frame_stamps_ns=frame_stamps[kept],
+        joint_stamps_ns=joint_stamps[kept],
+        states=states[kept],
+        skew_ns=skew[kept],
+        failures=tuple(failures),
+    )
+
+
+def state_at(
+    tick_ns: int, streams: RecordedStreams, robot: RobotConfig
+) -> tuple[int, npt.NDArray[np.float64]] | None:
+    """Stamp of the newest joint row used [ns] and state (D,) [rad]; None where joints are absent.
+
+    For a time at which no camera has a frame.
+    """
+    found = joints_at(
+        tick_ns,
+        streams.joint_stamps,
+        streams.joint_rows,
+        max_age_ns=round(robot.state.max_age_ms * _MS),
+    )
+    if isinstance(found, Unaligned):
+        return None
+    rows, positions = found
+    return int(streams.joint_stamps[rows[-1]]), positions
+
+
+def choose_ticks(stamps: Times, robot: RobotConfig, *, source: str) -> Times:
+    """Choose the reference camera's frames that lie one step apart; never move one.
+
+    A camera that runs at a whole multiple of the rate gives every k-th frame, by its stamps.
+
+    Args:
+        stamps: of the reference camera, increasing [ns].
+        robot: its rate.
+        source: the bag, for errors.
+
+    Raises:
+        EpisodeError: the camera's rate is no whole multiple of the robot file's.
+    """
+    if len(stamps) < _FEW_FRAMES:
+        return stamps
+    intervals = np.diff(stamps)
+    # The mean without gaps: a camera stamped by a coarse clock alternates about its interval.
+    interval = float(intervals[intervals < 1.6 * np.median(intervals)].mean())
+    ratio = robot.step_ns / interval
+    every = round(ratio)
+    if every < 1 or abs(ratio / every - 1) > RATE_TOLERANCE:
+        raise EpisodeError(
+            f"{source}: {robot.cameras[0].topic} runs at {1e9 / interval:.1f} Hz, but rate_hz is "
+            f"{robot.rate_hz:g}; expected that rate or a whole multiple of it, because frames are "
+            "never moved in time: set the camera's rate or rate_hz, and record again"
+        )
+    return stamps if every == 1 else _every(stamps, robot.step_ns)
+
+
+def _every(stamps: Times, step_ns: int) -> Times:
+    """Keep the frames nearest to one step after the frame kept before."""
+    kept = [0]
+    while True:
+        due_ns = stamps[kept[-1]] + step_ns
+        after = int(np.searchsorted(stamps, due_ns))
+        if after == len(stamps):
+            if due_ns - stamps[-1] < step_ns // 4 and kept[-1] < after - 1:
+                kept.append(after - 1)
+            return stamps[kept]
+        before = max(after - 1, kept[-1] + 1)
+        nearer = before if due_ns - stamps[before] <= stamps[after] - due_ns else after
+        kept.append(nearer)
+
+
+def _why(failure: Unaligned, robot: RobotConfig) -> str:
+    distance_ms = failure.distance_ns / _MS
+    if failure.code == "skew" and failure.camera is not None:
+        return (
+            f"the nearest frame on {robot.cameras[failure.camera].topic} is {distance_ms:.0f} ms "
+            f"away, allowed are {robot.max_skew_ms:g} ms (max_skew_ms)"
+        )
+    if failure.code == "joint" and failure.joint is not None:
+        name = robot.joint_names[failure.joint]
+        age = f"its last sample is {distance_ms:.0f} ms old" if distance_ms else "it has no sample"
+        return (
+            f"joint '{name}' on {robot.state.topic}: {age}, allowed are "
+            f"{robot.state.max_age_ms:g} ms"
+        )
+    waiting = robot.state.topic if failure.camera is None else robot.cameras[failure.camera].topic
+    return f"the recording ends before a later message on {waiting}"

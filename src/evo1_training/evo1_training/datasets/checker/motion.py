@@ -1,0 +1,114 @@
+"""What can be seen in the motion of one episode: delays, jumps, repetitions. Pure numpy.
+
+Must not import ROS or torch. Letters: T frames, D joints.
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[Any]
+
+MAX_LAG_S = 0.7  # longer delays are not searched for
+_MIN_FRAMES = 30
+_MIN_CORRELATION = 0.6
+_MOVING = 0.002  # of a joint's range in one step
+_STILL = 1e-6
+
+
+def lag_steps(state: Floats, action: Floats, *, max_steps: int) -> float:
+    """How many steps the state follows the action of one joint.
+
+    Args:
+        state: (T,)
+        action: (T,)
+        max_steps: largest delay to look for.
+
+    Returns:
+        Steps, with a fraction; NaN where the joint moves too little to tell.
+    """
+    if len(state) < _MIN_FRAMES or np.ptp(state) < _STILL:
+        return float("nan")
+    max_steps = min(max_steps, len(state) // 3)
+    asked, done = np.diff(action.astype(np.float64)), np.diff(state.astype(np.float64))
+    lags = np.arange(-max_steps, max_steps + 1)
+    fits = np.array([_correlation(asked, done, lag) for lag in lags.tolist()])
+    best = int(np.argmax(fits))
+    if fits[best] < _MIN_CORRELATION:
+        return float("nan")
+    return float(lags[best]) + _vertex(fits, best)
+
+
+def lags_steps(state: Floats, action: Floats, *, fps: int) -> Floats:
+    """Steps that each joint (D,) follows its action; NaN where it cannot be told."""
+    steps = round(MAX_LAG_S * fps)
+    return np.array(
+        [lag_steps(state[:, j], action[:, j], max_steps=steps) for j in range(state.shape[1])]
+    )
+
+
+def jumps(action: Floats, limit: Floats) -> npt.NDArray[np.bool_]:
+    """Where the action (T, D) steps further than limit (D,): (T - 1, D)."""
+    found: npt.NDArray[np.bool_] = np.abs(np.diff(action, axis=0)) > limit
+    return found
+
+
+def usual_step(action: Floats) -> Floats:
+    """A step (D,) that no smooth motion of this episode (T, D) exceeds.
+
+    Ten times the 95th percentile, and at least a tenth of the range.
+    """
+    steps = np.abs(np.diff(action, axis=0))
+    tenth = 0.1 * np.ptp(action, axis=0)
+    usual: Floats = np.maximum(10 * np.quantile(steps, 0.95, axis=0), tenth) + _STILL
+    return usual
+
+
+def moving(values: Floats, *, threshold: float = _MOVING) -> npt.NDArray[np.bool_]:
+    """Steps (T - 1,) in which some joint moves by more than a part of its range.
+
+    Joints that hardly move beside the others do not count.
+    """
+    spans = np.ptp(values, axis=0)
+    used = spans > max(0.05 * float(spans.max(initial=0)), _STILL)
+    if not used.any():
+        return np.zeros(max(len(values) - 1, 0), np.bool_)
+    steps = np.abs(np.diff(values[:, used], axis=0)) / spans[used]
+    fast: npt.NDArray[np.bool_] = steps.max(axis=1) > threshold
+    return fast
+
+
+def repeated_share(state: Floats, action: Floats) -> float:
+    """Which part of the moving steps repeats the state exactly; 0 where hardly anything moves."""
+    busy = moving(action)
+    if busy.sum() < 20:
+        return 0.0
+    same = (np.diff(state, axis=0) == 0).all(axis=1)
+    return float(same[busy].mean())
+
+
+def moved_share(state: Floats, first: int, last: int) -> float:
+    """Which part of its range in the episode some joint covers within rows first .. last."""
+    spans = np.ptp(state, axis=0)
+    used = spans > max(0.05 * float(spans.max(initial=0)), _STILL)
+    if not used.any():
+        return 0.0
+    return float((np.ptp(state[first : last + 1, used], axis=0) / spans[used]).max())
+
+
+def _correlation(asked: Floats, done: Floats, lag: int) -> float:
+    begin, end = max(0, -lag), len(asked) - max(0, lag)
+    a, b = asked[begin:end], done[begin + lag : end + lag]
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / norm if norm > 0 else -1.0
+
+
+def _vertex(fits: Floats, best: int) -> float:
+    """Fraction of a step from the best lag to the top of the parabola around it."""
+    if not 0 < best < len(fits) - 1:
+        return 0.0
+    left, top, right = fits[best - 1 : best + 2].tolist()
+    curvature = left - 2 * top + right
+    return float(0.5 * (left - right) / curvature) if curvature < 0 else 0.0

@@ -1,0 +1,83 @@
+"""The rules of the checker: a code each, how bad it is, and what to do.
+
+Errors are what LeRobot's loaders (v2.1: 0.3.x, v3.0: 0.4.x and later) or its writers reject, or
+read as other data than was written. Must not import ROS or torch.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+_Rule = tuple[Literal["error", "warning", "note"], str]
+
+_CONVERT = "convert the recordings again"
+_FINISH = "the dataset was not written to its end: convert or record the rest again"
+_CAMERA = "look at the contact sheet; leave the episode out or record it again"
+
+_STRUCTURE: Mapping[str, _Rule] = {
+    "info": ("error", "correct meta/info.json by the format's description"),
+    "version": ("error", "convert it with LeRobot's scripts to v2.1 or v3.0"),
+    "old-version": ("warning", "convert it to v2.1: newer loaders warn, and need its statistics"),
+    "feature": ("error", "correct the feature in meta/info.json"),
+    "policy-feature": ("warning", "Evo-1 trains on observation.state, action and cameras"),
+    "meta-missing": ("error", _FINISH),
+    "meta-unreadable": ("error", "restore the file from a copy, or convert the recordings again"),
+    "totals": ("error", "correct meta/info.json, or " + _CONVERT),
+    "totals-minor": ("warning", "correct meta/info.json; no loader depends on it"),
+    "episode-numbers": ("error", "renumber the episodes from 0 without holes, or " + _CONVERT),
+    "tasks": ("error", "give each task_index one sentence, counted from 0"),
+    "tasks-index": ("error", "write tasks.parquet from a pandas frame whose index is the task"),
+    "episode-tasks": ("warning", "write the sentences of the episode's rows into its metadata"),
+    "instruction-empty": ("warning", "the policy learns by instruction: name the task"),
+    "rows-place": ("error", "dataset_from_index and file indices must follow the rows: convert"),
+    "data-missing": ("error", "restore the file, or " + _CONVERT),
+    "data-extra": ("error", "remove the file, or finish the episode that it belongs to"),
+    "data-unreadable": ("error", "it was not closed: restore the file, or " + _CONVERT),
+    "columns": ("error", "data and meta/info.json must name the same columns"),
+    "dtype": ("error", "write the column in the dtype that info.json says"),
+    "shape": ("error", "write as many numbers a row as info.json says"),
+    "rows": ("error", _FINISH),
+    "positions": ("error", "number episodes, frames and rows from 0 without holes"),
+    "positions-minor": ("warning", "number 'index' over all episodes; v3.0 will need it"),
+    "timestamps": ("error", "timestamp must be frame_index / fps; check fps"),
+    "not-finite": ("error", "leave the episode out; find the sensor that gave NaN or infinity"),
+    "video-missing": ("error", "restore the file, or " + _CONVERT),
+    "video-extra": ("error", "remove the file, or finish the episode that it belongs to"),
+    "video-unreadable": ("error", "it was not closed or is damaged: " + _CONVERT),
+    "video-frames": ("error", "the video must have a frame for each row: " + _CONVERT),
+    "video-times": ("error", "frame i must be at i / fps within 0.1 ms: encode it again"),
+    "picture-size": ("error", "encode it in the size that info.json says"),
+    "video-rate": ("error", "one dataset has one rate: resample, or split it by rate"),
+    "picture-unreadable": ("error", "restore the file, or " + _CONVERT),
+    "stats-missing": ("error", "compute the statistics again: loaders and training need them"),
+    "stats-shape": ("error", "cameras have (3, 1, 1), other features one number an element"),
+    "stats-wrong": ("warning", "compute the statistics again: they are those of other data"),
+    "leftovers": ("warning", "a recording was interrupted: see if its episode is complete"),
+}
+
+_QUALITY: Mapping[str, _Rule] = {
+    "black-frames": ("warning", _CAMERA),
+    "stuck-frames": ("warning", "the camera stood still while the arm moved: " + _CAMERA),
+    "repeated-frames": ("warning", "the camera is slower than fps: record at its own rate"),
+    "camera-lag": ("warning", "the camera's frames are older than one step: see max_age_ms"),
+    "time-gaps": ("warning", "frames lie further apart than they claim: convert --gaps split"),
+    "time-rate": ("warning", "the true rate is not fps, motion is re-timed: set rate_hz, convert"),
+    "held-frames": ("warning", "leave the episode out, or convert with --gaps split"),
+    "skew": ("warning", "cameras were apart by more than half a step: synchronise their clocks"),
+    "state-repeats": ("warning", "joints are published slower than fps: raise their rate"),
+    "action-lag": ("warning", "action and state do not belong together: check stamps and clocks"),
+    "lag-varies": ("warning", "the delay changes from episode to episode: check stamps"),
+    "action-is-state": ("note", "the action is the measured motion, not what was asked for"),
+    "beyond-limits": (
+        "warning",
+        "the arm cannot be there: check calibration, units and robot file",
+    ),
+    "clipped": ("warning", "the joint rests on its limit: check calibration and workspace"),
+    "saturated": ("note", "many frames rest exactly on the extreme: see if it was clipped"),
+    "joint-still": ("warning", "the joint never moves: is it driven and read?"),
+    "action-jumps": ("warning", "the target jumps faster than the arm can: cut, or record again"),
+    "not-radians": ("note", "values look like degrees or ticks; Evo-1 here uses radians"),
+    "short-episode": ("warning", "shorter than one action chunk: it teaches little, leave it out"),
+    "robot-file": ("warning", "meta/evo1/robot.yaml must be the robot file of the recordings"),
+}
+
+RULES: Mapping[str, _Rule] = {**_STRUCTURE, **_QUALITY}

@@ -1,0 +1,246 @@
+"""Converting one episode: plan it, encode its segments, and say what came of it.
+
+Runs in a worker process. What is complete on disk is not done again. Must not import ROS or torch.
+"""
+
+import fcntl
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evo1_training.datasets.dataset_format import DatasetFormat, lerobot
+from evo1_training.datasets.episode_plan import (
+    EpisodePlan,
+    Gaps,
+    UnreadableFrameError,
+    frames,
+    plan_episode,
+)
+from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
+from evo1_training.datasets.read_ahead import read_ahead
+from evo1_training.recording.bag_reader import Episode, open_episode
+from evo1_training.recording.episode import EpisodeError, EpisodeFacts
+
+_AHEAD = 4  # frames that wait, decoded
+Advance = Callable[[int], None]  # told how many more frames are encoded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One episode to convert.
+
+    Attributes:
+        folder: the episode.
+        work: folder of everything that is encoded but in no dataset yet.
+        schema: of the dataset.
+        gaps: what to do about them.
+        min_frames: shorter segments are dropped.
+        horizon: shorter segments are pointed out.
+        read_ahead: read and decode in a thread of its own, where a core is free for it.
+        format: None for LeRobot's.
+    """
+
+    folder: Path
+    work: Path
+    schema: DatasetSchema
+    gaps: Gaps
+    min_frames: int
+    horizon: int
+    read_ahead: bool = False
+    format: DatasetFormat | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeResult:
+    """What came of one recorded episode.
+
+    Attributes:
+        folder: the episode.
+        key: its name below the work folder.
+        frames: of each segment.
+        held: frames that fill gaps.
+        dropped: recorded frames that are in no segment.
+        gaps: how many.
+        gap_seconds: their real length together [s].
+        seconds: length of its segments [s].
+        notes: what a person should know.
+    """
+
+    folder: str
+    key: str
+    frames: tuple[int, ...]
+    held: int
+    dropped: int
+    gaps: int
+    gap_seconds: float
+    seconds: float
+    notes: tuple[str, ...]
+
+    def sources(self) -> tuple[str, ...]:
+        """Names of its segments in the dataset."""
+        return tuple(source_name(self.key, index) for index in range(len(self.frames)))
+
+
+def episode_key(facts: EpisodeFacts) -> str:
+    """Return a name that no other take has, wherever its folder is moved."""
+    identity = f"{facts.episode_id} {facts.started_ns} {facts.started_utc}"
+    return f"{facts.episode_id}-{hashlib.sha256(identity.encode()).hexdigest()[:8]}"
+
+
+def source_name(key: str, index: int) -> str:
+    """Name of a segment in the dataset."""
+    return f"{key}#{index}"
+
+
+def segment_folder(work: Path, key: str, index: int) -> Path:
+    """Where an encoded segment lies."""
+    return work / f"{key}-{index:03d}"
+
+
+def load_result(work: Path, key: str) -> EpisodeResult | None:
+    """Return what an earlier run encoded completely; None where it did not."""
+    try:
+        data = json.loads((work / f"{key}.json").read_text(encoding="utf-8"))
+        result = EpisodeResult(
+            **{**data, "frames": tuple(data["frames"]), "notes": tuple(data["notes"])}
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    complete = all(
+        segment_folder(work, key, index).is_dir() for index in range(len(result.frames))
+    )
+    return result if complete else None
+
+
+def forget(work: Path, key: str) -> None:
+    """Remove what was encoded of an episode."""
+    (work / f"{key}.json").unlink(missing_ok=True)
+    for folder in work.glob(f"{key}-*"):
+        shutil.rmtree(folder)
+
+
+def convert_episode(job: Job, advance: Advance) -> EpisodeResult:
+    """Encode all segments of an episode below the work folder.
+
+    Raises:
+        EpisodeError: it cannot be used; nothing of it is left behind.
+        OSError: the disk is full or gone.
+    """
+    episode = open_episode(job.folder)
+    key = episode_key(episode.sidecar.facts)
+    done = load_result(job.work, key)
+    if done is not None:
+        advance(sum(done.frames))
+        return done
+    counted = _Counted(advance)
+    with _alone(job, key):
+        try:
+            result = _encode(job, episode, key, counted)
+        except UnreadableFrameError:
+            counted.take_back()
+            result = _encode(job, episode, key, counted, decode=True)
+        temporary = job.work / f".{key}.json.tmp"
+        temporary.write_text(json.dumps(asdict(result)), encoding="utf-8")
+        temporary.replace(job.work / f"{key}.json")
+    return result
+
+
+@contextmanager
+def _alone(job: Job, key: str) -> Iterator[None]:
+    """Keep other conversions into the same dataset from this episode; a kill lets go of it."""
+    with (job.work / f".{key}.lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EpisodeError(
+                f"{job.folder}: another conversion works on it; wait for its end and convert again"
+            ) from error
+        yield
+
+
+def _encode(
+    job: Job, episode: Episode, key: str, counted: "_Counted", *, decode: bool = False
+) -> EpisodeResult:
+    """Plan and encode; leaves nothing behind where that fails."""
+    plan = plan_episode(episode, gaps=job.gaps, min_frames=job.min_frames, decode=decode)
+    if not plan.segments:
+        raise EpisodeError(f"{episode.folder}: nothing is left of it: {'; '.join(plan.problems)}")
+    format = job.format or lerobot()
+    longest_s = max(len(segment) for segment in plan.segments) / job.schema.fps
+    if longest_s > format.max_seconds:
+        raise EpisodeError(
+            f"{episode.folder}: {longest_s:.1f} s without a gap; the format holds "
+            f"{format.max_seconds:g} s: record shorter episodes"
+        )
+    forget(job.work, key)
+    try:
+        for index in range(len(plan.segments)):
+            found = frames(episode, plan, index, image_sizes=job.schema.image_sizes)
+            if job.read_ahead:
+                found = read_ahead(found, items=_AHEAD)
+            format.encode(
+                counted.iterate(found),
+                schema=job.schema,
+                instruction=episode.sidecar.facts.instruction,
+                source=source_name(key, index),
+                folder=segment_folder(job.work, key, index),
+            )
+    except BaseException:
+        forget(job.work, key)
+        raise
+    return _result(job, episode, key, plan)
+
+
+def _result(job: Job, episode: Episode, key: str, plan: EpisodePlan) -> EpisodeResult:
+    notes = list(plan.problems)
+    short = [len(segment) for segment in plan.segments if len(segment) < job.horizon]
+    if short:
+        notes.append(
+            f"{min(short)} frames are fewer than the horizon ({job.horizon}); action chunks "
+            "there are padded"
+        )
+    lengths = tuple(len(segment) for segment in plan.segments)
+    return EpisodeResult(
+        folder=str(episode.folder),
+        key=key,
+        frames=lengths,
+        held=sum(int(segment.held.sum()) for segment in plan.segments),
+        dropped=plan.dropped,
+        gaps=len(plan.gaps),
+        gap_seconds=sum(gap.seconds for gap in plan.gaps),
+        seconds=sum(lengths) / job.schema.fps,
+        notes=tuple(notes),
+    )
+
+
+class _Counted:
+    """Tells how many frames went by, not at every single one."""
+
+    EVERY_S = 0.2
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self._told = 0
+
+    def iterate(self, source: Iterable[AlignedFrame]) -> Iterator[AlignedFrame]:
+        count, last_s = 0, time.monotonic()
+        for frame in source:
+            yield frame
+            count += 1
+            if time.monotonic() - last_s > self.EVERY_S:
+                self._tell(count)
+                count, last_s = 0, time.monotonic()
+        self._tell(count)
+
+    def take_back(self) -> None:
+        """Start again."""
+        self._tell(-self._told)
+
+    def _tell(self, count: int) -> None:
+        self._told += count
+        self._advance(count)

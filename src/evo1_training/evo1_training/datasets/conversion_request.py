@@ -1,0 +1,177 @@
+"""What to convert: the request, the episodes that fit, and the account of what became of each.
+
+Must not import ROS or torch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from evo1_training.datasets.conversion_job import EpisodeResult, episode_key
+from evo1_training.datasets.dataset_format import Version
+from evo1_training.datasets.episode_plan import Gaps
+from evo1_training.datasets.episode_schema import schema_of, schema_problem
+from evo1_training.datasets.frames import DatasetSchema, Storage
+from evo1_training.recording.bag_reader import Episode, open_episode
+from evo1_training.recording.episode import SIDECAR, EpisodeError
+
+
+class ConversionError(ValueError):
+    """A conversion that cannot begin or go on; the message says what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to convert, and how.
+
+    Attributes:
+        episodes: folders of episodes, or folders that hold some.
+        dataset: folder to write.
+        version: of LeRobot's format.
+        storage: of images.
+        gaps: what to do about them.
+        min_frames: shorter segments are dropped, and reported.
+        horizon: shorter segments are pointed out.
+        workers: processes.
+        append: add to a dataset that is there already.
+        include_failed: take episodes with the grade 'fail', too.
+        shard: (k, N): only encode every N-th episode, beginning with the k-th, counted from 1.
+    """
+
+    episodes: Sequence[Path]
+    dataset: Path
+    version: Version = "v2.1"
+    storage: Storage = "h264"
+    gaps: Gaps = "split"
+    min_frames: int = 30
+    horizon: int = 50
+    workers: int = 1
+    append: bool = False
+    include_failed: bool = False
+    shard: tuple[int, int] | None = None
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What a conversion did.
+
+    Attributes:
+        results: of the episodes that were converted, in order.
+        failed: (folder, reason) of those that cannot be used.
+        left_out: (folder, reason) of those that were not wanted.
+        added: episodes of the dataset that were written; fewer than encoded for a shard.
+    """
+
+    results: list[EpisodeResult] = field(default_factory=list)
+    failed: list[tuple[Path, str]] = field(default_factory=list)
+    left_out: list[tuple[Path, str]] = field(default_factory=list)
+    added: int = 0
+
+
+class Progress(Protocol):
+    """Who watches a conversion."""
+
+    def expect(self, frames: int) -> None:
+        """So many frames were recorded."""
+
+    def advance(self, frames: int) -> None:
+        """So many more are done."""
+
+    def note(self, text: str) -> None:
+        """Something that a person should know at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An episode that can be converted, as far as a first look tells."""
+
+    folder: Path
+    key: str
+    schema: DatasetSchema
+    recorded: int  # frames, as far as known
+
+
+def look_at(
+    folders: Sequence[Path], request: Request, summary: Summary, progress: Progress
+) -> list[Candidate]:
+    """Open every episode once, so that what cannot work is said before the long work begins.
+
+    What cannot be used, or is not wanted, goes into the summary with its reason.
+    """
+    candidates: list[Candidate] = []
+    seen: dict[str, Path] = {}
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        try:
+            episode = open_episode(folder)
+            reason = _unwanted(episode, request)
+            key = episode_key(episode.sidecar.facts)
+            if key in seen:
+                reason = f"the same take as {seen[key]}"
+            if reason:
+                summary.left_out.append((folder, reason))
+                continue
+            schema = schema_of(episode, request.storage)
+        except EpisodeError as error:
+            fail(folder, error, summary, progress)
+            continue
+        seen[key] = folder
+        recorded = _frames_recorded(episode)
+        candidates.append(Candidate(folder=folder, key=key, schema=schema, recorded=recorded))
+    return candidates
+
+
+def _unwanted(episode: Episode, request: Request) -> str:
+    """Why an episode is left out; empty where it is not.
+
+    Raises:
+        EpisodeError: it did not end, or has no label.
+    """
+    outcome = episode.sidecar.outcome
+    if outcome is None or episode.torn:
+        raise EpisodeError(
+            f"{episode.folder}: it did not end: stop the recorder, or 'recover' what was cut off"
+        )
+    if not episode.sidecar.facts.instruction.strip():
+        raise EpisodeError(
+            f"{episode.folder}: no instruction; a policy learns nothing without its label: write "
+            f"it into {SIDECAR}"
+        )
+    if outcome.grade == "fail" and not request.include_failed:
+        why = "; ".join(outcome.reasons) or "no reason given"
+        return f"graded fail: {why} (--include-failed takes it)"
+    return ""
+
+
+def fitting(
+    candidates: list[Candidate], schema: DatasetSchema, summary: Summary, progress: Progress
+) -> list[Candidate]:
+    """Keep the episodes of the first one's robot and image sizes."""
+    kept = []
+    for candidate in candidates:
+        problem = schema_problem(candidate.schema, schema)
+        if problem:
+            fail(candidate.folder, EpisodeError(problem), summary, progress)
+        else:
+            kept.append(candidate)
+    return kept
+
+
+def _frames_recorded(episode: Episode) -> int:
+    """Frames of the reference camera, as far as the recorder counted them."""
+    outcome = episode.sidecar.outcome
+    role = f"camera:{episode.robot.cameras[0].name}"
+    streams = outcome.streams if outcome is not None else ()
+    return sum(stream.messages for stream in streams if stream.role == role)
+
+
+def fail(folder: Path, error: EpisodeError, summary: Summary, progress: Progress) -> None:
+    """Take down that an episode cannot be used, and why."""
+    summary.failed.append((folder, str(error)))
+    progress.note(f"{folder}: not converted: {str(error).removeprefix(f'{folder}: ')}")
+
+
+def nothing_to_convert(summary: Summary) -> str:
+    """Say why no episode is left."""
+    reasons = [f"{folder}: {reason}" for folder, reason in (*summary.failed, *summary.left_out)]
+    return "none of the episodes can be converted:\n  " + "\n  ".join(reasons)

@@ -1,0 +1,287 @@
+"""From an episode to aligned frames: first a plan without any image, then the images, once each.
+
+A gap is where two consecutive ticks are more than 1.5 steps apart. Its time is never taken out of
+sight: the plan says where it is and what was done about it. Must not import ROS or torch.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.perception.messages import MessageError, decode_image, deserialize
+from evo1_policy.robot_config import JOINT_STREAM
+from evo1_training.datasets.action_curve import demonstrated
+from evo1_training.datasets.alignment import AlignedTicks, align_recording
+from evo1_training.datasets.frames import AlignedFrame
+from evo1_training.datasets.recorded_streams import (
+    RecordedStreams,
+    camera_topic,
+    header_stamp_ns,
+    read_streams,
+)
+from evo1_training.datasets.segments import Gap, Segment, find_gaps, hold, split
+from evo1_training.recording.bag_reader import Episode
+from evo1_training.recording.episode import EpisodeError
+from evo1_training.recording.mcap_records import RawMessage, Wanted
+
+Gaps = Literal["split", "hold", "refuse"]
+
+
+class UnreadableFrameError(EpisodeError):
+    """A frame of the plan cannot be decoded; plan again with decode=True."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EpisodePlan:
+    """What becomes of one recorded episode.
+
+    Attributes:
+        segments: the episodes that it gives, in order.
+        gaps: where observations are missing.
+        dropped: recorded ticks that are in no segment.
+        arrivals_ns: when the first and the last frame of each segment were received [ns].
+        problems: what a person should know, one line each.
+        decoded: every image was decoded in advance, and corrupt ones were rejected.
+    """
+
+    segments: tuple[Segment, ...]
+    gaps: tuple[Gap, ...]
+    dropped: int
+    arrivals_ns: tuple[tuple[int, int], ...]
+    problems: tuple[str, ...]
+    decoded: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Frames of all segments."""
+        return sum(len(segment) for segment in self.segments)
+
+
+def plan_episode(
+    episode: Episode, *, gaps: Gaps, min_frames: int = 1, decode: bool = False
+) -> EpisodePlan:
+    """Decide which ticks of an episode become which frames.
+
+    Args:
+        episode: the recording; read without its images.
+        gaps: 'split' begins a new episode after each, 'hold' repeats the last frame with a mark,
+            'refuse' raises.
+        min_frames: shorter segments are dropped, and reported.
+        decode: decode every image in advance; see read_streams.
+
+    Raises:
+        EpisodeError: the recording cannot be used, or has gaps that are refused.
+    """
+    robot, source = episode.robot, str(episode.bag)
+    streams = read_streams(episode, decode=decode)
+    aligned = align_recording(streams, robot, source=source)
+    if not len(aligned.ticks_ns):
+        raise EpisodeError(f"{source}: no frame can be aligned: {aligned.failures[0][1]}")
+    found = find_gaps(
+        aligned.ticks_ns, robot.step_ns, aligned.failures, reference=robot.cameras[0].topic
+    )
+    ticks = Segment.of(aligned)
+    if gaps == "hold":
+        ticks = hold(ticks, found, streams, robot)
+    wanted = demonstrated(episode, ticks.ticks_ns)
+    ticks = replace(ticks, actions=wanted.actions, intervention=wanted.intervention)
+    ticks = _from_first_action(ticks)
+    found = tuple(gap for gap in found if gap.after_ns >= ticks.ticks_ns[0])
+    if found and gaps == "refuse":
+        raise EpisodeError(_refusal(source, found))
+    parts = [ticks] if gaps == "hold" else split(ticks, found)
+    segments = tuple(part for part in parts if len(part) >= min_frames)
+    short = [part for part in parts if len(part) < min_frames]
+    recorded = len(aligned.ticks_ns) + len(aligned.failures)
+    return EpisodePlan(
+        segments=segments,
+        gaps=found,
+        dropped=recorded - sum(int((~segment.held).sum()) for segment in segments),
+        arrivals_ns=tuple(_arrivals(segment, streams) for segment in segments),
+        problems=(
+            *streams.rejections.lines(),
+            *wanted.rejections.lines(),
+            *_unused_ends(aligned, ticks, rate_hz=robot.rate_hz),
+            *(_short(part, ticks, min_frames) for part in short),
+        ),
+        decoded=decode,
+    )
+
+
+def frames(
+    episode: Episode,
+    plan: EpisodePlan,
+    index: int,
+    *,
+    image_sizes: Mapping[str, tuple[int, int]] | None = None,
+) -> Iterator[AlignedFrame]:
+    """Give the frames of a segment, decoding each image once as the bag is read.
+
+    Args:
+        episode: the recording.
+        plan: made of it.
+        index: which segment.
+        image_sizes: (height, width) by camera name; None takes the first images'.
+
+    Raises:
+        UnreadableFrameError: an image is corrupt, and the plan did not know.
+        EpisodeError: a camera changed its size, or the bag is damaged.
+    """
+    segment = plan.segments[index]
+    images = _ImageWindow(episode, segment, dict(image_sizes or {}), decoded=plan.decoded)
+    first_ns, last_ns = plan.arrivals_ns[index]
+    wanted = Wanted(topics=images.topics, first_ns=first_ns, last_ns=last_ns)
+    row = 0
+    for message in episode.read(wanted):
+        images.add(message)
+        while row < len(segment) and images.has(row):
+            yield _frame(episode, segment, row, images)
+            row += 1
+            images.drop_before(row)
+    if row < len(segment):
+        raise EpisodeError(
+            f"{episode.bag}: frames that were there a moment ago are missing; is it being written?"
+        )
+
+
+class _ImageWindow:
+    """Decoded images between the first camera's and the last camera's message of a tick."""
+
+    def __init__(
+        self,
+        episode: Episode,
+        segment: Segment,
+        image_sizes: dict[str, tuple[int, int]],
+        *,
+        decoded: bool,
+    ) -> None:
+        cameras = episode.robot.cameras
+        self._episode = episode
+        self._decoded = decoded
+        self._sizes = image_sizes
+        self.names = [camera.name for camera in cameras]
+        self._stamps = segment.frame_stamps_ns
+        self._wanted = [set(column.tolist()) for column in segment.frame_stamps_ns.T]
+        self._images: list[dict[int, npt.NDArray[np.uint8]]] = [{} for _ in cameras]
+        self._columns = {camera_topic(episode, camera): i for i, camera in enumerate(cameras)}
+
+    @property
+    def topics(self) -> frozenset[str]:
+        return frozenset(self._columns)
+
+    def add(self, message: RawMessage) -> None:
+        """Decode a message if one of the ticks shows it."""
+        column = self._columns[message.topic]
+        try:
+            stamp = header_stamp_ns(message)
+            if stamp not in self._wanted[column]:
+                return
+            content = deserialize(message.data, message.type, topic=message.topic)
+            image = decode_image(content, topic=message.topic)
+        except MessageError as error:
+            if self._decoded:
+                return  # it was rejected; another message has the stamp
+            raise UnreadableFrameError(f"{self._episode.bag}: {error}") from error
+        self._wanted[column].discard(stamp)
+        self._check_size(self.names[column], message.topic, image.shape[:2])
+        self._images[column][stamp] = image
+
+    def has(self, row: int) -> bool:
+        return all(
+            int(stamp) in images
+            for stamp, images in zip(self._stamps[row], self._images, strict=True)
+        )
+
+    def of(self, row: int) -> dict[str, npt.NDArray[np.uint8]]:
+        return {
+            name: images[int(stamp)]
+            for name, stamp, images in zip(
+                self.names, self._stamps[row], self._images, strict=True
+            )
+        }
+
+    def drop_before(self, row: int) -> None:
+        """Forget what no later tick shows."""
+        if row == len(self._stamps):
+            return
+        for stamp, images in zip(self._stamps[row], self._images, strict=True):
+            for old in [one for one in images if one < stamp]:
+                del images[old]
+
+    def _check_size(self, name: str, topic: str, shape: tuple[int, ...]) -> None:
+        size = (shape[0], shape[1])
+        expected = self._sizes.setdefault(name, size)
+        if size != expected:
+            raise EpisodeError(
+                f"{self._episode.bag}: {topic} changes its size from {expected[1]}x{expected[0]} "
+                f"to {size[1]}x{size[0]}; one dataset holds one size: fix it in the camera's "
+                "driver and record again"
+            )
+
+
+def _frame(episode: Episode, segment: Segment, row: int, images: _ImageWindow) -> AlignedFrame:
+    stamps = dict(zip(images.names, segment.frame_stamps_ns[row].tolist(), strict=True))
+    return AlignedFrame(
+        tick_ns=int(segment.ticks_ns[row]),
+        images=images.of(row),
+        state=segment.states[row],
+        action=segment.actions[row],
+        source_stamps_ns={**stamps, JOINT_STREAM: int(segment.joint_stamps_ns[row])},
+        skew_ns=int(segment.skew_ns[row]),
+        held=bool(segment.held[row]),
+        intervention=bool(segment.intervention[row]),
+    )
+
+
+def _from_first_action(ticks: Segment) -> Segment:
+    """Leave out what comes before the first observation with an action."""
+    usable = np.asarray(np.isfinite(ticks.actions).all(axis=1))
+    begin = int(np.argmax(usable & ~ticks.held))
+    usable[:begin] = False
+    return ticks.take(usable)
+
+
+def _arrivals(segment: Segment, streams: RecordedStreams) -> tuple[int, int]:
+    first, last = [], []
+    for column, (stamps, arrivals) in enumerate(
+        zip(streams.frame_stamps, streams.frame_arrivals, strict=True)
+    ):
+        used = arrivals[np.searchsorted(stamps, segment.frame_stamps_ns[:, column])]
+        first.append(int(used.min()))
+        last.append(int(used.max()))
+    return min(first), max(last)
+
+
+def _refusal(source: str, found: tuple[Gap, ...]) -> str:
+    return (
+        f"{source}: {len(found)} gap{'s' if len(found) > 1 else ''}; the first is "
+        f"{found[0].seconds * 1e3:.0f} ms long: {found[0].reason}; --gaps split or --gaps hold "
+        "takes such episodes"
+    )
+
+
+def _unused_ends(aligned: AlignedTicks, ticks: Segment, *, rate_hz: float) -> list[str]:
+    """Say where more than half a second at an end has no observation or action."""
+    lines = []
+    first_ns, last_ns = ticks.ticks_ns[0], ticks.ticks_ns[-1]
+    before = [why for tick_ns, why in aligned.failures if tick_ns < first_ns]
+    idle = int((aligned.ticks_ns < first_ns).sum())
+    after = [why for tick_ns, why in aligned.failures if tick_ns > last_ns]
+    if idle > rate_hz / 2:
+        lines.append(f"{idle} frames at the start dropped: nobody demonstrates yet")
+    if len(before) > rate_hz / 2:
+        lines.append(f"{len(before)} frames at the start dropped: {before[-1]}")
+    if len(after) > rate_hz / 2:
+        lines.append(f"{len(after)} frames at the end dropped: {after[0]}")
+    return lines
+
+
+def _short(part: Segment, ticks: Segment, min_frames: int) -> str:
+    at_s = (part.ticks_ns[0] - ticks.ticks_ns[0]) / 1e9
+    return (
+        f"{len(part)} frames at {at_s:.1f} s dropped: fewer than {min_frames} in a row "
+        "(--min-frames)"
+    )

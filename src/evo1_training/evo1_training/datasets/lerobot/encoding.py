@@ -1,0 +1,239 @@
+"""One episode, encoded and not yet part of a dataset.
+
+    <folder>/table.parquet     recorded columns
+    <folder>/<camera>.mp4      where images are kept as video
+    <folder>/encoded.json      written last: without it the folder is not complete
+
+Must not import ROS or torch.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.robot_config import JOINT_STREAM
+from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
+from evo1_training.datasets.lerobot import schema as names
+from evo1_training.datasets.lerobot.images import encode_png
+from evo1_training.datasets.lerobot.schema import camera_key, features, stamp_key
+from evo1_training.datasets.lerobot.statistics import PictureStatistics, Statistics, of_values
+from evo1_training.datasets.lerobot.tables import FrameTable
+from evo1_training.datasets.lerobot.video import VideoWriter
+from evo1_training.recording.episode import EpisodeError
+
+TABLE, SUMMARY = "table.parquet", "encoded.json"
+_LAYOUT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedEpisode:
+    """What encode_episode left in a folder.
+
+    Attributes:
+        folder: where it is.
+        source: what it was made of; a dataset holds each source once.
+        instruction: the label.
+        fps: frames a second.
+        length: frames.
+        features: as in info.json; a dataset takes only episodes with its own.
+        statistics: of state, action and every camera.
+    """
+
+    folder: Path
+    source: str
+    instruction: str
+    fps: int
+    length: int
+    features: Mapping[str, Mapping[str, Any]]
+    statistics: Mapping[str, Statistics]
+
+    @property
+    def table(self) -> Path:
+        """The recorded columns."""
+        return self.folder / TABLE
+
+    def video(self, key: str) -> Path:
+        """The video of a feature such as 'observation.images.image_1'."""
+        return self.folder / f"{key.removeprefix(names.CAMERA_PREFIX)}.mp4"
+
+
+def encode_episode(
+    frames: Iterable[AlignedFrame],
+    *,
+    schema: DatasetSchema,
+    instruction: str,
+    source: str,
+    folder: Path,
+) -> EncodedEpisode:
+    """Encode aligned frames as they come; images are never held.
+
+    Args:
+        frames: at least one; consecutive frames are one step apart.
+        schema: of the dataset that they are for.
+        instruction: the label; may be empty.
+        source: what they were made of, unique in a dataset.
+        folder: to write; what an unfinished attempt left there is replaced.
+
+    Raises:
+        EpisodeError: no frame, or one that does not fit the schema.
+        SchemaError: a robot or camera that no LeRobot dataset can hold.
+        OSError: the disk is full or gone.
+    """
+    found = features(schema)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SUMMARY).unlink(missing_ok=True)
+    episode = _Encoder(schema, found, source)
+    with ExitStack() as files:
+        episode.open(folder, files)
+        for frame in frames:
+            episode.add(frame)
+    if episode.length == 0:
+        raise EpisodeError(f"{source}: no frames")
+    encoded = EncodedEpisode(
+        folder=folder,
+        source=source,
+        instruction=instruction,
+        fps=schema.fps,
+        length=episode.length,
+        features=found,
+        statistics=episode.statistics(),
+    )
+    _write_summary(encoded)
+    return encoded
+
+
+def load_encoded(folder: Path) -> EncodedEpisode:
+    """Read what encode_episode left.
+
+    Raises:
+        EpisodeError: the folder is not complete, or was written by another version.
+    """
+    path = folder / SUMMARY
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EpisodeError(
+            f"{folder}: not encoded completely ({SUMMARY}: {error}); delete it and convert again"
+        ) from error
+    if data.pop("layout", None) != _LAYOUT:
+        raise EpisodeError(f"{path}: written by another version; delete it and convert again")
+    stats = {name: Statistics.from_dict(item) for name, item in data.pop("statistics").items()}
+    return EncodedEpisode(folder=folder, statistics=stats, **data)
+
+
+def _write_summary(encoded: EncodedEpisode) -> None:
+    data = {
+        "layout": _LAYOUT,
+        "source": encoded.source,
+        "instruction": encoded.instruction,
+        "fps": encoded.fps,
+        "length": encoded.length,
+        "features": encoded.features,
+        "statistics": {name: item.to_dict() for name, item in encoded.statistics.items()},
+    }
+    partial = encoded.folder / f".{SUMMARY}.tmp"
+    partial.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
+    partial.replace(encoded.folder / SUMMARY)
+
+
+class _Encoder:
+    """Takes one episode's frames apart into columns, videos and statistics."""
+
+    def __init__(
+        self, schema: DatasetSchema, features: Mapping[str, Mapping[str, Any]], source: str
+    ) -> None:
+        self._schema = schema
+        self._features = features
+        self._source = source
+        self._vectors: dict[str, list[npt.NDArray[np.float32]]] = {
+            names.STATE: [],
+            names.ACTION: [],
+        }
+        self._pictures = {camera: PictureStatistics() for camera in schema.image_sizes}
+        self._videos: dict[str, VideoWriter] = {}
+        self._table: FrameTable
+        self.length = 0
+
+    def open(self, folder: Path, files: ExitStack) -> None:
+        """Open the files; `files` closes them."""
+        self._table = files.enter_context(FrameTable(folder / TABLE, self._features))
+        codec = self._schema.storage
+        if codec == "png":
+            return
+        for camera, size in self._schema.image_sizes.items():
+            path = folder / f"{camera}.mp4"
+            video = VideoWriter(path, codec=codec, fps=self._schema.fps, size=size)
+            self._videos[camera] = files.enter_context(video)
+
+    def add(self, frame: AlignedFrame) -> None:
+        """Take in a frame.
+
+        Raises:
+            EpisodeError: it does not fit the schema.
+        """
+        row: dict[str, Any] = {
+            names.STATE: self._vector(names.STATE, frame.state, frame),
+            names.ACTION: self._vector(names.ACTION, frame.action, frame),
+            names.TICK: frame.tick_ns,
+            names.SKEW: frame.skew_ns / 1e6,
+            names.HELD: frame.held,
+            names.INTERVENTION: frame.intervention,
+        }
+        for stream in (*self._schema.image_sizes, JOINT_STREAM):
+            if stream not in frame.source_stamps_ns:
+                raise self._error(frame, f"no stamp of '{stream}'")
+            row[stamp_key(stream)] = frame.source_stamps_ns[stream]
+        for camera in self._schema.image_sizes:
+            image = self._image(camera, frame)
+            self._pictures[camera].add(image)
+            if camera in self._videos:
+                self._videos[camera].add(image)
+            else:
+                name = f"frame-{self.length:06d}.png"
+                row[camera_key(camera)] = {"bytes": encode_png(image), "path": name}
+        self._table.add(row)
+        self.length += 1
+
+    def statistics(self) -> dict[str, Statistics]:
+        """Of state, action and every camera."""
+        found = {name: of_values(np.stack(rows)) for name, rows in self._vectors.items()}
+        for camera, picture in self._pictures.items():
+            found[camera_key(camera)] = picture.statistics()
+        return found
+
+    def _vector(
+        self, name: str, values: npt.NDArray[np.float64], frame: AlignedFrame
+    ) -> npt.NDArray[np.float32]:
+        robot = self._schema.robot
+        if values.shape != (robot.width,):
+            raise self._error(frame, f"{name}: expected {robot.width} joints, got {values.shape}")
+        wrong = np.flatnonzero(~np.isfinite(values))
+        if wrong.size:
+            joint = robot.joint_names[wrong[0]]
+            raise self._error(frame, f"{name}: {joint} is {values[wrong[0]]}, expected a number")
+        narrow = values.astype(np.float32)
+        self._vectors[name].append(narrow)
+        return narrow
+
+    def _image(self, camera: str, frame: AlignedFrame) -> npt.NDArray[np.uint8]:
+        height, width = self._schema.image_sizes[camera]
+        image = frame.images.get(camera)
+        if image is None:
+            raise self._error(frame, f"no image of '{camera}'")
+        if image.dtype != np.uint8 or image.shape != (height, width, 3):
+            raise self._error(
+                frame,
+                f"camera '{camera}': expected {width}x{height} RGB uint8, got shape "
+                f"{image.shape} {image.dtype}; the size must not change within a dataset",
+            )
+        return image
+
+    def _error(self, frame: AlignedFrame, problem: str) -> EpisodeError:
+        at = f"frame {self.length} (tick {frame.tick_ns} ns)"
+        return EpisodeError(f"{self._source}: {at}: {problem}")

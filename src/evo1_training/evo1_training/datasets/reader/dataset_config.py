@@ -1,0 +1,171 @@
+"""Which datasets a training run mixes: the authors' config.yaml, and our keys beside theirs.
+
+    data_groups:
+      xarm6:                        # embodiment: key of the norm stats
+        can_into_box:               # name of the dataset
+          path: /data/can_into_box  # relative paths count from this file
+          view_map: {image_1: observation.images.image_1, image_2: observation.images.image_2}
+          weight: 2.0               # ours: how often a frame is seen in an epoch
+
+Must not import ROS or torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evo1_policy.normalization import Mode
+from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
+from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.suites import ABSOLUTE, Suite, official_suite
+
+_MODES: Mapping[str, Mode] = {"bounds": "bounds", "bounds_q99": "quantiles", "normal": "mean_std"}
+# Of the authors' own cache, which ours does not need.
+_THEIR_CACHE = ("datasets_manifest", "decoder_cache_size", "cache_shard_size_bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """One dataset of a run.
+
+    Attributes:
+        name: for people and error messages.
+        path: folder of a v2.1 or v3.0 dataset.
+        embodiment: key of the norm stats; datasets of one embodiment may be mixed.
+        view_map: camera feature of each image slot, in the order of the slots; empty for all
+            cameras of the dataset in its order.
+        suite: which columns make up state and action.
+        weight: how often a frame is seen in an epoch.
+        frames_per_episode: only the first so many of each episode; None for all.
+    """
+
+    name: str
+    path: Path
+    embodiment: str
+    view_map: Mapping[str, str] = field(default_factory=dict)
+    suite: Suite = ABSOLUTE
+    weight: float = 1.0
+    frames_per_episode: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetGroups:
+    """What a dataset file says.
+
+    Attributes:
+        specs: the datasets, in the file's order.
+        normalization: how values are scaled.
+        views: image slots of the model.
+        state_width: the model's.
+        action_width: the model's.
+    """
+
+    specs: tuple[DatasetSpec, ...]
+    normalization: Mode = "bounds"
+    views: int = 3
+    state_width: int = 24
+    action_width: int = 24
+
+
+def read_dataset_groups(path: Path | str) -> DatasetGroups:
+    """Read a dataset file.
+
+    Raises:
+        DatasetError: it is missing, no YAML, or a key is unknown, missing or wrong; names the key.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path}: cannot read the dataset file: {error}") from error
+    try:
+        return _groups(read_section(text, source=str(path)), path.parent)
+    except StrictYamlError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _groups(root: Section, folder: Path) -> DatasetGroups:
+    for key in _THEIR_CACHE:
+        root.has(key)
+    normalization = "bounds"
+    if root.has("normalization_type"):
+        normalization = root.choice("normalization_type", tuple(_MODES))
+    specs: list[DatasetSpec] = []
+    for embodiment in _mapping(root, "data_groups", "embodiments"):
+        groups = root.section("data_groups")
+        group = groups.section(embodiment)
+        names = _mapping(groups, embodiment, "datasets")
+        specs += [_spec(group.section(name), folder, embodiment, name) for name in names]
+    result = DatasetGroups(
+        specs=tuple(specs),
+        normalization=_MODES[normalization],
+        views=_whole(root, "max_views", 3),
+        state_width=_whole(root, "max_state_dim", 24),
+        action_width=_whole(root, "max_action_dim", 24),
+    )
+    root.finish()
+    for spec in specs:
+        if len(spec.view_map) > result.views:
+            raise root.error(
+                f"data_groups.{spec.embodiment}.{spec.name}.view_map",
+                f"{len(spec.view_map)} views, but max_views is {result.views}",
+            )
+    return result
+
+
+def _spec(section: Section, folder: Path, embodiment: str, name: str) -> DatasetSpec:
+    path = Path(section.text("path"))
+    spec = DatasetSpec(
+        name=name,
+        path=path if path.is_absolute() else folder / path,
+        embodiment=embodiment,
+        view_map=_view_map(section),
+        suite=_suite(section),
+        weight=section.positive("weight") if section.has("weight") else 1.0,
+        frames_per_episode=(
+            _whole(section, "frames_per_episode", 1) if section.has("frames_per_episode") else None
+        ),
+    )
+    section.finish()
+    return spec
+
+
+def _view_map(section: Section) -> Mapping[str, str]:
+    if not section.has("view_map"):
+        return {}
+    views = section.section("view_map")
+    data = _mapping(section, "view_map", "image slots")
+    return {slot: views.text(slot) for slot in data}
+
+
+def _suite(section: Section) -> Suite:
+    relative = False
+    if section.has("use_delta_action"):
+        relative = section.get("use_delta_action", "true or false")
+        if not isinstance(relative, bool):
+            raise section.error("use_delta_action", f"expected true or false, got {relative!r}")
+    name = section.text("process_suite") if section.has("process_suite") else "default"
+    config = (section.has("suite_config") and section.get("suite_config", "a mapping")) or {}
+    if not isinstance(config, dict):
+        raise section.error("suite_config", f"expected a mapping, got {config!r}")
+    try:
+        return official_suite(name, config, relative=relative)
+    except ValueError as error:
+        raise section.error("suite_config" if config else "process_suite", str(error)) from error
+
+
+def _mapping(section: Section, key: str, what: str) -> dict[str, Any]:
+    data = section.get(key, f"a mapping of {what}")
+    if not isinstance(data, dict) or not data or not all(isinstance(name, str) for name in data):
+        raise section.error(key, f"expected a mapping of {what}, got {data!r:.80}")
+    return data
+
+
+def _whole(section: Section, key: str, default: int) -> int:
+    if not section.has(key):
+        return default
+    value = section.positive(key)
+    if value != int(value):
+        raise section.error(key, f"expected a whole number, got {value}")
+    return int(value)

@@ -1,0 +1,244 @@
+"""What training learns from one frame of one dataset. Must not import ROS or torch.
+
+Letters: V views, H horizon or image height, W image width, D width of the robot.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.robot_config import RobotConfig
+from evo1_training.datasets.reader.columns import read_columns
+from evo1_training.datasets.reader.dataset_config import DatasetSpec
+from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
+from evo1_training.datasets.reader.frame_cache import FrameCache, Progress, open_frame_cache
+from evo1_training.datasets.reader.frame_source import FrameSource, resize
+from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.robot_check import check_robot, views_of_robot
+
+HELD_KEY = "evo1.held"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One frame with the actions that follow it, in the robot's own width and units.
+
+    Attributes:
+        images: (V, H, W, 3) uint8 RGB by image slot; absent ones are black.
+        view_mask: (V,) bool, False for absent slots.
+        state: (D,) float32.
+        actions: (H, D) float32; beyond the episode's end its last action repeats.
+        action_mask: (H,) bool, False beyond the episode's end (and where `mask_held` says so).
+        instruction: the episode's task.
+        embodiment: key of the norm stats.
+        dataset: name of the dataset.
+        episode: number of the episode in its dataset.
+        frame: number of the frame in its episode.
+    """
+
+    images: npt.NDArray[np.uint8]
+    view_mask: npt.NDArray[np.bool_]
+    state: npt.NDArray[np.float32]
+    actions: npt.NDArray[np.float32]
+    action_mask: npt.NDArray[np.bool_]
+    instruction: str
+    embodiment: str
+    dataset: str
+    episode: int
+    frame: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleOptions:
+    """How frames become samples.
+
+    Attributes:
+        horizon: actions of a chunk.
+        views: image slots of the model; None for as many as the dataset has cameras.
+        image_size: edge that images are resized to [px]; None keeps their size.
+        mask_held: leave actions out of the mask that stand in a gap of the recording.
+        cache_dir: folder of frame caches, which are built when they are missing; None for none.
+        cache_jobs: threads that build them.
+        open_videos: videos that stay open, in each process.
+    """
+
+    horizon: int
+    views: int | None = None
+    image_size: int | None = None
+    mask_held: bool = False
+    cache_dir: Path | None = None
+    cache_jobs: int = 1
+    open_videos: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "views", "image_size", "cache_jobs", "open_videos"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected 1 or more, got {value}")
+
+
+class TrainingSamples:
+    """All samples of one dataset, by number. Not for use by several threads at once.
+
+    Numbers are read once; images on demand. A copy in another process (a loader's worker) shares
+    the frame cache and opens its own videos.
+    """
+
+    def __init__(
+        self,
+        spec: DatasetSpec,
+        options: SampleOptions,
+        *,
+        robot: RobotConfig | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Open the dataset, check it, and build its frame cache where one is asked for.
+
+        Args:
+            spec: which dataset, and how its columns are meant.
+            options: how frames become samples.
+            robot: the robot file that joints, rate and cameras must agree with.
+            progress: called with the number of frames as they enter the cache.
+
+        Raises:
+            DatasetError: the dataset cannot be used; names the file and the key.
+        """
+        self.spec, self.options = spec, options
+        self.folder: DatasetFolder = open_folder(spec.path)
+        if robot is not None:
+            check_robot(self.folder, robot, spec.suite)
+        self._cameras = self._choose_cameras(robot)
+        self._image_shape = self._choose_shape()
+        self._read_numbers()
+        self._starts = np.array([episode.first_row for episode in self.folder.episodes])
+        limit = spec.frames_per_episode
+        lengths = [episode.length for episode in self.folder.episodes]
+        self._ends = np.cumsum([min(n, limit) if limit else n for n in lengths])
+        self._source = FrameSource(self.folder, open_videos=options.open_videos)
+        self._caches = self._open_caches(progress)
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Camera features in the order of the image slots."""
+        return self._cameras
+
+    @property
+    def state_width(self) -> int:
+        """D of the state."""
+        return int(self._states.shape[1])
+
+    @property
+    def action_width(self) -> int:
+        """D of the actions."""
+        return int(self._actions.shape[1])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, number: int) -> Sample:
+        if not 0 <= number < len(self):
+            raise IndexError(f"{self.spec.path}: no sample {number}, there are {len(self)}")
+        index = int(np.searchsorted(self._ends, number, side="right"))
+        frame = number - (int(self._ends[index - 1]) if index else 0)
+        episode = self.folder.episodes[index]
+        row = episode.first_row + frame
+        steps = np.arange(row, row + self.options.horizon)
+        last = episode.first_row + episode.length - 1
+        rows = np.minimum(steps, last)
+        mask = steps <= last
+        if self._held is not None:
+            mask &= ~self._held[rows]
+        images, present = self._images(row)
+        return Sample(
+            images=images,
+            view_mask=present,
+            state=self._states[row].copy(),
+            actions=self._actions[rows],
+            action_mask=mask,
+            instruction=self.folder.tasks[int(self._tasks[row])],
+            embodiment=self.spec.embodiment,
+            dataset=self.spec.name,
+            episode=episode.index,
+            frame=frame,
+        )
+
+    def close(self) -> None:
+        """Close the videos; the next sample opens its own again."""
+        self._source.close()
+
+    def _images(self, row: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
+        views = self.options.views or len(self._cameras)
+        images = np.zeros((views, *self._image_shape), dtype=np.uint8)
+        present = np.arange(views) < len(self._cameras)
+        for slot, camera in enumerate(self._cameras):
+            if self._caches:
+                images[slot] = self._caches[slot].read(row)
+                continue
+            image = self._source.read(camera, row)
+            size = self.options.image_size
+            images[slot] = resize(image, size) if size else image
+        return images, present
+
+    def _read_numbers(self) -> None:
+        suite, info = self.spec.suite, self.folder.info
+        keys = [*suite.columns, "task_index"]
+        held = self.options.mask_held and HELD_KEY in info.features
+        columns = read_columns(self.folder, [*keys, HELD_KEY] if held else keys)
+        self._states = suite.states(columns)
+        self._actions = suite.actions(columns)
+        self._tasks = columns["task_index"]
+        self._held = columns[HELD_KEY].astype(bool) if held else None
+        unknown = set(np.unique(self._tasks).tolist()) - set(self.folder.tasks)
+        if unknown:
+            raise DatasetError(
+                f"{info.root / 'meta'}: no task {min(unknown)}, although frames have it as their "
+                "task_index"
+            )
+
+    def _choose_cameras(self, robot: RobotConfig | None) -> tuple[str, ...]:
+        info = self.folder.info
+        if self.spec.view_map:
+            cameras = tuple(self.spec.view_map.values())
+        else:
+            cameras = views_of_robot(robot) if robot is not None else info.cameras
+        for camera in cameras:
+            if not info.feature(camera).is_camera:
+                raise DatasetError(f"{info.path}: features.{camera}: no pictures")
+        slots = self.options.views
+        if not cameras or (slots is not None and len(cameras) > slots):
+            raise DatasetError(
+                f"{info.path}: {len(cameras)} cameras ({', '.join(cameras)}) for "
+                f"{slots or 'at least 1'} image slots; choose them with view_map"
+            )
+        return cameras
+
+    def _choose_shape(self) -> tuple[int, ...]:
+        size = self.options.image_size
+        if size is not None:
+            return (size, size, 3)
+        shapes = {camera: self.folder.info.feature(camera).shape for camera in self._cameras}
+        if len(set(shapes.values())) > 1:
+            listing = ", ".join(f"{camera} {list(shape)}" for camera, shape in shapes.items())
+            raise DatasetError(
+                f"{self.folder.info.path}: cameras of different sizes ({listing}) need an "
+                "image_size"
+            )
+        return next(iter(shapes.values()))
+
+    def _open_caches(self, progress: Progress | None) -> tuple[FrameCache, ...]:
+        options = self.options
+        if options.cache_dir is None:
+            return ()
+        return tuple(
+            open_frame_cache(
+                self.folder,
+                camera,
+                size=options.image_size,
+                cache_dir=options.cache_dir,
+                jobs=options.cache_jobs,
+                progress=progress,
+            )
+            for camera in self._cameras
+        )

@@ -1,0 +1,383 @@
+"""Writes one episode on a thread of its own, with bounded memory.
+
+Whoever receives messages only appends to a queue and never waits for the disk. The queue is
+bounded in bytes; what does not fit is counted as lost, by topic. A chunk is written when it is
+large or a quarter of a second old, and a second thread has the disk take it over once a second, so
+a kill costs the last chunk and a power cut the last second. Must not import ROS or torch.
+"""
+
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import O_CREAT, O_WRONLY, close, fsync, posix_fallocate
+from os import open as open_descriptor
+from pathlib import Path
+
+from evo1_training.recording.bag_metadata import (
+    BagContents,
+    BagTopic,
+    TopicQos,
+    qos_text,
+    write_metadata,
+)
+from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.episode import (
+    FACTS_TOPIC,
+    Sidecar,
+    bag_path,
+    to_json,
+    write_sidecar,
+)
+from evo1_training.recording.mcap_writer import ChannelFacts, McapWriter
+
+STRING_TYPE = "std_msgs/msg/String"
+METADATA_RECORD = "evo1"
+RESERVE = ".reserve"  # given back when the disk is full, so that the file can be ended
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterLimits:
+    """Bounds of memory and of what a kill can cost."""
+
+    queue_bytes: int = 192 * 2**20  # three seconds of two raw cameras
+    chunk_bytes: int = 4 * 2**20
+    chunk_s: float = 0.25
+    sync_s: float = 1.0
+    reserve_bytes: int = 8 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicSpec:
+    """A topic to be written: resolved name, type, the type's text, and its publishers' QoS."""
+
+    name: str
+    type: str
+    definition: str
+    type_hash: str = ""
+    qos: TopicQos | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Queued:
+    channel: int
+    topic: str
+    data: bytes
+    log_ns: int
+    publish_ns: int
+
+
+class BagWriter:
+    """One episode's folder and the thread that fills it.
+
+    Args:
+        folder: is made; it must not exist.
+        sidecar: the facts; on the disk before this returns.
+        topics: what will come; more can be added later.
+        limits: bounds.
+        on_end: called from the thread when the file is closed, whether asked for or not.
+
+    Raises:
+        OSError: the folder exists, or the disk is full or gone; nothing is left then.
+        EpisodeError: the definition of a type is not installed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sidecar: Sidecar,
+        topics: Sequence[TopicSpec],
+        *,
+        limits: WriterLimits | None = None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.folder = folder
+        self.error: OSError | None = None
+        self._limits = limits or WriterLimits()
+        self._on_end = on_end
+        self.facts = sidecar.facts
+        self._news = threading.Condition()
+        self._queue: deque[_Queued] = deque()
+        self._queued_bytes = 0
+        self._closing = False
+        self._lost: dict[str, int] = {}
+        self._topics: list[TopicSpec] = []
+        self._channels: dict[str, int] = {}
+        self._new_topics: deque[TopicSpec] = deque()
+        folder.mkdir(parents=True)
+        try:
+            self._mcap = self._begin(sidecar, topics)
+        except OSError:
+            _remove_begun(folder)
+            raise
+        self._thread = threading.Thread(target=self._run, name="bag writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """The topics that can be put."""
+        return tuple(name for name in self._channels if name != FACTS_TOPIC)
+
+    @property
+    def size(self) -> int:
+        """Bytes in the bag."""
+        return self._mcap.size
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait for the disk."""
+        return self._queued_bytes
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Messages that found no room or could not be written, by topic."""
+        with self._news:
+            return dict(self._lost)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the file is closed."""
+        return not self._thread.is_alive()
+
+    def written(self) -> dict[str, int]:
+        """Messages in the file, by topic; final once it has ended."""
+        counts = self._mcap.counts
+        return {topic: counts.get(self._channels[topic], 0) for topic in self.topics}
+
+    def add_topic(self, topic: TopicSpec) -> None:
+        """Take a topic in that appeared while recording."""
+        with self._news:
+            if topic.name not in self._channels:
+                self._channels[topic.name] = len(self._channels)
+                self._new_topics.append(topic)
+
+    def put(self, topic: str, data: bytes, *, log_ns: int, publish_ns: int) -> bool:
+        """Queue a message; False where it was lost because the disk is behind or the take ended.
+
+        Args:
+            topic: one of `topics`.
+            data: CDR; it is not copied.
+            log_ns: when it was received, the node's clock [ns].
+            publish_ns: when it was sent, as DDS tells [ns].
+
+        Raises:
+            KeyError: an unknown topic.
+        """
+        message = _Queued(
+            channel=self._channels[topic],
+            topic=topic,
+            data=data,
+            log_ns=log_ns,
+            publish_ns=publish_ns,
+        )
+        with self._news:
+            full = self._queued_bytes + len(data) > self._limits.queue_bytes
+            if full or self._closing or self.error is not None:
+                self._lost[topic] = self._lost.get(topic, 0) + 1
+                return False
+            self._queue.append(message)
+            self._queued_bytes += len(data)
+            self._news.notify()
+        return True
+
+    def close(self, *, wait: bool = True) -> None:
+        """Write what is queued and end the file; `error` says whether that went well."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        if wait:
+            self._thread.join()
+
+    # -- beginning -------------------------------------------------------------------------
+
+    def _begin(self, sidecar: Sidecar, topics: Sequence[TopicSpec]) -> McapWriter:
+        _reserve(self.folder / RESERVE, self._limits.reserve_bytes)
+        write_sidecar(self.folder, sidecar)
+        mcap = McapWriter(bag_path(self.folder))
+        try:
+            self._write_facts(mcap, to_json(sidecar), topics)
+        except OSError:
+            mcap.abandon()
+            raise
+        _sync_folder(self.folder)
+        _sync_folder(self.folder.parent)
+        return mcap
+
+    def _write_facts(self, mcap: McapWriter, text: str, topics: Sequence[TopicSpec]) -> None:
+        """Write the label before the first message, and wait for the disk."""
+        facts_topic = TopicSpec(
+            name=FACTS_TOPIC,
+            type=STRING_TYPE,
+            definition=definition(STRING_TYPE),
+            type_hash=type_hash(STRING_TYPE),
+            qos=TopicQos(latched=True, depth=1),
+        )
+        for topic in (facts_topic, *topics):
+            self._channels[topic.name] = len(self._channels)
+            self._describe(mcap, topic)
+        facts = self.facts
+        mcap.add_message(
+            self._channels[FACTS_TOPIC],
+            string_cdr(text),
+            log_ns=facts.started_ns,
+            publish_ns=facts.started_ns,
+            sequence=0,
+        )
+        mcap.flush()
+        mcap.add_metadata(
+            METADATA_RECORD,
+            {"episode_id": facts.episode_id, "instruction": facts.instruction, "facts": text},
+        )
+        mcap.sync()
+        self._write_metadata(mcap, sync=False)
+
+    def _describe(self, mcap: McapWriter, topic: TopicSpec) -> None:
+        self._topics.append(topic)
+        mcap.add_channel(
+            ChannelFacts(
+                topic=topic.name,
+                type=topic.type,
+                definition=topic.definition,
+                metadata={
+                    "offered_qos_profiles": qos_text(topic.qos),
+                    "topic_type_hash": topic.type_hash,
+                },
+            )
+        )
+
+    # -- the thread ------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        done = threading.Event()
+        syncing = threading.Thread(target=self._sync, args=[done], name="bag sync", daemon=True)
+        syncing.start()
+        try:
+            self._write_queue()
+        except OSError as error:
+            self.error = error
+        finally:
+            done.set()
+            syncing.join()
+            self._finish()
+            self._on_end()
+
+    def _sync(self, done: threading.Event) -> None:
+        """Wait for the disk again and again, while the other thread goes on to write."""
+        try:
+            while not done.wait(self._limits.sync_s):
+                self._mcap.sync()
+        except OSError as error:
+            self.error = error
+
+    def _write_queue(self) -> None:
+        limits, mcap = self._limits, self._mcap
+        sequences: dict[int, int] = {}
+        flushed_s = time.monotonic()
+        while self.error is None:
+            batch, closing = self._next()
+            while self._new_topics:
+                self._describe(mcap, self._new_topics.popleft())
+            for message in batch:
+                sequence = sequences.get(message.channel, 0)
+                sequences[message.channel] = sequence + 1
+                mcap.add_message(
+                    message.channel,
+                    message.data,
+                    log_ns=message.log_ns,
+                    publish_ns=message.publish_ns,
+                    sequence=sequence,
+                )
+                if mcap.pending_bytes >= limits.chunk_bytes:
+                    mcap.flush()
+                    flushed_s = time.monotonic()
+            now_s = time.monotonic()
+            if now_s - flushed_s >= limits.chunk_s:
+                mcap.flush()
+                flushed_s = now_s
+            if closing and not batch:
+                return
+
+    def _next(self) -> tuple[list[_Queued], bool]:
+        """Wait for messages, not longer than a chunk may stay open; take a chunk's worth."""
+        limits = self._limits
+        batch, size = [], 0
+        with self._news:
+            if not self._queue and not self._closing:
+                self._news.wait(limits.chunk_s / 4)
+            while self._queue and size < limits.chunk_bytes:
+                batch.append(self._queue.popleft())
+                size += len(batch[-1].data)
+            self._queued_bytes -= size
+            return batch, self._closing
+
+    def _finish(self) -> None:
+        """End the file with what it has; never raises."""
+        with self._news:
+            self._closing = True
+            for message in self._queue:  # only where the disk failed
+                self._lost[message.topic] = self._lost.get(message.topic, 0) + 1
+            self._queue.clear()
+            self._queued_bytes = 0
+        try:
+            (self.folder / RESERVE).unlink(missing_ok=True)
+            self._mcap.close()
+            self._write_metadata(self._mcap)
+        except OSError as error:
+            self.error = self.error or error
+            self._mcap.abandon()
+
+    def _write_metadata(self, mcap: McapWriter, *, sync: bool = True) -> None:
+        facts, path = self.facts, bag_path(self.folder)
+        write_metadata(
+            self.folder,
+            BagContents(
+                file=path.name,
+                topics=[
+                    BagTopic(
+                        name=topic.name,
+                        type=topic.type,
+                        type_hash=topic.type_hash,
+                        qos=topic.qos,
+                        messages=mcap.counts[channel],
+                    )
+                    for channel, topic in enumerate(self._topics)
+                ],
+                first_ns=mcap.first_ns,
+                last_ns=mcap.last_ns,
+                custom={"episode_id": facts.episode_id, "instruction": facts.instruction},
+            ),
+            sync=sync,
+        )
+
+
+def string_cdr(text: str) -> bytes:
+    """Serialise a std_msgs/String."""
+    data = text.encode() + b"\0"
+    return b"\0\1\0\0" + struct.pack("<I", len(data)) + data
+
+
+def _reserve(path: Path, size: int) -> None:
+    if not size:
+        return
+    descriptor = open_descriptor(path, O_WRONLY | O_CREAT, 0o644)
+    try:
+        posix_fallocate(descriptor, 0, size)
+    finally:
+        close(descriptor)
+
+
+def _remove_begun(folder: Path) -> None:
+    """Take away a folder that holds no message yet."""
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = open_descriptor(folder, 0)
+    try:
+        fsync(descriptor)
+    finally:
+        close(descriptor)

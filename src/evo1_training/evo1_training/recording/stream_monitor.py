@@ -1,0 +1,189 @@
+"""How all recorded topics do together, and whether a take may begin.
+
+Looks at no more of an image than the stamp in its first bytes, but for one decoded frame of each
+camera while a take waits to begin. Times are the node's clock [ns]. Not safe for threads. Must not
+import ROS or torch.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evo1_policy.perception.messages import MessageError, decode_image, deserialize
+from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
+from evo1_training.recording.episode import EXTRA, STATE, TELEOP, RecordedTopic
+from evo1_training.recording.joint_watch import JointRange, JointWatch
+from evo1_training.recording.stream_watch import StreamCondition, StreamFigures, StreamWatch
+
+GAP_STEPS = 1.5  # of a camera: more than this between two frames is a gap in the dataset
+_MS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedTake:
+    """What came in over a take; times are the node's clock [ns]."""
+
+    started_ns: int
+    ended_ns: int
+    streams: tuple[StreamFigures, ...]
+    joints: tuple[JointRange, ...]
+
+
+class StreamMonitor:
+    """All topics of a take.
+
+    Args:
+        robot: the robot file.
+        topics: what is recorded, with roles.
+    """
+
+    def __init__(self, robot: RobotConfig, topics: Sequence[RecordedTopic]) -> None:
+        self._joints = JointWatch(robot)
+        self._started_ns = 0
+        self._robot = robot
+        self._watches: dict[str, StreamWatch] = {}
+        self.set_topics(topics)
+
+    @property
+    def topics(self) -> tuple[RecordedTopic, ...]:
+        """What is watched."""
+        return tuple(watch.topic for watch in self._watches.values())
+
+    def set_topics(self, topics: Sequence[RecordedTopic]) -> None:
+        """Watch these; those that were watched before go on."""
+        self._watches = {
+            topic.name: self._watches.get(topic.name) or self._watch(topic) for topic in topics
+        }
+
+    def add(self, topic: str, data: bytes, received_ns: int) -> None:
+        """Look at a message; of an image the first 100 bytes are enough."""
+        watch = self._watches[topic]
+        watch.add(data, received_ns)
+        try:
+            if watch.topic.role == STATE:
+                self._joints.add_state(data, topic)
+                watch.accept()
+            elif watch.topic.role == TELEOP:
+                self._joints.add_target(data, topic)
+                watch.accept()
+        except MessageError as error:
+            watch.reject(str(error))
+
+    def set_notices(self, notices: Mapping[str, str]) -> None:
+        """Say why nothing can come on some topics, by resolved name."""
+        for name, watch in self._watches.items():
+            watch.notice = notices.get(name, "")
+
+    def lose(self, topic: str, count: int = 1) -> None:
+        """Count messages of a topic that are known to be lost."""
+        if topic in self._watches:
+            self._watches[topic].lose(count)
+
+    def begin(self, now_ns: int) -> None:
+        """A take begins."""
+        self._started_ns = now_ns
+        self._joints.begin()
+        for watch in self._watches.values():
+            watch.begin(now_ns)
+
+    def missing(self, now_ns: int) -> str:
+        """Say what a take must wait for; '' where every required stream is alive and usable."""
+        for watch in self._watches.values():
+            if not watch.required:
+                continue
+            problem = watch.condition(now_ns, recording=False).problem or self._unusable(watch)
+            if problem:
+                return f"{watch.name}: {problem}"
+        return ""
+
+    def conditions(self, now_ns: int, *, recording: bool) -> list[StreamCondition]:
+        """Tell how each topic does now."""
+        return [watch.condition(now_ns, recording=recording) for watch in self._watches.values()]
+
+    def skew_ms(self) -> float:
+        """Largest stamp difference of the cameras' newest frames that belong together."""
+        cameras = [watch.recent for watch in self._cameras()]
+        if len(cameras) < 2 or not all(cameras):
+            return 0.0
+        newest_ns = min(stamps[-1] for stamps in cameras)
+        nearest = [min(stamps, key=lambda s: abs(s - newest_ns)) for stamps in cameras]
+        return (max(nearest) - min(nearest)) / _MS
+
+    def end(self, now_ns: int) -> WatchedTake:
+        """The take ends; what comes in later does not count."""
+        watched = WatchedTake(
+            started_ns=self._started_ns,
+            ended_ns=now_ns,
+            streams=tuple(watch.figures(now_ns) for watch in self._watches.values()),
+            joints=tuple(self._joints.ranges()),
+        )
+        self.begin(now_ns)
+        return watched
+
+    def _cameras(self) -> list[StreamWatch]:
+        return [
+            watch for watch in self._watches.values() if watch.topic.role.startswith("camera:")
+        ]
+
+    def _unusable(self, watch: StreamWatch) -> str:
+        """Decode a camera's newest frame, which is done only while a take waits to begin."""
+        if not watch.topic.role.startswith("camera:"):
+            return ""
+        try:
+            name = watch.topic.name
+            decode_image(deserialize(watch.newest, watch.topic.type, topic=name), topic=name)
+        except MessageError as error:
+            return str(error)
+        return ""
+
+    def _watch(self, topic: RecordedTopic) -> StreamWatch:
+        kind, _, name = topic.role.partition(":")
+        if kind == "camera":
+            camera = self._camera(name)
+            return StreamWatch(
+                topic,
+                name=name,
+                max_age_ms=camera.max_age_ms,
+                gap_ns=round(self._robot.step_ns * GAP_STEPS),
+                required=True,
+            )
+        if topic.role == STATE:
+            max_age_ms = self._robot.state.max_age_ms
+            return StreamWatch(
+                topic,
+                name=JOINT_STREAM,
+                max_age_ms=max_age_ms,
+                gap_ns=round(max_age_ms * _MS),
+                required=True,
+            )
+        return StreamWatch(topic, name=topic.name, max_age_ms=0.0, gap_ns=0, required=False)
+
+    def _camera(self, name: str) -> CameraConfig:
+        return next(camera for camera in self._robot.cameras if camera.name == name)
+
+
+def robot_topics(robot: RobotConfig, names: Mapping[str, str]) -> list[RecordedTopic]:
+    """List the topics of a robot file with their roles.
+
+    Args:
+        robot: the robot file.
+        names: resolved name of each topic as written.
+    """
+    trajectory = "trajectory_msgs/msg/JointTrajectory"
+    roles = [
+        *((camera.topic, camera.type, f"camera:{camera.name}") for camera in robot.cameras),
+        (robot.state.topic, "sensor_msgs/msg/JointState", STATE),
+        (robot.teleop_topic, trajectory, TELEOP),
+        *(
+            (command.topic, trajectory, f"command:{index}")
+            for index, command in enumerate(robot.command)
+        ),
+    ]
+    return [
+        RecordedTopic(name=names.get(topic, topic), type=type_name, role=role)
+        for topic, type_name, role in roles
+    ]
+
+
+def extra_topic(name: str, type_name: str, *, latched: bool) -> RecordedTopic:
+    """Describe a topic that is recorded beside those of the robot file."""
+    return RecordedTopic(name=name, type=type_name, role=EXTRA, latched=latched)

@@ -1,0 +1,122 @@
+"""The states of a recorder, as values: what may follow what, and what a person is told.
+
+    IDLE -- start --> WAITING -- every required stream alive --> RECORDING
+    RECORDING -- save or discard --> SAVING -- file ended --> IDLE
+    WAITING -- discard --> IDLE;  RECORDING or SAVING -- disk full --> FAULT -- file ended --> IDLE
+
+Must not import ROS or torch.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+
+class TakeState(Enum):
+    """Values are those of evo1_msgs/RecorderStatus."""
+
+    IDLE = 0
+    WAITING = 1
+    RECORDING = 2
+    SAVING = 3
+    FAULT = 4
+
+
+class Ending(Enum):
+    """What becomes of a take."""
+
+    SAVE = "save"
+    DISCARD = "discard"
+
+
+class RefusedError(Exception):
+    """What was asked for cannot be done now; the message says why and what can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take:
+    """The state of a recorder; every method gives the next one.
+
+    Attributes:
+        state: one of TakeState.
+        reason: why it waits or faulted; while idle, how the last take ended where it faulted.
+        episode_id: of the running take; empty while idle.
+        instruction: of the running take.
+        operator: of the running take.
+        started_ns: when the running take began [ns].
+        ending: what becomes of the take once the file has ended.
+    """
+
+    state: TakeState = TakeState.IDLE
+    reason: str = ""
+    episode_id: str = ""
+    instruction: str = ""
+    operator: str = ""
+    started_ns: int = 0
+    ending: Ending = Ending.SAVE
+
+    def start(self, instruction: str, operator: str) -> "Take":
+        """Ask for a take.
+
+        Raises:
+            RefusedError: there is one already, or the label is empty.
+        """
+        if self.state is not TakeState.IDLE:
+            raise RefusedError(f"{self.describe()}; save or discard it first")
+        if not instruction.strip():
+            raise RefusedError("no instruction; say in words what is demonstrated")
+        return Take(
+            state=TakeState.WAITING, instruction=instruction.strip(), operator=operator.strip()
+        )
+
+    def waiting(self, reason: str) -> "Take":
+        """Say what is still missing."""
+        self._expect(TakeState.WAITING)
+        return replace(self, reason=reason)
+
+    def opened(self, episode_id: str, started_ns: int) -> "Take":
+        """The file is open: messages count from now on."""
+        self._expect(TakeState.WAITING)
+        return replace(
+            self,
+            state=TakeState.RECORDING,
+            reason="",
+            episode_id=episode_id,
+            started_ns=started_ns,
+        )
+
+    def end(self, ending: Ending) -> "Take":
+        """Ask for the end of the take.
+
+        Raises:
+            RefusedError: none runs, or it ends already.
+        """
+        if self.state is TakeState.RECORDING:
+            return replace(self, state=TakeState.SAVING, ending=ending)
+        if self.state is TakeState.WAITING and ending is Ending.DISCARD:
+            return Take()
+        if self.state is TakeState.WAITING:
+            raise RefusedError(f"nothing is recorded yet, {self.describe()}; discard cancels")
+        if self.state is TakeState.IDLE:
+            raise RefusedError("no take runs; start one first")
+        raise RefusedError(f"{self.describe()}; the take ends already")
+
+    def fail(self, reason: str) -> "Take":
+        """The disk failed, or the file could not be opened."""
+        if self.state in (TakeState.IDLE, TakeState.FAULT):
+            return self
+        return replace(self, state=TakeState.FAULT, reason=reason)
+
+    def closed(self) -> "Take":
+        """The file has ended; a fault stays told until the next start."""
+        if self.state not in (TakeState.SAVING, TakeState.FAULT):
+            raise ValueError(f"a file cannot end while {self.state.name}")
+        return Take(reason=self.reason if self.state is TakeState.FAULT else "")
+
+    def describe(self) -> str:
+        """The state in words."""
+        words = f" {self.episode_id}" if self.episode_id else ""
+        return f"{self.state.name}{words}" + (f": {self.reason}" if self.reason else "")
+
+    def _expect(self, state: TakeState) -> None:
+        if self.state is not state:
+            raise ValueError(f"expected {state.name}, is {self.state.name}")

@@ -1,0 +1,139 @@
+"""What people ask of the recorder, by service or action, and what they are answered."""
+
+from collections.abc import Callable, Sequence
+
+from rclpy.task import Future
+
+from evo1_training.recording.session import Session, TakeResult
+from evo1_training.recording.take import Ending, RefusedError, TakeState
+
+Answer = tuple[bool, str]
+NOT_ACTIVE = "the recorder is not active; activate it first"
+CANCELLED = TakeResult(saved=False, reason="cancelled before it began")
+
+
+class Desk:
+    """Takes requests to the session; a request that waits for the disk is answered when it ends.
+
+    Args:
+        instruction: the label of the first take.
+        operator: who demonstrates, where a request does not say.
+        refresh: looks which topics there are now.
+        advance: goes on with the take.
+        conclude: tells everybody how a take ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        instruction: str,
+        operator: str,
+        refresh: Callable[[], None],
+        advance: Callable[[], None],
+        conclude: Callable[[TakeResult], None],
+    ) -> None:
+        self.session: Session | None = None  # while the node is active
+        self.instruction = instruction.strip()
+        self.extra: tuple[str, ...] = ()  # patterns of topics for the running take
+        self._operator = operator
+        self._refresh = refresh
+        self._advance = advance
+        self._conclude = conclude
+        self._waiting: list[Future] = []  # for the end of the take
+
+    def set_instruction(self, text: str) -> Answer:
+        """Change the label from the next take on."""
+        text = text.strip()
+        if not text:
+            return False, "the instruction is empty; say in words what is demonstrated"
+        before, self.instruction = self.instruction, text
+        answer = f"replaced '{before}'" if before else "set"
+        if self.session is not None and self.session.take.instruction:
+            answer += ", from the next take on"
+        return True, answer
+
+    async def start(self) -> Answer:
+        """Begin a take; answers at once, with what it waits for."""
+        problem = self._start(self.instruction, "", ())
+        if problem or self.session is None:
+            return False, problem
+        return True, self.session.take.describe()
+
+    async def save(self) -> Answer:
+        """End the take; answers with folder and grade."""
+        return await self._end(Ending.SAVE)
+
+    async def discard(self) -> Answer:
+        """End the take and put it into the trash, or cancel one that waits."""
+        return await self._end(Ending.DISCARD)
+
+    async def delete_last(self) -> Answer:
+        """Put the episode saved last into the trash."""
+        if self.session is None:
+            return False, NOT_ACTIVE
+        try:
+            return True, f"moved to {self.session.delete_last()}"
+        except RefusedError as error:
+            return False, str(error)
+
+    def start_goal(self, instruction: str, operator: str, extra: Sequence[str]) -> str:
+        """Begin a take for a goal; answers why not, or ''."""
+        return self._start(instruction, operator, extra)
+
+    def end_goal(self) -> None:
+        """Save the running take, or give a waiting one up."""
+        if self.session is None:
+            return
+        if self.session.take.state is TakeState.WAITING:
+            self.session.end(Ending.DISCARD)
+            self._conclude(CANCELLED)
+        elif self.session.take.state is TakeState.RECORDING:
+            self.session.end(Ending.SAVE)
+
+    def concluded(self, result: TakeResult) -> None:
+        """Answer everybody who waits for the end of the take."""
+        self.extra = ()
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            future.set_result(result)
+
+    def _start(self, instruction: str, operator: str, extra: Sequence[str]) -> str:
+        if self.session is None:
+            return NOT_ACTIVE
+        try:
+            self.session.start(instruction, operator or self._operator)
+        except RefusedError as error:
+            return str(error)
+        self.extra = tuple(extra)
+        self._refresh()
+        self._advance()
+        take = self.session.take
+        return take.reason if take.state is TakeState.IDLE else ""
+
+    async def _end(self, ending: Ending) -> Answer:
+        if self.session is None:
+            return False, NOT_ACTIVE
+        waits = self.session.take.state is TakeState.WAITING
+        try:
+            self.session.end(ending)
+        except RefusedError as error:
+            return False, str(error)
+        if waits:
+            self._conclude(CANCELLED)
+            return True, CANCELLED.reason
+        end = Future()
+        self._waiting.append(end)
+        result: TakeResult = await end
+        kept = result.saved and not result.reason
+        thrown_away = not result.saved and result.reason == "discarded"
+        return kept if ending is Ending.SAVE else thrown_away, describe(result)
+
+
+def describe(result: TakeResult) -> str:
+    """Say in words how a take ended."""
+    if not result.saved:
+        return f"{result.reason}; it is in {result.path}" if result.path else result.reason
+    words = "; ".join(result.grade_reasons)
+    if result.reason not in words:
+        words = f"{result.reason}; {words}"
+    return f"saved {result.path}: {result.grade}" + (f": {words}" if words else "")

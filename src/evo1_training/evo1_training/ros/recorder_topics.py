@@ -1,0 +1,198 @@
+"""Which topics are recorded, of what type and with what quality of service, by the graph."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+from evo1_policy.robot_config import RobotConfig
+from evo1_training.recording.bag_metadata import TopicQos
+from evo1_training.recording.bag_writer import TopicSpec
+from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.episode import FACTS_TOPIC, EpisodeError, RecordedTopic
+from evo1_training.recording.session import SessionInput
+from evo1_training.recording.stream_monitor import extra_topic, robot_topics
+
+ALWAYS = ("/tf_static", "robot_description")
+CAMERA_DEPTH = 30  # frames that may wait while the reading thread is busy
+DEPTH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphTopic:
+    """A topic that is recorded, as the graph shows it now.
+
+    Attributes:
+        written: name for subscribing; the node's remappings apply to it.
+        topic: resolved name, type and role.
+        qos: with which to subscribe.
+        publishers: their identifiers.
+    """
+
+    written: str
+    topic: RecordedTopic
+    qos: QoSProfile
+    publishers: frozenset[bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """What all publishers of a topic offer together."""
+
+    reliable: bool
+    latched: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphView:
+    """Everything to record, and why some of it cannot come, by resolved name."""
+
+    topics: tuple[GraphTopic, ...]
+    inputs: tuple[SessionInput, ...]
+    notices: dict[str, str]
+    warnings: tuple[str, ...]
+
+
+def view_graph(node: Node, robot: RobotConfig, patterns: Sequence[str]) -> GraphView:
+    """Look at the graph: the robot file's topics, latched ones and those of the patterns."""
+    known = dict(node.get_topic_names_and_types())
+    written = {node.resolve_topic_name(name): name for name in _topics_of(robot)}
+    names = {name: resolved for resolved, name in written.items()}
+    wanted = robot_topics(robot, names)
+    taken = {topic.name for topic in wanted}
+    warnings, notices, found, inputs = [], {}, [], []
+    for name in _matching(node, known, patterns):
+        if name in taken:
+            continue
+        if len(known[name]) != 1:
+            warnings.append(f"{name}: published as {', '.join(known[name])}; it is not recorded")
+        else:
+            offer = _offer(node.get_publishers_info_by_topic(name))
+            wanted.append(extra_topic(name, known[name][0], latched=offer.latched))
+    for topic in wanted:
+        problem = _unusable(topic)
+        if problem:
+            warnings.append(f"{topic.name}: {problem}; it is not recorded")
+            continue
+        publishers = node.get_publishers_info_by_topic(topic.name)
+        other = {info.topic_type for info in publishers} - {topic.type}
+        if other:
+            notices[topic.name] = (
+                f"{topic.name} is published as {', '.join(sorted(other))}, the robot file says "
+                f"{topic.type}; correct one of them"
+            )
+        found.append(_graph_topic(topic, written.get(topic.name, topic.name), publishers))
+        inputs.append(SessionInput(topic=topic, spec=_spec(topic, publishers)))
+    return GraphView(
+        topics=tuple(found), inputs=tuple(inputs), notices=notices, warnings=tuple(warnings)
+    )
+
+
+def message_class(type_name: str) -> type | None:
+    """Import a message class; None where its package is not installed."""
+    package, _, name = type_name.split("/")
+    try:
+        found: type = getattr(import_module(f"{package}.msg"), name)
+    except (ImportError, AttributeError):
+        return None
+    return found
+
+
+def _topics_of(robot: RobotConfig) -> list[str]:
+    cameras = [camera.topic for camera in robot.cameras]
+    commands = [command.topic for command in robot.command]
+    return [*cameras, robot.state.topic, robot.teleop_topic, *commands]
+
+
+def _matching(node: Node, known: dict[str, list[str]], patterns: Sequence[str]) -> list[str]:
+    namespace = node.get_namespace().rstrip("/")
+    full = [p if p.startswith("/") else f"{namespace}/{p}" for p in (*ALWAYS, *patterns)]
+    return [
+        name
+        for name in sorted(known)
+        if name != FACTS_TOPIC
+        and not any(part.startswith("_") for part in name.split("/"))
+        and any(fnmatchcase(name, pattern) for pattern in full)
+        and node.count_publishers(name)
+    ]
+
+
+def _offer(publishers: Sequence[TopicEndpointInfo]) -> Offer:
+    profiles = [info.qos_profile for info in publishers]
+    return Offer(
+        reliable=all(p.reliability is not QoSReliabilityPolicy.BEST_EFFORT for p in profiles),
+        latched=bool(profiles)
+        and all(p.durability is QoSDurabilityPolicy.TRANSIENT_LOCAL for p in profiles),
+    )
+
+
+def _graph_topic(
+    topic: RecordedTopic, written: str, publishers: Sequence[TopicEndpointInfo]
+) -> GraphTopic:
+    offer = _offer(publishers)
+    camera = topic.role.startswith("camera:")
+    reliable = offer.reliable and (bool(publishers) or not camera)
+    return GraphTopic(
+        written=written,
+        topic=topic,
+        qos=QoSProfile(
+            depth=CAMERA_DEPTH if camera else DEPTH,
+            reliability=QoSReliabilityPolicy.RELIABLE
+            if reliable
+            else QoSReliabilityPolicy.BEST_EFFORT,
+            durability=QoSDurabilityPolicy.TRANSIENT_LOCAL
+            if offer.latched
+            else QoSDurabilityPolicy.VOLATILE,
+        ),
+        publishers=frozenset(bytes(info.endpoint_gid) for info in publishers),
+    )
+
+
+def _spec(topic: RecordedTopic, publishers: Sequence[TopicEndpointInfo]) -> TopicSpec:
+    offer = _offer(publishers)
+    qos = TopicQos(
+        reliable=offer.reliable, latched=offer.latched, depth=1 if offer.latched else 10
+    )
+    return TopicSpec(
+        name=topic.name,
+        type=topic.type,
+        definition=_definition(topic.type),
+        type_hash=_hash(topic.type, publishers),
+        qos=qos if publishers else None,
+    )
+
+
+def _hash(type_name: str, publishers: Sequence[TopicEndpointInfo]) -> str:
+    told = {str(info.topic_type_hash) for info in publishers if info.topic_type == type_name}
+    return told.pop() if len(told) == 1 else type_hash(type_name)
+
+
+def _unusable(topic: RecordedTopic) -> str:
+    if message_class(topic.type) is None:
+        return f"the message type {topic.type} is not installed here"
+    try:
+        _definition(topic.type)
+    except EpisodeError as error:
+        return str(error)
+    return ""
+
+
+@cache
+def _definition(type_name: str) -> str:
+    return definition(type_name, _message_file)
+
+
+def _message_file(type_name: str) -> str | None:
+    package, _, name = type_name.split("/")
+    try:
+        path = Path(get_package_share_directory(package)) / "msg" / f"{name}.msg"
+        return path.read_text(encoding="utf-8")
+    except (PackageNotFoundError, OSError):
+        return None

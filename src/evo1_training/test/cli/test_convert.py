@@ -1,0 +1,71 @@
+"""The convert command: what it says, and its exit status."""
+
+from pathlib import Path
+
+import pytest
+import tiny_format
+from bag_writing import steady, write_episode
+
+from evo1_training.cli import convert as command
+from evo1_training.datasets import conversion
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr(conversion, "lerobot", lambda: tiny_format.TINY)
+    monkeypatch.setattr("evo1_training.datasets.conversion_job.lerobot", lambda: tiny_format.TINY)
+
+
+def run(*arguments) -> int:
+    return command.main([*map(str, arguments), "--workers", "1"])
+
+
+def test_report_counts_what_was_done_and_says_what_to_type_next(tmp_path, capsys):
+    write_episode(tmp_path / "demos" / "episode_000000", steady(2.0, lost={10, 11, 45}))
+    assert run(tmp_path / "demos", "--to", tmp_path / "dataset", "--min-frames", 12) == 0
+    said = capsys.readouterr().out
+    for line in (
+        "recorded episodes   1",
+        "dataset episodes    2",
+        "frames              47  (1.6 s)",
+        "gaps                2  (0.17 s, split)",
+        "dropped frames      10",
+        "x real time",
+        "10 frames at 0.0 s dropped: fewer than 12 in a row (--min-frames)",
+        "fewer than the horizon (50)",
+        f"check_dataset {tmp_path / 'dataset'}",
+    ):
+        assert line in said, said
+
+
+def test_one_bad_episode_makes_the_exit_status_1_and_is_listed(tmp_path, capsys):
+    write_episode(tmp_path / "demos" / "episode_000000", steady(1.0))
+    write_episode(tmp_path / "demos" / "episode_000001", steady(1.0), robot_text="name: x\n")
+    assert run(tmp_path / "demos", "--to", tmp_path / "dataset") == 1
+    said = capsys.readouterr()
+    assert "not converted:\n  episode_000001: robot file" in said.out
+    assert "episode_000001: not converted" in said.err
+    assert len(tiny_format.read(tmp_path / "dataset")) == 1
+
+
+def test_error_is_one_line_without_a_traceback(tmp_path, capsys):
+    assert run(tmp_path, "--to", tmp_path / "dataset") == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"convert: {tmp_path}: no episode found")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--shards", "3/2"], ["--min-frames", "0"], ["--format", "v2.0"], ["--gaps", "fill"]]
+)
+def test_wrong_usage_exits_with_2(tmp_path, wrong):
+    with pytest.raises(SystemExit) as stopped:
+        command.main([str(tmp_path), "--to", str(tmp_path / "out"), *wrong])
+    assert stopped.value.code == 2
+
+
+def test_shard_says_how_to_go_on(tmp_path, capsys):
+    write_episode(tmp_path / "demos" / "episode_000000", steady(1.0))
+    assert run(tmp_path / "demos", "--to", tmp_path / "dataset", "--shards", "1/2") == 0
+    assert "the same command without --shards assembles" in capsys.readouterr().out
+    assert not Path(tmp_path / "dataset" / "meta").exists()

@@ -1,0 +1,281 @@
+"""Creating, appending and refusing; what a crash at any moment leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from made_episodes import encoded, schema
+
+from evo1_training.datasets.lerobot import transaction
+from evo1_training.datasets.lerobot.contents import DatasetWriteError
+from evo1_training.datasets.lerobot.transaction import Transaction, is_interrupted, recover
+from evo1_training.datasets.lerobot.writing import open_dataset
+
+VERSIONS = pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+
+
+def create(root, version="v2.1", storage="h264", *, append=False):
+    return open_dataset(root, schema(storage), version=version, append=append)
+
+
+def with_one(tmp_path, version="v2.1"):
+    root = tmp_path / "set"
+    writer = create(root, version)
+    writer.add(encoded(tmp_path / "work", 0))
+    writer.close()
+    return root
+
+
+@VERSIONS
+def test_existing_dataset_needs_append(tmp_path, version):
+    root = with_one(tmp_path, version)
+    with pytest.raises(DatasetWriteError, match="holds a dataset already"):
+        create(root, version)
+    assert create(root, version, append=True).sources == {"episode_000000#0"}
+
+
+def test_folder_with_something_else_is_refused_by_name(tmp_path):
+    root = tmp_path / "set"
+    (root / "data").mkdir(parents=True)
+    with pytest.raises(DatasetWriteError, match=r"holds data but no meta/info.json.*written half"):
+        create(root, append=True)
+
+
+def test_hidden_entries_of_others_do_not_matter(tmp_path):
+    (tmp_path / "set" / ".work").mkdir(parents=True)
+    create(tmp_path / "set").close()
+    assert (tmp_path / "set" / ".work").is_dir()
+
+
+def test_other_version_is_refused(tmp_path):
+    with pytest.raises(DatasetWriteError, match=r"codebase_version is v2.1, asked for is v3.0"):
+        create(with_one(tmp_path), "v3.0", append=True)
+
+
+def test_other_schema_is_refused_with_the_difference(tmp_path):
+    root = with_one(tmp_path)
+    other = replace(schema(), image_sizes={"image_1": (48, 64), "image_2": (24, 32)})
+    with pytest.raises(DatasetWriteError, match=r"image_2. is video \[48, 64, 3\] h264 in"):
+        open_dataset(root, other, version="v2.1", append=True)
+    with pytest.raises(DatasetWriteError, match="fps is 30 in the dataset, here 15"):
+        open_dataset(root, replace(schema(), fps=15), version="v2.1", append=True)
+
+
+def test_dataset_of_lerobot_itself_is_not_appended_to(tmp_path):
+    root = with_one(tmp_path)
+    (root / "meta/evo1/sources.jsonl").unlink()
+    with pytest.raises(DatasetWriteError, match="only datasets of this converter"):
+        create(root, append=True)
+
+
+def test_broken_info_is_refused_by_name(tmp_path):
+    root = with_one(tmp_path)
+    (root / "meta/info.json").write_text('{"codebase_version": "v2.1"')
+    with pytest.raises(DatasetWriteError, match=r"meta/info.json: cannot be read"):
+        create(root, append=True)
+
+
+def test_episode_of_another_schema_is_refused(tmp_path):
+    writer = create(tmp_path / "set")
+    with pytest.raises(DatasetWriteError, match="does not fit into"):
+        writer.add(encoded(tmp_path / "work", 0, storage="png"))
+    assert not (tmp_path / "set" / "meta").exists()
+
+
+def test_same_source_is_refused(tmp_path):
+    writer = create(tmp_path / "set")
+    episode = encoded(tmp_path / "work", 0)
+    writer.add(episode)
+    with pytest.raises(DatasetWriteError, match="episode_000000#0 is in it already"):
+        writer.add(episode)
+
+
+def test_episode_too_long_for_lerobots_times_is_refused(tmp_path):
+    writer = create(tmp_path / "set")
+    episode = replace(encoded(tmp_path / "work", 0), length=1025 * 30)
+    with pytest.raises(DatasetWriteError, match=r"1025 s long.*split it"):
+        writer.add(episode)
+
+
+def test_two_writers_exclude_each_other(tmp_path):
+    first = create(tmp_path / "set")
+    with pytest.raises(DatasetWriteError, match="another process is adding to it"):
+        create(tmp_path / "set", append=True)
+    first.close()
+    create(tmp_path / "set").close()
+
+
+def test_closed_writer_refuses(tmp_path):
+    writer = create(tmp_path / "set")
+    writer.close()
+    writer.close()
+    with pytest.raises(DatasetWriteError, match="closed"):
+        writer.add(encoded(tmp_path / "work", 0))
+
+
+@VERSIONS
+def test_full_disk_leaves_the_dataset_as_it_was(tmp_path, version, monkeypatch):
+    root = tmp_path / "set"
+    writer = create(root, version)
+    writer.add(encoded(tmp_path / "work", 0))
+    before = state(root)
+
+    def full(path):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(transaction, "_sync", full)
+    with pytest.raises(OSError, match="No space left"):
+        writer.add(encoded(tmp_path / "work", 1))
+    monkeypatch.undo()
+    assert state(root) == before
+    assert writer.add(encoded(tmp_path / "work", 1)) == 1
+    writer.close()
+    check_consistent(root, version, 2)
+
+
+def state(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and transaction.STAGING not in path.parts
+    }
+
+
+def check_consistent(root: Path, version: str, episodes: int | None = None) -> int:
+    """All files agree on how many episodes there are; returns how many."""
+    info = json.loads((root / "meta/info.json").read_text())
+    count = info["total_episodes"]
+    if episodes is not None:
+        assert count == episodes
+    tables = [pq.read_table(path) for path in sorted((root / "data").glob("*/*.parquet"))]
+    index = [value for table in tables for value in table["index"].to_pylist()]
+    assert index == list(range(info["total_frames"]))
+    assert len(list(root.glob("meta/evo1/sources.jsonl"))) == 1
+    assert len((root / "meta/evo1/sources.jsonl").read_text().splitlines()) == count
+    if version == "v2.1":
+        assert len(tables) == count
+        assert len(list(root.glob("videos/*/*/*.mp4"))) == 2 * count
+        for name in ("episodes", "episodes_stats"):
+            lines = (root / f"meta/{name}.jsonl").read_text().splitlines()
+            assert [json.loads(line)["episode_index"] for line in lines] == list(range(count))
+    else:
+        paths = sorted(root.glob("meta/episodes/*/*.parquet"))
+        rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+        assert [row["episode_index"] for row in rows] == list(range(count))
+        for row in rows:
+            for key in ("observation.images.image_1", "observation.images.image_2"):
+                prefix = f"videos/{key}"
+                number = row[f"{prefix}/file_index"]
+                assert (root / f"videos/{key}/chunk-000/file-{number:03d}.mp4").is_file()
+            assert (root / f"data/chunk-000/file-{row['data/file_index']:03d}.parquet").is_file()
+    return count
+
+
+@VERSIONS
+def test_every_rename_of_an_add_can_be_the_last(tmp_path, version, monkeypatch):
+    """Cut off after the journal: named as interrupted, and finished by opening it."""
+    renames = 0
+    while True:
+        root = tmp_path / f"set_{renames}"
+        work = tmp_path / f"work_{renames}"
+        writer = create(root, version)
+        writer.add(encoded(work, 0, count=3))
+        left = renames
+        replace_file = Path.replace
+
+        def dying(path, target, replace_file=replace_file, root=root):
+            nonlocal left
+            if transaction.STAGING in path.parts and path.suffix != ".tmp":
+                if left == 0:
+                    raise KeyboardInterrupt
+                left -= 1
+            return replace_file(path, target)
+
+        monkeypatch.setattr(Path, "replace", dying)
+        try:
+            writer.add(encoded(work, 1, count=3))
+        except KeyboardInterrupt:
+            monkeypatch.undo()
+        else:
+            monkeypatch.undo()
+            break
+        assert is_interrupted(root)
+        writer._lock.close()
+        again = create(root, version, append=True)
+        assert not is_interrupted(root)
+        check_consistent(root, version, 2)
+        again.close()
+        check_consistent(root, version, 2)
+        renames += 1
+    assert renames >= 7
+
+
+def test_what_was_staged_without_a_journal_is_forgotten(tmp_path):
+    (tmp_path / "a.txt").write_text("before")
+    Transaction(tmp_path).stage_text("a.txt", "after")
+    assert not recover(tmp_path)
+    assert (tmp_path / "a.txt").read_text() == "before"
+    Transaction(tmp_path).commit()
+    assert (tmp_path / "a.txt").read_text() == "before"
+
+
+def test_transaction_replaces_and_deletes(tmp_path):
+    for name in "abc":
+        (tmp_path / name).write_text("old")
+    changes = Transaction(tmp_path)
+    changes.stage_text("a", "new")
+    changes.delete("a")  # its place is taken
+    changes.delete("b")
+    changes.stage_line("c", "line")
+    changes.commit()
+    assert (tmp_path / "a").read_text() == "new"
+    assert not (tmp_path / "b").exists()
+    assert (tmp_path / "c").read_text() == "oldline\n"
+
+
+WRITE_FOREVER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from made_episodes import encoded, schema
+from evo1_training.datasets.lerobot.writing import open_dataset
+root, version = Path(sys.argv[2]), sys.argv[3]
+work = root.parent / "work"
+items = [encoded(work, i, 3) for i in range(30)]
+print("ready", flush=True)
+writer = open_dataset(root, schema(), version=version, append=True)
+for item in items:
+    if item.source not in writer.sources:
+        print(writer.add(item), flush=True)
+writer.close()
+"""
+
+
+@VERSIONS
+def test_killed_writer_leaves_what_was_added(tmp_path, version):
+    """SIGKILL at different moments: nothing that add() returned is lost."""
+    root = tmp_path / "set"
+    done = 0
+    for number in range(3):
+        command = [sys.executable, "-c", WRITE_FOREVER, str(Path(__file__).parent), root, version]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            for _ in range(2 + number):
+                line = process.stdout.readline()
+                done = int(line) + 1
+            os.kill(process.pid, signal.SIGKILL)
+            done += len(process.stdout.read().split())
+        if not is_interrupted(root):
+            assert check_consistent(root, version) >= done
+        writer = create(root, version, append=True)
+        assert check_consistent(root, version) >= done
+        writer._lock.close()

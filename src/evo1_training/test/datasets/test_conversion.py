@@ -1,0 +1,322 @@
+"""Many episodes to one dataset: order, resuming, shards, appending, bad episodes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_format
+from bag_writing import ENV, ROBOT_TEXT, TYPES, WRIST, picture, steady, write_episode
+from tiny_format import TINY
+
+from evo1_training.datasets.conversion import convert
+from evo1_training.datasets.conversion_request import ConversionError, Request
+from evo1_training.recording.episode import SIDECAR, bag_path
+
+
+class Watcher:
+    def __init__(self):
+        self.expected, self.done, self.notes = 0, 0, []
+
+    def expect(self, frames):
+        self.expected = frames
+
+    def advance(self, frames):
+        self.done += frames
+
+    def note(self, text):
+        self.notes.append(text)
+
+
+def episodes(root: Path, count: int, **options) -> Path:
+    for k in range(count):
+        recording = steady(1.0 + 0.1 * k)
+        write_episode(root / f"episode_{k:06d}", recording, instruction=f"task {k}", **options)
+        shift_start(root / f"episode_{k:06d}", k)
+    return root
+
+
+def shift_start(folder: Path, by: int) -> None:
+    """Give an episode a start of its own, as real ones have."""
+    data = json.loads((folder / SIDECAR).read_text())
+    data["facts"]["started_ns"] += by
+    (folder / SIDECAR).write_text(json.dumps(data))
+
+
+@pytest.fixture
+def request_for(tmp_path):
+    def make(*roots: Path, **options) -> Request:
+        return Request(episodes=roots, dataset=tmp_path / "dataset", **options)
+
+    return make
+
+
+def lengths(request: Request) -> list[int]:
+    return [len(episode["rows"]) for episode in tiny_format.read(request.dataset)]
+
+
+def test_episodes_come_in_order_with_their_instructions(tmp_path, request_for):
+    request = request_for(episodes(tmp_path / "demos", 3))
+    watcher = Watcher()
+    summary = convert(request, watcher, TINY)
+    found = tiny_format.read(request.dataset)
+    assert [one["instruction"] for one in found] == ["task 0", "task 1", "task 2"]
+    assert lengths(request) == [30, 33, 36]
+    assert (summary.failed, summary.left_out, summary.added) == ([], [], 3)
+    assert watcher.done == 99
+    assert not (request.dataset / ".work").exists()
+
+
+def test_two_processes_give_the_same_dataset_as_one(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 3)
+    one = request_for(root)
+    convert(one, Watcher(), TINY)
+    two = replace(one, dataset=tmp_path / "two", workers=2)
+    watcher = Watcher()
+    convert(two, watcher, TINY)
+    assert tiny_format.read(two.dataset) == tiny_format.read(one.dataset)
+    assert watcher.done == 99
+
+
+def test_bad_episode_is_named_and_stops_no_other(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 3)
+    damaged = bag_path(root / "episode_000001")
+    data = bytearray(damaged.read_bytes())
+    data[data.find(picture(15).tobytes()) + 10] ^= 1
+    damaged.write_bytes(data)
+    request, watcher = request_for(root), Watcher()
+    summary = convert(request, watcher, TINY)
+    assert lengths(request) == [30, 36]
+    ((folder, reason),) = summary.failed
+    assert folder.name == "episode_000001"
+    assert "damaged" in reason
+    assert len(watcher.notes) == 1
+    assert not (request.dataset / ".work").exists()
+
+
+def test_failed_grade_is_left_out_unless_asked_for(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 1)
+    write_episode(root / "episode_000001", steady(1.5), grade="fail")
+    summary = convert(request_for(root), Watcher(), TINY)
+    ((folder, reason),) = summary.left_out
+    assert (folder.name, reason.split(":")[0]) == ("episode_000001", "graded fail")
+    request = replace(request_for(root), dataset=tmp_path / "all", include_failed=True)
+    convert(request, Watcher(), TINY)
+    assert lengths(request) == [30, 45]
+
+
+def test_episode_that_did_not_end_asks_for_recover(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 1)
+    write_episode(root / "episode_000001", steady(1.5), grade=None, finish=False)
+    summary = convert(request_for(root), Watcher(), TINY)
+    ((folder, reason),) = summary.failed
+    assert folder.name == "episode_000001"
+    assert "'recover'" in reason
+
+
+def test_episode_without_an_instruction_is_refused(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 1)
+    write_episode(root / "episode_000001", steady(1.5), instruction=" ")
+    summary = convert(request_for(root), Watcher(), TINY)
+    ((_, reason),) = summary.failed
+    assert "no instruction" in reason
+
+
+def test_episode_that_is_longer_than_the_format_holds_is_refused(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 3)
+    summary = convert(request_for(root), Watcher(), replace(TINY, max_seconds=1.15))
+    ((folder, reason),) = summary.failed
+    assert folder.name == "episode_000002"
+    assert "1.2 s without a gap; the format holds 1.15 s" in reason
+
+
+def test_other_robot_or_image_size_is_not_mixed_in(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 1)
+    write_episode(root / "episode_000001", steady(1.5, size=(16, 24)))
+    other = ROBOT_TEXT.replace("embodiment: two", "embodiment: other")
+    write_episode(root / "episode_000002", steady(1.6), robot_text=other)
+    request = request_for(root)
+    summary = convert(request, Watcher(), TINY)
+    reasons = [reason for _, reason in summary.failed]
+    assert "camera 'image_1' is 24x16, the dataset has 12x8" in reasons[0]
+    assert "its embodiment: other; the dataset has two" in reasons[1]
+    assert lengths(request) == [30]
+
+
+def test_nothing_usable_is_an_error_and_leaves_nothing(tmp_path, request_for):
+    recording = steady(1.0)
+    recording.types = {**TYPES, WRIST: "std_msgs/msg/String"}
+    write_episode(tmp_path / "demos" / "episode_000000", recording)
+    request = request_for(tmp_path / "demos")
+    foreign = r"(?s)none of .*_0\.mcap: /wrist/image_raw carries std_msgs/msg/String; expected"
+    with pytest.raises(ConversionError, match=foreign):
+        convert(request, Watcher(), TINY)
+    assert not request.dataset.exists()
+
+
+def test_encoding_that_is_no_colour_image_names_bag_topic_and_encoding(tmp_path, request_for):
+    recording = steady(1.0)
+    recording.messages = [one for one in recording.messages if one[1] != ENV]
+    for k in range(30):
+        depth = np.zeros((8, 12, 2), np.uint8)
+        recording.image(ENV, k * 1000 / 30, depth, encoding="16UC1")
+    write_episode(tmp_path / "demos" / "episode_000000", recording)
+    with pytest.raises(ConversionError, match=r"(?s)_0\.mcap: no image on /env/.*'16UC1'"):
+        convert(request_for(tmp_path / "demos"), Watcher(), TINY)
+
+
+def test_existing_folder_is_not_touched_without_append(tmp_path, request_for):
+    request = request_for(episodes(tmp_path / "demos", 1))
+    request.dataset.mkdir()
+    (request.dataset / "precious.txt").write_text("mine")
+    with pytest.raises(ConversionError, match="exists already; give another folder, or --append"):
+        convert(request, Watcher(), TINY)
+    assert [path.name for path in request.dataset.iterdir()] == ["precious.txt"]
+
+
+def test_append_takes_only_what_is_new(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 2)
+    request = request_for(root)
+    convert(request, Watcher(), TINY)
+    write_episode(root / "episode_000002", steady(2.0))
+    watcher = Watcher()
+    summary = convert(replace(request, append=True), watcher, TINY)
+    assert lengths(request) == [30, 33, 60]
+    assert [folder.name for folder, _ in summary.left_out] == ["episode_000000", "episode_000001"]
+    assert watcher.done == 60
+
+
+def test_same_take_given_twice_is_taken_once(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 1)
+    request = request_for(root, root / "episode_000000")
+    convert(request, Watcher(), TINY)
+    assert lengths(request) == [30]
+
+
+def test_shards_are_assembled_by_the_last_run(tmp_path, request_for):
+    request = request_for(episodes(tmp_path / "demos", 5))
+    for part in (1, 2):
+        summary = convert(replace(request, shard=(part, 2)), Watcher(), TINY)
+        assert len(summary.results) == (3 if part == 1 else 2)
+        assert not (request.dataset / "meta").exists()
+    encoded = (request.dataset / ".work").glob("*/encoded.json")
+    before = {path: path.stat().st_mtime_ns for path in encoded}
+    assert len(before) == 5
+    convert(request, Watcher(), TINY)
+    assert lengths(request) == [30, 33, 36, 39, 42]
+
+
+def test_unfinished_conversion_is_not_continued_with_other_options(tmp_path, request_for):
+    request = request_for(episodes(tmp_path / "demos", 2), shard=(1, 2))
+    convert(request, Watcher(), TINY)
+    with pytest.raises(ConversionError, match="unfinished conversion with gaps split, now hold"):
+        convert(replace(request, shard=None, gaps="hold"), Watcher(), TINY)
+
+
+def test_episode_that_another_conversion_works_on_is_left_to_it(tmp_path, request_for):
+    request = request_for(episodes(tmp_path / "demos", 1))
+    refused = []
+
+    def encode(frames, **where):
+        work = where["folder"].parent
+        summary = convert(replace(request, shard=(1, 1)), Watcher(), TINY)
+        refused.extend(reason for _, reason in summary.failed)
+        assert list(work.glob("*/encoded.json")) == []
+        tiny_format.encode(frames, **where)
+
+    convert(request, Watcher(), replace(TINY, encode=encode))
+    assert "another conversion works on it" in refused[0]
+    assert lengths(request) == [30]
+
+
+class Stop(Exception):  # noqa: N818
+    """Stands for a kill between two writes."""
+
+
+@pytest.mark.parametrize("adds", [0, 1, 2, 4])
+def test_conversion_killed_between_any_two_adds_goes_on(tmp_path, request_for, adds):
+    root = tmp_path / "demos"
+    write_episode(root / "episode_000000", steady(3.0, lost={40}))
+    write_episode(root / "episode_000001", steady(3.5, lost={50}))
+    write_episode(root / "episode_000002", steady(2.5))
+    for k in range(3):
+        shift_start(root / f"episode_{k:06d}", k)
+    request = request_for(root)
+
+    class Dying(tiny_format.Writer):
+        def add(self, encoded):
+            if len(self.episodes) == adds:
+                raise Stop
+            return super().add(encoded)
+
+    def dying(root, schema, *, version, append):
+        return Dying(root, [])
+
+    with pytest.raises(Stop):
+        convert(request, Watcher(), replace(TINY, open=dying))
+    convert(request, Watcher(), TINY)
+    assert lengths(request) == [40, 49, 50, 54, 75]
+    assert len({one["source"] for one in tiny_format.read(request.dataset)}) == 5
+    assert not (request.dataset / ".work").exists()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+import time
+import tiny_format
+from dataclasses import replace
+from evo1_training.datasets.conversion import convert
+from evo1_training.datasets.conversion_request import Request
+from test_conversion_watcher import Watcher
+
+if __name__ == "__main__":
+    request = Request(episodes=[Path(sys.argv[2])], dataset=Path(sys.argv[3]), workers=2)
+    convert(request, Watcher(), replace(tiny_format.TINY, encode=tiny_format.slow_encode))
+"""
+
+
+def test_killed_conversion_leaves_no_process_and_goes_on(tmp_path, request_for):
+    root = episodes(tmp_path / "demos", 4)
+    request = request_for(root)
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    (tmp_path / "test_conversion_watcher.py").write_text(
+        "class Watcher:\n    expect = advance = note = lambda self, _: None\n"
+    )
+    helpers = str(Path(tiny_format.__file__).parent)
+    command = [sys.executable, str(script), helpers, str(root), str(request.dataset)]
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)])}
+    )
+    work = request.dataset / ".work"
+    until(lambda: list(work.glob("*/started")) or process.poll() is not None)
+    children = [int(pid) for path in work.glob("*/started") for pid in [path.read_text()]]
+    assert children
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    until(lambda: not any(alive(pid) for pid in children))
+    convert(request, Watcher(), TINY)
+    assert lengths(request) == [30, 33, 36, 39]
+
+
+def until(condition, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"

@@ -1,0 +1,37 @@
+import pytest
+
+from evo1_training.recording.episode import SIDECAR, episode_folders
+from evo1_training.recording.episode_store import EpisodeStore
+
+
+def make(store):
+    folder = store.next_folder()
+    folder.mkdir()
+    (folder / SIDECAR).write_text("{}")
+    store.add(folder)
+    return folder
+
+
+def test_deleted_episode_is_in_the_trash_and_its_number_free(tmp_path):
+    store = EpisodeStore(tmp_path / "new" / "root")
+    first, second = make(store), make(store)
+    moved = store.delete_last()
+    assert (moved / SIDECAR).is_file()
+    assert store.saved == (first,)
+    assert store.next_folder() == second
+    assert episode_folders(store.root) == [first]
+
+
+def test_trash_keeps_only_the_newest(tmp_path):
+    store = EpisodeStore(tmp_path, keep_deleted=2)
+    moved = []
+    for _ in range(4):
+        make(store)
+        moved.append(store.delete_last())
+    assert [path.exists() for path in moved] == [False, False, True, True]
+
+
+def test_episodes_of_another_run_are_never_deleted(tmp_path):
+    make(EpisodeStore(tmp_path))
+    with pytest.raises(LookupError, match="no episode was saved since"):
+        EpisodeStore(tmp_path).delete_last()

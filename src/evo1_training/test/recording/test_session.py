@@ -1,0 +1,189 @@
+import struct
+import subprocess
+import time
+
+import numpy as np
+import pytest
+from bag_writing import IMAGE, JOINT_STATE, ROBOT_TEXT, T0, TRAJECTORY, cdr, header, message
+from mcap.reader import make_reader
+from rosbags.highlevel import AnyReader
+
+from evo1_policy.robot_config import parse_robot
+from evo1_training.recording.bag_writer import TopicSpec
+from evo1_training.recording.definitions import definition
+from evo1_training.recording.episode import bag_path, read_sidecar
+from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.session import Session, SessionInput
+from evo1_training.recording.stream_monitor import robot_topics
+from evo1_training.recording.take import Ending, RefusedError, TakeState
+
+
+class Rig:
+    """A session, and a robot that sends one round of messages when told."""
+
+    def __init__(self, root, *, side=4, keep_deleted=5):
+        self.now_ns = T0
+        self.robot = parse_robot(ROBOT_TEXT)
+        self.topics = robot_topics(self.robot, {})
+        self.session = Session(
+            self.robot,
+            EpisodeStore(root, keep_deleted=keep_deleted),
+            now_ns=lambda: self.now_ns,
+            min_free_gb=0.0,
+        )
+        self.session.set_inputs(
+            [
+                SessionInput(
+                    topic=topic,
+                    spec=TopicSpec(
+                        name=topic.name, type=topic.type, definition=definition(topic.type)
+                    ),
+                )
+                for topic in self.topics
+            ]
+        )
+        self._raw = {IMAGE: _image(side), JOINT_STATE: _state(), TRAJECTORY: _target()}
+
+    def send(self):
+        self.now_ns += 33_000_000
+        now_ns = self.now_ns
+        stamp = struct.pack("<iI", *divmod(now_ns, 10**9))
+        for topic in self.topics:
+            raw = self._raw[topic.type]
+            self.session.receive(
+                topic.name, raw[:4] + stamp + raw[12:], received_ns=now_ns, publish_ns=now_ns
+            )
+
+    def begin(self):
+        self.session.start("pour")
+        self.send()
+        assert self.session.tick() is None
+        assert self.session.take.state is TakeState.RECORDING
+
+    def finish(self, seconds=20):
+        end = time.monotonic() + seconds
+        while (result := self.session.tick()) is None:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+        return result
+
+
+def _image(side):
+    return cdr(
+        IMAGE,
+        message(
+            IMAGE,
+            header=header(0),
+            height=side,
+            width=side,
+            encoding="rgb8",
+            is_bigendian=0,
+            step=3 * side,
+            data=np.zeros(3 * side * side, np.uint8),
+        ),
+    )
+
+
+def _state():
+    empty = np.array([])
+    return cdr(
+        JOINT_STATE,
+        message(
+            JOINT_STATE,
+            header=header(0),
+            name=["elbow", "finger"],
+            position=np.array([0.1, 0.2]),
+            velocity=empty,
+            effort=empty,
+        ),
+    )
+
+
+def _target():
+    return cdr(
+        TRAJECTORY,
+        message(TRAJECTORY, header=header(0), joint_names=["elbow", "finger"], points=[]),
+    )
+
+
+def test_saved_take_holds_what_came_while_it_ran(tmp_path):
+    rig = Rig(tmp_path)
+    rig.begin()
+    for _ in range(10):
+        rig.send()
+    rig.session.end(Ending.SAVE)
+    rig.send()
+    result = rig.finish()
+    assert (result.saved, result.messages, result.lost) == (True, 50, 0)
+    assert rig.session.take.state is TakeState.IDLE
+    assert {s.messages for s in read_sidecar(tmp_path / "episode_000000").outcome.streams} == {10}
+
+
+def test_lost_messages_are_told_live_and_in_the_grade(tmp_path):
+    rig = Rig(tmp_path)
+    rig.begin()
+    rig.send()
+    rig.session.lose(rig.topics[0].name, 7)
+    assert rig.session.report().lost == 7
+    rig.session.end(Ending.SAVE)
+    result = rig.finish()
+    assert result.lost == 7
+    assert result.grade == "fail"
+
+
+def test_deleting_while_a_take_runs_is_refused(tmp_path):
+    rig = Rig(tmp_path)
+    rig.begin()
+    with pytest.raises(RefusedError, match="save or discard it first"):
+        rig.session.delete_last()
+    assert rig.session.close().saved
+
+
+def test_root_that_vanished_is_told_and_the_session_lives(tmp_path):
+    rig = Rig(tmp_path / "root")
+    (tmp_path / "root").rmdir()
+    (tmp_path / "root").write_text("a file in its place")
+    rig.session.start("pour")
+    rig.send()
+    result = rig.session.tick()
+    assert not result.saved
+    assert "cannot record" in result.reason
+    assert rig.session.take.state is TakeState.IDLE
+    assert rig.session.take.reason == result.reason
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 24 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small tmpfs cannot be mounted here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_full_disk_keeps_the_take_up_to_there(small_disk):
+    rig = Rig(small_disk, side=400)
+    rig.begin()
+    while rig.session.take.state is TakeState.RECORDING:
+        rig.send()
+        time.sleep(0.005)
+        result = rig.session.tick()
+    result = result or rig.finish()
+    assert result.saved
+    assert "the disk is full; make room or set another root" in result.reason
+    folder = small_disk / "episode_000000"
+    outcome = read_sidecar(folder).outcome
+    assert outcome.grade == "fail"
+    with bag_path(folder).open("rb") as file:
+        count = sum(1 for _ in make_reader(file, validate_crcs=True).iter_messages())
+    assert count == result.messages + 1  # and the facts
+    assert count > 10
+    with AnyReader([folder]) as reader:
+        assert reader.message_count == count
+    with pytest.raises(RefusedError):  # and it can go on
+        rig.session.end(Ending.SAVE)
