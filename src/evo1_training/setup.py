@@ -28,6 +28,7 @@ setup(
             "attention = evo1_training.cli.attention:main",
             "evaluate = evo1_training.cli.evaluate:main",
             "train = evo1_training.cli.train:main",
+            "norm_stats = evo1_training.cli.norm_stats:main",
         ]
     },
 )

@@ -98,6 +98,11 @@ class RunningRecorder:
         self.wait_for(RecorderStatus.RECORDING)
         self.wait(lambda: self.status.duration_s >= seconds, f"{seconds} s")
 
+    def rest(self):
+        """Deactivate the node, on the thread that serves it."""
+        task = self._executor.create_task(self.node.rest)
+        self.wait(task.done, "the node to be inactive")
+
     def close(self):
         import rclpy
 

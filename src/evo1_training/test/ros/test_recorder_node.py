@@ -54,7 +54,7 @@ def test_latched_topic_is_in_every_bag(publish, recorder):
     publish()
     node = recorder()
     for _ in range(2):
-        node.record(0.6)
+        node.record(1.5)  # a busy machine takes its time to subscribe again
         folder = saved(node.ask("save"))
         with AnyReader([folder]) as reader:
             counts = {c.topic: c.msgcount for c in reader.connections}
@@ -111,7 +111,7 @@ def test_deactivating_saves_the_running_take(publish, recorder, tmp_path):
     publish()
     node = recorder()
     node.record(0.5)
-    node.node.rest()
+    node.rest()
     sidecar = read_sidecar(tmp_path / "episodes" / "episode_000000")
     assert sidecar.outcome is not None
     assert not node.ask("start").success

@@ -1,0 +1,62 @@
+"""norm_stats: how a policy would scale what some datasets hold. Must not import ROS."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evo1_policy.model.config import Evo1Config
+from evo1_policy.normalization import write_norm_stats
+from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.training.data_selection import open_data
+from evo1_training.training.train_config import DataConfig, NormalizationConfig
+from evo1_training.training.training_data import compute_stats
+
+_DESCRIPTION = """\
+Compute the norm stats of one robot over all frames of its datasets, and write them as a file for
+train --norm-stats. Training computes them itself where none are given; this is for using the same
+ones in several runs. Training leaves its held-out episodes out; this counts all.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    data_config = DataConfig(
+        datasets=tuple(options.datasets), robot=options.robot or "", holdout=0.0
+    )
+    rules = NormalizationConfig(mode=options.mode, range_floor=options.range_floor)
+    try:
+        if options.out.exists():
+            raise DatasetError(f"{options.out}: exists already; choose another file")
+        data, robot = open_data(data_config, Evo1Config(), seed=0)
+        stats = compute_stats(data, rules)[robot.embodiment]
+        write_norm_stats(stats, options.out)
+    except (DatasetError, OSError) as error:
+        print(f"norm_stats: {error}", file=sys.stderr)
+        return 1
+    print(f"{options.out}: norm stats of '{robot.embodiment}' over {len(data)} frames")
+    for k, joint in enumerate(robot.joint_names):
+        low, high = stats.action.min[k], stats.action.max[k]
+        print(f"  {joint:<14} action {low:8.3f} .. {high:7.3f} rad")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="norm_stats",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("datasets", metavar="DIR", nargs="+", help="LeRobot datasets of one robot")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
+    parser.add_argument("--robot", metavar="FILE", help="robot file, where the datasets have none")
+    parser.add_argument("--mode", default="bounds", choices=("bounds", "quantiles", "mean_std"))
+    parser.add_argument(
+        "--range-floor", type=float, default=0.0, metavar="RAD", help="least range that is scaled"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

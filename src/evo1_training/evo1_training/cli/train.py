@@ -1,0 +1,182 @@
+"""train: one stage of training, from datasets to a policy. Must not import ROS."""
+
+import argparse
+import dataclasses
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
+from evo1_training.training.data_selection import dataset_paths
+from evo1_training.training.presets import PRESETS, preset
+from evo1_training.training.run_folder import find_stage1
+from evo1_training.training.train_config import Stage, TrainConfig, config_from
+
+DEFAULT_PRESET = "tiny"
+_DESCRIPTION = """\
+Train Evo-1 on LeRobot datasets (v2.1 or v3.0), in the paper's two stages:
+
+  stage 1   the action expert and its integration learn, the backbone stays as it is
+  stage 2   everything learns, from stage 1's weights with a fresh optimiser
+
+The same command goes on where it was cut off. What comes out is in ~/evo1_runs/<name>/stage1 (or
+stage2, single): best and last are policies for evaluate and for the launch files.
+"""
+_EPILOG = """\
+presets
+  tiny    a few million weights from scratch, in minutes on a CPU (the default)
+  paper   InternVL3-1B, 8 GPUs x 16 samples. With fewer GPUs raise the accumulation: the global
+          batch of 128 matters (1 GPU: stage1.accumulation=8 stage2.accumulation=8)
+
+choices
+  Every choice is a key: --print-config shows them all with their values. KEY=VALUE replaces one;
+  keys of the stage that is run need no section (steps=500, lr=1e-4, batch_size=8).
+
+examples
+  # the newest dataset below ~/evo1_datasets, on this computer, in minutes
+  train --stage 1
+  train --stage 2
+  # the paper's recipe on 8 GPUs of one machine (DDP), then on two machines
+  accelerate launch --multi_gpu --num_processes 8 -m evo1_training.cli.train --stage 1 \\
+      --preset paper --backbone InternVL3-1B --dataset can_into_box
+  torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29500 -m evo1_training.cli.train ...
+  # one stage instead of two, as the paper compares
+  train --single-stage --preset paper --backbone InternVL3-1B
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_intermixed_args(arguments)
+    logging.basicConfig(format="train: %(message)s", level=logging.WARNING)
+    try:
+        stage = _stage(options)
+        config = choose_config(options, stage)
+        if options.print_config:
+            print(to_yaml(plain(config)), end="")
+            return 0
+        return _train(config, stage, restart=options.restart)
+    except (TrainConfigError, DatasetError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+
+
+def _train(config: TrainConfig, stage: Stage, *, restart: bool) -> int:
+    # Lazily: torch takes seconds, --help shall not.
+    from evo1_policy.checkpoint import CheckpointError
+    from evo1_policy.model.preprocessing import TokenizerError
+    from evo1_training.training.session import train
+    from evo1_training.training.trainer import TrainError
+
+    try:
+        finished = train(config, stage, restart=restart)
+    except (CheckpointError, TokenizerError, TrainError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+    if finished.summary:
+        print(finished.summary)
+    return 0
+
+
+def _stage(options: argparse.Namespace) -> Stage:
+    if options.single_stage == (options.stage is not None):
+        raise TrainConfigError("give either --stage 1, --stage 2 or --single-stage")
+    if options.single_stage:
+        return "single"
+    return "stage1" if options.stage == 1 else "stage2"
+
+
+def choose_config(options: argparse.Namespace, stage: Stage) -> TrainConfig:
+    """The choices of a command line: preset or earlier stage, then file, then its own keys.
+
+    Raises:
+        TrainConfigError: a key or value is wrong, or there is no stage 1 to go on from.
+    """
+    asked = config_from(
+        preset(options.preset or DEFAULT_PRESET),
+        file=options.config,
+        overrides=_overrides(options),
+        stage=stage,
+    )
+    named = bool(options.name) or asked.name != preset(options.preset or DEFAULT_PRESET).name
+    if stage == "stage2" and not asked.start_from:
+        runs = Path(asked.runs).expanduser()
+        run = find_stage1(runs, asked.name if named else "")
+        first = run.config()
+        base = first
+        if options.preset:
+            base = dataclasses.replace(preset(options.preset), **_inherited(first))
+        config = config_from(base, file=options.config, overrides=_overrides(options), stage=stage)
+        return dataclasses.replace(config, name=first.name, start_from=str(run.path / "best"))
+    if named or options.print_config:
+        return asked
+    return dataclasses.replace(asked, name=_name_of_data(asked))
+
+
+def _inherited(first: TrainConfig) -> dict[str, Any]:
+    """What stage 2 takes from stage 1 whichever preset it has."""
+    names = ("name", "data", "normalization", "model", "backbone", "tokenizer", "seed")
+    return {name: getattr(first, name) for name in names}
+
+
+def _name_of_data(config: TrainConfig) -> str:
+    if config.data.groups:
+        return Path(config.data.groups).stem
+    return dataset_paths(config.data)[0].name
+
+
+def _overrides(options: argparse.Namespace) -> list[str]:
+    """Options and KEY=VALUE as one list; the latter have the last word."""
+    given = {
+        "name": options.name,
+        "runs": options.runs,
+        "start_from": getattr(options, "from"),
+        "backbone": options.backbone,
+        "data.robot": options.robot,
+        "data.groups": options.groups,
+        "normalization.stats": options.norm_stats,
+    }
+    texts = [f"{key}={value}" for key, value in given.items() if value]
+    if options.dataset:
+        texts.append(f"data.datasets=[{', '.join(map(repr, options.dataset))}]")
+    if options.wandb:
+        texts.append("watching.wandb=true")
+    return [*texts, *options.choices]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="train",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("choices", metavar="KEY=VALUE", nargs="*", help="replace a choice, such as lr=1e-4")
+    add("--stage", type=int, choices=(1, 2), help="which of the two stages")
+    add("--single-stage", action="store_true", help="everything at once, without stages")
+    add("--preset", choices=tuple(PRESETS), help=f"choices to begin with ({DEFAULT_PRESET})")
+    add("--config", type=Path, metavar="FILE", help="YAML with any of the keys")
+    add("--dataset", action="append", metavar="DIR", help="to learn from; may be given repeatedly")
+    add("--groups", metavar="FILE", help="the authors' dataset file, instead of --dataset")
+    add("--robot", metavar="FILE", help="robot file, for datasets that carry none")
+    add("--name", help="of the run; default: the dataset's folder name")
+    add("--runs", metavar="DIR", help="folder of all runs (~/evo1_runs)")
+    add("--from", metavar="DIR", help="checkpoint to start from; stage 2 finds stage 1's itself")
+    add("--backbone", metavar="DIR", help="InternVL3-1B's folder, which the paper starts from")
+    add(
+        "--norm-stats",
+        metavar="FILE",
+        help="norm stats to use: a file, or 'compute' (default: the checkpoint's, else computed)",
+    )
+    add("--restart", action="store_true", help="set an earlier run of this name aside")
+    add("--wandb", action="store_true", help="also send the numbers to Weights & Biases")
+    add("--print-config", action="store_true", help="print every key with its value, and stop")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

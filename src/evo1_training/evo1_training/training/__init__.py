@@ -1,0 +1,1 @@
+"""Two-stage training: from datasets to checkpoints that the policy loads. Must not import ROS."""

@@ -1,0 +1,176 @@
+"""Saving a run so that it can be killed at any time, and going on from there.
+
+What is written is read without executing anything: safetensors, JSON, and tensors that torch
+loads with weights_only. Must not import ROS.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_optimizer_state_dict,
+)
+
+from evo1_policy.checkpoint import save_checkpoint
+from evo1_policy.normalization import NormStats, write_norm_stats
+from evo1_policy.robot_config import RobotConfig
+from evo1_training.training.run_folder import STATE, RunFolder, SavedStep
+
+if TYPE_CHECKING:
+    from evo1_policy.model.evo1 import Evo1
+
+OPTIMIZER, WEIGHTS = "optimizer.pt", "weights.safetensors"
+OTHER_STATS = "norm_stats"
+_PREFIX = "model."  # of the objective's weights
+_FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a run is, beside its tensors.
+
+    Attributes:
+        step: updates done, skipped ones included.
+        position: of the order of samples, as plain JSON data.
+        skipped: updates left out because the loss was not finite.
+        bad_in_a_row: of them, since the last good one.
+        window: losses since the last line of metrics.jsonl.
+        best_step: step with the smallest held-out error.
+        best_error: that error.
+    """
+
+    step: int = 0
+    position: Mapping[str, Any] | None = None
+    skipped: int = 0
+    bad_in_a_row: int = 0
+    window: tuple[float, ...] = ()
+    best_step: int | None = None
+    best_error: float | None = None
+
+    @classmethod
+    def read(cls, saved: SavedStep) -> "Progress":
+        """What write_progress wrote."""
+        data = dict(saved.state())
+        return cls(**{**data, "window": tuple(data["window"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyParts:
+    """What a policy needs beside its weights.
+
+    Attributes:
+        robot: the robot that it moves.
+        stats: norm stats by embodiment; the robot's among them.
+        tokenizer: folder with the tokenizer's files and nothing else.
+        card: lines of the model card; how far the run is comes with each checkpoint.
+    """
+
+    robot: RobotConfig
+    stats: Mapping[str, NormStats]
+    tokenizer: Path
+    card: tuple[str, ...] = field(default=())
+
+
+def full_weights(objective: nn.Module) -> dict[str, Tensor]:
+    """All weights by the model's own names; every process must call this."""
+    state: dict[str, Any] = get_model_state_dict(objective, options=_FULL)
+    return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
+
+
+def plain_model(objective: nn.Module) -> "Evo1":
+    """The model within whatever is wrapped around it."""
+    inner: Any = getattr(objective, "module", objective)
+    model: Evo1 = inner.model
+    return model
+
+
+def optimizer_state(objective: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """The optimiser's tensors by the names of the weights; every process must call this."""
+    return dict(get_optimizer_state_dict(objective, optimizer, options=_FULL))
+
+
+def load_optimizer_state(
+    objective: nn.Module, optimizer: torch.optim.Optimizer, saved: SavedStep
+) -> None:
+    """Give the optimiser what optimizer_state took."""
+    state = torch.load(saved.trainer / OPTIMIZER, map_location="cpu", weights_only=True)
+    set_optimizer_state_dict(
+        objective,
+        optimizer,
+        optim_state_dict=state,
+        options=StateDictOptions(full_state_dict=True),
+    )
+
+
+def load_trained_weights(model: "Evo1", saved: SavedStep) -> None:
+    """Replace averaged weights by those that were trained, where the two are apart."""
+    path = saved.trainer / WEIGHTS
+    if path.is_file():
+        weights = load_file(path)
+        own = dict(model.named_parameters())
+        with torch.no_grad():
+            for name, tensor in weights.items():
+                own[name].copy_(tensor)
+
+
+def write_step(
+    folder: RunFolder,
+    progress: Progress,
+    *,
+    model: "Evo1",
+    parts: PolicyParts,
+    optimizer: Mapping[str, Any],
+    trained: Mapping[str, Tensor] | None,
+) -> SavedStep:
+    """Write one checkpoint; it is there in full or not at all.
+
+    Args:
+        folder: of the stage.
+        progress: how far the run is.
+        model: what is deployed; with averaging, the average.
+        parts: what a policy needs beside its weights.
+        optimizer: from optimizer_state.
+        trained: weights that training goes on from, where `model` is the average.
+    """
+    with folder.appearing(progress.step) as partial:
+        embodiment = parts.robot.embodiment
+        save_checkpoint(
+            partial.policy,
+            model=model,
+            stats=parts.stats[embodiment],
+            robot_text=parts.robot.text,
+            tokenizer_dir=parts.tokenizer,
+            card=_card(parts, progress),
+        )
+        for name, stats in parts.stats.items():
+            if name != embodiment:
+                place = partial.trainer / OTHER_STATS
+                place.mkdir(exist_ok=True)
+                write_norm_stats(stats, place / f"{len(list(place.iterdir())):03d}.json")
+        torch.save(dict(optimizer), partial.trainer / OPTIMIZER)
+        if trained is not None:
+            save_file({k: v.contiguous() for k, v in trained.items()}, partial.trainer / WEIGHTS)
+        state = json.dumps(dataclasses.asdict(progress), indent=1)
+        (partial.trainer / STATE).write_text(state + "\n", encoding="utf-8")
+    return SavedStep(path=folder.checkpoints / f"step_{progress.step:06d}", step=progress.step)
+
+
+def _card(parts: PolicyParts, progress: Progress) -> str:
+    lines = [f"# Evo-1 for {parts.robot.name}", "", f"- Steps done: {progress.step}"]
+    if progress.best_error is not None:
+        lines.append(
+            f"- Smallest held-out open-loop error so far: {progress.best_error:.4f} of the "
+            f"normalised range, at step {progress.best_step}"
+        )
+    closing = ["", "Success of the task was not measured here: evaluate it before use.", ""]
+    return "\n".join([*lines, *parts.card, *closing])

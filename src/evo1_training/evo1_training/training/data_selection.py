@@ -1,0 +1,156 @@
+"""Which datasets a run takes, and for which robot. Must not import ROS or torch."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from evo1_policy.model.config import Evo1Config
+from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_training.datasets.reader import (
+    DatasetError,
+    DatasetSpec,
+    Mixture,
+    SampleOptions,
+    TrainingSamples,
+    open_folder,
+    read_dataset_groups,
+)
+from evo1_training.datasets.reader.robot_check import ROBOT_COPY
+from evo1_training.training.train_config import DataConfig
+from evo1_training.training.training_data import TrainingData, split_datasets
+
+Progress = Callable[[int], None]
+
+
+def newest_dataset(root: Path) -> Path:
+    """The dataset below a folder that was written last.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    found = [path for path in root.rglob("info.json") if path.parent.name == "meta"]
+    if not found:
+        raise DatasetError(
+            f"{root}: no dataset below this folder; give one with --dataset FOLDER, or make one: "
+            "ros2 run evo1_training convert"
+        )
+    return max(found, key=lambda path: path.stat().st_mtime_ns).parents[1]
+
+
+def dataset_paths(config: DataConfig) -> tuple[Path, ...]:
+    """The datasets that are meant: as given, or the newest.
+
+    Raises:
+        DatasetError: one does not exist.
+    """
+    if not config.datasets:
+        return (newest_dataset(Path(config.root).expanduser()),)
+    paths = tuple(Path(text).expanduser().resolve() for text in config.datasets)
+    for path in paths:
+        if not path.is_dir():
+            raise DatasetError(f"{path}: no such dataset folder")
+    return paths
+
+
+def find_robot(config: DataConfig, paths: tuple[Path, ...]) -> RobotConfig:
+    """The robot file that was given, or the copy in the first dataset that has one.
+
+    Raises:
+        DatasetError: there is none, or it cannot be read.
+    """
+    copies = [path / ROBOT_COPY for path in paths if (path / ROBOT_COPY).is_file()]
+    given = [Path(config.robot).expanduser()] if config.robot else copies
+    if not given:
+        raise DatasetError(
+            f"{paths[0]}: no {ROBOT_COPY}, so the dataset does not say which robot it is of; give "
+            "its robot file with --robot FILE"
+        )
+    try:
+        return load_robot(given[0])
+    except RobotConfigError as error:
+        raise DatasetError(str(error)) from error
+
+
+def open_data(
+    config: DataConfig, model: Evo1Config, *, seed: int, progress: Progress | None = None
+) -> tuple[TrainingData, RobotConfig]:
+    """Open and check everything that a run learns from.
+
+    Args:
+        config: which data.
+        model: whose image slots, image size and horizon they must have.
+        seed: of the order.
+        progress: called with the number of frames as they enter the cache.
+
+    Raises:
+        DatasetError: a folder is missing, empty or damaged; rates, joints or widths differ; too
+            few episodes. Names the file and what to do.
+    """
+    specs = _specs(config)
+    robot = find_robot(config, tuple(spec.path for spec in specs))
+    if config.groups and robot.embodiment not in {spec.embodiment for spec in specs}:
+        raise DatasetError(
+            f"{config.groups}: no embodiment '{robot.embodiment}', which the robot file names; "
+            "name one so, or give another robot file with --robot"
+        )
+    options = SampleOptions(
+        horizon=model.horizon,
+        views=model.views,
+        image_size=model.vision.image_size,
+        mask_held=config.mask_held,
+        cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else None,
+    )
+    if not config.groups:
+        specs = [_with_embodiment(spec, robot.embodiment) for spec in specs]
+    for spec in specs:
+        if not open_folder(spec.path).rows:
+            raise DatasetError(
+                f"{spec.path}: the dataset is empty; record and convert at least one episode"
+            )
+    datasets = [
+        TrainingSamples(
+            spec,
+            options,
+            robot=robot if spec.embodiment == robot.embodiment else None,
+            progress=progress,
+        )
+        for spec in specs
+    ]
+    for dataset in datasets:
+        _check_widths(dataset, model)
+    _check_rates(datasets)
+    Mixture(datasets)  # refuses datasets of one embodiment that mean other numbers
+    return split_datasets(datasets, holdout=config.holdout, seed=seed), robot
+
+
+def _specs(config: DataConfig) -> list[DatasetSpec]:
+    if config.groups:
+        return list(read_dataset_groups(Path(config.groups).expanduser()).specs)
+    paths = dataset_paths(config)
+    return [DatasetSpec(name=path.name, path=path, embodiment="") for path in paths]
+
+
+def _with_embodiment(spec: DatasetSpec, embodiment: str) -> DatasetSpec:
+    return DatasetSpec(name=spec.name, path=spec.path, embodiment=embodiment)
+
+
+def _check_rates(datasets: list[TrainingSamples]) -> None:
+    first = datasets[0]
+    for dataset in datasets:
+        ours, theirs = dataset.folder.info.fps, first.folder.info.fps
+        if ours != theirs and dataset.spec.embodiment == first.spec.embodiment:
+            raise DatasetError(
+                f"{dataset.folder.info.path}: fps: {ours}, but {first.spec.path} has {theirs}; "
+                "one model cannot learn two rates, record both at the robot file's"
+            )
+
+
+def _check_widths(dataset: TrainingSamples, model: Evo1Config) -> None:
+    for what, width, limit in (
+        ("state", dataset.state_width, model.state_width),
+        ("action", dataset.action_width, model.action_width),
+    ):
+        if width > limit:
+            raise DatasetError(
+                f"{dataset.folder.info.path}: the {what} has {width} numbers, the model takes "
+                f"{limit} (model.{what}_width)"
+            )

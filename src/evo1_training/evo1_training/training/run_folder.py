@@ -1,0 +1,228 @@
+"""What lies where in the folder of a run, and how it gets there without ever being half there.
+
+    ~/evo1_runs/<name>/stage1/
+        train.yaml                   every choice of this stage
+        metrics.jsonl                one line every few steps
+        summary.md                   what came out, at the end
+        open_loop/step_000500.png    held-out episodes: demonstrated and predicted
+        tokenizer/                   copied into every checkpoint
+        last, best                   links to a policy that evaluate and the launch files load
+        checkpoints/step_000500/
+            policy/                  config.json, model.safetensors, norm_stats.json, ...
+            trainer/                 what the same command goes on from
+
+Must not import ROS or torch.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from evo1_training.training.config_values import TrainConfigError, differences, plain, to_yaml
+from evo1_training.training.train_config import Stage, TrainConfig, from_data, read_yaml
+
+CONFIG, METRICS, SUMMARY = "train.yaml", "metrics.jsonl", "summary.md"
+POLICY, TRAINER, STATE = "policy", "trainer", "state.json"
+STAGES: tuple[Stage, ...] = ("stage1", "stage2", "single")
+# What may change between a run and its continuation: nothing that moves a weight.
+_FREE = ("saving", "watching", "runs", "data.workers", "data.prefetch", "data.cache_dir", "device")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedStep:
+    """A complete checkpoint of a run."""
+
+    path: Path
+    step: int
+
+    @property
+    def policy(self) -> Path:
+        """The folder that the policy loads."""
+        return self.path / POLICY
+
+    @property
+    def trainer(self) -> Path:
+        """The folder with the rest of what training goes on from."""
+        return self.path / TRAINER
+
+    def state(self) -> Mapping[str, Any]:
+        """The small part of it."""
+        data: Mapping[str, Any] = json.loads((self.trainer / STATE).read_text(encoding="utf-8"))
+        return data
+
+
+class RunFolder:
+    """One stage of one run on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[str] | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where complete checkpoints lie."""
+        return self.path / "checkpoints"
+
+    def saved(self) -> list[SavedStep]:
+        """Complete checkpoints, oldest first."""
+        found = [
+            SavedStep(path=path, step=int(path.name.removeprefix("step_")))
+            for path in self.checkpoints.glob("step_*")
+            if path.name.removeprefix("step_").isdigit()
+        ]
+        return sorted(found, key=lambda saved: saved.step)
+
+    def newest(self) -> SavedStep | None:
+        """The checkpoint that training goes on from."""
+        saved = self.saved()
+        return saved[-1] if saved else None
+
+    def begin(self, config: TrainConfig) -> None:
+        """Make the folder, keep others out of it, and write what the run is.
+
+        Raises:
+            TrainConfigError: another process trains here.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.path / ".lock").open("w")
+        try:
+            # Unlike flock's, this lock is not shared with forked readers that outlive a kill.
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrainConfigError(
+                f"{self.path}: another process trains here; wait for it, or choose another --name"
+            ) from error
+        for partial in self.checkpoints.glob("*.partial"):
+            shutil.rmtree(partial)
+        write_text(self.path / CONFIG, to_yaml(plain(config)))
+
+    def end(self) -> None:
+        """Let others in again."""
+        if self._lock is not None:
+            self._lock.close()
+
+    def config(self) -> TrainConfig:
+        """What the run is.
+
+        Raises:
+            TrainConfigError: its train.yaml cannot be read.
+        """
+        return from_data(read_yaml(self.path / CONFIG), source=str(self.path / CONFIG))
+
+    def check_same(self, config: TrainConfig, stage: Stage) -> None:
+        """Refuse to go on with a run under other choices than it began with.
+
+        Raises:
+            TrainConfigError: names the keys, and how to go on.
+        """
+        ours, theirs = plain(config), plain(self.config())
+        others = tuple(section for section in STAGES if section != stage)
+        changed = [
+            f"{key}: {old!r} then, {new!r} now"
+            for key, new, old in differences(ours, theirs)
+            if not key.startswith((*_FREE, *others))
+        ]
+        if changed:
+            raise TrainConfigError(
+                f"{self.path}: this run began with other choices ({'; '.join(changed)}); go on "
+                "with those, give this one another --name, or set the old one aside with --restart"
+            )
+
+    def set_aside(self) -> Path | None:
+        """Rename the folder, so that a new run can begin here; its new place."""
+        if not self.path.exists():
+            return None
+        number = 1
+        while (aside := self.path.with_name(f"{self.path.name}.old{number}")).exists():
+            number += 1
+        return self.path.rename(aside)
+
+    @contextmanager
+    def appearing(self, step: int) -> Iterator[SavedStep]:
+        """A checkpoint to write into, that is there when all of it is on the disk."""
+        final = self.checkpoints / f"step_{step:06d}"
+        partial = final.with_name(final.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        (partial / TRAINER).mkdir(parents=True)
+        yield SavedStep(path=partial, step=step)
+        for path in sorted(partial.rglob("*")):
+            _sync(path)
+        partial.rename(final)
+        _sync(self.checkpoints)
+
+    def point(self, name: str, step: int) -> None:
+        """Let the link `last` or `best` mean the policy of a step."""
+        temporary = self.path / f".{name}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(Path("checkpoints") / f"step_{step:06d}" / POLICY)
+        temporary.replace(self.path / name)
+
+    def prune(self, *, keep_last: int, best: int | None) -> None:
+        """Remove all checkpoints but the newest and the best."""
+        for saved in self.saved()[:-keep_last]:
+            if saved.step != best:
+                doomed = saved.path.with_name(saved.path.name + ".partial")
+                saved.path.rename(doomed)  # half removed, it must not pass for a checkpoint
+                shutil.rmtree(doomed)
+
+    def keep_metrics_until(self, step: int) -> None:
+        """Drop the lines that a killed run wrote after its last checkpoint."""
+        path = self.path / METRICS
+        if not path.is_file():
+            return
+        lines = path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if _step_of(line) <= step]
+        write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def find_stage1(runs: Path, name: str) -> RunFolder:
+    """The stage 1 that a stage 2 goes on from: of the named run, or the newest.
+
+    Raises:
+        TrainConfigError: there is none, or it has not come to its end.
+    """
+    places = [runs / name / "stage1"] if name else list(runs.glob("*/stage1"))
+    found = [RunFolder(path) for path in places if (path / CONFIG).is_file()]
+    with_weights = [(run, saved) for run in found if (saved := run.newest()) is not None]
+    if not with_weights:
+        where = places[0] if name else f"{runs}/*/stage1"
+        raise TrainConfigError(
+            f"{where}: no checkpoint of a stage 1; train it first (train --stage 1), or give a "
+            "checkpoint with --from FOLDER"
+        )
+    run, saved = max(with_weights, key=lambda pair: pair[1].path.stat().st_mtime_ns)
+    steps = run.config().stage1.steps
+    if saved.step < steps:
+        raise TrainConfigError(
+            f"{run.path}: stage 1 stands at step {saved.step} of {steps}; run train --stage 1 "
+            f"again to finish it, or start from it as it is: --from {run.path / 'last'}"
+        )
+    return run
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small file; it is there in full or not at all."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _step_of(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # torn by the kill
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,281 @@
+"""From choices to a finished stage: everything is made and checked before the first step.
+
+Must not import ROS.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from accelerate import Accelerator
+
+from evo1_policy.model.preprocessing import load_tokenizer
+from evo1_policy.normalization import NormStats
+from evo1_policy.robot_config import RobotConfig
+from evo1_training.training.averaging import WeightAverage
+from evo1_training.training.batch import Collator
+from evo1_training.training.checkpoints import (
+    PolicyParts,
+    Progress,
+    load_optimizer_state,
+    plain_model,
+)
+from evo1_training.training.config_values import TrainConfigError, plain
+from evo1_training.training.data_selection import dataset_paths, open_data
+from evo1_training.training.loading import BatchStream
+from evo1_training.training.objective import Objective, has_fast_bf16
+from evo1_training.training.open_loop import OpenLoopMeter
+from evo1_training.training.optimizer import freeze, new_optimizer
+from evo1_training.training.run_folder import RunFolder, SavedStep
+from evo1_training.training.starting_point import (
+    choose_stats,
+    copy_tokenizer,
+    make_model,
+    open_start,
+    resume_weights,
+)
+from evo1_training.training.summary import describe_start, write_summary
+from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
+from evo1_training.training.trainer import Outcome, Parts, Trainer, out_of_memory, sharded
+from evo1_training.training.training_data import TrainingData
+from evo1_training.training.watching import DecodingBar, Watcher
+
+if TYPE_CHECKING:
+    from evo1_policy.model.evo1 import Evo1
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A run that is not going on: its folder, how it ended, and what to say about it."""
+
+    folder: RunFolder
+    outcome: Outcome | None
+    summary: str
+
+
+def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finished:
+    """Run one stage, or go on with it where a run of this name stands.
+
+    Args:
+        config: all choices; `start_from` says where stage 2 begins.
+        stage: which section of it.
+        restart: set an earlier run of this name aside instead of going on with it.
+
+    Raises:
+        TrainConfigError: the choices do not fit the run of this name or the checkpoint.
+        DatasetError: the data cannot be used.
+        CheckpointError: the checkpoint cannot be used.
+        TrainError: training cannot go on.
+    """
+    config = _with_resolved_paths(config)
+    folder = RunFolder(Path(config.runs) / config.name / stage)
+    accelerator = _accelerator(config)
+    if restart and accelerator.is_main_process:
+        aside = folder.set_aside()
+        if aside is not None:
+            _LOG.warning("the earlier run is now %s", aside)
+    accelerator.wait_for_everyone()
+    resume = _resume(folder, config, stage)
+    if resume is not None and accelerator.is_main_process:
+        folder.point("last", resume.step)  # a kill may have come before the link
+    if resume is not None and resume.step >= config.stage(stage).steps:
+        return Finished(folder=folder, outcome=None, summary=_finished_text(folder, resume, stage))
+    bar = DecodingBar(enabled=accelerator.is_main_process)
+    data, robot = open_data(config.data, config.model, seed=config.seed, progress=bar)
+    bar.close()
+    parts = _parts(config, stage, folder, accelerator, data, robot, resume)
+    try:
+        outcome = Trainer(parts).run()
+    finally:
+        parts.watcher.close()
+        parts.stream.close()
+        data.close()
+        folder.end()
+    summary = ""
+    if accelerator.is_main_process:
+        summary = write_summary(folder, outcome, config=config, stage=stage, robot=robot)
+    accelerator.end_training()
+    return Finished(folder=folder, outcome=outcome, summary=summary)
+
+
+def _parts(
+    config: TrainConfig,
+    stage: Stage,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    data: TrainingData,
+    robot: RobotConfig,
+    resume: SavedStep | None,
+) -> Parts:
+    section = config.stage(stage)
+    start = open_start(config, robot) if resume is None else None
+    stats = choose_stats(config, data, start, resume)
+    tokenizer_dir = folder.path / "tokenizer"
+    if accelerator.is_main_process:
+        folder.begin(config)
+        if resume is None:
+            copy_tokenizer(config, start, tokenizer_dir)
+        else:
+            folder.keep_metrics_until(resume.step)
+    accelerator.wait_for_everyone()
+    collator = Collator(config.model, load_tokenizer(tokenizer_dir), stats)
+    progress = Progress.read(resume) if resume is not None else Progress()
+    # Before the model takes memory and the GPU: the readers are forked from this process.
+    stream = _stream(data, collator, config, section, accelerator, progress)
+    model = make_model(config, start, resume, robot)
+    lines = describe_start(config, stage, data, robot, accelerator)
+    watcher = _watcher(config, stage, folder, accelerator, progress, lines)
+    try:
+        average, objective, optimizer = _prepared(model, section, accelerator, resume)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(stage, config, str(error)) from error
+    return Parts(
+        config=config,
+        stage=stage,
+        folder=folder,
+        accelerator=accelerator,
+        objective=objective,
+        optimizer=optimizer,
+        average=average,
+        stream=stream,
+        meter=_meter(data, collator, stats, config, robot, section),
+        policy=PolicyParts(
+            robot=robot,
+            stats=stats,
+            tokenizer=tokenizer_dir,
+            card=tuple(f"- {line}" for line in lines),
+        ),
+        progress=progress,
+        watcher=watcher,
+    )
+
+
+def _stream(
+    data: TrainingData,
+    collator: Collator,
+    config: TrainConfig,
+    section: StageConfig,
+    accelerator: Accelerator,
+    progress: Progress,
+) -> BatchStream:
+    try:
+        return BatchStream(
+            data,
+            collator,
+            config.data,
+            batch_size=section.batch_size,
+            rank=accelerator.process_index,
+            ranks=accelerator.num_processes,
+            pin=accelerator.device.type == "cuda",
+            state=dict(progress.position) if progress.position else None,
+        )
+    except ValueError as error:  # the data changed since
+        raise TrainConfigError(f"{config.name}: {error}") from error
+
+
+def _watcher(
+    config: TrainConfig,
+    stage: Stage,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    progress: Progress,
+    lines: list[str],
+) -> Watcher:
+    watcher = Watcher(
+        folder.path,
+        config.watching,
+        title=f"{config.name} {stage}",
+        steps=config.stage(stage).steps,
+        start=progress.step,
+        choices=plain(config),
+        enabled=accelerator.is_main_process,
+    )
+    going_on = [f"going on from step {progress.step}"] if progress.step else []
+    for line in [*going_on, *lines]:
+        watcher.say(line)
+    return watcher
+
+
+def _meter(
+    data: TrainingData,
+    collator: Collator,
+    stats: Mapping[str, NormStats],
+    config: TrainConfig,
+    robot: RobotConfig,
+    section: StageConfig,
+) -> OpenLoopMeter:
+    return OpenLoopMeter(
+        data,
+        collator,
+        stats[robot.embodiment],
+        config.model,
+        robot,
+        frames=config.watching.open_loop_frames,
+        batch_size=section.batch_size,
+    )
+
+
+def _prepared(
+    model: "Evo1",
+    section: StageConfig,
+    accelerator: Accelerator,
+    resume: SavedStep | None,
+) -> tuple[WeightAverage | None, Objective, torch.optim.Optimizer]:
+    """Freeze, average, wrap for the devices, and give the optimiser what it knew."""
+    if section.ema > 0 and sharded(accelerator):
+        raise TrainConfigError(
+            f"ema: {section.ema}: averaged weights are not kept with FSDP; train with ema=0, or "
+            "with DDP"
+        )
+    freeze(model, section)
+    objective = Objective(model)
+    optimizer = new_optimizer(model.named_parameters(), section, accelerator.device)
+    objective, prepared = accelerator.prepare(objective, optimizer)
+    average = None
+    if section.ema > 0:
+        average = WeightAverage(plain_model(objective), section.ema)  # of what was just loaded
+    resume_weights(plain_model(objective), resume)
+    raw: torch.optim.Optimizer = prepared.optimizer
+    if resume is not None:
+        load_optimizer_state(objective, raw, resume)
+    return average, objective, raw
+
+
+def _accelerator(config: TrainConfig) -> Accelerator:
+    warnings.filterwarnings("ignore", message=".*find_unused_parameters.*")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # loader processes are forked
+    cpu = config.device == "cpu" or not torch.cuda.is_available()
+    fast = has_fast_bf16(torch.device("cpu" if cpu else "cuda"))
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
+    return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+
+
+def _with_resolved_paths(config: TrainConfig) -> TrainConfig:
+    """The newest dataset and its name written out, so that a run goes on with what it began."""
+    runs = str(Path(config.runs).expanduser())
+    if not config.data.groups:
+        paths = dataset_paths(config.data)
+        config = replace(config, data=replace(config.data, datasets=tuple(map(str, paths))))
+    return replace(config, runs=runs)
+
+
+def _resume(folder: RunFolder, config: TrainConfig, stage: Stage) -> SavedStep | None:
+    newest = folder.newest()
+    if newest is None:
+        return None
+    folder.check_same(config, stage)
+    return newest
+
+
+def _finished_text(folder: RunFolder, resume: SavedStep, stage: Stage) -> str:
+    return (
+        f"{folder.path}: {stage} is finished (step {resume.step}); its policy: "
+        f"{folder.path / 'best'}. For a new run: --name NAME, or --restart"
+    )

@@ -1,0 +1,178 @@
+"""The weights, norm stats and tokenizer that a stage begins with. Must not import ROS."""
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evo1_policy.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    load_model,
+    new_model_on_backbone,
+    read_checkpoint,
+    shipped_checkpoint,
+)
+from evo1_policy.model.config import Evo1Config
+from evo1_policy.normalization import NormStats, NormStatsError, read_norm_stats
+from evo1_policy.robot_config import RobotConfig
+from evo1_training.training.checkpoints import OTHER_STATS, load_trained_weights
+from evo1_training.training.config_values import TrainConfigError, differences
+from evo1_training.training.run_folder import TRAINER, SavedStep
+from evo1_training.training.train_config import TrainConfig
+from evo1_training.training.training_data import TrainingData, check_widths, compute_stats
+
+if TYPE_CHECKING:
+    from evo1_policy.model.evo1 import Evo1
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
+# What a checkpoint may have learnt with in another way than it is trained on with.
+_FREE = ("head.dropout", "num_inference_steps", "semantics.episode_tail")
+
+
+def open_start(config: TrainConfig, robot: RobotConfig) -> Checkpoint | None:
+    """The checkpoint to start from, checked; None where weights are new.
+
+    Raises:
+        CheckpointError: it cannot be read, or is for another robot.
+        TrainConfigError: it has another architecture or other semantics; there is neither a
+            checkpoint nor a backbone.
+    """
+    if not config.start_from:
+        if not config.backbone and not config.from_scratch:
+            raise TrainConfigError(
+                "backbone: give InternVL3-1B's folder with --backbone DIR, or a checkpoint with "
+                "--from DIR; from_scratch=true would start from an untrained backbone"
+            )
+        return None
+    path = Path(config.start_from).expanduser()
+    checkpoint = read_checkpoint(path, robot=robot, tokenizer=config.tokenizer or None)
+    check_architecture(config.model, checkpoint.config, source=path)
+    return checkpoint
+
+
+def check_architecture(ours: Evo1Config, theirs: Evo1Config, *, source: Path) -> None:
+    """Refuse a checkpoint that is not of the model that shall be trained.
+
+    Raises:
+        TrainConfigError: names each difference, and what to type to follow the checkpoint.
+    """
+    found = [
+        (key, mine, other)
+        for key, mine, other in differences(ours.to_dict(), theirs.to_dict())
+        if key not in _FREE
+    ]
+    if found:
+        listing = "; ".join(
+            f"model.{k}: {mine!r} here, {other!r} there" for k, mine, other in found
+        )
+        typed = " ".join(f"model.{key}={other}" for key, _, other in found)
+        raise TrainConfigError(
+            f"{source}: a checkpoint of another architecture: {listing}. Choose the preset that "
+            f"it was made with, or follow it: {typed}"
+        )
+
+
+def make_model(
+    config: TrainConfig, start: Checkpoint | None, resume: SavedStep | None, robot: RobotConfig
+) -> "Evo1":
+    """The model with the weights to begin or to go on with; fp32, CPU.
+
+    Raises:
+        CheckpointError: weights cannot be read, or do not fit.
+    """
+    from evo1_policy.model.evo1 import new_model
+
+    if resume is not None:
+        model = load_model(read_checkpoint(resume.policy, robot=robot))
+    elif start is not None:
+        model = load_model(dataclasses.replace(start, config=config.model))
+    elif config.backbone:
+        path = Path(config.backbone).expanduser()
+        model = new_model_on_backbone(path, config.model, seed=config.seed)
+    else:
+        model = new_model(config.model, seed=config.seed)
+    return model
+
+
+def resume_weights(model: "Evo1", resume: SavedStep | None) -> None:
+    """From averaged to trained weights, where a run had both."""
+    if resume is not None:
+        load_trained_weights(model, resume)
+
+
+def choose_stats(
+    config: TrainConfig, data: TrainingData, start: Checkpoint | None, resume: SavedStep | None
+) -> dict[str, NormStats]:
+    """Norm stats by embodiment: those of the run, of the checkpoint, of a file, or computed.
+
+    Raises:
+        TrainConfigError: the file cannot be read.
+        DatasetError: they are not of these data.
+    """
+    wanted = config.normalization.stats
+    if resume is not None:
+        return _saved_stats(resume.policy)
+    if wanted == "auto" and start is not None:
+        found = _saved_stats(start.directory) if start.layout == "own" else {}
+        stats = {**found, start.stats.embodiment: start.stats}
+        missing = set(data.embodiments) - set(stats)
+        if missing:
+            computed = compute_stats(data, config.normalization)
+            stats |= {name: computed[name] for name in missing}
+        source = str(start.directory)
+    elif wanted in ("auto", "compute"):
+        return compute_stats(data, config.normalization)
+    else:
+        try:
+            read = read_norm_stats(Path(wanted).expanduser())
+        except NormStatsError as error:
+            raise TrainConfigError(f"normalization.stats: {error}") from error
+        stats, source = {read.embodiment: read}, wanted
+    check_widths(stats, data, source=source)
+    return {name: stats[name] for name in data.embodiments}
+
+
+def copy_tokenizer(config: TrainConfig, start: Checkpoint | None, target: Path) -> None:
+    """Copy the tokenizer's files, and nothing else of the folder that they lie in.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    source = _tokenizer_source(config, start)
+    target.mkdir(parents=True, exist_ok=True)
+    copied = 0
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+            copied += 1
+    if not copied:
+        raise CheckpointError(
+            f"{source}: no tokenizer; expected tokenizer.json, or vocab.json with merges.txt; "
+            "give its folder with tokenizer=FOLDER"
+        )
+
+
+def _tokenizer_source(config: TrainConfig, start: Checkpoint | None) -> Path:
+    if config.tokenizer:
+        return Path(config.tokenizer).expanduser()
+    if start is not None:
+        return start.tokenizer_dir
+    if config.backbone:
+        return Path(config.backbone).expanduser()
+    return shipped_checkpoint("xarm6") / "tokenizer"  # the same in every policy that ships
+
+
+def _saved_stats(policy: Path) -> dict[str, NormStats]:
+    files: list[Path] = [policy / "norm_stats.json"]
+    files += sorted((policy.resolve().parent / TRAINER / OTHER_STATS).glob("*.json"))
+    found: Mapping[str, NormStats] = {s.embodiment: s for s in map(read_norm_stats, files)}
+    return dict(found)

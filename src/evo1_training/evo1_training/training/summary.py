@@ -1,0 +1,82 @@
+"""What is said before a run and after it, down to what to type next. Must not import ROS."""
+
+from accelerate import Accelerator
+
+from evo1_policy.robot_config import RobotConfig
+from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
+from evo1_training.training.train_config import Stage, TrainConfig
+from evo1_training.training.trainer import Outcome
+from evo1_training.training.training_data import TrainingData
+
+PAPER_BATCH = 128
+
+
+def describe_start(
+    config: TrainConfig,
+    stage: Stage,
+    data: TrainingData,
+    robot: RobotConfig,
+    accelerator: Accelerator,
+) -> list[str]:
+    """What this run is, in lines for people and for the model card."""
+    section, ranks = config.stage(stage), accelerator.num_processes
+    batch = section.batch_size * section.accumulation * ranks
+    start = config.start_from or config.backbone or "new weights"
+    lines = [
+        f"{stage} for {robot.name}, from {start}; "
+        + ("head only, backbone frozen" if section.freeze_backbone else "all weights"),
+        *data.describe(),
+        f"{section.steps} steps of {batch} samples ({section.batch_size} a batch x "
+        f"{section.accumulation} accumulated x {ranks} {accelerator.device.type}), "
+        f"{'bf16' if accelerator.mixed_precision == 'bf16' else 'fp32'}, seed {config.seed}",
+    ]
+    if config.backbone and batch < PAPER_BATCH:
+        needed = -(-PAPER_BATCH // (section.batch_size * ranks))
+        lines.append(
+            f"the paper's global batch is {PAPER_BATCH}, this one's is {batch}: smaller ones did "
+            f"not reproduce its results. To match it: {stage}.accumulation={needed}"
+        )
+    return lines
+
+
+def write_summary(
+    folder: RunFolder, outcome: Outcome, *, config: TrainConfig, stage: Stage, robot: RobotConfig
+) -> str:
+    """Say how a run ended and what to type next; also into summary.md."""
+    path, section = folder.path, config.stage(stage)
+    if outcome.interrupted:
+        lines = [
+            f"{outcome.interrupted}: saved at step {outcome.step} of {section.steps}; the same "
+            f"command goes on from there. Policy so far: {path / 'last'}"
+        ]
+    else:
+        lines = [f"{config.name}: {stage} is finished after {outcome.step} steps."]
+    if outcome.error is not None:
+        lines.append(outcome.error.describe())
+    if outcome.best_step is not None:
+        lines.append(f"best: step {outcome.best_step}, {outcome.best_error:.4f}: {path / 'best'}")
+    if outcome.skipped:
+        lines.append(f"{outcome.skipped} steps were left out because their loss was not finite")
+    lines.append(
+        f"{outcome.samples_per_s:.1f} samples/s, {outcome.data_wait:.1%} of the time waiting for "
+        "data"
+    )
+    if outcome.data_wait > 0.05:
+        lines.append(
+            "the data is the bottleneck: more data.workers, or data.cache_dir=~/.cache/evo1/frames"
+        )
+    if not outcome.interrupted:
+        lines += ["", "Next:", *_next(folder, config, stage, robot)]
+    text = "\n".join(lines)
+    write_text(path / SUMMARY, text + "\n")
+    return text
+
+
+def _next(folder: RunFolder, config: TrainConfig, stage: Stage, robot: RobotConfig) -> list[str]:
+    if stage == "stage1":
+        return [f"  ros2 run evo1_training train --stage 2 --name {config.name}"]
+    best = folder.path / "best"
+    return [
+        f"  ros2 run evo1_training evaluate --checkpoint {best}",
+        f"  ros2 launch evo1_bringup {robot.name}.launch.py checkpoint:={best}",
+    ]

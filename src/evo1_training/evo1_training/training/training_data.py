@@ -1,0 +1,185 @@
+"""The datasets of a run, split into episodes to learn from and episodes to measure with.
+
+Must not import ROS or torch.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.normalization import FeatureStats, NormStats
+from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
+from evo1_training.datasets.reader.columns import read_columns
+from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.training.train_config import NormalizationConfig
+
+Place = tuple[int, int]  # (dataset, number in its part)
+
+
+class EpisodePart:
+    """Some episodes of a dataset, as one run of numbers."""
+
+    def __init__(self, samples: TrainingSamples, episodes: Sequence[int]) -> None:
+        """Take the episodes with these indices."""
+        self.samples = samples
+        self.episodes = tuple(episodes)
+        limit = samples.spec.frames_per_episode
+        lengths = [min(e.length, limit or e.length) for e in samples.folder.episodes]
+        starts = np.cumsum([0, *lengths])
+        self._starts = np.array([starts[episode] for episode in self.episodes], dtype=np.int64)
+        self._ends = np.cumsum([lengths[episode] for episode in self.episodes])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, number: int) -> Sample:
+        index = int(np.searchsorted(self._ends, number, side="right"))
+        before = int(self._ends[index - 1]) if index else 0
+        return self.samples[int(self._starts[index]) + number - before]
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """Rows of the dataset's tables that these episodes stand in."""
+        episodes = [self.samples.folder.episodes[index] for index in self.episodes]
+        spans = [np.arange(e.first_row, e.first_row + e.length) for e in episodes]
+        return np.concatenate(spans).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """What a run learns from, and what it is measured with.
+
+    Attributes:
+        train: one part of each dataset.
+        held_out: the other episodes, of the same datasets; empty parts where none are held out.
+        seed: of the order.
+    """
+
+    train: tuple[EpisodePart, ...]
+    held_out: tuple[EpisodePart, ...]
+    seed: int
+
+    @property
+    def embodiments(self) -> tuple[str, ...]:
+        """Keys of the norm stats that are needed, sorted."""
+        return tuple(sorted({part.samples.spec.embodiment for part in self.train}))
+
+    @cached_property
+    def order(self) -> OrderConfig:
+        """In which order the training samples come."""
+        return OrderConfig(
+            lengths=tuple(len(part) for part in self.train),
+            weights=tuple(part.samples.spec.weight for part in self.train),
+            seed=self.seed,
+        )
+
+    def __getitem__(self, place: Place) -> Sample:
+        dataset, number = place
+        return self.train[dataset][number]
+
+    def __len__(self) -> int:
+        """Frames to learn from."""
+        return sum(len(part) for part in self.train)
+
+    def describe(self) -> list[str]:
+        """One line a dataset, for people."""
+        lines = []
+        for train, held in zip(self.train, self.held_out, strict=True):
+            spec = train.samples.spec
+            lines.append(
+                f"{spec.name}: {len(train.episodes)} episodes ({len(train)} frames) to learn "
+                f"from, {len(held.episodes)} held out; {spec.path}"
+            )
+        return lines
+
+    def close(self) -> None:
+        """Close all videos."""
+        for part in self.train:
+            part.samples.close()
+
+
+def split_datasets(
+    datasets: Iterable[TrainingSamples], *, holdout: float, seed: int
+) -> TrainingData:
+    """Hold out a share of the episodes of each dataset, evenly spread over it.
+
+    Which ones does not depend on the seed: runs with several seeds are measured on the same.
+
+    Raises:
+        DatasetError: a dataset has too few episodes.
+    """
+    train, held_out = [], []
+    for samples in datasets:
+        count = len(samples.folder.episodes)
+        held = max(round(count * holdout), 1) if holdout > 0 else 0
+        if held >= count:
+            raise DatasetError(
+                f"{samples.spec.path}: {count} episode{'s' if count != 1 else ''} are too few to "
+                f"hold {held} out for measuring; record more, or train with data.holdout=0"
+            )
+        chosen = {round((k + 0.5) * count / held - 0.5) for k in range(held)}
+        train.append(EpisodePart(samples, [k for k in range(count) if k not in chosen]))
+        held_out.append(EpisodePart(samples, sorted(chosen)))
+    if not train:
+        raise DatasetError("no datasets to learn from; expected at least one")
+    return TrainingData(train=tuple(train), held_out=tuple(held_out), seed=seed)
+
+
+def compute_stats(data: TrainingData, rules: NormalizationConfig) -> dict[str, NormStats]:
+    """Norm stats of each embodiment, over all frames of the episodes to learn from."""
+    columns: dict[str, list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]] = {}
+    for part in data.train:
+        spec, rows = part.samples.spec, part.rows()
+        numbers = read_columns(part.samples.folder, spec.suite.columns)
+        pair = (spec.suite.states(numbers)[rows], spec.suite.actions(numbers)[rows])
+        columns.setdefault(spec.embodiment, []).append(pair)
+    return {
+        embodiment: NormStats(
+            embodiment=embodiment,
+            state=_feature([state for state, _ in pairs]),
+            action=_feature([action for _, action in pairs]),
+            mode=rules.mode,
+            clamp=rules.clamp,
+            range_floor=rules.range_floor,
+        )
+        for embodiment, pairs in columns.items()
+    }
+
+
+def check_widths(stats: Mapping[str, NormStats], data: TrainingData, *, source: str) -> None:
+    """Refuse norm stats that are not of these data.
+
+    Raises:
+        DatasetError: an embodiment is missing, or has another width.
+    """
+    for part in data.train:
+        samples = part.samples
+        found = stats.get(samples.spec.embodiment)
+        if found is None:
+            raise DatasetError(
+                f"{source}: no norm stats of embodiment '{samples.spec.embodiment}' (there are: "
+                f"{', '.join(stats)}); train with --norm-stats compute"
+            )
+        for what, feature, width in (
+            ("state", found.state, samples.state_width),
+            ("action", found.action, samples.action_width),
+        ):
+            if feature.shape != (width,):
+                raise DatasetError(
+                    f"{source}: {what}: {feature.shape[0]} entries, but {samples.spec.path} has "
+                    f"{width}; train with --norm-stats compute"
+                )
+
+
+def _feature(parts: Sequence[npt.NDArray[np.float32]]) -> FeatureStats:
+    values = np.concatenate(parts).astype(np.float64)
+    return FeatureStats(
+        min=values.min(axis=0),
+        max=values.max(axis=0),
+        mean=values.mean(axis=0),
+        std=values.std(axis=0),
+        q01=np.quantile(values, 0.01, axis=0),
+        q99=np.quantile(values, 0.99, axis=0),
+    )

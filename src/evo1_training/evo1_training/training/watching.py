@@ -1,0 +1,141 @@
+"""What people see of a run: a bar, metrics.jsonl, TensorBoard, and Weights & Biases on request.
+
+Must not import ROS.
+"""
+
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from evo1_training.training.config_values import TrainConfigError
+from evo1_training.training.run_folder import METRICS
+from evo1_training.training.train_config import WatchingConfig
+
+_BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
+
+
+class DecodingBar:
+    """Frames as they enter the frame cache; silent where nothing has to be decoded."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled
+        self._bar: tqdm[NoReturn] | None = None
+
+    def __call__(self, frames: int) -> None:
+        """So many more frames are there."""
+        if self._enabled and frames:
+            if self._bar is None:
+                self._bar = tqdm(desc="decoding frames, once", unit=" frames", mininterval=1.0)
+            self._bar.update(frames)
+
+    def close(self) -> None:
+        """End the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Watcher:
+    """Writes on the main process; the other ones have a silent one."""
+
+    def __init__(
+        self,
+        folder: Path,
+        config: WatchingConfig,
+        *,
+        title: str,
+        steps: int,
+        start: int,
+        choices: dict[str, Any],
+        enabled: bool = True,
+    ) -> None:
+        """Open everything.
+
+        Args:
+            folder: of the stage.
+            config: what to write.
+            title: before the bar.
+            steps: of the stage in all.
+            start: steps that are done already.
+            choices: the whole config, for Weights & Biases.
+            enabled: False is silent.
+        """
+        self._enabled = enabled
+        self._folder = folder
+        self._metrics = (folder / METRICS).open("a", encoding="utf-8") if enabled else None
+        terminal = sys.stderr.isatty()
+        self._bar = tqdm(
+            desc=title,
+            total=steps,
+            initial=start,
+            bar_format=_BAR,
+            disable=not enabled,
+            mininterval=0.2 if terminal else 30.0,
+            dynamic_ncols=terminal,
+        )
+        self._tensorboard = (
+            self._open_tensorboard(start) if enabled and config.tensorboard else None
+        )
+        self._wandb = self._open_wandb(choices) if enabled and config.wandb else None
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        if self._enabled:
+            self._bar.write(text, file=sys.stderr)
+
+    def step(self, loss: float, lr: float, samples_per_s: float) -> None:
+        """One more step is done."""
+        self._bar.set_postfix_str(
+            f"loss {loss:.4f}, lr {lr:.1e}, {samples_per_s:.1f} samples/s", refresh=False
+        )
+        self._bar.update()
+
+    def record(self, step: int, values: dict[str, Any]) -> None:
+        """Numbers of a step; lists go into metrics.jsonl only."""
+        if self._metrics is None:
+            return
+        self._metrics.write(json.dumps({"step": step, **values}) + "\n")
+        self._metrics.flush()
+        scalars = {name: value for name, value in values.items() if isinstance(value, int | float)}
+        if self._tensorboard is not None:
+            for name, value in scalars.items():
+                self._tensorboard.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(scalars, step=step)
+
+    def close(self) -> None:
+        """Flush and close everything."""
+        self._bar.close()
+        if self._metrics is not None:
+            self._metrics.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+        if self._wandb is not None:
+            self._wandb.finish()
+
+    def _open_tensorboard(self, start: int) -> Any:
+        if importlib.util.find_spec("tensorboard") is None:
+            self.say(
+                "TensorBoard is not installed, the numbers are in metrics.jsonl only; to see "
+                "curves: pip install tensorboard (or be quiet: watching.tensorboard=false)"
+            )
+            return None
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self._folder / "tensorboard", purge_step=start + 1 if start else None)
+
+    def _open_wandb(self, choices: dict[str, Any]) -> Any:
+        if importlib.util.find_spec("wandb") is None:
+            raise TrainConfigError(
+                "watching.wandb: Weights & Biases is not installed; pip install wandb, or leave "
+                "--wandb out: the numbers are in metrics.jsonl and TensorBoard, too"
+            )
+        wandb = importlib.import_module("wandb")
+        run = "-".join(self._folder.parts[-2:])
+        return wandb.init(
+            project="evo1", id=run, name=run, dir=str(self._folder), config=choices, resume="allow"
+        )

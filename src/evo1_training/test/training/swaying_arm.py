@@ -1,0 +1,51 @@
+"""A small dataset of a swaying arm, and the smallest model that learns from it."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evo1_policy.model.config import (
+    Evo1Config,
+    HeadConfig,
+    LanguageConfig,
+    Semantics,
+    VisionConfig,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets" / "reader"))
+import small_dataset
+
+MODEL = Evo1Config(
+    vision=VisionConfig(image_size=56, width=16, layers=2, heads=2, mlp_width=24),
+    language=LanguageConfig(
+        vocab_size=512, width=16, layers=3, heads=4, kv_heads=2, mlp_width=24, max_positions=128
+    ),
+    head=HeadConfig(layers=2, heads=2, state_hidden=12, output_hidden=12, dropout=0.1),
+    semantics=Semantics(
+        context_mode="masked", context_padding="longest", context_length=100, prediction="sample"
+    ),
+    views=2,
+    horizon=5,
+    action_width=8,
+    state_width=8,
+    num_inference_steps=2,
+)
+
+
+def write_dataset(root, robot, **what):
+    """A dataset with the joints of a robot, and its robot file."""
+    patched = pytest.MonkeyPatch()
+    home, phase = np.array(robot.home), np.arange(robot.width)
+
+    def state_of(row, width=3):
+        return (home + 0.3 * np.sin(row / 5 + phase)).astype(np.float32)[:width]
+
+    with patched.context() as patch:
+        patch.setattr(small_dataset, "state_of", state_of)
+        defaults = {"lengths": (12, 14, 10), "joints": robot.joint_names, "dtype": "image"}
+        small_dataset.write(root, small_dataset.SmallDataset(**(defaults | what)))
+    (root / "meta" / "evo1").mkdir()
+    (root / "meta" / "evo1" / "robot.yaml").write_text(robot.text)
+    return root

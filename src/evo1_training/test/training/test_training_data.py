@@ -1,0 +1,175 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from swaying_arm import MODEL, write_dataset
+
+from evo1_policy.checkpoint import save_checkpoint, shipped_checkpoint
+from evo1_policy.model.evo1 import new_model
+from evo1_policy.model.preprocessing import load_tokenizer
+from evo1_policy.observation import Observation
+from evo1_policy.policy import Policy
+from evo1_training.cli.norm_stats import main as norm_stats
+from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.training.batch import Collator, model_inputs
+from evo1_training.training.data_selection import newest_dataset, open_data
+from evo1_training.training.loading import BatchStream
+from evo1_training.training.open_loop import OpenLoopMeter
+from evo1_training.training.train_config import DataConfig, NormalizationConfig
+from evo1_training.training.training_data import compute_stats
+
+
+@pytest.fixture(scope="module")
+def opened(dataset):
+    return open_data(DataConfig(datasets=(str(dataset),)), MODEL, seed=0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return load_tokenizer(shipped_checkpoint("xarm6") / "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def stats(opened):
+    return compute_stats(opened[0], NormalizationConfig())
+
+
+def test_held_out_episodes_are_never_trained_on(opened):
+    data, _ = opened
+    (train,), (held,) = data.train, data.held_out
+    assert sorted(train.episodes + held.episodes) == [0, 1, 2]
+    assert held.episodes == (1,)
+    assert {train[n].episode for n in range(len(train))} == {0, 2}
+    assert [held[n].frame for n in range(len(held))] == list(range(14))
+
+
+def test_stats_are_those_of_the_training_episodes(opened, stats):
+    (train,) = opened[0].train
+    actions = np.stack([train[n].actions[0] for n in range(len(train))])
+    assert stats["xarm6"].action.min == pytest.approx(actions.min(axis=0))
+    assert stats["xarm6"].action.max == pytest.approx(actions.max(axis=0))
+
+
+def test_a_chunk_counts_the_robots_joints_up_to_the_end_of_its_episode(opened, stats, tokenizer):
+    (train,) = opened[0].train
+    last = train[11]  # of the first episode
+    batch = Collator(MODEL, tokenizer, stats)([train[0], last])
+    assert batch.loss_mask[0].sum() == 5 * 7
+    assert batch.loss_mask[1].sum() == 1 * 7
+    assert not batch.loss_mask[:, :, 7].any()
+    assert batch.action_mask.tolist() == [[True] * 7 + [False]] * 2
+    counted = dataclasses.replace(
+        MODEL, semantics=dataclasses.replace(MODEL.semantics, episode_tail="counted")
+    )
+    assert Collator(counted, tokenizer, stats)([last]).loss_mask.sum() == 5 * 7
+
+
+def test_training_sees_what_the_policy_sees(opened, stats, tokenizer, robot, tmp_path):
+    data, _ = opened
+    sample = data.train[0][3]
+    save_checkpoint(
+        tmp_path / "policy",
+        model=new_model(MODEL, seed=0),
+        stats=stats["xarm6"],
+        robot_text=robot.text,
+        tokenizer_dir=shipped_checkpoint("xarm6") / "tokenizer",
+        card="",
+    )
+    policy = Policy.load(tmp_path / "policy", robot=robot, device="cpu")
+    images = {camera.name: sample.images[k] for k, camera in enumerate(robot.cameras)}
+    theirs = policy._inputs(
+        Observation(
+            images=images,
+            state=sample.state.astype(np.float64),
+            instruction=sample.instruction,
+            stamp_ns=0,
+            received_ns=0,
+            skew_ns=0,
+        )
+    )
+    ours = model_inputs(Collator(MODEL, tokenizer, stats)([sample]), MODEL)
+    for item in dataclasses.fields(ours):
+        assert torch.equal(getattr(ours, item.name), getattr(theirs, item.name)), item.name
+
+
+def test_batches_go_on_where_their_position_was_taken(opened, stats, tokenizer):
+    data, collator = opened[0], Collator(MODEL, tokenizer, stats)
+    config = DataConfig(workers=0)
+    whole = BatchStream(data, collator, config, batch_size=4)
+    origins = [next(whole).origins for _ in range(9)]  # more than one epoch of 22 frames
+    first = BatchStream(data, collator, config, batch_size=4)
+    for _ in range(4):
+        next(first)
+    second = BatchStream(data, collator, config, batch_size=4, state=first.state_dict())
+    assert [next(second).origins for _ in range(5)] == origins[4:]
+
+
+def test_the_processes_of_a_run_share_the_samples_of_one(opened, stats, tokenizer):
+    data, collator = opened[0], Collator(MODEL, tokenizer, stats)
+    config = DataConfig(workers=0)
+    one = next(BatchStream(data, collator, config, batch_size=4)).origins
+    shared = [
+        next(BatchStream(data, collator, config, batch_size=2, rank=rank, ranks=2)).origins
+        for rank in range(2)
+    ]
+    assert set(shared[0] + shared[1]) == set(one)
+
+
+def test_a_dataset_file_without_the_robots_embodiment_is_refused(dataset, tmp_path):
+    file = tmp_path / "groups.yaml"
+    file.write_text(f"data_groups: {{so100: {{sway: {{path: {dataset}}}}}}}\n")
+    with pytest.raises(DatasetError, match="no embodiment 'xarm6'"):
+        open_data(DataConfig(groups=str(file)), MODEL, seed=0)
+
+
+def test_a_position_of_other_data_is_refused(opened, stats, tokenizer):
+    data, collator = opened[0], Collator(MODEL, tokenizer, stats)
+    state = BatchStream(data, collator, DataConfig(workers=0), batch_size=4).state_dict()
+    with pytest.raises(ValueError, match="seed"):
+        BatchStream(
+            data, collator, DataConfig(workers=0), batch_size=4, state={**state, "seed": 9}
+        )
+
+
+def test_a_perfect_prediction_has_no_open_loop_error_and_draws_its_plot(
+    opened, stats, tokenizer, robot, tmp_path
+):
+    data, _ = opened
+    stats = {"xarm6": dataclasses.replace(stats["xarm6"], clamp=False)}
+    collator = Collator(MODEL, tokenizer, stats)
+    meter = OpenLoopMeter(data, collator, stats["xarm6"], MODEL, robot, frames=14, batch_size=100)
+    held = [data.held_out[0][n] for n in range(14)]
+    truth = collator(held).actions
+    error = meter.measure(lambda inputs, noise: truth, torch.device("cpu"))
+    assert error.normalised < 1e-5
+    off = meter.measure(lambda inputs, noise: truth + 1.0, torch.device("cpu"))
+    scale = stats["xarm6"].action.max - stats["xarm6"].action.min
+    assert off.joints["joint1"] == pytest.approx(scale[0] / 2)
+    chunks = meter.follow(lambda inputs, noise: truth[: len(noise)], torch.device("cpu"))
+    assert [chunk.frame for chunk in chunks] == [0, 5, 10]
+    meter.plot(chunks, tmp_path / "plots" / "step.png")
+    assert (tmp_path / "plots" / "step.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_newest_dataset_below_a_folder_is_found(tmp_path, robot):
+    with pytest.raises(DatasetError, match="no dataset below this folder"):
+        newest_dataset(tmp_path)
+    write_dataset(tmp_path / "a" / "old", robot)
+    new = write_dataset(tmp_path / "new", robot)
+    assert newest_dataset(tmp_path) == new
+
+
+def test_a_dataset_without_a_robot_file_needs_one(tmp_path, robot):
+    root = write_dataset(tmp_path / "foreign", robot)
+    (root / "meta" / "evo1" / "robot.yaml").unlink()
+    with pytest.raises(DatasetError, match="give its robot file with --robot"):
+        open_data(DataConfig(datasets=(str(root),)), MODEL, seed=0)
+
+
+def test_norm_stats_are_written_for_train_to_use(tmp_path, dataset, capsys):
+    out = tmp_path / "stats.json"
+    assert norm_stats([str(dataset), "--out", str(out)]) == 0
+    assert "joint1" in capsys.readouterr().out
+    assert norm_stats([str(dataset), "--out", str(out)]) == 1
+    assert "exists already" in capsys.readouterr().err
