@@ -4,6 +4,7 @@ Messages are read by their fields, so rclpy's and rosbags' both work, live and o
 module must not import ROS or torch.
 """
 
+import contextlib
 from collections.abc import Collection
 from functools import cache
 from typing import Any
@@ -15,6 +16,7 @@ from evo1_policy.perception.colour import ENCODINGS, Encoding, decompress_rgb, t
 
 COMPRESSED_FORMATS = ("jpeg", "jpg", "png")
 _NS_PER_S = 1_000_000_000
+_SURPLUS_BYTES = 4
 
 
 class MessageError(ValueError):
@@ -35,9 +37,13 @@ def deserialize(raw: bytes, type_name: str, *, topic: str) -> Any:
     Raises:
         MessageError: the bytes are no such message.
     """
+    view = memoryview(raw)  # the parser slices, which would copy bytes
     try:
-        return _typestore().deserialize_cdr(raw, type_name)
+        return _typestore().deserialize_cdr(view, type_name)
     except Exception as error:  # whatever the parser stumbles over
+        # rclpy's serialize_message aligns for the elements of an empty last sequence.
+        with contextlib.suppress(Exception):
+            return _typestore().deserialize_cdr(view[:-_SURPLUS_BYTES], type_name)
         raise MessageError(f"{topic}: these bytes are no {type_name}: {error}") from error
 
 

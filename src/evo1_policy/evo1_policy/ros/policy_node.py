@@ -30,8 +30,8 @@ from evo1_policy.ros.status import StateLog, describe
 from evo1_policy.ros.subscriptions import Sensors, Words, resolve_topics
 
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
-STATUS_PERIOD_S = 0.1
-DIAGNOSTICS_EVERY = 10  # status periods
+STATUS_PERIOD_S = 0.2  # a change of state is told at once
+DIAGNOSTICS_EVERY = 5  # status periods
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +245,7 @@ class PolicyNode(ManagedNode):
 
     def _watch(self) -> None:
         if self._active is not None and self._configured is not None:
-            self._active.runner.step()
+            self._active.runner.step_if_quiet()
             self._configured.goals.tick()
 
     def _on_change(self, status: LoopStatus) -> None:

@@ -5,6 +5,7 @@ watchdog on the executor's: whoever has news steps the loop at once, under one l
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,8 @@ from evo1_policy.ros.inference_thread import InferenceThread, Inferred
 from evo1_policy.ros.latency import ChunkTimes, LatencyLog
 from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.status import StatusFacts
+
+QUIET_S = 0.03
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,7 @@ class Runner:
         self._loop = PolicyLoop(
             mission.robot, LoopSettings(dry_run=mission.dry_run), horizon=mission.horizon
         )
+        self._stepped_s = 0.0  # monotonic
         self._requests: list[Request] = []
         self._latency = LatencyLog()
         self._last_ns = 0
@@ -120,6 +124,7 @@ class Runner:
     def step(self) -> LoopStatus:
         """Look at everything once and do what the loop decides."""
         with self._lock:
+            self._stepped_s = time.monotonic()
             inferred = self._inference.take()
             now_ns = self._now_ns()
             output = self._loop.step(self._inputs(now_ns, inferred))
@@ -133,6 +138,11 @@ class Runner:
                 self._report_chunk(output, inferred, planned_ns, published_ns)
             self._tell(output.status)
             return output.status
+
+    def step_if_quiet(self) -> None:
+        """Step because time passed, unless news stepped the loop a moment ago."""
+        if time.monotonic() - self._stepped_s > QUIET_S:
+            self.step()
 
     def facts(self) -> StatusFacts:
         """Return everything that the status tells."""

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from evo1_policy.perception.colour import ENCODINGS, cv_bridge_converter, rosbags_converter, to_rgb
-from evo1_policy.perception.messages import MessageError, decode_image, read_joints, stamp_ns
+from evo1_policy.perception.messages import (
+    MessageError,
+    decode_image,
+    deserialize,
+    read_joints,
+    stamp_ns,
+)
 
 TOPIC = "/env_camera/image_raw"
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
@@ -275,6 +281,23 @@ def test_messages_of_rclpy_are_read() -> None:
     joints.header.stamp = Time(sec=3, nanosec=5)
     names, positions, stamp = read_joints(joints, topic="joint_states")
     assert (names, positions.tolist(), stamp) == (("b", "a"), [2.0, 1.0], 3_000_000_005)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("effort", [[], [0.5]])
+def test_bytes_that_rclpy_serialises_are_read(effort: list[float]) -> None:
+    from rclpy.serialization import serialize_message
+    from sensor_msgs.msg import JointState
+
+    sent = JointState(name=["a"], position=[1.5], velocity=[0.0], effort=effort)
+    read = deserialize(serialize_message(sent), "sensor_msgs/msg/JointState", topic=TOPIC)
+    assert (read.name, list(read.position), list(read.effort)) == (["a"], [1.5], effort)
+
+
+@pytest.mark.parametrize("data", [b"", bytes(4), bytes(200)], ids=len)
+def test_bytes_of_something_else_are_refused_by_topic(data: bytes) -> None:
+    with pytest.raises(MessageError, match=f"{TOPIC}: these bytes are no sensor_msgs/msg/Image"):
+        deserialize(data, "sensor_msgs/msg/Image", topic=TOPIC)
 
 
 def joint_state(names: list[str], positions: list[float]) -> SimpleNamespace:
