@@ -23,8 +23,8 @@ from evo1_sim.experts import ExpertError
 from evo1_sim.ros.demonstration_cell import CellError, DemonstrationCell, HeldError, Simulation
 from evo1_sim.world import World, WorldError
 
-PERIOD_S = 0.02
-OFFSETS_S = (0.02, 0.04, 0.06)  # how far each message looks ahead
+PERIOD_S = 1 / 30
+OFFSETS_S = (1 / 30, 2 / 30, 3 / 30)  # how far each message looks ahead
 LEAD_IN_S = 0.4  # at rest before and after, so that a take shows both
 LEAD_OUT_S = 0.6
 SETTLE_S = 2.0  # for the task's check to come true afterwards
@@ -154,7 +154,7 @@ class Demonstrator:
         cell.wait(stands, "start state", lambda: f": {problem}")
 
     def _move(self, demonstration: Demonstration) -> None:
-        """Publish the demonstration at 50 Hz, with rest before and after."""
+        """Publish the demonstration at 30 Hz, with rest before and after."""
         cell = self._cell
         start_ns = cell.now_ns() + round(LEAD_IN_S * 1e9)
         end_ns = start_ns + round((demonstration.duration_s + LEAD_OUT_S) * 1e9)
