@@ -196,9 +196,14 @@ def test_launch_with_a_wrong_option_names_it(launched):
 
 
 @pytest.mark.ros
-def test_launch_with_record_says_that_there_is_no_recorder(launched):
-    if (Path(os.environ["AMENT_PREFIX_PATH"].split(":")[0]) / "lib/evo1_training").exists():
-        pytest.skip("the recorder is installed here")
-    system = launched("xarm6", record="true")
-    assert system.process.wait(timeout=60) != 0
-    assert "no executable 'recorder'" in system.text()
+@pytest.mark.gl
+def test_launch_with_teleop_and_record_starts_the_relay_and_the_recorder(launched, tmp_path):
+    system = launched("xarm6", teleop="true", record="true", record_root=str(tmp_path / "takes"))
+    end = time.monotonic() + 60
+    started = ("following /teleop/joint_trajectory", f"episodes go to {tmp_path / 'takes'}")
+    while not all(words in system.text() for words in started):
+        assert system.process.poll() is None, system.text()
+        assert time.monotonic() < end, system.text()
+        time.sleep(0.05)
+    assert system.interrupt() == 0, system.text()
+    assert system.text().count("process has finished cleanly") == 3, system.text()
