@@ -14,6 +14,7 @@ from evo1_sim.experts import RATE_HZ, Expert, Variation
 from evo1_sim.world import World
 
 START_TOLERANCE_RAD = 0.03
+MAX_SEED = 999_999  # later ones belong to the evaluation: no policy may have seen its test
 
 
 @dataclass(frozen=True, kw_only=True)

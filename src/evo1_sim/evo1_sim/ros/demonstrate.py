@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.robot_config import RobotConfigError
-from evo1_sim.demonstrations import Demonstration, plan_demonstration
+from evo1_sim.demonstrations import MAX_SEED, Demonstration, plan_demonstration
 from evo1_sim.experts import ExpertError
 from evo1_sim.ros.demonstration_cell import CellError, DemonstrationCell, HeldError, Simulation
 from evo1_sim.world import World, WorldError
@@ -249,8 +249,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     arguments = parser.parse_args(remove_ros_args(["demonstrate", *words])[1:])
-    if arguments.episodes < 1 or arguments.seed < 0:
-        parser.error("--episodes must be 1 or more, --seed 0 or more")
+    if arguments.episodes < 1 or not 0 <= arguments.seed <= MAX_SEED:
+        parser.error(
+            f"--episodes must be 1 or more, --seed 0 to {MAX_SEED}: later ones are evaluated on"
+        )
     # Ctrl-C stays Python's: a running take is discarded before the end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

@@ -1,10 +1,11 @@
 import pytest
 
+from evo1_sim.demonstrations import MAX_SEED
 from evo1_training.evaluation.trials import EVALUATION_SEEDS, Trial, TrialError, plan_trials
 
 
 def test_the_seeds_of_an_evaluation_are_never_those_of_demonstrations():
-    assert EVALUATION_SEEDS == 1_000_000
+    assert EVALUATION_SEEDS == MAX_SEED + 1 == 1_000_000
     assert plan_trials(2) == (
         Trial(disturbance="none", seed=1_000_000),
         Trial(disturbance="none", seed=1_000_001),
