@@ -15,19 +15,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from figures import merge_figures
+from processes import STOP_TIMEOUT_S, cpu_seconds, running
 
 ROOT = Path(__file__).resolve().parent.parent
 BRINGUP = ROOT / "src" / "evo1_bringup"
 PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 START_TIMEOUT_S = 120.0  # importing torch and loading the model
-STOP_TIMEOUT_S = 20.0
 SETTLE_S = 2.0  # not measured: discovery, first chunks
 
 STAGES = {
@@ -109,7 +109,7 @@ def _measure(arguments: argparse.Namespace) -> Figures:
     source_command += ["--robot-file", str(robot_file)]
     with tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as processes:
         source, node = (
-            processes.enter_context(_running(command, log))
+            processes.enter_context(running(command, log))
             for command in (source_command, _node_command(robot_file, arguments.checkpoint))
         )
         try:
@@ -117,15 +117,6 @@ def _measure(arguments: argparse.Namespace) -> Figures:
         except RuntimeError as error:
             log.seek(0)
             raise SystemExit(f"{log.read()}{error}") from error
-
-
-@contextlib.contextmanager
-def _running(command: Sequence[str], log: IO[str]) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        yield process
-    finally:
-        _end(process)
 
 
 def _node_command(robot_file: Path, checkpoint: str) -> list[str]:
@@ -185,9 +176,9 @@ def _listen(
         _wait_for_chunks(listener, source, node)
         listener.spin(SETTLE_S)
         listener.latencies.clear()
-        holds, cpu_s = listener.status.holds, _cpu_seconds(node.pid)
+        holds, cpu_s = listener.status.holds, cpu_seconds(node.pid)
         listener.spin(seconds)
-        cpu_percent = 100 * (_cpu_seconds(node.pid) - cpu_s) / seconds
+        cpu_percent = 100 * (cpu_seconds(node.pid) - cpu_s) / seconds
         latencies = list(listener.latencies)
         holds = listener.status.holds - holds
         source.send_signal(signal.SIGINT)  # first, so that every frame has time to arrive
@@ -232,21 +223,6 @@ def _wait_for_chunks(
         if time.monotonic() > end:
             reason = listener.status.reason if listener.status else "it published no status"
             raise RuntimeError(f"no chunk within {START_TIMEOUT_S:.0f} s: {reason}")
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _end(process: "subprocess.Popen[str]") -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    try:
-        process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _print_table(runs: Mapping[str, Figures]) -> None:

@@ -14,20 +14,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from figures import merge_figures
 from mcap.reader import make_reader
+from processes import STOP_TIMEOUT_S, cpu_seconds, running
 
 from evo1_training.recording.episode import FACTS_TOPIC, bag_path, read_sidecar
 
 ROOT = Path(__file__).resolve().parent.parent
 BRINGUP = ROOT / "src" / "evo1_bringup"
 START_TIMEOUT_S = 60.0
-STOP_TIMEOUT_S = 60.0
 SAMPLE_S = 0.5
 RECORDING = 2  # evo1_msgs/RecorderStatus
 
@@ -93,7 +93,7 @@ def _measure(robot_text: str, folder: Path, seconds: float) -> Figures:
     node_command += ["-p", f"root:={folder / 'episodes'}", "-p", "instruction:=measure"]
     with tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as processes:
         source, node = (
-            processes.enter_context(_running(command, log))
+            processes.enter_context(running(command, log))
             for command in (source_command, node_command)
         )
         person = Person()
@@ -116,11 +116,11 @@ def _record(
     person.wait(lambda: person.status is not None, "the recorder's status")
     person.call("start")
     person.wait(lambda: person.status.state == RECORDING, "the take to begin")
-    cpu_s, began_s, rss_mb = _cpu_seconds(node.pid), time.monotonic(), 0.0
+    cpu_s, began_s, rss_mb = cpu_seconds(node.pid), time.monotonic(), 0.0
     while (elapsed_s := time.monotonic() - began_s) < seconds:
         person.spin(min(SAMPLE_S, seconds - elapsed_s))
         rss_mb = max(rss_mb, _rss_mb(node.pid))
-    cpu_percent = 100 * (_cpu_seconds(node.pid) - cpu_s) / (time.monotonic() - began_s)
+    cpu_percent = 100 * (cpu_seconds(node.pid) - cpu_s) / (time.monotonic() - began_s)
     person.call("save")
     source.send_signal(signal.SIGINT)
     published = json.loads(source.communicate(timeout=STOP_TIMEOUT_S)[0].splitlines()[-1])
@@ -206,26 +206,6 @@ def _messages(path: Path) -> int:
     facts = [c.id for c in summary.channels.values() if c.topic == FACTS_TOPIC]
     counts = summary.statistics.channel_message_counts
     return sum(count for channel, count in counts.items() if channel not in facts)
-
-
-@contextlib.contextmanager
-def _running(command: list[str], log: IO[str]) -> "Iterator[subprocess.Popen[str]]":
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _rss_mb(pid: int) -> float:

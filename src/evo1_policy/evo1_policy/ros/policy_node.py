@@ -156,23 +156,6 @@ class PolicyNode(ManagedNode):
             self._configured.inference.forget()
         return super().on_deactivate(state)
 
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Give everything back that configure took."""
-        self._release()
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """As deactivate and cleanup."""
-        self.on_deactivate(state)
-        self._release()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything and become unconfigured."""
-        self.on_deactivate(state)
-        self._release()
-        return TransitionCallbackReturn.SUCCESS
-
     # -- what people ask -------------------------------------------------------------------
 
     def set_instruction(self, text: str) -> Answer:
