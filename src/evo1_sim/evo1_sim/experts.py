@@ -1,7 +1,7 @@
 """Scripted experts: from the start state of a task to joint targets at 30 Hz that solve it.
 
-An expert knows where the objects are; a policy has to see that. It plans once, from the state in
-which it finds the world, and touches nothing.
+An expert knows where the objects are; a policy has to see that. It chooses its waypoints once, in
+the state in which it finds the world, and touches nothing.
 """
 
 from collections.abc import Iterator
@@ -136,6 +136,7 @@ class Expert:
         self._kinematics = Kinematics(world.arm, world.model)
         speed = 0.30 if world.arm.name == "xarm6" else 0.16  # m/s, mean over a move
         self._speed = speed * self._variation.speed
+        self.waypoints = tuple(self._variation.applied(self._waypoints()))
 
     def plan(self) -> npt.NDArray[np.float64]:
         """Joint targets (T, D) [rad] at 30 Hz, the first one step after now.
@@ -143,13 +144,44 @@ class Expert:
         Raises:
             ExpertError: a waypoint is out of reach.
         """
+        return np.concatenate(self.moves())
+
+    def moves(self, first: int = 0) -> list[npt.NDArray[np.float64]]:
+        """The plan as one move (T, D) [rad] a waypoint, from where the arm is commanded now.
+
+        Args:
+            first: waypoint to begin with; those before it are done already.
+
+        Raises:
+            ExpertError: a waypoint is out of reach.
+        """
         joints = self._world.targets
-        pieces = []
-        for waypoint in self._variation.applied(self._waypoints()):
-            piece = self._move(joints, waypoint)
-            pieces.append(piece)
-            joints = piece[-1]
-        return np.concatenate(pieces)
+        moves = []
+        for waypoint in self.waypoints[first:]:
+            moves.append(self._move(joints, waypoint))
+            joints = moves[-1][-1]
+        return moves
+
+    def displaced(self, offset: npt.ArrayLike, *, floor: float) -> Vector:
+        """Joint targets (D,) [rad] beside the commanded ones, the tool turned as it is if it can.
+
+        Args:
+            offset: of the tool (3,) [m].
+            floor: least height of the tool there [m].
+
+        Raises:
+            ExpertError: that place is out of reach.
+        """
+        joints = self._world.targets
+        pose = self._kinematics.forward(joints)
+        position = pose.position + np.asarray(offset)
+        position[2] = max(position[2], floor)
+        for rotation in (pose.rotation, None):  # five joints cannot keep it on every way
+            try:
+                return self._kinematics.solve(position, start=joints, rotation=rotation)
+            except InverseKinematicsError as error:
+                problem = error
+        raise ExpertError(f"{self._world.task.name}: {problem}")
 
     def actions(self) -> Iterator[Vector]:
         """The plan, one target (D,) [rad] a tick."""

@@ -1,0 +1,164 @@
+"""Demonstrations that also show how to recover: begun from a pushed arm, executed with a sway.
+
+A policy that only ever saw perfect motions has not seen the states that its own small errors lead
+to. Two things show them, both honest demonstrations: an arm that was pushed aside before the take
+began, and an arm that sways around what the expert asks for while the recorded action stays what
+the expert asks for (DART, Laskey et al. 2017). No ROS, no rendering.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_sim.demonstrations import Demonstration
+from evo1_sim.experts import RATE_HZ, STEP_NS, Expert, ExpertError, Variation
+from evo1_sim.world import World
+
+Array = npt.NDArray[np.float64]
+
+PUSHED_SHARE = 0.4  # of the seeds
+SWAYING_SHARE = 0.7
+SWAY_WAVES = 3  # sinusoids of one joint
+SWAY_HZ = (0.15, 0.7)
+CALM_S = 0.7  # so long before and after a contact the sway fades
+STILL_RAD = 1e-4  # an arm that moves less in a tick touches something, or is about to
+PUSH_TICKS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roughness:
+    """How far an arm is led astray, in its own size.
+
+    Attributes:
+        sway_rad: largest sway of a joint.
+        push_m: largest sideways displacement of the tool.
+        floor_m: least height of the tool after a push: above what stands on the table.
+    """
+
+    sway_rad: float
+    push_m: float
+    floor_m: float
+
+
+ROUGHNESS = {
+    "xarm6": Roughness(sway_rad=0.06, push_m=0.09, floor_m=0.15),
+    "so100": Roughness(sway_rad=0.05, push_m=0.05, floor_m=0.055),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """A demonstration from the world's present state, and how its execution differs from it.
+
+    Attributes:
+        demonstration: what the expert asks for.
+        sway: (T, D) [rad], added to its path on the way to the arm.
+        pushed: whether it begins from a pushed arm.
+    """
+
+    demonstration: Demonstration
+    sway: Array
+    pushed: bool
+
+    def executed(self, times_s: npt.ArrayLike) -> Array:
+        """What the arm is commanded (M, D) [rad] at times (M,) since the start."""
+        ticks = np.arange(len(self.sway))
+        at = np.asarray(times_s, dtype=np.float64) * RATE_HZ
+        sway = [np.interp(at, ticks, joint) for joint in self.sway.T]
+        return self.demonstration.sample(times_s) + np.stack(sway, axis=1)
+
+
+def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) -> Rehearsal:
+    """Bring the world into the start state of a seed and plan from there.
+
+    Args:
+        world: of the arm; it is reset, and moved where the seed pushes the arm.
+        task: its name.
+        seed: of the start state, the variation and the roughness.
+        rough: False leaves pushes and sway out: the plain demonstration of the seed.
+
+    Raises:
+        WorldError: the arm has no such task.
+        ExpertError: the task has no expert, or a waypoint is out of its reach.
+    """
+    rng = np.random.default_rng([seed, 0xB0B])  # apart from scene and variation
+    world.reset(task, seed)
+    expert = Expert(world, Variation.draw(seed))
+    roughness = ROUGHNESS[world.arm.name]
+    pushed = rough and rng.random() < PUSHED_SHARE
+    first = _push(world, expert, roughness, rng) if pushed else 0
+    start = world.targets
+    path = np.concatenate([start[np.newaxis], *expert.moves(first)])
+    sways = rough and rng.random() < SWAYING_SHARE
+    sway = _sway(path, roughness.sway_rad, rng) if sways else np.zeros_like(path)
+    return Rehearsal(
+        demonstration=Demonstration(
+            task=task,
+            seed=seed,
+            instruction=world.task.instruction,
+            joint_names=world.joint_names,
+            path=path,
+        ),
+        sway=sway,
+        pushed=pushed,
+    )
+
+
+def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Generator) -> int:
+    """Carry out a part of the task, push the arm aside; return the waypoint to go on with."""
+    grasp, release = _grip_changes(expert)
+    free = [k for k in range(len(expert.waypoints)) if expert.waypoints[k].seconds == 0.0]
+    k = int(rng.choice(free))
+    moves = expert.moves()[: k + 1]
+    cut = max(1, round(len(moves[k]) * rng.uniform(0.2, 1.0)))
+    for targets in np.concatenate([*moves[:k], moves[k][:cut]]):
+        world.move(targets, STEP_NS)
+    direction = rng.uniform(0, 2 * np.pi)
+    reach = roughness.push_m * np.sqrt(rng.random())
+    offset = (reach * np.cos(direction), reach * np.sin(direction), rng.uniform(-0.3, 0.6) * reach)
+    carries = grasp < k < release
+    floor = roughness.floor_m * (1.6 if carries else 1.0)
+    goal = expert.displaced(offset, floor=floor)
+    begin = world.targets
+    for fraction in np.arange(1, PUSH_TICKS + 1) / PUSH_TICKS:
+        world.move(begin + fraction * (goal - begin), STEP_NS)
+    if k < grasp:
+        return 0  # once more from above
+    return release - 2 if carries else max(k, release + 1)
+
+
+def _grip_changes(expert: Expert) -> tuple[int, int]:
+    """The waypoints at which the gripper closes on the object and lets it go."""
+    stays = [
+        k
+        for k in range(1, len(expert.waypoints))
+        if expert.waypoints[k].seconds > 0.0
+        and expert.waypoints[k].gripper != expert.waypoints[k - 1].gripper
+    ]
+    if len(stays) < 2:
+        raise ExpertError("this task has no grasp and release to be pushed between")
+    return stays[0], stays[1]
+
+
+def _sway(path: Array, largest: float, rng: np.random.Generator) -> Array:
+    """Slow waves of every arm joint (T, D) [rad], none where the arm touches something."""
+    times = np.arange(len(path)) / RATE_HZ
+    arm = path.shape[1] - 1  # the gripper stays as it is
+    frequency = rng.uniform(*SWAY_HZ, (SWAY_WAVES, arm))
+    phase = rng.uniform(0, 2 * np.pi, (SWAY_WAVES, arm))
+    size = largest * rng.uniform(0.1, 1.0) * rng.uniform(0, 1, (SWAY_WAVES, arm)) / SWAY_WAVES
+    angle = 2 * np.pi * frequency * times[:, None, None] + phase  # (T, waves, D-1)
+    sway = np.zeros_like(path)
+    sway[:, :arm] = 2.0 * (size * np.sin(angle)).sum(axis=1) * _freedom(path)[:, None]
+    return sway
+
+
+def _freedom(path: Array) -> Array:
+    """(T,) 0 where the arm stands still in a task, 1 where that is CALM_S away."""
+    moved = np.abs(np.diff(path[:, :-1], axis=0, append=path[-1:, :-1])).max(axis=1)
+    still = np.flatnonzero(moved < STILL_RAD)
+    ticks = np.arange(len(path))
+    away = np.abs(ticks[:, None] - np.append(still, 0)[None]).min(axis=1) / RATE_HZ
+    share = np.clip(away / CALM_S, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))

@@ -1,0 +1,138 @@
+"""`rehearse`: scripted demonstrations in simulated time, as episodes of the recorder."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from evo1_policy.robot_config import RobotConfigError, load_robot
+from evo1_sim.demonstrations import MAX_SEED
+from evo1_sim.rendering import RenderingError
+from evo1_sim.world import World, WorldError
+from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.simulated_takes import SimulatedTakeError, SimulatedTakes
+from evo1_training.recording.take import RefusedError
+
+MAX_FAILURES = 20  # in a row
+
+_DESCRIPTION = """\
+Let the scripted expert demonstrate a task in simulated time and record it: the same episodes as
+`demonstrate` gives through a running system, several times faster than real time.
+
+Two of five takes begin from an arm that was pushed aside, and in most of the others the arm sways
+around what the expert asks for, so that the policy sees how to recover; --plain leaves both out.
+Failed attempts are discarded, and the next seed is tried.
+"""
+
+_EPILOG = """\
+examples
+  rehearse --robot xarm6 --episodes 200 --root ~/evo1_episodes
+  convert ~/evo1_episodes --to ~/evo1_datasets/can
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    if options.episodes < 1 or not 0 <= options.seed <= MAX_SEED:
+        print(  # noqa: T201
+            f"rehearse: --episodes must be 1 or more, --seed 0 to {MAX_SEED}: later ones are "
+            "evaluated on",
+            file=sys.stderr,
+        )
+        return 2
+    try:
+        kept, failed = rehearse(options)
+    except KeyboardInterrupt:
+        print("rehearse: interrupted; finished episodes stay", file=sys.stderr)  # noqa: T201
+        return 130
+    except (
+        SimulatedTakeError,
+        RefusedError,
+        RobotConfigError,
+        RenderingError,
+        WorldError,
+        OSError,
+    ) as error:
+        print(f"rehearse: {error}", file=sys.stderr)  # noqa: T201
+        return 1
+    print(f"{kept} demonstrations saved in {options.root}, {failed} attempts failed")  # noqa: T201
+    return 0
+
+
+def rehearse(options: argparse.Namespace) -> tuple[int, int]:
+    """Record; returns how many were kept and how many failed.
+
+    Raises:
+        SimulatedTakeError: the recorder does not do its part, or too many failed in a row.
+    """
+    robot = load_robot(_robot_file(options.robot))
+    world = World(robot.name, task=options.task or None)
+    task = options.task or world.task_names[0]
+    takes = SimulatedTakes(
+        robot,
+        world,
+        EpisodeStore(options.root, keep_deleted=0),
+        width=options.width,
+        height=options.height,
+    )
+    kept = failed = in_a_row = 0
+    seed = options.seed
+    try:
+        with tqdm(total=options.episodes, unit="episode", file=sys.stderr) as bar:
+            while kept < options.episodes:
+                attempt = takes.attempt(task, seed, rough=not options.plain)
+                if attempt.detail:
+                    failed, in_a_row = failed + 1, in_a_row + 1
+                    if in_a_row >= MAX_FAILURES:
+                        raise SimulatedTakeError(
+                            f"{in_a_row} attempts in a row failed, the last with: {attempt.detail}"
+                        )
+                else:
+                    kept, in_a_row = kept + 1, 0
+                    bar.update()
+                bar.set_postfix(seed=seed, failed=failed)
+                seed += 1
+    finally:
+        takes.close()
+    return kept, failed
+
+
+def _robot_file(robot: str) -> Path:
+    """A path as it is; a name among the robot files that evo1_bringup installs."""
+    if "/" in robot or robot.endswith(".yaml"):
+        return Path(robot)
+    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
+        path = Path(prefix) / "share" / "evo1_bringup" / "robots" / f"{robot}.yaml"
+        if path.is_file():
+            return path
+    raise RobotConfigError(
+        f"no robot file '{robot}': give the path of one, or source the workspace's setup.bash"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rehearse",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--robot", default="xarm6", help="xarm6 (default), so100, or a robot file")
+    parser.add_argument("--task", default="", help="not given: the arm's first")
+    parser.add_argument("--episodes", type=int, default=50, metavar="N", help="default: 50")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first attempt")
+    parser.add_argument(
+        "--root", type=Path, default=Path("~/evo1_episodes").expanduser(), metavar="FOLDER"
+    )
+    parser.add_argument("--plain", action="store_true", help="no pushes, no sway")
+    parser.add_argument("--width", type=int, default=256, help="of the images [px], default 256")
+    parser.add_argument("--height", type=int, default=192, help="of the images [px], default 192")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,289 @@
+"""Scripted demonstrations in simulated time, recorded by the recorder's own session.
+
+The same episodes as `demonstrate` gives through a running system, without waiting for a clock: the
+messages that simulation, demonstrator and relay would publish go straight into a Session whose
+clock is the simulation's. Needs no ROS; imports evo1_sim.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.robot_config import CameraConfig, RobotConfig
+from evo1_sim.experts import RATE_HZ, ExpertError
+from evo1_sim.rehearsals import Rehearsal, plan_rehearsal
+from evo1_sim.rendering import CameraRenderer
+from evo1_sim.world import World
+from evo1_training.recording.bag_writer import TopicSpec
+from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.session import Session, SessionInput, TakeResult
+from evo1_training.recording.stream_monitor import robot_topics
+from evo1_training.recording.take import Ending, TakeState
+
+TICK_NS = 10_000_000  # joint states at 100 Hz
+FRAME_TICKS = 100.0 / 30.0  # ticks between two camera frames
+LEAD_IN_S = 0.3  # at rest before and after, so that a take shows both
+LEAD_OUT_S = 0.4
+SETTLE_S = 2.0  # for the task's check to come true afterwards
+WARM_UP_S = 0.2  # of streams before a take: none begins before each of them is alive
+TARGET_OFFSETS_S = (1 / 30, 2 / 30, 3 / 30)  # how far each teleop message looks ahead
+WAIT_S = 30.0  # for the writer's thread
+IMAGE, JPEG = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+
+
+class SimulatedTakeError(RuntimeError):
+    """The recorder does not do its part; the message says what it said."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """How one seed went: why it was not kept, '' where it was; and the recorder's result."""
+
+    seed: int
+    detail: str
+    take: TakeResult | None = None
+
+
+class SimulatedTakes:
+    """Records takes of one arm into one folder. Use it from one thread.
+
+    Args:
+        robot: the robot file.
+        world: the scene.
+        store: where episodes go.
+        width: of the camera images [px].
+        height: of the camera images [px].
+
+    Raises:
+        RenderingError: no GL backend works here.
+        SimulatedTakeError: a camera of the robot file is no raw image.
+    """
+
+    def __init__(
+        self, robot: RobotConfig, world: World, store: EpisodeStore, *, width: int, height: int
+    ) -> None:
+        for camera in robot.cameras:
+            if camera.type != IMAGE:
+                raise SimulatedTakeError(f"camera {camera.name}: {camera.type}, expected {IMAGE}")
+        self._robot, self._world = robot, world
+        self._renderer = CameraRenderer(world, width=width, height=height)
+        self._messages = _Messages()
+        self._now_ns = time.time_ns() // TICK_NS * TICK_NS
+        self._ticks = 0
+        self._frames_due = 0.0
+        self._session = Session(robot, store, now_ns=lambda: self._now_ns)
+        self._names = _names(robot)
+        self._session.set_inputs([_input(topic) for topic in robot_topics(robot, self._names)])
+
+    def close(self) -> None:
+        """End the running take and free the GL context."""
+        self._session.close()
+        self._renderer.close()
+
+    def attempt(self, task: str, seed: int, *, rough: bool = True) -> Attempt:
+        """Plan, record and judge one seed; what failed is discarded.
+
+        Raises:
+            WorldError: no such task.
+            SimulatedTakeError: the recorder refuses, or its disk does.
+        """
+        try:
+            rehearsal = plan_rehearsal(self._world, task, seed, rough=rough)
+        except ExpertError as error:
+            return Attempt(seed=seed, detail=str(error))
+        self._show(rehearsal, -WARM_UP_S, 0.0, targets=False)
+        self._begin(rehearsal.demonstration.instruction)
+        duration_s = rehearsal.demonstration.duration_s
+        self._show(rehearsal, -LEAD_IN_S, duration_s + LEAD_OUT_S)
+        detail = self._judge(rehearsal, duration_s + LEAD_OUT_S)
+        result = self._end(Ending.DISCARD if detail else Ending.SAVE)
+        return Attempt(seed=seed, detail=detail, take=result)
+
+    def _show(
+        self, rehearsal: Rehearsal, begin_s: float, end_s: float, *, targets: bool = True
+    ) -> None:
+        """Run the arm along a stretch of the rehearsal and publish everything.
+
+        Args:
+            rehearsal: what to run.
+            begin_s: since the demonstration's start; the arm rests before and after it.
+            end_s: likewise.
+            targets: whether the demonstrator speaks.
+        """
+        times = begin_s + np.arange(1, round((end_s - begin_s) * 100) + 1) / 100
+        for time_s, commanded in zip(times, rehearsal.executed(times), strict=True):
+            self._now_ns += TICK_NS
+            self._world.set_targets(commanded)
+            self._world.step(TICK_NS)
+            self._publish_joints()
+            self._frames_due += 1 / FRAME_TICKS
+            if self._frames_due >= 1:
+                self._frames_due -= 1
+                self._publish_frames()
+                if targets:
+                    self._publish_targets(rehearsal, float(time_s))
+
+    def _judge(self, rehearsal: Rehearsal, from_s: float) -> str:
+        """Wait a little for success; return what is missing."""
+        for step in range(round(SETTLE_S / 0.1)):
+            status = self._world.task_status()
+            if status.success:
+                return ""
+            begin_s = from_s + 0.1 * step
+            self._show(rehearsal, begin_s, begin_s + 0.1)
+        return status.detail or "not solved"
+
+    def _begin(self, instruction: str) -> None:
+        self._session.start(instruction, "scripted expert")
+        self._session.tick()
+        if self._session.take.state is not TakeState.RECORDING:
+            raise SimulatedTakeError(f"no take begins: {self._session.take.describe()}")
+
+    def _end(self, ending: Ending) -> TakeResult:
+        self._session.end(ending)
+        result = self._session.close()
+        if result is None or (ending is Ending.SAVE and result.reason):
+            raise SimulatedTakeError(result.reason if result else "the take did not end")
+        return result
+
+    # -- messages ----------------------------------------------------------------------------
+
+    def _receive(self, topic: str, data: bytes) -> None:
+        name, now_ns = self._names[topic], self._now_ns
+        self._session.receive(name, data, received_ns=now_ns, publish_ns=now_ns)
+
+    def _publish_joints(self) -> None:
+        names, positions = self._robot.joint_names, self._world.joint_positions()
+        data = self._messages.joints(
+            self._now_ns, names, positions, self._world.joint_velocities()
+        )
+        self._receive(self._robot.state.topic, data)
+
+    def _publish_frames(self) -> None:
+        self._renderer.capture()
+        for camera in self._robot.cameras:
+            image = self._renderer.render(camera.name)
+            self._receive(camera.topic, self._messages.image(self._now_ns, camera, image))
+
+    def _publish_targets(self, rehearsal: Rehearsal, time_s: float) -> None:
+        """What the demonstrator asks for, and what the relay makes of it."""
+        ahead = time_s + np.array(TARGET_OFFSETS_S)
+        asked = rehearsal.demonstration.sample(ahead)
+        names = self._robot.joint_names
+        self._receive(
+            self._robot.teleop_topic,
+            self._messages.trajectory(self._now_ns, names, TARGET_OFFSETS_S, asked),
+        )
+        commanded = rehearsal.executed(ahead[:1])
+        for output in self._robot.command:
+            columns = [names.index(name) for name in output.joints]
+            data = self._messages.trajectory(
+                self._now_ns, output.joints, TARGET_OFFSETS_S[:1], commanded[:, columns]
+            )
+            self._receive(output.topic, data)
+
+
+class _Messages:
+    """Messages as bytes (CDR), without ROS."""
+
+    def __init__(self) -> None:
+        from rosbags.typesys import Stores, get_typestore
+
+        self._store: Any = get_typestore(Stores.ROS2_JAZZY)
+
+    def image(
+        self, stamp_ns: int, camera: CameraConfig, image: npt.NDArray[np.uint8]
+    ) -> bytes:
+        """A raw frame (H, W, 3) uint8 RGB."""
+        height, width, _ = image.shape
+        return self._bytes(
+            IMAGE,
+            header=self._header(stamp_ns, camera.topic.rpartition("/")[0]),
+            height=height,
+            width=width,
+            encoding="rgb8",
+            is_bigendian=0,
+            step=3 * width,
+            data=np.ascontiguousarray(image).reshape(-1),
+        )
+
+    def joints(
+        self,
+        stamp_ns: int,
+        names: Sequence[str],
+        positions: npt.NDArray[np.float64],
+        velocities: npt.NDArray[np.float64],
+    ) -> bytes:
+        """Joint states (D,) [rad, rad/s]."""
+        return self._bytes(
+            "sensor_msgs/msg/JointState",
+            header=self._header(stamp_ns),
+            name=list(names),
+            position=positions,
+            velocity=velocities,
+            effort=np.empty(0),
+        )
+
+    def trajectory(
+        self,
+        stamp_ns: int,
+        names: Sequence[str],
+        offsets_s: Sequence[float],
+        positions: npt.NDArray[np.float64],
+    ) -> bytes:
+        """Targets (N, K) [rad] at offsets (N,) from the stamp."""
+        empty = np.empty(0)
+        points = [
+            self._make(
+                "trajectory_msgs/msg/JointTrajectoryPoint",
+                positions=np.ascontiguousarray(row),
+                velocities=empty,
+                accelerations=empty,
+                effort=empty,
+                time_from_start=self._time("Duration", round(offset * 1e9)),
+            )
+            for offset, row in zip(offsets_s, positions, strict=True)
+        ]
+        return self._bytes(
+            "trajectory_msgs/msg/JointTrajectory",
+            header=self._header(stamp_ns),
+            joint_names=list(names),
+            points=points,
+        )
+
+    def _header(self, stamp_ns: int, frame_id: str = "") -> Any:
+        return self._make(
+            "std_msgs/msg/Header", stamp=self._time("Time", stamp_ns), frame_id=frame_id
+        )
+
+    def _time(self, kind: str, nanoseconds: int) -> Any:
+        sec, nanosec = divmod(nanoseconds, 1_000_000_000)
+        return self._make(f"builtin_interfaces/msg/{kind}", sec=sec, nanosec=nanosec)
+
+    def _make(self, type_name: str, **content: Any) -> Any:
+        return self._store.types[type_name](**content)
+
+    def _bytes(self, type_name: str, **content: Any) -> bytes:
+        return bytes(self._store.serialize_cdr(self._make(type_name, **content), type_name))
+
+
+def _names(robot: RobotConfig) -> dict[str, str]:
+    """Topics resolved, without a namespace."""
+    topics = [camera.topic for camera in robot.cameras]
+    topics += [robot.state.topic, robot.teleop_topic, *(one.topic for one in robot.command)]
+    return {topic: topic if topic.startswith("/") else f"/{topic}" for topic in topics}
+
+
+def _input(topic: Any) -> SessionInput:
+    spec = TopicSpec(
+        name=topic.name,
+        type=topic.type,
+        definition=definition(topic.type),
+        type_hash=type_hash(topic.type),
+    )
+    return SessionInput(topic=topic, spec=spec)
