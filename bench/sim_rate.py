@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 from figures import merge_figures
 
+from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
+
 ROOT = Path(__file__).resolve().parent.parent
 BRINGUP = ROOT / "src" / "evo1_bringup"
 DISCOVERY_TIMEOUT_S = 30.0
@@ -47,8 +49,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="5 seconds")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--robot", default="xarm6", choices=("xarm6", "so100"))
-    parser.add_argument("--width", type=int, default=320)
-    parser.add_argument("--height", type=int, default=240)
+    parser.add_argument("--width", type=int, default=IMAGE_WIDTH)
+    parser.add_argument("--height", type=int, default=IMAGE_HEIGHT)
     parser.add_argument("--rate", type=float, default=30.0, help="asked of the cameras [Hz]")
     arguments = parser.parse_args()
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(BRINGUP / "config/fastdds.xml"))

@@ -21,6 +21,7 @@ setup(
         "console_scripts": [
             "recorder = evo1_training.ros.recorder_node:main",
             "record = evo1_training.ros.record_terminal:main",
+            "rehearse = evo1_training.cli.rehearse:main",
             "recover = evo1_training.cli.recover:main",
             "convert = evo1_training.cli.convert:main",
             "check_dataset = evo1_training.cli.check_dataset:main",

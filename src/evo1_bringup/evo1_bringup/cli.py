@@ -38,6 +38,7 @@ Where ros2 launch is installed, `ros2 launch evo1_bringup xarm6.launch.py` start
 # Programs of other packages under one roof; the rest of the line goes to them as it is.
 PROGRAMS = {
     "demonstrate": ("evo1_sim", "demonstrate"),
+    "rehearse": ("evo1_training", "rehearse"),
     "teleop": ("evo1_bringup", "teleop"),
     "record": ("evo1_training", "record"),
     "recover": ("evo1_training", "recover"),

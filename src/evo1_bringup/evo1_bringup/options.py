@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
+
 ROBOTS = ("xarm6", "so100")
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -53,8 +55,8 @@ class SystemOptions:
     device: str = "auto"
     robot_file: str = ""
     autostart: bool = True
-    camera_width: int = 320
-    camera_height: int = 240
+    camera_width: int = IMAGE_WIDTH
+    camera_height: int = IMAGE_HEIGHT
 
     @property
     def hardware(self) -> bool:
@@ -159,10 +161,14 @@ _COMMON = (
         choices=("auto", "true", "false"),
     ),
     Option(
-        name="camera_width", default="320", description="Width of the rendered cameras [pixels]."
+        name="camera_width",
+        default=str(IMAGE_WIDTH),
+        description="Width of the rendered cameras [pixels].",
     ),
     Option(
-        name="camera_height", default="240", description="Height of the rendered cameras [pixels]."
+        name="camera_height",
+        default=str(IMAGE_HEIGHT),
+        description="Height of the rendered cameras [pixels].",
     ),
 )
 

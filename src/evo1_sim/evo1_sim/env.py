@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_sim.rendering import CameraRenderer
+from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 from evo1_sim.world import World
 
 STEP_NS = round(1e9 / 30)
@@ -46,8 +47,8 @@ class Evo1Env(gymnasium.Env[dict[str, Any], npt.NDArray[np.float64]]):
         arm: str,
         task: str | None = None,
         *,
-        width: int = 320,
-        height: int = 240,
+        width: int = IMAGE_WIDTH,
+        height: int = IMAGE_HEIGHT,
         max_steps: int = 900,
         disturbance: str = "none",
         with_images: bool = True,

@@ -66,7 +66,8 @@ class Rehearsal:
         ticks = np.arange(len(self.sway))
         at = np.asarray(times_s, dtype=np.float64) * RATE_HZ
         sway = [np.interp(at, ticks, joint) for joint in self.sway.T]
-        return self.demonstration.sample(times_s) + np.stack(sway, axis=1)
+        executed: Array = self.demonstration.sample(times_s) + np.stack(sway, axis=1)
+        return executed
 
 
 def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) -> Rehearsal:

@@ -4,6 +4,8 @@ from evo1_sim.arms import Arm
 
 TIMESTEP_NS = 2_000_000
 MAX_IMAGE = 1280  # pixels along a side that the offscreen buffer has room for
+# Two such cameras keep 30 Hz beside the relay and the recorder on two cores.
+IMAGE_WIDTH, IMAGE_HEIGHT = 256, 192  # px
 TABLE_RGBA = "0.47 0.36 0.26 1"
 
 # Contacts stiffer than these throw a can up now and then when it is set down (1 seed in 14).

@@ -148,9 +148,9 @@ SO100 = Arm(
     body=_BODY,
     couplings="",
     environment_camera="""
-    <body name="camera_target" pos="0.16 0 0.08"/>
-    <camera name="image_1" pos="0.66 -0.34 0.46" target="camera_target" mode="targetbody"
-      fovy="42"/>""",
+    <body name="camera_target" pos="0.19 0.0 0.05"/>
+    <camera name="image_1" pos="0.56 -0.22 0.36" target="camera_target" mode="targetbody"
+      fovy="40"/>""",
     home=(0.0, -1.2, 1.2, -0.9, 1.57, 0.3),
     start_noise=(0.06, 0.05, 0.05, 0.05, 0.05, 0.05),
     gripper_open=1.5,

@@ -190,9 +190,9 @@ XARM6 = Arm(
         for mimic in _MIMICS
     ),
     environment_camera="""
-    <body name="camera_target" pos="0.32 0 0.2"/>
-    <camera name="image_1" pos="1.30 -0.55 0.95" target="camera_target" mode="targetbody"
-      fovy="45"/>""",
+    <body name="camera_target" pos="0.40 -0.02 0.12"/>
+    <camera name="image_1" pos="1.22 -0.42 0.80" target="camera_target" mode="targetbody"
+      fovy="40"/>""",
     home=(0.0, -0.35, -0.85, 0.0, 1.2, 0.0, 0.0),
     start_noise=(0.06, 0.05, 0.05, 0.04, 0.05, 0.06, 0.0),
     gripper_open=0.0,

@@ -10,7 +10,7 @@ from rclpy.exceptions import (
 )
 from rclpy.node import Node
 
-from evo1_sim.scene import MAX_IMAGE
+from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH, MAX_IMAGE
 
 MAX_SEED = 2**31 - 1
 
@@ -27,8 +27,8 @@ class SimParameters:
     robot_file: str = ""
     task: str = ""
     seed: int = 0
-    camera_width: int = 320
-    camera_height: int = 240
+    camera_width: int = IMAGE_WIDTH
+    camera_height: int = IMAGE_HEIGHT
     camera_rate_hz: float = 30.0
     publish_compressed: bool = False
     jpeg_quality: int = 90

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from evo1_policy.robot_config import RobotConfigError, load_robot
 from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.rendering import RenderingError
+from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 from evo1_sim.world import World, WorldError
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.simulated_takes import SimulatedTakeError, SimulatedTakes
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     if options.episodes < 1 or not 0 <= options.seed <= MAX_SEED:
-        print(  # noqa: T201
+        print(
             f"rehearse: --episodes must be 1 or more, --seed 0 to {MAX_SEED}: later ones are "
             "evaluated on",
             file=sys.stderr,
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         kept, failed = rehearse(options)
     except KeyboardInterrupt:
-        print("rehearse: interrupted; finished episodes stay", file=sys.stderr)  # noqa: T201
+        print("rehearse: interrupted; finished episodes stay", file=sys.stderr)
         return 130
     except (
         SimulatedTakeError,
@@ -57,9 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         WorldError,
         OSError,
     ) as error:
-        print(f"rehearse: {error}", file=sys.stderr)  # noqa: T201
+        print(f"rehearse: {error}", file=sys.stderr)
         return 1
-    print(f"{kept} demonstrations saved in {options.root}, {failed} attempts failed")  # noqa: T201
+    print(f"{kept} demonstrations saved in {options.root}, {failed} attempts failed")
     return 0
 
 
@@ -129,8 +130,8 @@ def _parser() -> argparse.ArgumentParser:
         "--root", type=Path, default=Path("~/evo1_episodes").expanduser(), metavar="FOLDER"
     )
     parser.add_argument("--plain", action="store_true", help="no pushes, no sway")
-    parser.add_argument("--width", type=int, default=256, help="of the images [px], default 256")
-    parser.add_argument("--height", type=int, default=192, help="of the images [px], default 192")
+    parser.add_argument("--width", type=int, default=IMAGE_WIDTH, help="of the images [px]")
+    parser.add_argument("--height", type=int, default=IMAGE_HEIGHT, help="of the images [px]")
     return parser
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.robot_config import CameraConfig, RobotConfig
-from evo1_sim.experts import RATE_HZ, ExpertError
+from evo1_sim.experts import ExpertError
 from evo1_sim.rehearsals import Rehearsal, plan_rehearsal
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.world import World
@@ -196,9 +196,7 @@ class _Messages:
 
         self._store: Any = get_typestore(Stores.ROS2_JAZZY)
 
-    def image(
-        self, stamp_ns: int, camera: CameraConfig, image: npt.NDArray[np.uint8]
-    ) -> bytes:
+    def image(self, stamp_ns: int, camera: CameraConfig, image: npt.NDArray[np.uint8]) -> bytes:
         """A raw frame (H, W, 3) uint8 RGB."""
         height, width, _ = image.shape
         return self._bytes(

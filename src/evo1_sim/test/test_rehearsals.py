@@ -1,0 +1,75 @@
+"""Demonstrations that begin from a pushed arm or sway on their way."""
+
+import numpy as np
+import pytest
+
+from evo1_policy.robot_config import load_robot
+from evo1_sim.demonstrations import plan_demonstration
+from evo1_sim.rehearsals import ROUGHNESS, plan_rehearsal
+from evo1_sim.world import World
+
+SEEDS = range(12)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return World("xarm6")
+
+
+@pytest.fixture(scope="module")
+def rehearsals(world):
+    return {seed: plan_rehearsal(world, "can_into_box", seed) for seed in SEEDS}
+
+
+def test_a_plain_rehearsal_is_the_demonstration_of_its_seed(world):
+    plain = plan_rehearsal(world, "can_into_box", 3, rough=False)
+    expected = plan_demonstration(world, "can_into_box", 3)
+    np.testing.assert_array_equal(plain.demonstration.path, expected.path)
+    assert not plain.sway.any()
+    assert not plain.pushed
+
+
+def test_a_seed_gives_the_same_rehearsal(world, rehearsals):
+    again = plan_rehearsal(world, "can_into_box", 4)
+    np.testing.assert_array_equal(again.demonstration.path, rehearsals[4].demonstration.path)
+    np.testing.assert_array_equal(again.sway, rehearsals[4].sway)
+
+
+def test_some_are_pushed_some_sway_and_some_are_plain(rehearsals):
+    kinds = {(r.pushed, bool(r.sway.any())) for r in rehearsals.values()}
+    assert {pushed for pushed, _ in kinds} == {True, False}
+    assert {sways for _, sways in kinds} == {True, False}
+
+
+def test_sway_keeps_its_bound_and_leaves_the_gripper_and_every_contact_alone(rehearsals):
+    bound = ROUGHNESS["xarm6"].sway_rad
+    for rehearsal in rehearsals.values():
+        path, sway = rehearsal.demonstration.path, rehearsal.sway
+        assert np.abs(sway).max() <= 2 * bound
+        assert not sway[:, -1].any()
+        grips = np.flatnonzero(np.diff(path[:, -1]) != 0)
+        still = np.abs(np.diff(path[:, :-1], axis=0)).max(axis=1) < 1e-6
+        assert not sway[[k for k in grips if still[k]]].any()
+
+
+def test_what_is_executed_is_what_is_asked_for_plus_the_sway(rehearsals):
+    rehearsal = next(r for r in rehearsals.values() if r.sway.any())
+    times = np.arange(len(rehearsal.sway)) / 30
+    difference = rehearsal.executed(times) - rehearsal.demonstration.sample(times)
+    np.testing.assert_allclose(difference, rehearsal.sway, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arm", "task", "seed"), [("xarm6", "can_into_box", 7), ("so100", "cube_into_box", 4)]
+)
+def test_a_rough_execution_within_the_limits_solves_the_task(arm, task, seed, robots_dir):
+    world = World(arm, task=task)
+    rehearsal = plan_rehearsal(world, task, seed)
+    robot = load_robot(robots_dir / f"{arm}.yaml")
+    times = np.arange(round((rehearsal.demonstration.duration_s + 1.0) * 100)) / 100
+    executed = rehearsal.executed(times)
+    assert (np.abs(np.diff(executed, axis=0)) * 100 <= robot.velocity_max).all()
+    for targets in executed:
+        world.set_targets(targets)
+        world.step(10_000_000)
+    assert world.task_status().success, world.task_status().detail
