@@ -34,6 +34,8 @@ setup(
             f"evo1 = {NAME}.cli:main",
             f"demo = {NAME}.demo.run:main",
             f"gripper_bridge = {NAME}.ros.gripper_bridge_node:main",
+            f"so100_emulator = {NAME}.ros.so100_emulator_node:main",
+            f"calibrate_so100 = {NAME}.drivers.calibrate:main",
             f"so100_driver = {NAME}.ros.so100_driver_node:main",
             f"teleop_relay = {NAME}.ros.teleop_relay_node:main",
             f"teleop = {NAME}.ros.teleop_node:main",

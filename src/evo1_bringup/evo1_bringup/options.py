@@ -11,6 +11,7 @@ from pathlib import Path
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
 ROBOTS = ("xarm6", "so100")
+EMULATED = "emulated"  # a port: the whole hardware path, without hardware
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -61,7 +62,12 @@ class SystemOptions:
     @property
     def hardware(self) -> bool:
         """Whether a real arm is meant."""
-        return bool(self.robot_ip or self.port)
+        return bool(self.robot_ip or self.port) and not self.emulated
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the servo bus of the SO-100 is emulated."""
+        return self.port == EMULATED
 
 
 _XARM6 = (
@@ -75,12 +81,14 @@ _SO100 = (
     Option(
         name="port",
         default="",
-        description="Serial port of the SO-100, such as /dev/ttyACM0. Not given: the MuJoCo arm.",
+        description="Serial port of the SO-100, such as /dev/ttyACM0. Not given: the MuJoCo arm. "
+        "'emulated': the real driver on an emulated servo bus that moves the MuJoCo arm.",
     ),
     Option(
         name="calibration",
         default="",
-        description="LeRobot calibration file (JSON) of this SO-100. Needed with port.",
+        description="LeRobot calibration file (JSON) of this SO-100. Needed with port, but for "
+        "port:=emulated, which makes one.",
     ),
 )
 _COMMON = (
@@ -231,7 +239,7 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
 def _autostart(texts: Mapping[str, str]) -> bool:
     if texts["autostart"].lower() != "auto":
         return _boolean("autostart", texts["autostart"])
-    return not (texts.get("robot_ip") or texts.get("port"))
+    return not (texts.get("robot_ip") or texts.get("port", "") not in ("", EMULATED))
 
 
 def _check_together(options: SystemOptions) -> None:
@@ -241,7 +249,7 @@ def _check_together(options: SystemOptions) -> None:
         )
     if options.task and options.hardware:
         raise OptionError("task: a real arm has no simulated scene; leave it out")
-    if options.port and not options.calibration:
+    if options.port and not (options.calibration or options.emulated):
         raise OptionError(
             "calibration: missing; a real SO-100 needs the JSON file that LeRobot's "
             "calibration wrote for it"

@@ -4,6 +4,8 @@ The launch files turn it into launch actions (launching.py), the `evo1` command 
 subprocesses (supervisor.py). Must not import ROS or launch.
 """
 
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +18,7 @@ Parameter = bool | int | float | str | Sequence[str]
 
 PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 XARM_HARDWARE_NAMESPACE = "xarm"
+EMULATOR_TIMEOUT_S = 60.0  # the simulation renders its first frames before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +140,8 @@ def _arm(
 ) -> tuple[list[Process], tuple[Include, ...]]:
     if options.robot_ip:
         return _xarm6_hardware(options, path, config)
+    if options.emulated:
+        return _so100_emulated(robot, options, path, config), ()
     if options.port:
         return [_so100_hardware(options, path)], ()
     return [_simulation(robot, options, path)], ()
@@ -218,6 +223,31 @@ def _so100_hardware(options: SystemOptions, path: Path) -> Process:
             "calibration": options.calibration,
         },
     )
+
+
+def _so100_emulated(
+    robot: str, options: SystemOptions, path: Path, config: RobotConfig
+) -> list[Process]:
+    """The simulation without controllers, the emulated servos that pull at it, the real driver."""
+    folder = Path(tempfile.gettempdir()) / f"evo1_so100_{os.getpid()}" / options.namespace
+    port = str(folder / "ttyEMULATED")
+    calibration = options.calibration or str(folder / "calibration.json")
+    remappings = [(config.state.topic, "emulated/joint_states")]
+    remappings += [(command.topic, "emulated/joint_trajectory") for command in config.command]
+    emulator = Process(
+        package="evo1_bringup",
+        executable="so100_emulator",
+        name="so100_emulator",
+        namespace=options.namespace,
+        parameters={"robot_file": str(path), "port": port, "calibration": calibration},
+    )
+    driver = _so100_hardware(replace(options, port=port, calibration=calibration), path)
+    waiting = {**driver.parameters, "port_timeout_s": EMULATOR_TIMEOUT_S}
+    return [
+        replace(_simulation(robot, options, path), remappings=tuple(remappings)),
+        emulator,
+        replace(driver, parameters=waiting),
+    ]
 
 
 def _xarm6_hardware(
@@ -333,7 +363,8 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
             topics = ", ".join(camera.topic for camera in config.cameras)
             notes.append(f"Start the cameras yourself; they are expected on {topics}.")
     else:
-        notes.append(f"Simulated {config.name} (MuJoCo).")
+        bus = " behind an emulated servo bus" if options.emulated else ""
+        notes.append(f"Simulated {config.name} (MuJoCo){bus}.")
     if options.teleop:
         notes.append(_teleop_note(robot, options))
     elif options.dry_run:

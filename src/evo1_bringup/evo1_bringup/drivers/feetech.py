@@ -1,116 +1,177 @@
-"""The Feetech servo bus of an SO-100 (STS3215, half duplex serial). Must not import ROS."""
+"""The Feetech servo bus of an SO-100 (STS3215, half duplex serial). Must not import ROS.
 
-from collections.abc import Sequence
-from typing import Any
+Whatever comes back is used only if its checksum, its id and its length are right; everything else
+is counted and asked for again a bounded number of times.
+"""
 
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
-BAUD_RATE = 1_000_000
-_TORQUE_ENABLE = 40
-_ACCELERATION = 41
-_GOAL_POSITION = 42
-_PRESENT_POSITION = 56
-_SIGN_BIT = 1 << 15
-_SMOOTHNESS = 254  # highest acceleration: the trajectory is already smooth
-_EXTRA_TIMEOUT_MS = 50.0  # the SDK's own is too short for six answers in a row
+from evo1_bringup.drivers.serial_port import BusError, PortLostError, SerialPort
+from evo1_bringup.drivers.sts3215 import (
+    BAUD_RATE,
+    MODEL_NUMBER,
+    Register,
+    decode,
+    encode,
+)
+
+__all__ = ["BusError", "FeetechBus", "PortLostError", "Reply", "Traffic"]
+
+REPLY_TIMEOUT_S = 0.008  # all six answer within 2 ms; a loaded machine needs longer to notice
+ATTEMPTS = 4  # of requests that need an answer before anything moves
+
+T = TypeVar("T")
 
 
-class BusError(RuntimeError):
-    """The bus or a servo did not answer; the message names the port and the servo."""
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What one servo answered, already checked.
+
+    Attributes:
+        status: its status byte, see sts3215.STATUS_BITS.
+        data: the bytes asked for.
+    """
+
+    status: int
+    data: bytes
+
+
+@dataclass(kw_only=True)
+class Traffic:
+    """Counts since the port was opened first."""
+
+    requests: int = 0
+    lost: int = 0  # replies that did not come in time
+    corrupt: int = 0  # replies with a wrong checksum, id or length
+    retried: int = 0  # requests that were sent again
 
 
 class FeetechBus:
-    """Six servos on one port. Not thread-safe.
+    """Servos on one port. Not thread-safe.
 
     Args:
         port: serial device, such as /dev/ttyACM0.
-        servo_ids: bus ids, in the order of every array here.
+        timeout_s: longest wait for the replies to one request [s].
+        traffic: where to count; a new one where not given.
 
     Raises:
-        BusError: the SDK is not installed, or the port cannot be opened.
+        BusError: the SDK is not installed.
+        PortLostError: the port cannot be opened. Every method raises it when the port is gone.
     """
 
-    def __init__(self, port: str, servo_ids: Sequence[int]) -> None:
-        sdk = _sdk()
-        self._port_name = port
-        self._ids = tuple(servo_ids)
-        self._port = sdk.PortHandler(port)
-        self._packets = sdk.PacketHandler(0)
-        self._reader = sdk.GroupSyncRead(self._port, self._packets, _PRESENT_POSITION, 2)
-        self._writer = sdk.GroupSyncWrite(self._port, self._packets, _GOAL_POSITION, 2)
-        try:
-            self._port.setBaudRate(BAUD_RATE)  # opens it too
-        except OSError as error:  # serial.SerialException is one
-            raise BusError(
-                f"{port}: cannot open it: {error}; is the arm plugged in, and are you in the "
-                "group dialout?"
-            ) from error
-        self._port.setPacketTimeout = self._set_timeout
-        for servo_id in self._ids:
-            self._reader.addParam(servo_id)
+    def __init__(
+        self, port: str, *, timeout_s: float = REPLY_TIMEOUT_S, traffic: Traffic | None = None
+    ) -> None:
+        self.port_name = port
+        self.traffic = traffic or Traffic()
+        self._sdk = _sdk()
+        self._packets = self._sdk.PacketHandler(0)
+        self._port = SerialPort(port, baud_rate=BAUD_RATE, timeout_s=timeout_s)
 
-    def read_positions(self) -> npt.NDArray[np.int64]:
-        """Present positions (D,) [ticks].
+    def ping(self, servo_id: int) -> int | None:
+        """The model number of a servo; None where nobody answers to the id."""
+        request = [0, 0, servo_id, 2, self._sdk.INST_PING, 0]
+        for _ in range(ATTEMPTS // 2):
+            if servo_id in self._ask(request, [servo_id], 0):
+                return self.read(servo_id, MODEL_NUMBER)
+        return None
+
+    def read(self, servo_id: int, register: Register) -> int:
+        """The value of one register.
 
         Raises:
-            BusError: a servo did not answer.
+            BusError: no good answer after several attempts.
         """
-        self._check(self._reader.txRxPacket(), "cannot read the positions")
-        raw = []
-        for servo_id in self._ids:
-            if not self._reader.isAvailable(servo_id, _PRESENT_POSITION, 2):
-                raise BusError(f"{self._port_name}: servo {servo_id} did not answer")
-            raw.append(self._reader.getData(servo_id, _PRESENT_POSITION, 2))
-        return np.array([_signed(value) for value in raw], dtype=np.int64)
+        for attempt in range(ATTEMPTS):
+            self.traffic.retried += attempt > 0
+            reply = self.read_one(servo_id, register.address, register.length)
+            if reply is not None:
+                return decode(register, reply.data)
+        raise self._silent(servo_id, f"cannot read {register.name}")
 
-    def write_goals(self, ticks: Sequence[int] | npt.NDArray[np.int64]) -> None:
-        """Command positions (D,) [ticks].
+    def write(self, servo_id: int, register: Register, value: int) -> None:
+        """Set one register, and have the servo acknowledge it.
 
         Raises:
-            BusError: the port does not take it.
+            BusError: no acknowledgement after several attempts.
         """
-        for servo_id, value in zip(self._ids, ticks, strict=True):
-            self._writer.addParam(servo_id, [int(value) & 0xFF, (int(value) >> 8) & 0xFF])
-        result = self._writer.txPacket()
-        self._writer.clearParam()
-        self._check(result, "cannot write the goals")
+        data = encode(register, value)
+        request = [0, 0, servo_id, len(data) + 3, self._sdk.INST_WRITE, register.address, *data, 0]
+        for attempt in range(ATTEMPTS):
+            self.traffic.retried += attempt > 0
+            if servo_id in self._ask(request, [servo_id], 0):
+                return
+        raise self._silent(servo_id, f"cannot write {register.name}")
 
-    def enable_torque(self) -> None:
-        """Let the servos hold. Write the present positions as goals first.
+    def read_one(self, servo_id: int, address: int, length: int) -> Reply | None:
+        """A block of registers of one servo, asked for once; None where no good answer came."""
+        request = [0, 0, servo_id, 4, self._sdk.INST_READ, address, length, 0]
+        return self._ask(request, [servo_id], length).get(servo_id)
 
-        Raises:
-            BusError: a servo did not answer.
-        """
-        for servo_id in self._ids:
-            self._write_byte(servo_id, _ACCELERATION, _SMOOTHNESS)
-            self._write_byte(servo_id, _TORQUE_ENABLE, 1)
+    def read_all(self, servo_ids: Sequence[int], address: int, length: int) -> dict[int, Reply]:
+        """The same block of several servos by one request; only those that answered well."""
+        broadcast, sync_read = self._sdk.BROADCAST_ID, self._sdk.INST_SYNC_READ
+        request = [0, 0, broadcast, len(servo_ids) + 4, sync_read, address, length, *servo_ids, 0]
+        return self._ask(request, servo_ids, length)
+
+    def write_all(self, register: Register, values: Mapping[int, int]) -> None:
+        """Set a register of several servos by one request that nobody acknowledges."""
+        broadcast, sync_write = self._sdk.BROADCAST_ID, self._sdk.INST_SYNC_WRITE
+        body = [register.address, register.length]
+        for servo_id, value in values.items():
+            body += [servo_id, *encode(register, value)]
+        self._guarded(lambda: self._send([0, 0, broadcast, len(body) + 2, sync_write, *body, 0]))
 
     def close(self) -> None:
-        """Torque off, as far as servos answer, and close the port."""
-        for servo_id in self._ids:
-            for _ in range(3):
-                result, _ = self._packets.write1ByteTxRx(self._port, servo_id, _TORQUE_ENABLE, 0)
-                if result == 0:
+        """Give the port back; the servos go on as they were told."""
+        self._port.close()
+
+    def _ask(self, request: list[int], servo_ids: Sequence[int], length: int) -> dict[int, Reply]:
+        return self._guarded(lambda: self._exchange(request, servo_ids, length))
+
+    def _exchange(
+        self, request: list[int], servo_ids: Sequence[int], length: int
+    ) -> dict[int, Reply]:
+        self._send(request)
+        self._port.setPacketTimeout(0)
+        replies: dict[int, Reply] = {}
+        while len(replies) < len(servo_ids):
+            packet, result = self._packets.rxPacket(self._port)
+            if result != self._sdk.COMM_SUCCESS:
+                self.traffic.corrupt += bool(packet)
+                if self._port.isPacketTimeout():
                     break
-        self._port.closePort()
+                continue
+            servo_id, status, data = packet[2], packet[4], bytes(packet[5:-1])
+            if servo_id not in servo_ids or servo_id in replies or len(data) != length:
+                self.traffic.corrupt += 1
+                continue
+            replies[servo_id] = Reply(status=status, data=data)
+        self.traffic.lost += len(servo_ids) - len(replies)
+        return replies
 
-    def _write_byte(self, servo_id: int, address: int, value: int) -> None:
-        result, _ = self._packets.write1ByteTxRx(self._port, servo_id, address, value)
-        self._check(result, f"servo {servo_id}: cannot write register {address}")
+    def _send(self, request: list[int]) -> None:
+        self.traffic.requests += 1
+        result = self._packets.txPacket(self._port, request)
+        self._port.is_using = False
+        if result != self._sdk.COMM_SUCCESS:
+            raise PortLostError(f"{self.port_name}: does not take what is sent; is it gone?")
 
-    def _check(self, result: int, problem: str) -> None:
-        if result != 0:
-            reason = self._packets.getTxRxResult(result)
-            raise BusError(f"{self._port_name}: {problem}: {reason}; is the arm's power on?")
+    def _guarded(self, action: Callable[[], T]) -> T:
+        try:
+            return action()
+        except OSError as error:  # serial.SerialException is one
+            raise PortLostError(
+                f"{self.port_name}: the port is gone ({error}); was the cable pulled?"
+            ) from error
 
-    def _set_timeout(self, packet_length: int) -> None:
-        per_byte_ms = self._port.tx_time_per_byte
-        self._port.setPacketTimeoutMillis(per_byte_ms * (packet_length + 3) + _EXTRA_TIMEOUT_MS)
-
-
-def _signed(value: int) -> int:
-    return -(value & ~_SIGN_BIT) if value & _SIGN_BIT else value
+    def _silent(self, servo_id: int, problem: str) -> BusError:
+        return BusError(
+            f"{self.port_name}: servo {servo_id}: {problem}: no good answer in {ATTEMPTS} "
+            "attempts; is the arm's power on, and every cable in place?"
+        )
 
 
 def _sdk() -> Any:

@@ -32,7 +32,7 @@ from evo1_bringup.teleop import gamepad, keyboard
 from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
 from evo1_bringup.teleop.jog import JogCommand, Jogger, Solver
 from evo1_bringup.teleop.keyboard import Keyboard
-from evo1_bringup.teleop.leader import LeaderArm, leader_servos
+from evo1_bringup.teleop.leader import LeaderArm, LeaderServos, leader_servos
 from evo1_policy.control.teleop_window import TeleopWindow
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
@@ -329,8 +329,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         leader = None
         if arguments.device == "leader":
             servos = leader_servos(arguments.calibration, robot)
-            bus = FeetechBus(arguments.port, [servo.servo_id for servo in servos])
-            leader = LeaderArm(bus, servos, robot)
+            bus = FeetechBus(arguments.port)
+            leader = LeaderArm(LeaderServos(bus, servos), servos, robot)
         node = make_node(arguments, robot, leader)
         print(help_of(arguments))  # noqa: T201
         run(node)

@@ -1,5 +1,6 @@
 """An SO-100 leader arm, moved by hand, read over its servo bus. Must not import ROS."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -7,6 +8,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from evo1_bringup.drivers.feetech import BusError, FeetechBus
+from evo1_bringup.drivers.so100_arm import So100Arm
 from evo1_bringup.drivers.so100_calibration import (
     ServoCalibration,
     load_calibration,
@@ -14,25 +17,60 @@ from evo1_bringup.drivers.so100_calibration import (
 )
 from evo1_policy.robot_config import RobotConfig
 
+_READS = 3
 
-class Bus(Protocol):
-    """Servos that can be read, such as drivers.feetech.FeetechBus."""
+
+class Positions(Protocol):
+    """Servos whose positions can be read."""
 
     def read_positions(self) -> npt.NDArray[np.int64]:
         """Present positions (D,) [ticks]."""
         ...
 
 
+class LeaderServos:
+    """The servos of a leader arm on their bus, torque off.
+
+    Args:
+        bus: of the leader, open.
+        servos: its calibration, in the robot file's joint order.
+
+    Raises:
+        BusError: a servo is missing, or of another kind, or holds another calibration.
+    """
+
+    def __init__(self, bus: FeetechBus, servos: Sequence[ServoCalibration]) -> None:
+        self._arm = So100Arm(bus, servos)
+        self._arm.identify()
+        self._arm.check_calibration()
+        self._arm.release()
+
+    def read_positions(self) -> npt.NDArray[np.int64]:
+        """Present positions (D,) [ticks].
+
+        Raises:
+            BusError: nothing credible was heard of a servo.
+        """
+        for _ in range(_READS):
+            ticks = self._arm.read_ticks(time.monotonic_ns())
+            if not isinstance(ticks, list):
+                return ticks
+        names = ", ".join(servo.name for servo in ticks)
+        raise BusError(f"leader arm: nothing credible was heard of {names}; check its cables")
+
+
 class LeaderArm:
     """Reads where a person holds the leader arm; its torque stays off.
 
     Args:
-        bus: of the leader.
+        bus: its servos.
         servos: its calibration, in the robot file's joint order.
         robot: the follower's file.
     """
 
-    def __init__(self, bus: Bus, servos: Sequence[ServoCalibration], robot: RobotConfig) -> None:
+    def __init__(
+        self, bus: Positions, servos: Sequence[ServoCalibration], robot: RobotConfig
+    ) -> None:
         self._bus = bus
         self._servos = tuple(servos)
         self._robot = robot

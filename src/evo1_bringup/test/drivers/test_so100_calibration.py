@@ -12,16 +12,27 @@ from evo1_bringup.drivers.so100_calibration import (
     CalibrationError,
     ServoCalibration,
     load_calibration,
+    save_calibration,
     to_radians,
     to_ticks,
 )
 
 JOINTS = ("gripper_joint", "shoulder_pan_joint")
 PAN = ServoCalibration(
-    joint="shoulder_pan_joint", servo_id=1, range_min=1000, range_max=3096, middle_rad=0.0
+    joint="shoulder_pan_joint",
+    servo_id=1,
+    homing_offset=12,
+    range_min=1000,
+    range_max=3096,
+    middle_rad=0.0,
 )
 GRIPPER = ServoCalibration(
-    joint="gripper_joint", servo_id=6, range_min=2000, range_max=3400, middle_rad=0.9
+    joint="gripper_joint",
+    servo_id=6,
+    homing_offset=12,
+    range_min=2000,
+    range_max=3400,
+    middle_rad=0.9,
 )
 
 
@@ -53,12 +64,21 @@ def test_servos_come_in_the_order_of_the_robot_file(file):
         (entry(6, 3000, 2000), "range_min 3000 and range_max 2000 are no range"),
         (entry(6, 0, 5000), "range_max 5000 are no range within 0 to 4095"),
         (entry(6, 0, 100, drive_mode=1), r"gripper\.drive_mode: expected 0, got 1"),
+        (entry(6, 0, 100, homing_offset=2048), r"gripper\.homing_offset: expected at most 2047"),
+        (entry(1, 0, 100), "gripper_joint and shoulder_pan_joint both have id 1"),
     ],
 )
 def test_bad_entry_is_named_with_its_file(file, gripper, problem):
     path = file({"shoulder_pan": entry(1, 1000, 3096), "gripper": gripper})
     with pytest.raises(CalibrationError, match=rf"arm\.json: .*{problem}"):
         load_calibration(path, JOINTS)
+
+
+def test_what_is_saved_is_what_is_loaded(tmp_path):
+    path = tmp_path / "new" / "arm.json"
+    save_calibration(path, [GRIPPER, PAN])
+    assert load_calibration(path, JOINTS) == (GRIPPER, PAN)
+    assert list(json.loads(path.read_text())) == ["shoulder_pan", "gripper"]
 
 
 def test_unreadable_files_are_named(tmp_path):

@@ -95,12 +95,22 @@ def test_a_leader_gives_the_followers_joints_and_its_trigger_the_gripper(robots_
     robot = load_robot(robots_dir / "so100.yaml")
     servos = [
         ServoCalibration(
-            joint=name, servo_id=i + 1, range_min=1000, range_max=3000, middle_rad=0.0
+            joint=name,
+            servo_id=i + 1,
+            homing_offset=0,
+            range_min=1000,
+            range_max=3000,
+            middle_rad=0.0,
         )
         for i, name in enumerate(robot.joint_names[:-1])
     ]
     trigger = ServoCalibration(
-        joint="gripper_joint", servo_id=6, range_min=2000, range_max=2500, middle_rad=0.9
+        joint="gripper_joint",
+        servo_id=6,
+        homing_offset=0,
+        range_min=2000,
+        range_max=2500,
+        middle_rad=0.9,
     )
     bus = Servos([2000, 2100, 2000, 2000, 2000, 2250])
     leader = LeaderArm(bus, [*servos, trigger], robot)

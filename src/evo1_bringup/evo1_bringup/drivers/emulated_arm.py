@@ -1,0 +1,117 @@
+"""An SO-100 of emulated servos, in joint angles: for the bus what an arm's mechanics are.
+
+Must not import ROS.
+"""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_bringup.drivers import sts3215
+from evo1_bringup.drivers.emulated_bus import BusFaults, EmulatedBus
+from evo1_bringup.drivers.emulated_servo import EmulatedServo
+from evo1_bringup.drivers.so100_calibration import (
+    RAD_PER_TICK,
+    ServoCalibration,
+    middle_rad,
+    save_calibration,
+    to_radians,
+)
+from evo1_bringup.drivers.sts3215 import TICKS_PER_TURN
+from evo1_policy.robot_config import RobotConfig
+
+MARGIN_RAD = 0.06  # of a calibrated range beyond the limits that the robot file keeps
+
+Joints = npt.NDArray[np.float64]
+
+
+class EmulatedArm:
+    """Six servos, calibrated as a file says. Every method may be called from any thread.
+
+    Args:
+        servos: the calibration, which the servos hold too.
+        start: joint angles (D,) [rad].
+        faults: what goes wrong on the bus.
+        seed: of what goes wrong by chance.
+    """
+
+    def __init__(
+        self,
+        servos: Sequence[ServoCalibration],
+        *,
+        start: npt.ArrayLike,
+        faults: BusFaults | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.lock = threading.Lock()
+        self.calibration = tuple(servos)
+        self.servos = [EmulatedServo(servo.servo_id) for servo in servos]
+        for servo, calibration in zip(self.servos, servos, strict=True):
+            servo.set(sts3215.HOMING_OFFSET, calibration.homing_offset)
+            servo.set(sts3215.MIN_POSITION, calibration.range_min)
+            servo.set(sts3215.MAX_POSITION, calibration.range_max)
+        self.bus = EmulatedBus(self.servos, faults=faults, seed=seed)
+        self.place(start)
+
+    def place(self, positions: npt.ArrayLike, velocities: npt.ArrayLike | None = None) -> None:
+        """The joints are at positions (D,) [rad], moving at velocities (D,) [rad/s]."""
+        middles = np.array([servo.middle_rad for servo in self.calibration])
+        ticks = (np.asarray(positions, dtype=np.float64) - middles) / RAD_PER_TICK
+        ticks += [servo.middle_ticks for servo in self.calibration]
+        rates = np.zeros(len(ticks)) if velocities is None else np.asarray(velocities)
+        with self.lock:
+            for servo, tick, rate in zip(self.servos, ticks, rates / RAD_PER_TICK, strict=True):
+                servo.place(float(tick), float(rate))
+
+    def advance(self, duration_s: float) -> None:
+        """Let every servo turn towards its goal, where nothing else moves the joints."""
+        with self.lock:
+            for servo in self.servos:
+                servo.advance(duration_s)
+
+    def positions(self) -> Joints:
+        """Joint angles (D,) [rad]."""
+        with self.lock:
+            return to_radians([servo.present for servo in self.servos], self.calibration)
+
+    def goals(self) -> Joints:
+        """Where the servos pull the joints (D,) [rad]; where they are, for limp ones."""
+        with self.lock:
+            return to_radians([servo.goal for servo in self.servos], self.calibration)
+
+    def torques(self) -> list[bool]:
+        """Which servos hold."""
+        with self.lock:
+            return [servo.torque for servo in self.servos]
+
+
+def emulated_calibration(robot: RobotConfig) -> tuple[ServoCalibration, ...]:
+    """A calibration as a careful person would make it, in the robot file's joint order.
+
+    Homing offsets differ from joint to joint, as they do on an arm that was screwed together.
+    """
+    servos = []
+    for index, joint in enumerate(robot.joints):
+        middle = middle_rad(joint.name)
+        reach = max(joint.position_max - middle, middle - joint.position_min) + MARGIN_RAD
+        half = min(round(reach / RAD_PER_TICK), TICKS_PER_TURN // 2 - 1)
+        centre = TICKS_PER_TURN // 2 - 1
+        servos.append(
+            ServoCalibration(
+                joint=joint.name,
+                servo_id=index + 1,
+                homing_offset=(-1) ** index * (37 + 61 * index),
+                range_min=centre - half,
+                range_max=centre + half,
+                middle_rad=middle,
+            )
+        )
+    return tuple(servos)
+
+
+def write_emulated_calibration(path: Path, robot: RobotConfig) -> None:
+    """Write that calibration as LeRobot's file."""
+    save_calibration(path, emulated_calibration(robot))

@@ -1,0 +1,138 @@
+"""Calibrating an SO-100 step by step, as LeRobot does: homing offsets, then ranges of motion.
+
+Pure steps; drivers/calibrate.py asks the person. Must not import ROS.
+"""
+
+from collections.abc import Sequence
+
+from evo1_bringup.drivers import sts3215
+from evo1_bringup.drivers.feetech import BusError, FeetechBus
+from evo1_bringup.drivers.so100_calibration import (
+    MAX_HOMING_OFFSET,
+    CalibrationError,
+    ServoCalibration,
+    middle_rad,
+)
+from evo1_bringup.drivers.sts3215 import TICKS_PER_TURN, decode
+
+HALF_TURN = TICKS_PER_TURN // 2 - 1  # what a joint in its middle shall report
+FULL_TURN_JOINT = "wrist_roll_joint"  # turns once all around: its range is not measured
+MIN_RANGE = 200  # ticks, about 18 degrees; a joint that moved less was forgotten
+
+
+class So100Calibrator:
+    """The arm that is being calibrated, limp all the time.
+
+    Args:
+        bus: an open one.
+        joints: in the order of their ids, which count from 1.
+    """
+
+    def __init__(self, bus: FeetechBus, joints: Sequence[str]) -> None:
+        self._bus = bus
+        self._ids = {joint: index + 1 for index, joint in enumerate(joints)}
+        self._offsets: dict[str, int] = {}
+        self.ranges: dict[str, tuple[int, int]] = {}
+
+    def begin(self) -> None:
+        """Find every servo, let it go, and forget its old calibration.
+
+        Raises:
+            BusError: a servo is missing or of another kind.
+        """
+        for joint, servo_id in self._ids.items():
+            model = self._bus.ping(servo_id)
+            if model != sts3215.MODEL:
+                what = "no servo answers" if model is None else f"model {model} answers"
+                raise BusError(
+                    f"{self._bus.port_name}: {joint} (id {servo_id}): {what}, expected an "
+                    f"STS3215 ({sts3215.MODEL}); check cables and power, and set ids with "
+                    "lerobot-setup-motors"
+                )
+        for servo_id in self._ids.values():
+            self._bus.write(servo_id, sts3215.TORQUE_ENABLE, 0)
+            self._bus.write(servo_id, sts3215.LOCK, 0)
+            self._bus.write(servo_id, sts3215.OPERATING_MODE, 0)
+            self._bus.write(servo_id, sts3215.HOMING_OFFSET, 0)
+            self._bus.write(servo_id, sts3215.MIN_POSITION, 0)
+            self._bus.write(servo_id, sts3215.MAX_POSITION, TICKS_PER_TURN - 1)
+
+    def set_middle(self) -> None:
+        """The arm stands in the middle of its range: let each joint report half a turn there.
+
+        Raises:
+            CalibrationError: a joint stands where no offset reaches.
+            BusError: a servo does not answer.
+        """
+        offsets = {}
+        for joint, servo_id in self._ids.items():
+            encoder = self._bus.read(servo_id, sts3215.PRESENT_POSITION)
+            offset = encoder - HALF_TURN
+            if abs(offset) > MAX_HOMING_OFFSET:
+                raise CalibrationError(
+                    f"{joint}: its encoder is at {encoder}, where it jumps; turn the joint a "
+                    "little and try again"
+                )
+            offsets[joint] = offset
+        for joint, offset in offsets.items():
+            self._bus.write(self._ids[joint], sts3215.HOMING_OFFSET, offset)
+        self._offsets = offsets
+        self.ranges = dict.fromkeys(self._measured(), (HALF_TURN, HALF_TURN))
+
+    def watch(self) -> dict[str, int]:
+        """Widen the ranges by where the joints are now.
+
+        Returns:
+            Joint -> position [ticks], of those that answered.
+        """
+        ids = [self._ids[joint] for joint in self._measured()]
+        address, length = sts3215.PRESENT_POSITION.address, sts3215.PRESENT_POSITION.length
+        replies = self._bus.read_all(ids, address, length)
+        positions = {}
+        for joint in self._measured():
+            reply = replies.get(self._ids[joint])
+            if reply is None:
+                continue
+            ticks = decode(sts3215.PRESENT_POSITION, reply.data)
+            lower, upper = self.ranges[joint]
+            self.ranges[joint] = min(lower, ticks), max(upper, ticks)
+            positions[joint] = ticks
+        return positions
+
+    def finish(self) -> tuple[ServoCalibration, ...]:
+        """Store the ranges in the servos; return the calibration.
+
+        Raises:
+            CalibrationError: a joint did not move, or moved beyond its turn.
+            BusError: a servo does not answer.
+        """
+        servos = tuple(self._calibration(joint) for joint in self._ids)
+        for servo in servos:
+            self._bus.write(servo.servo_id, sts3215.MIN_POSITION, servo.range_min)
+            self._bus.write(servo.servo_id, sts3215.MAX_POSITION, servo.range_max)
+            self._bus.write(servo.servo_id, sts3215.LOCK, 1)
+        return servos
+
+    def _measured(self) -> list[str]:
+        return [joint for joint in self._ids if joint != FULL_TURN_JOINT]
+
+    def _calibration(self, joint: str) -> ServoCalibration:
+        lower, upper = self.ranges.get(joint, (0, TICKS_PER_TURN - 1))
+        if upper - lower < MIN_RANGE:
+            raise CalibrationError(
+                f"{joint}: moved from {lower} to {upper} ticks only; move every joint through "
+                "its whole range"
+            )
+        if lower < 0 or upper >= TICKS_PER_TURN:
+            raise CalibrationError(
+                f"{joint}: went from {lower} to {upper}, beyond its turn; it was not in the "
+                "middle of its range when you said so"
+            )
+        return ServoCalibration(
+            joint=joint,
+            servo_id=self._ids[joint],
+            homing_offset=self._offsets[joint],
+            range_min=lower,
+            range_max=upper,
+            middle_rad=middle_rad(joint),
+        )

@@ -1,0 +1,355 @@
+"""What the SO-100 driver does in each cycle: read, judge, follow, and stop with a reason.
+
+The node (ros/so100_driver_node.py) gives it a clock, a thread and topics. Must not import ROS.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_bringup.drivers.braking import Braking
+from evo1_bringup.drivers.feetech import BusError, FeetechBus, PortLostError, Traffic
+from evo1_bringup.drivers.servo_health import Finding, HealthLimits, HealthReading, HealthWatch
+from evo1_bringup.drivers.so100_arm import ArmReading, So100Arm
+from evo1_bringup.drivers.so100_calibration import ServoCalibration
+from evo1_policy.robot_config import RobotConfig
+from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower, TrajectoryPoint
+
+HEALTH_EVERY = 2  # cycles; each of six servos is looked at eight times a second
+LONGEST_STEP_S = 0.05  # that one step of a held-up loop may stand for
+SPEED_MARGIN = 1.2  # by which a goal may outrun the velocity limit before it is held back
+
+Joints = npt.NDArray[np.float64]
+
+
+class DriverState(Enum):
+    """What the driver does."""
+
+    CLOSED = "port closed"
+    LIMP = "torque off"
+    HOLDING = "holding"
+    FOLLOWING = "following"
+    FAULT = "stopped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverSettings:
+    """Choices of a start.
+
+    Attributes:
+        max_silent_cycles: cycles in a row without a credible answer of a servo that are borne.
+        write_calibration: whether to store the file's calibration in the servos.
+        health: when to warn and to stop.
+    """
+
+    max_silent_cycles: int = 10
+    write_calibration: bool = False
+    health: HealthLimits = field(default_factory=HealthLimits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriverReport:
+    """What diagnostics tell.
+
+    Attributes:
+        state: see DriverState.
+        fault: why it stopped; None where it did not.
+        warnings: what is not well.
+        traffic: counts of the bus.
+        rejected: positions that no joint can have had.
+        cycles: how many have run.
+        health: joint and id -> newest reading.
+    """
+
+    state: DriverState
+    fault: Finding | None
+    warnings: tuple[Finding, ...]
+    traffic: Traffic
+    rejected: int
+    cycles: int
+    health: dict[str, HealthReading]
+
+
+class So100Driver:
+    """The arm behind one port. Not thread-safe: its owner locks.
+
+    Args:
+        connect: opens the bus, counting in the given traffic.
+        servos: the calibration, in the robot file's joint order.
+        robot: the robot file.
+        settings: choices.
+        now_ns: present time on the clock of trajectories' stamps [ns].
+        steady_ns: present time on a clock that never jumps [ns].
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[Traffic], FeetechBus],
+        servos: Sequence[ServoCalibration],
+        robot: RobotConfig,
+        *,
+        now_ns: Callable[[], int],
+        steady_ns: Callable[[], int] = time.monotonic_ns,
+        settings: DriverSettings | None = None,
+    ) -> None:
+        self._connect = connect
+        self._servos = tuple(servos)
+        self._robot = robot
+        self._now_ns = now_ns
+        self._steady_ns = steady_ns
+        self._settings = settings or DriverSettings()
+        self._traffic = Traffic()
+        self._arm: So100Arm | None = None
+        self._watch: HealthWatch | None = None
+        self._state = DriverState.CLOSED
+        self._fault: Finding | None = None
+        self._follower = TrajectoryFollower(robot.joint_names)
+        self._braking: Braking | None = None
+        self._goals: Joints = np.zeros(robot.width)
+        self._silent = dict.fromkeys((servo.servo_id for servo in servos), 0)
+        self._cycles = self._rejected = 0
+        self._cycle_ns = 0
+
+    @property
+    def state(self) -> DriverState:
+        """What it does."""
+        return self._state
+
+    @property
+    def fault(self) -> Finding | None:
+        """Why it stopped."""
+        return self._fault
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether no goal moves any more."""
+        return self._braking is None or self._braking.at_rest
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has the port."""
+        return self._arm is not None
+
+    def open(self) -> None:
+        """Open the port; find, check and set up every servo. The arm is limp then.
+
+        Raises:
+            BusError: something is not as it must be; the port is closed again.
+        """
+        self._arm = self._find_arm()
+        self._state = DriverState.LIMP
+        try:
+            self._arm.release()
+        except BusError:
+            self._drop()
+            raise
+
+    def engage(self) -> None:
+        """Hold the arm where it is.
+
+        Raises:
+            BusError: it cannot; the torque is off again as far as servos answer.
+        """
+        arm = self._open_arm()
+        try:
+            positions = arm.hold(self._steady_ns)
+        except BusError:
+            self._let_go()
+            raise
+        self._follower.hold(positions)
+        self._goals = positions
+        self._braking = None
+        self._silent = dict.fromkeys(self._silent, 0)
+        self._fault = None
+        self._cycle_ns = self._steady_ns()
+        self._state = DriverState.HOLDING
+
+    def follow(
+        self, points: Sequence[TrajectoryPoint], joint_names: Sequence[str], *, stamp_ns: int
+    ) -> None:
+        """Follow a trajectory from now on.
+
+        Raises:
+            TrajectoryError: it cannot be followed, or the driver does not follow any now.
+        """
+        if self._state is DriverState.FAULT and self._fault is not None:
+            raise TrajectoryError(f"the driver stopped ({self._fault.code}): {self._fault.text}")
+        if self._state not in (DriverState.HOLDING, DriverState.FOLLOWING) or self._braking:
+            raise TrajectoryError(f"the driver does not follow: {self._state.value}")
+        self._follower.accept(points, joint_names, stamp_ns=stamp_ns, now_ns=self._now_ns())
+        self._state = DriverState.FOLLOWING
+
+    def cycle(self) -> ArmReading | None:
+        """Read, judge and command once.
+
+        Returns:
+            Where the arm is; None where that is not known now, or the driver has stopped.
+        """
+        if self._arm is None or self._state in (DriverState.CLOSED, DriverState.LIMP):
+            return None
+        self._cycles += 1
+        try:
+            return self._cycle(self._arm, self._steady_ns())
+        except PortLostError as error:
+            self._stop(Finding(code="port_lost", text=f"{error}; plug it in, then recover"))
+            self._drop()
+            return None
+
+    def slow_down(self) -> None:
+        """Begin to come to rest; cycles do the rest, until `at_rest`."""
+        if self._braking is None and self._state is DriverState.FOLLOWING:
+            commanded = self._follower.sample_state(self._now_ns())
+            self._braking = Braking(
+                positions=self._goals,
+                velocities=commanded.velocities,
+                deceleration=self._robot.acceleration_max,
+                lower=self._robot.position_min,
+                upper=self._robot.position_max,
+            )
+
+    def release(self) -> None:
+        """Torque off: the arm goes limp.
+
+        Raises:
+            BusError: a servo does not answer.
+        """
+        if self._arm is None:
+            return
+        self._state = DriverState.LIMP
+        self._arm.release()
+
+    def close(self) -> None:
+        """Torque off as far as servos answer, and the port closed."""
+        self._let_go()
+        self._drop()
+        self._state = DriverState.CLOSED
+        self._fault = None
+
+    def recover(self) -> None:
+        """A person says so after a fault: torque off, goals := present, torque on, hold.
+
+        Raises:
+            BusError: what was wrong still is; the fault stays.
+        """
+        try:
+            self._drop()
+            self.open()
+            self.engage()
+        except BusError as error:
+            self._stop(Finding(code="recover_failed", text=str(error)))
+            self._drop()
+            raise
+
+    def report(self) -> DriverReport:
+        """What diagnostics tell."""
+        readings = self._watch.readings if self._watch else {}
+        names = {servo.servo_id: servo.name for servo in self._servos}
+        return DriverReport(
+            state=self._state,
+            fault=self._fault,
+            warnings=tuple(self._watch.warnings() if self._watch else ()),
+            traffic=self._traffic,
+            rejected=self._rejected + (self._arm.filter.rejected if self._arm else 0),
+            cycles=self._cycles,
+            health={names[servo_id]: reading for servo_id, reading in readings.items()},
+        )
+
+    def _cycle(self, arm: So100Arm, steady_ns: int) -> ArmReading | None:
+        heard = arm.read(steady_ns, retry=not any(self._silent.values()))
+        silent = heard if isinstance(heard, list) else []
+        self._count_silent(silent)
+        self._command(arm, steady_ns)
+        if self._cycles % HEALTH_EVERY == 0:
+            self._look_after(arm, steady_ns)
+        if self._state is DriverState.FAULT or isinstance(heard, list):
+            return None
+        return heard
+
+    def _count_silent(self, silent: Sequence[ServoCalibration]) -> None:
+        for servo in self._servos:
+            count = self._silent[servo.servo_id] + 1 if servo in silent else 0
+            self._silent[servo.servo_id] = count
+            if count == self._settings.max_silent_cycles:
+                text = (
+                    f"{servo.name} gave no credible answer in {count} cycles; check its cable "
+                    "and the power, then recover"
+                )
+                self._stop(Finding(code="servo_silent", text=text))
+
+    def _command(self, arm: So100Arm, steady_ns: int) -> None:
+        elapsed_s = min((steady_ns - self._cycle_ns) * 1e-9, LONGEST_STEP_S)
+        self._cycle_ns = steady_ns
+        if self._braking is not None:
+            wanted = self._braking.advance(elapsed_s)
+        elif self._state is DriverState.FOLLOWING:
+            wanted = self._follower.sample(self._now_ns())
+        else:
+            return
+        robot = self._robot
+        reach = robot.velocity_max * SPEED_MARGIN * elapsed_s
+        step = np.clip(wanted - self._goals, -reach, reach)
+        self._goals = np.clip(self._goals + step, robot.position_min, robot.position_max)
+        arm.write(self._goals)
+
+    def _look_after(self, arm: So100Arm, steady_ns: int) -> None:
+        heard = arm.read_health()
+        if heard is None or self._watch is None:
+            return
+        finding = self._watch.observe(*heard, steady_ns)
+        if finding is not None:
+            self._stop(finding)
+
+    def _stop(self, finding: Finding) -> None:
+        """Come to rest and stay there, until a person recovers; the first reason is kept."""
+        if self._state is DriverState.FAULT and finding.code not in (
+            "port_lost",
+            "recover_failed",
+        ):
+            return
+        self.slow_down()
+        self._fault = finding
+        self._state = DriverState.FAULT
+
+    def _find_arm(self) -> So100Arm:
+        """The arm behind the port, checked; its torque as it was."""
+        bus = self._connect(self._traffic)
+        try:
+            arm = So100Arm(bus, self._servos)
+            arm.identify()
+            if self._settings.write_calibration:
+                arm.write_calibration()
+            arm.check_calibration()
+            arm.set_up()
+            voltages = arm.voltages()
+        except BusError:
+            bus.close()
+            raise
+        names = {servo.servo_id: servo.name for servo in self._servos}
+        self._watch = HealthWatch(self._settings.health, names=names, voltages=voltages)
+        return arm
+
+    def _open_arm(self) -> So100Arm:
+        if self._arm is None:
+            raise BusError("the port is not open")
+        return self._arm
+
+    def _let_go(self) -> None:
+        if self._arm is not None:
+            try:
+                self._arm.release()
+            except BusError:
+                return  # it is being given up anyway; whoever does that knows why
+
+    def _drop(self) -> None:
+        """Close the port, so that a plug that comes back gets the same device name."""
+        arm, self._arm = self._arm, None
+        if self._state is not DriverState.FAULT:
+            self._state = DriverState.CLOSED
+        self._braking = None
+        if arm is not None:
+            self._rejected += arm.filter.rejected
+            arm.bus.close()

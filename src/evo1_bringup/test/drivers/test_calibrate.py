@@ -1,0 +1,98 @@
+"""The calibration command against the emulated arm, a script in place of the person."""
+
+import json
+import os
+import threading
+import time
+
+import pytest
+
+from evo1_bringup.drivers import sts3215
+from evo1_bringup.drivers.calibrate import JOINTS, main
+from evo1_bringup.drivers.so100_calibration import load_calibration
+from evo1_bringup.drivers.so100_calibrator import HALF_TURN
+
+MIDDLES = (1900, 2100, 2047, 2300, 1000, 1700)  # where the encoders stand in the middle
+REACHES = (1200, 1100, 1000, 1150, 0, 700)
+
+
+class Scripted:
+    """A person who moves the limp arm and presses Enter."""
+
+    def __init__(self, rig, reaches=REACHES):
+        self.servos, self.reaches = rig.arm.servos, reaches
+        ours, theirs = os.pipe()
+        self.keys, self._hand = os.fdopen(ours), os.fdopen(theirs, "w")
+        self.thread = threading.Thread(target=self._act, daemon=True)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.thread.join()
+        self._hand.close()
+        self.keys.close()
+
+    def _act(self):
+        for servo, encoder in zip(self.servos, MIDDLES, strict=True):
+            servo.encoder = float(encoder)
+        self._press()
+        time.sleep(0.3)
+        self._press()
+        time.sleep(0.3)
+        for share in (-1.0, -0.5, 0.0, 0.5, 1.0, 0.2):
+            for servo, middle, reach in zip(self.servos, MIDDLES, self.reaches, strict=True):
+                servo.encoder = middle + share * reach
+            time.sleep(0.1)
+        self._press()
+
+    def _press(self):
+        self._hand.write("\n")
+        self._hand.flush()
+
+
+def test_calibration_is_lerobots_and_the_servos_hold_it(rig, tmp_path, so100):
+    file = tmp_path / "arm.json"
+    with Scripted(rig) as person:
+        assert main(["--port", str(rig.port.link), "--to", str(file)], keys=person.keys) == 0
+    data = json.loads(file.read_text())
+    assert data["shoulder_pan"] == {
+        "id": 1,
+        "drive_mode": 0,
+        "homing_offset": 1900 - HALF_TURN,
+        "range_min": HALF_TURN - 1200,
+        "range_max": HALF_TURN + 1200,
+    }
+    assert (data["wrist_roll"]["range_min"], data["wrist_roll"]["range_max"]) == (0, 4095)
+    assert list(data) == [joint.removesuffix("_joint") for joint in JOINTS]
+    for servo in rig.arm.servos:
+        assert servo.get(sts3215.LOCK) == 1
+        servo.power_cycle()
+    rig.servos = load_calibration(file, so100.joint_names)
+    driver = rig.driver()
+    driver.open()  # compares what the servos hold with the file
+
+
+def test_a_joint_that_was_forgotten_is_named_and_nothing_is_written(rig, tmp_path, capsys):
+    file = tmp_path / "arm.json"
+    with Scripted(rig, reaches=(1200, 1100, 50, 1150, 0, 700)) as person:
+        assert main(["--port", str(rig.port.link), "--to", str(file)], keys=person.keys) == 1
+    assert "elbow_flex_joint: moved from" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_a_missing_servo_is_named(rig, tmp_path, capsys):
+    rig.faults.silent.add(6)
+    file = tmp_path / "arm.json"
+    with Scripted(rig) as person:
+        assert main(["--port", str(rig.port.link), "--to", str(file)], keys=person.keys) == 1
+    assert "gripper_joint (id 6): no servo answers" in capsys.readouterr().err
+
+
+def test_a_file_is_not_overwritten_by_accident(tmp_path, capsys):
+    file = tmp_path / "arm.json"
+    file.touch()
+    with pytest.raises(SystemExit):
+        main(["--port", "/dev/none", "--to", str(file)])
+    assert "give --overwrite" in capsys.readouterr().err

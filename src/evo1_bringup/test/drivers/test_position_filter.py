@@ -1,0 +1,39 @@
+"""Which positions are believed."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evo1_bringup.drivers.position_filter import MAX_SPEED, SLACK, PositionFilter
+
+CYCLE_NS = 10_000_000
+
+
+def test_the_first_position_needs_a_second_that_agrees():
+    positions = PositionFilter()
+    assert not positions.believe(1, 3000, 0)  # alone it may be forged
+    assert not positions.believe(1, 2000, CYCLE_NS)
+    assert positions.believe(1, 2003, 2 * CYCLE_NS)
+    assert positions.position(1) == 2003
+    assert positions.knows([1])
+    assert not positions.knows([1, 2])
+
+
+def test_a_jump_is_rejected_and_the_truth_believed_again():
+    positions = PositionFilter()
+    for cycle in range(2):
+        positions.believe(1, 2000, cycle * CYCLE_NS)
+    assert not positions.believe(1, 2400, 2 * CYCLE_NS)
+    assert positions.believe(1, 2010, 3 * CYCLE_NS)
+    assert positions.rejected == 1
+
+
+@given(st.lists(st.integers(-10000, 10000), max_size=60))
+def test_believed_positions_never_move_faster_than_a_servo_can(ticks):
+    positions, believed = PositionFilter(), []
+    for cycle, value in enumerate(ticks):
+        if positions.believe(1, value, cycle * CYCLE_NS):
+            believed.append((cycle, value))
+    for (earlier, before), (later, after) in itertools.pairwise(believed):
+        assert abs(after - before) <= MAX_SPEED * 0.01 * (later - earlier) + SLACK

@@ -1,0 +1,168 @@
+"""The SO-100 driver as a node: topics, transitions and recovery, on the emulated bus."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from so100_rig import START
+
+from evo1_bringup.drivers.so100_calibration import save_calibration
+
+pytestmark = pytest.mark.ros
+
+TICK = 2 * np.pi / 4096
+TIMEOUT_S = 20.0
+
+
+class Client:
+    """The driver node in this process, and somebody who talks to it."""
+
+    def __init__(self, rig, robots_dir, folder):
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.parameter import Parameter
+        from sensor_msgs.msg import JointState
+        from std_srvs.srv import Trigger
+        from trajectory_msgs.msg import JointTrajectory
+
+        from evo1_bringup.ros.so100_driver_node import So100DriverNode
+
+        self.rig, self.robot = rig, rig.robot
+        calibration = folder / "arm.json"
+        save_calibration(calibration, rig.servos)
+        given = {
+            "robot_file": str(robots_dir / "so100.yaml"),
+            "port": str(rig.port.link),
+            "calibration": str(calibration),
+            "reply_timeout_ms": 20.0,
+        }
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.driver = So100DriverNode(
+            context=self.context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in given.items()],
+        )
+        self.node = rclpy.create_node("client", context=self.context)
+        self.states, self.diagnostics = [], {}
+        self.node.create_subscription(JointState, "joint_states", self.states.append, 50)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        topic = self.robot.command[0].topic
+        self.commands = self.node.create_publisher(JointTrajectory, topic, 10)
+        self.recover = self.node.create_client(Trigger, "so100_driver/recover")
+        self._executors = [SingleThreadedExecutor(context=self.context) for _ in range(2)]
+        self._executors[0].add_node(self.driver)
+        self._executors[1].add_node(self.node)
+        self._open = True
+        self._threads = [
+            threading.Thread(target=self._spin, args=(executor,), daemon=True)
+            for executor in self._executors
+        ]
+
+    def start(self):
+        assert self.driver.start()
+        for thread in self._threads:
+            thread.start()
+        self.wait(lambda: len(self.states) > 5, "joint states")
+        self.wait(lambda: self.commands.get_subscription_count() > 0, "driver that listens")
+
+    def close(self):
+        import rclpy
+
+        self._open = False
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(TIMEOUT_S)
+        self.driver.finish()
+        for executor in self._executors:
+            executor.shutdown()
+        self.driver.destroy_node()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def send(self, positions, seconds):
+        from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+        point = JointTrajectoryPoint(positions=list(positions), velocities=[0.0] * 6)
+        point.time_from_start.sec, rest = divmod(round(seconds * 1e9), 10**9)
+        point.time_from_start.nanosec = rest
+        self.commands.publish(
+            JointTrajectory(joint_names=list(self.robot.joint_names), points=[point])
+        )
+
+    def wait(self, condition, what):
+        end = time.monotonic() + TIMEOUT_S
+        while not condition():
+            assert time.monotonic() < end, f"no {what}; {self.diagnostics}"
+            time.sleep(0.01)
+
+    def call_recover(self):
+        from std_srvs.srv import Trigger
+
+        future = self.recover.call_async(Trigger.Request())
+        self.wait(future.done, "answer")
+        return future.result()
+
+    def _on_diagnostics(self, message):
+        for status in message.status:
+            self.diagnostics[status.name] = status
+
+    def _spin(self, executor):
+        while self._open:
+            executor.spin_once(timeout_sec=0.05)
+
+
+@pytest.fixture
+def client(rig, robots_dir, tmp_path):
+    client = Client(rig, robots_dir, tmp_path)
+    yield client
+    client.close()
+
+
+def test_it_follows_falls_silent_when_unplugged_and_recovers_when_a_person_says_so(client):
+    rig = client.rig
+    client.start()
+    np.testing.assert_allclose(client.states[-1].position, START, atol=2 * TICK)
+    assert client.states[-1].name == list(client.robot.joint_names)
+    away = START + np.array([0.4, 0, 0, 0, 0, 0.3])
+    client.send(away, 0.5)
+    client.wait(lambda: abs(client.states[-1].position[0] - away[0]) < 4 * TICK, "motion")
+    assert client.call_recover().message == "nothing to recover from: following"
+
+    rig.port.unplug()
+    arm = "so100_driver: arm"
+    client.wait(lambda: client.diagnostics[arm].message.startswith("port_lost"), "reason")
+    assert client.diagnostics[arm].level == b"\x02"
+    heard = len(client.states)
+    client.send(START, 0.2)
+    time.sleep(0.3)
+    assert len(client.states) == heard  # nothing stale
+    assert not client.call_recover().success
+    rig.port.plug()
+    time.sleep(0.2)
+    assert len(client.states) == heard
+    assert client.call_recover().success
+    client.wait(lambda: len(client.states) > heard + 5, "joint states after recovery")
+    np.testing.assert_allclose(client.states[-1].position, away, atol=4 * TICK)
+    client.send(START, 0.5)
+    client.wait(lambda: abs(client.states[-1].position[0] - START[0]) < 4 * TICK, "motion again")
+
+
+def test_lifecycle_leaves_the_arm_limp_and_starts_again(client):
+    from rclpy.lifecycle import TransitionCallbackReturn
+
+    rig = client.rig
+    client.start()
+    client.send(START + np.array([0.8, 0, 0, 0, 0, 0]), 1.0)
+    time.sleep(0.5)
+    assert client.driver.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert rig.arm.torques() == [False] * 6
+    stands = rig.arm.positions()
+    assert client.driver.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    np.testing.assert_allclose(rig.arm.goals(), stands, atol=6 * TICK)
+    assert client.driver.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    assert client.driver.trigger_cleanup() == TransitionCallbackReturn.SUCCESS
+    rig.bus().close()  # nobody has the port
+    rig.faults.silent.add(2)
+    assert client.driver.trigger_configure() == TransitionCallbackReturn.FAILURE
