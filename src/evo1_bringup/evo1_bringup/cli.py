@@ -25,6 +25,8 @@ examples:
   evo1 pause / evo1 resume               hold the arm, and go on
   evo1 stop / evo1 clear-stop            latched stop, and back to idle
   evo1 unplug image_2 / evo1 plug        silence a simulated camera, and bring it back
+  evo1 launch so100 port:=emulated       the real driver on an emulated servo bus
+  evo1 unplug arm / plug arm / recover-arm    its cable, and what a person does then
   evo1 reset --seed 7                    put the simulated scene into a start state
   evo1 launch xarm6 teleop:=true record:=true    follow a demonstrator, and record
   evo1 demonstrate --robot xarm6 --episodes 5    a scripted one, in simulation
@@ -40,6 +42,7 @@ PROGRAMS = {
     "demonstrate": ("evo1_sim", "demonstrate"),
     "rehearse": ("evo1_training", "rehearse"),
     "teleop": ("evo1_bringup", "teleop"),
+    "calibrate": ("evo1_bringup", "calibrate_so100"),
     "record": ("evo1_training", "record"),
     "recover": ("evo1_training", "recover"),
     "convert": ("evo1_training", "convert"),
@@ -83,8 +86,10 @@ def build_parser() -> argparse.ArgumentParser:
     reset.add_argument("--task", default="", help="Not given: the same task again.")
     reset.add_argument("--seed", type=int, default=-1, help="Not given: the next start state.")
     unplug = commands.add_parser("unplug", help="Silence a simulated camera: the arm holds.")
-    unplug.add_argument("camera", help="Its name, such as image_2.")
-    commands.add_parser("plug", help="Plug every simulated camera in again.")
+    unplug.add_argument("what", help="A camera, such as image_2, or 'arm' with port:=emulated.")
+    plug = commands.add_parser("plug", help="Plug every simulated camera in again.")
+    plug.add_argument("what", nargs="?", default="", help="'arm' with port:=emulated.")
+    commands.add_parser("recover-arm", help="After a fault of the SO-100: hold it where it is.")
     for name, command in commands.choices.items():
         if name != "launch":
             command.add_argument("--namespace", default="", help="Of the arm to talk to.")
@@ -221,8 +226,12 @@ def _talk(arguments: argparse.Namespace) -> int:
             answer = commands.instruct(target, arguments.instruction)
         elif arguments.command == "reset":
             answer = commands.reset(target, arguments.task, arguments.seed)
+        elif arguments.command in ("unplug", "plug") and arguments.what == "arm":
+            answer = commands.plug_arm(target, plugged=arguments.command == "plug")
         elif arguments.command in ("unplug", "plug"):
-            answer = commands.unplug(target, getattr(arguments, "camera", ""))
+            answer = commands.unplug(target, arguments.what)
+        elif arguments.command == "recover-arm":
+            answer = commands.recover_arm(target)
         elif arguments.command == "status":
             return commands.status(target, follow=arguments.follow, printer=_say)
         else:

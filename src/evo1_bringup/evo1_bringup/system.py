@@ -18,7 +18,8 @@ Parameter = bool | int | float | str | Sequence[str]
 
 PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 XARM_HARDWARE_NAMESPACE = "xarm"
-EMULATOR_TIMEOUT_S = 60.0  # the simulation renders its first frames before
+# The emulator shares the processors with everything else, and starts after the first frames.
+EMULATOR_PATIENCE = {"port_timeout_s": 60.0, "reply_timeout_ms": 40.0, "max_silent_cycles": 15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,11 +243,11 @@ def _so100_emulated(
         parameters={"robot_file": str(path), "port": port, "calibration": calibration},
     )
     driver = _so100_hardware(replace(options, port=port, calibration=calibration), path)
-    waiting = {**driver.parameters, "port_timeout_s": EMULATOR_TIMEOUT_S}
+    patient = {**driver.parameters, **EMULATOR_PATIENCE}
     return [
         replace(_simulation(robot, options, path), remappings=tuple(remappings)),
         emulator,
-        replace(driver, parameters=waiting),
+        replace(driver, parameters=patient),
     ]
 
 

@@ -140,6 +140,36 @@ def test_real_so100_takes_the_place_of_the_simulation(calibration):
     assert driver.parameters["calibration"] == calibration
 
 
+def test_an_emulated_port_runs_the_real_driver_on_the_simulation():
+    system = system_of("so100", port="emulated", namespace="left")
+    assert system.simulated
+    assert [process.executable for process in system.processes] == [
+        "sim_robot",
+        "so100_emulator",
+        "so100_driver",
+        "policy_node",
+    ]
+    assert process_of(system, "sim_robot").remappings == (
+        ("joint_states", "emulated/joint_states"),
+        ("joint_trajectory_controller/joint_trajectory", "emulated/joint_trajectory"),
+    )
+    emulator, driver = (
+        process_of(system, name).parameters for name in ("so100_emulator", "so100_driver")
+    )
+    for name in ("robot_file", "port", "calibration"):
+        assert driver[name] == emulator[name]
+    assert "left" in driver["port"]
+    assert driver["port_timeout_s"] > 0
+    policy = process_of(system, "policy_node").parameters
+    assert policy["autostart"] is True
+    assert "cube" in policy["instruction"]
+
+
+def test_an_emulated_port_takes_a_calibration_of_its_own(calibration):
+    system = system_of("so100", port="emulated", calibration=calibration)
+    assert process_of(system, "so100_emulator").parameters["calibration"] == calibration
+
+
 def test_camera_devices_are_started_on_the_robot_files_topics():
     system = system_of("xarm6", robot_ip="10.0.0.2", cameras="/dev/video0, /dev/video2")
     cameras = [process for process in system.processes if process.package == "usb_cam"]

@@ -73,7 +73,7 @@ class FeetechBus:
     def ping(self, servo_id: int) -> int | None:
         """The model number of a servo; None where nobody answers to the id."""
         request = [0, 0, servo_id, 2, self._sdk.INST_PING, 0]
-        for _ in range(ATTEMPTS // 2):
+        for _ in range(ATTEMPTS):
             if servo_id in self._ask(request, [servo_id], 0):
                 return self.read(servo_id, MODEL_NUMBER)
         return None

@@ -65,12 +65,18 @@ def reset(target: Target, task: str, seed: int) -> Answer:
 def unplug(target: Target, cameras: str) -> Answer:
     """Silence cameras of the simulation, names with commas between; '' plugs all in again."""
     value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=cameras)
-    request = SetParametersAtomically.Request(
-        parameters=[Parameter(name="unplugged_cameras", value=value)]
-    )
-    name = "sim_robot/set_parameters_atomically"
-    result = _request(target, SetParametersAtomically, name, request).result
-    return Answer(success=result.successful, message=result.reason or "done")
+    return _set_parameter(target, "sim_robot", Parameter(name="unplugged_cameras", value=value))
+
+
+def plug_arm(target: Target, *, plugged: bool) -> Answer:
+    """Plug the emulated SO-100's cable in, or pull it."""
+    value = ParameterValue(type=ParameterType.PARAMETER_BOOL, bool_value=plugged)
+    return _set_parameter(target, "so100_emulator", Parameter(name="plugged", value=value))
+
+
+def recover_arm(target: Target) -> Answer:
+    """Have the SO-100 driver hold the arm where it is, after a fault."""
+    return _call(target, Trigger, "so100_driver/recover", Trigger.Request())
 
 
 def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int:
@@ -118,6 +124,13 @@ def status_lines(message: PolicyStatus) -> list[str]:
             f"of {stream.max_age_ms:.0f}  {stream.topic}{problem}"
         )
     return lines
+
+
+def _set_parameter(target: Target, node: str, parameter: Parameter) -> Answer:
+    request = SetParametersAtomically.Request(parameters=[parameter])
+    name = f"{node}/set_parameters_atomically"
+    result = _request(target, SetParametersAtomically, name, request).result
+    return Answer(success=result.successful, message=result.reason or "done")
 
 
 def _call(target: Target, kind: Any, relative: str, request: object) -> Answer:

@@ -314,6 +314,7 @@ def _wait_for(port: Path, timeout_s: float) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the exit status is 1 where it cannot start."""
+    sys.setswitchinterval(0.0005)  # the bus thread waits so long for the interpreter
     return run_managed(So100DriverNode, arguments)
 
 

@@ -28,7 +28,10 @@ from evo1_sim.arms.so100 import STALL_TORQUE
 
 JOINTS_TOPIC = "emulated/joint_states"
 TARGETS_TOPIC = "emulated/joint_trajectory"
-_TICK_S = 0.01
+SWITCH_INTERVAL_S = 0.0005  # the bus thread waits so long for the interpreter
+_TICK_S = 0.005
+_STILL_RAD = 1e-4
+_REPEAT_TICKS = 50  # goals that do not change are published so seldom
 _LEAD_NS = 10_000_000  # from a target to the instant at which the simulation shall be there
 
 _FAULTS: dict[str, tuple[Any, str]] = {
@@ -75,6 +78,8 @@ class So100EmulatorNode(Node):
         self._arm = EmulatedArm(servos, start=self._robot.home)
         self._port = EmulatedPort(self._arm.bus, self._link, lock=self._arm.lock)
         self._placed = False
+        self._pulled = np.full(self._robot.width, np.nan)  # goals that were published last
+        self._idle_ticks = 0
         self._moved_at = time.monotonic()
         simulated = self.declare_parameter(
             "simulated", True, ParameterDescriptor(description="Whether to move the MuJoCo arm.")
@@ -85,10 +90,9 @@ class So100EmulatorNode(Node):
         if simulated:
             self._targets = self.create_publisher(JointTrajectory, TARGETS_TOPIC, command_qos())
             self.create_subscription(JointState, JOINTS_TOPIC, self._on_joints, state_qos())
-            self.create_timer(_TICK_S, self._pull)
             self.get_logger().info(f"waiting for the simulation on '{JOINTS_TOPIC}'")
         else:
-            self.create_timer(_TICK_S / 2, self._advance)
+            self.create_timer(_TICK_S, self._advance)
             self._begin()
 
     def destroy_node(self) -> None:
@@ -126,11 +130,15 @@ class So100EmulatorNode(Node):
             servo.load = float(np.clip(message.effort[index] / STALL_TORQUE, -1, 1))
         if not self._placed:
             self._begin()
+        self._pull()
 
     def _pull(self) -> None:
-        if not self._placed:
+        goals = self._arm.goals()
+        self._idle_ticks += 1
+        if np.allclose(goals, self._pulled, atol=_STILL_RAD) and self._idle_ticks < _REPEAT_TICKS:
             return
-        point = JointTrajectoryPoint(positions=self._arm.goals().tolist())
+        self._pulled, self._idle_ticks = goals, 0
+        point = JointTrajectoryPoint(positions=goals.tolist())
         point.time_from_start.nanosec = _LEAD_NS
         self._targets.publish(
             JointTrajectory(joint_names=list(self._robot.joint_names), points=[point])
@@ -171,6 +179,7 @@ class So100EmulatorNode(Node):
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     refusals = (EmulatorError, RobotConfigError, CalibrationError, OSError)
     return run_node(So100EmulatorNode, name="so100_emulator", refusals=refusals)
 

@@ -1,5 +1,6 @@
 """The driver core against the emulated bus, through a real pseudo-terminal."""
 
+import os
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from evo1_bringup.drivers.so100_driver import DriverSettings, DriverState
 from evo1_sim.trajectory import TrajectoryError
 
 TICK = 2 * np.pi / 4096
+BUS_SECONDS = float(os.environ.get("EVO1_BUS_SECONDS", "4"))  # 600 once, by hand
 AWAY = START + np.array([0.3, 0.2, -0.2, 0.1, -0.3, 0.4])
 
 
@@ -40,7 +42,7 @@ def test_a_trajectory_is_followed_and_reported_with_its_velocity(rig):
     np.testing.assert_allclose(rig.arm.positions(), AWAY, atol=3 * TICK)
     np.testing.assert_allclose(readings[-1].positions, AWAY, atol=3 * TICK)
     fastest = max(reading.velocities[0] for reading in readings)
-    assert 0.3 < fastest < 2.5
+    assert 0.3 < fastest < 4.0
     assert len(readings) > 60  # about a hundred a second, on a busy machine
 
 
@@ -129,31 +131,24 @@ def test_corrupt_and_forged_replies_never_reach_a_command_or_a_state(rig):
     """One reply in a hundred is damaged, one in five of these under a right checksum."""
     rig.faults.corrupt_rate, rig.faults.forged_share = 0.01, 0.2
     driver = rig.engaged()
-    start = rig.arm.positions()
-    goals, readings = [], []
-    for turn in range(6):
+    low, high = np.minimum(START, AWAY) - 3 * TICK, np.maximum(START, AWAY) + 3 * TICK
+    cycles = unknown = 0
+    for turn in range(max(round(BUS_SECONDS / 0.7), 2)):
         go(driver, rig.robot, AWAY if turn % 2 == 0 else START, 0.6)
-        for reading in run_watching(driver, 0.7, goals, rig):
-            readings.append(reading)
+        end = time.monotonic() + 0.7
+        while time.monotonic() < end:
+            reading, goals = driver.cycle(), rig.arm.goals()
+            cycles, unknown = cycles + 1, unknown + (reading is None)
+            for row in (goals, *([reading.positions] if reading else [])):
+                assert ((row >= low) & (row <= high)).all()
+            time.sleep(0.008)
     counts, report = rig.arm.bus.counts, driver.report()
+    print(f"{cycles} cycles, {unknown} unknown, {counts}, {report.traffic}, {report.rejected}")
     assert counts.corrupted > 5
+    assert counts.malformed == 0
     assert report.traffic.corrupt + report.traffic.lost + report.rejected > 0
     assert driver.fault is None
-    low, high = np.minimum(START, AWAY) - 3 * TICK, np.maximum(START, AWAY) + 3 * TICK
-    for rows in (np.array(goals), np.array([r.positions for r in heard(readings)])):
-        assert (rows >= low).all()
-        assert (rows <= high).all()
-    np.testing.assert_allclose(start, START, atol=TICK)
-
-
-def run_watching(driver, seconds, goals, rig):
-    readings = []
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        readings.append(driver.cycle())
-        goals.append(rig.arm.goals())
-        time.sleep(0.008)
-    return readings
+    assert unknown < cycles / 20
 
 
 def test_engaging_on_a_bad_line_still_holds_where_the_arm_stands(rig):
