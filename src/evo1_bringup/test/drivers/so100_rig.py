@@ -1,5 +1,6 @@
 """An emulated SO-100 on a pseudo-terminal, and a driver core that speaks to it."""
 
+import sys
 import threading
 import time
 
@@ -25,13 +26,15 @@ class Rig:
         self.faults = self.arm.bus.faults
         self.port = EmulatedPort(self.arm.bus, link, lock=self.arm.lock)
         self.port.plug()
+        self._interval = sys.getswitchinterval()
+        sys.setswitchinterval(0.0005)  # bus and driver share this process's interpreter
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._move, daemon=True)
         self.thread.start()
         self.drivers = []
 
     def bus(self, traffic=None):
-        return FeetechBus(str(self.port.link), timeout_s=0.02, traffic=traffic)
+        return FeetechBus(str(self.port.link), timeout_s=0.05, traffic=traffic)
 
     def driver(self, **settings):
         driver = So100Driver(
@@ -52,6 +55,7 @@ class Rig:
         self.stop.set()
         self.thread.join()
         self.port.unplug()
+        sys.setswitchinterval(self._interval)
 
     def _move(self):
         then = time.monotonic()

@@ -1,6 +1,7 @@
 """The driver core against the emulated bus, through a real pseudo-terminal."""
 
 import os
+import sys
 import time
 
 import numpy as np
@@ -143,7 +144,9 @@ def test_corrupt_and_forged_replies_never_reach_a_command_or_a_state(rig):
                 assert ((row >= low) & (row <= high)).all()
             time.sleep(0.008)
     counts, report = rig.arm.bus.counts, driver.report()
-    print(f"{cycles} cycles, {unknown} unknown, {counts}, {report.traffic}, {report.rejected}")
+    sys.stdout.write(
+        f"{cycles} cycles, {unknown} unknown, {counts}, {report.traffic}, {report.rejected}\n"
+    )
     assert counts.corrupted > 5
     assert counts.malformed == 0
     assert report.traffic.corrupt + report.traffic.lost + report.rejected > 0
