@@ -247,9 +247,15 @@ def export_checkpoint(
         dtype: of the floating-point parameters on disk; None keeps the model's.
 
     Raises:
-        CheckpointError: the directory exists, or the parts do not fit together.
+        CheckpointError: the directory exists, the parts do not fit together, or the layout has no
+            tensors for the model's stem.
     """
     config = model.config
+    if config.vision.stem != "patch":
+        raise CheckpointError(
+            f"{directory}: vision.stem is '{config.vision.stem}', for which the {layout} layout "
+            "has no tensors; only models with the published stem 'patch' can be exported"
+        )
     robot = parse_robot(robot_text, source=ROBOT)
     check_agreement(Path(directory), config, stats, robot)
     with _appearing(Path(directory)) as partial:

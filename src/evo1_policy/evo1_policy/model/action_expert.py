@@ -95,14 +95,20 @@ class CrossAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor, context: Tensor, key_mask: Tensor | None) -> Tensor:
-        """Attend: x (B, H, E), context (B, S, E), key_mask (B, S) bool, True = visible."""
+        """Attend: x (B, H, E), context (B, S, E), key_mask (B, S) bool, True = visible.
+
+        The context may have fewer rows than x: each of them then serves as many in a row.
+        """
         weight_q, weight_k, weight_v = self.in_proj_weight.chunk(3)  # (E, E) each
         bias_q, bias_k, bias_v = self.in_proj_bias.chunk(3)  # (E,) each
         q = self._split(F.linear(x, weight_q, bias_q))  # (B, A, H, F)
         k = self._split(F.linear(context, weight_k, bias_k))  # (B, A, S, F)
         v = self._split(F.linear(context, weight_v, bias_v))  # (B, A, S, F)
+        if len(k) != len(q):  # several chunks look at one context, projected once
+            k, v = (each.repeat_interleave(len(q) // len(k), dim=0) for each in (k, v))
         scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, A, H, S)
         if key_mask is not None:
+            key_mask = key_mask.repeat_interleave(len(scores) // len(key_mask), dim=0)
             scores = scores.masked_fill(~key_mask[:, None, None, :], float("-inf"))
         weights = scores.softmax(dim=-1)  # (B, A, H, S)
         weights = F.dropout(weights, self.dropout, self.training)
@@ -137,8 +143,11 @@ class ActionBlock(nn.Module):
         if self.attends == "actions":
             context, key_mask = h, None
         elif self.attends == "both":
-            context = torch.cat((context, h), dim=1)  # (B, S+H, E)
+            shared = len(h) // len(context)
+            context = torch.cat((context.repeat_interleave(shared, dim=0), h), dim=1)
+            # (B, S+H, E)
             if key_mask is not None:
+                key_mask = key_mask.repeat_interleave(shared, dim=0)
                 key_mask = F.pad(key_mask, (0, h.shape[1]), value=True)  # (B, S+H)
         x = x + self.attn(h, context, key_mask)  # (B, H, E)
         return x + self.ff(self.norm2(x) + time)  # type: ignore[no-any-return]  # (B, H, E)
@@ -180,7 +189,8 @@ class ActionExpert(nn.Module):
         Args:
             actions: (B, H, D) noisy, normalised, masked.
             time_index: (B,) int64 row of the time table.
-            keys: (B, S, E) context with the state token, or (L, B, S, E), one for each block.
+            keys: (B, S, E) context with the state token, or (L, B, S, E), one for each block;
+                with fewer rows than `actions`, each serves as many chunks in a row.
             key_mask: (B, S) bool, True = visible; None shows everything.
 
         Returns:

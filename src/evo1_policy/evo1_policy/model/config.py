@@ -16,6 +16,7 @@ Integration = Literal["A", "B", "C", "D"]
 ChannelOrder = Literal["rgb", "bgr"]
 ImageDtype = Literal["float32", "bfloat16"]
 EpisodeTail = Literal["masked", "counted"]
+Stem = Literal["patch", "convolutional"]
 
 _LATER = {"later": True}  # a key that older checkpoints lack; they mean its default
 TIME_TABLE_LENGTH = 1000  # rows of the sinusoid table for the denoising time
@@ -27,7 +28,12 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
-    """The vision tower (InternViT) and its 2x2 pixel-unshuffle."""
+    """The vision tower (InternViT) and its 2x2 pixel-unshuffle.
+
+    `stem` makes patches of pixels: 'patch' is the published form, one strided convolution;
+    'convolutional' a few small ones, with which a small tower learns far sooner from scratch
+    (Xiao et al. 2021, Early Convolutions Help Transformers See Better).
+    """
 
     image_size: int = 448  # px, square; a multiple of 2 * patch_size
     patch_size: int = 14  # px
@@ -36,6 +42,7 @@ class VisionConfig:
     heads: int = 16
     mlp_width: int = 4096
     layer_scale_init: float = 0.1  # only for new weights
+    stem: Stem = field(default="patch", metadata=_LATER)
 
     @property
     def tokens_per_view(self) -> int:
@@ -156,6 +163,11 @@ def _check_sizes(config: Evo1Config) -> None:
     vision, language, head = config.vision, config.language, config.head
     _divides("vision.image_size", vision.image_size, 2 * vision.patch_size)
     _divides("vision.width", vision.width, vision.heads)
+    if vision.stem == "convolutional" and vision.patch_size not in (2, 4, 8, 16, 32):
+        raise ConfigError(
+            f"vision.patch_size: {vision.patch_size}: a convolutional stem halves the image again "
+            "and again; expected 2, 4, 8, 16 or 32"
+        )
     _divides("language.width", language.width, 2 * language.heads)  # rotary halves
     _divides("language.heads", language.heads, language.kv_heads)
     _divides("language.width", language.width, head.heads)

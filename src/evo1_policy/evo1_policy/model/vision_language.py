@@ -11,6 +11,7 @@ width, G patches along an edge, L context layers. Must not import ROS. Importing
 (transformers).
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -29,6 +30,7 @@ from transformers.masking_utils import sdpa_mask
 
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.integration import context_layers
+from evo1_policy.model.vision_stem import ConvolutionalStem
 
 MASKED_ROWS = "evo1_masked_rows"  # name of our attention in transformers' registry
 
@@ -64,6 +66,7 @@ def backbone_config(config: Evo1Config) -> InternVLConfig:
             image_size=[vision.image_size, vision.image_size],
             patch_size=[vision.patch_size, vision.patch_size],
             layer_scale_init_value=vision.layer_scale_init,
+            initializer_range=_initial_spread(vision.width),
         ),
         text_config=Qwen2Config(
             vocab_size=language.vocab_size,
@@ -75,10 +78,16 @@ def backbone_config(config: Evo1Config) -> InternVLConfig:
             max_position_embeddings=language.max_positions,
             rope_parameters={"rope_type": "default", "rope_theta": language.rope_theta},
             use_cache=False,
+            initializer_range=_initial_spread(language.width),
         ),
         downsample_ratio=0.5,
         tie_word_embeddings=False,
     )
+
+
+def _initial_spread(width: int) -> float:
+    """Deviation of new weights: transformers' 0.02 suits the published widths, not narrow ones."""
+    return max(0.02, 0.6 / math.sqrt(width))
 
 
 def pixel_unshuffle(features: Tensor) -> Tensor:
@@ -107,6 +116,9 @@ class VisionLanguage(nn.Module):
             config.semantics.integration, config.language.layers, config.head.layers
         )
         self.model = InternVLModel(backbone_config(config))
+        if config.vision.stem == "convolutional":
+            stem = ConvolutionalStem(config.vision)
+            self.model.vision_tower.embeddings.patch_embeddings = stem
         self.model.language_model.set_attn_implementation(MASKED_ROWS)
 
     def encode_images(self, images: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The whole model at a micro size, and the paper's size without its memory."""
 
 import dataclasses
+from dataclasses import fields
 
 import pytest
 import torch
@@ -111,6 +112,25 @@ def test_loss_is_the_same_for_the_same_generator_and_ignores_padded_actions():
     other[..., 4:] = 100.0  # dimensions that this robot does not have
     assert loss(actions) == loss(actions)
     assert loss(actions) == pytest.approx(loss(other), rel=1e-6)
+
+
+@pytest.mark.parametrize("integration", "ABCD")
+def test_two_draws_an_image_give_what_a_batch_with_every_sample_twice_gives(integration):
+    model = new_model(micro(integration=integration, context_mode="masked"), seed=0).eval()
+    batch = inputs()
+    actions = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(2, 5, 6)
+    twice = type(batch)(
+        **{f.name: getattr(batch, f.name).repeat_interleave(2, 0) for f in fields(batch)}
+    )
+    one = model.loss(batch, actions, mask, torch.Generator().manual_seed(0), draws=2)
+    other = model.loss(
+        twice,
+        actions.repeat_interleave(2, 0),
+        mask.repeat_interleave(2, 0),
+        torch.Generator().manual_seed(0),
+    )
+    torch.testing.assert_close(one, other)
 
 
 def test_a_few_steps_of_training_lower_the_loss():

@@ -48,6 +48,8 @@ class TrainingBatch:
         actions: (B, H, D) fp32, normalised and padded.
         action_mask: (B, D) bool, True for the robot's dimensions.
         loss_mask: (B, H, D) bool, True where an action counts.
+        milestones: (B, 2, D) fp32, normalised and padded actions at the next grasp and release.
+        milestone_mask: (B, 2, D) bool, True where there is one.
         origins: B.
     """
 
@@ -60,6 +62,8 @@ class TrainingBatch:
     actions: Tensor
     action_mask: Tensor
     loss_mask: Tensor
+    milestones: Tensor
+    milestone_mask: Tensor
     origins: tuple[Origin, ...]
 
     def to(self, device: torch.device) -> "TrainingBatch":
@@ -108,9 +112,13 @@ class Collator:
             state_mask=torch.from_numpy(
                 np.stack([width_mask(len(s.state), config.state_width) for s in samples])
             ),
-            actions=_tensor([self._actions(sample) for sample in samples]),
+            actions=_tensor([self._normalised(s, s.actions) for s in samples]),
             action_mask=torch.from_numpy(real),
             loss_mask=torch.from_numpy(counted[:, :, None] & real[:, None]),
+            milestones=_tensor([self._normalised(s, s.milestones) for s in samples]),
+            milestone_mask=torch.from_numpy(
+                np.stack([s.milestone_mask for s in samples])[:, :, None] & real[:, None]
+            ),
             origins=tuple(
                 Origin(dataset=s.dataset, episode=s.episode, frame=s.frame) for s in samples
             ),
@@ -120,8 +128,9 @@ class Collator:
         normalised = self._stats[sample.embodiment].state_normalizer.normalise(sample.state)
         return pad_width(normalised, self._config.state_width, self._config.semantics.state_pad)
 
-    def _actions(self, sample: Sample) -> Array:
-        normalised = self._stats[sample.embodiment].action_normalizer.normalise(sample.actions)
+    def _normalised(self, sample: Sample, actions: Array) -> Array:
+        """Actions (..., D) of a sample, normalised and padded."""
+        normalised = self._stats[sample.embodiment].action_normalizer.normalise(actions)
         return pad_width(normalised, self._config.action_width)
 
     def _counted(self, sample: Sample) -> Array:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
 
 OPTIMIZER, WEIGHTS = "optimizer.pt", "weights.safetensors"
+MILESTONES = "milestones.safetensors"
 OTHER_STATS = "norm_stats"
 _PREFIX = "model."  # of the objective's weights
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -84,7 +85,29 @@ class PolicyParts:
 def full_weights(objective: nn.Module) -> dict[str, Tensor]:
     """All weights by the model's own names; every process must call this."""
     state: dict[str, Any] = get_model_state_dict(objective, options=_FULL)
-    return {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
+    return {
+        name.removeprefix(_PREFIX): tensor
+        for name, tensor in state.items()
+        if name.startswith(_PREFIX)
+    }
+
+
+def milestone_weights(objective: nn.Module) -> dict[str, Tensor]:
+    """Weights of the additional loss's head, empty without one; every process must call this."""
+    prefix = "milestones."
+    state: dict[str, Any] = get_model_state_dict(objective, options=_FULL)
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def load_milestone_weights(head: nn.Module, saved: SavedStep) -> None:
+    """Give the head what milestone_weights took."""
+    path = saved.trainer / MILESTONES
+    if path.is_file():
+        head.load_state_dict(load_file(path))
 
 
 def plain_model(objective: nn.Module) -> "Evo1":
@@ -131,6 +154,7 @@ def write_step(
     parts: PolicyParts,
     optimizer: Mapping[str, Any],
     trained: Mapping[str, Tensor] | None,
+    milestones: Mapping[str, Tensor],
 ) -> SavedStep:
     """Write one checkpoint; it is there in full or not at all.
 
@@ -141,6 +165,7 @@ def write_step(
         parts: what a policy needs beside its weights.
         optimizer: from optimizer_state.
         trained: weights that training goes on from, where `model` is the average.
+        milestones: from milestone_weights.
     """
     with folder.appearing(progress.step) as partial:
         embodiment = parts.robot.embodiment
@@ -160,6 +185,9 @@ def write_step(
         torch.save(dict(optimizer), partial.trainer / OPTIMIZER)
         if trained is not None:
             save_file({k: v.contiguous() for k, v in trained.items()}, partial.trainer / WEIGHTS)
+        if milestones:
+            contiguous = {k: v.contiguous() for k, v in milestones.items()}
+            save_file(contiguous, partial.trainer / MILESTONES)
         state = json.dumps(dataclasses.asdict(progress), indent=1)
         (partial.trainer / STATE).write_text(state + "\n", encoding="utf-8")
     return SavedStep(path=folder.checkpoints / f"step_{progress.step:06d}", step=progress.step)

@@ -11,34 +11,60 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evo1_policy.model.preprocessing import ModelInputs
+from evo1_training.training.batch import TrainingBatch
+from evo1_training.training.milestone_head import MilestoneHead
+from evo1_training.training.train_config import StageConfig
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
 
 
 class Objective(nn.Module):
-    """Loss in training, denoised actions in measuring; both through forward."""
+    """Loss in training, denoised actions in measuring; both through forward.
 
-    def __init__(self, model: "Evo1") -> None:
+    Args:
+        model: what is trained.
+        stage: how the loss is made up.
+        milestones: the head of the additional loss, where the stage has one.
+    """
+
+    def __init__(
+        self, model: "Evo1", stage: StageConfig, milestones: MilestoneHead | None = None
+    ) -> None:
         super().__init__()
         self.model = model
+        self.milestones = milestones
+        self._stage = stage
 
     def forward(
         self,
         inputs: ModelInputs,
         *,
-        actions: Tensor | None = None,
-        loss_mask: Tensor | None = None,
+        batch: TrainingBatch | None = None,
         generator: torch.Generator | None = None,
         noise: Tensor | None = None,
     ) -> Tensor:
         """A scalar loss, or with `noise` (B, H, D) the actions (B, H, D) that it becomes."""
         if noise is not None:
             return self.model.sample_actions(inputs, noise)
-        assert actions is not None
-        assert loss_mask is not None
+        assert batch is not None
         assert generator is not None
-        return self.model.loss(inputs, actions, loss_mask.float(), generator)
+        context = self.model.encode(inputs)
+        loss = self.model.loss(
+            inputs,
+            batch.actions,
+            batch.loss_mask.float(),
+            generator,
+            draws=self._stage.noise_draws,
+            context=context,
+        )
+        if self.milestones is None:
+            return loss
+        keys = context.keys if context.keys.ndim == 3 else context.keys[-1]
+        told = self.milestones.loss(
+            keys[:, :-1], inputs.token_mask, batch.milestones, batch.milestone_mask
+        )  # without the state's token: the eyes must tell
+        return loss + self._stage.milestone_weight * told
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -5,6 +5,7 @@ Must not import ROS or torch.
 
 import dataclasses
 
+from evo1_policy.model.config import VisionConfig
 from evo1_policy.model.config import preset as model_preset
 from evo1_policy.model.variants import variant
 from evo1_training.training.config_values import TrainConfigError
@@ -50,31 +51,55 @@ def _paper() -> TrainConfig:
 
 
 def _tiny() -> TrainConfig:
-    """Predicts the clean chunk, which a small model learns far sooner than the velocity."""
+    """Predicts the clean chunk, which a small model learns far sooner than the velocity.
+
+    So do the convolutional stem, two noises an image and the loss on milestones.
+    """
     model = model_preset("evo1_tiny")
     model = dataclasses.replace(
         model,
+        vision=VisionConfig(
+            image_size=96,
+            patch_size=8,
+            width=64,
+            layers=1,
+            heads=2,
+            mlp_width=256,
+            layer_scale_init=1.0,
+            stem="convolutional",
+        ),
+        language=dataclasses.replace(
+            model.language, width=128, layers=2, heads=4, kv_heads=2, mlp_width=320
+        ),
+        head=dataclasses.replace(model.head, layers=3, heads=4),
         horizon=25,
         semantics=dataclasses.replace(model.semantics, prediction="sample"),
     )
     stage = StageConfig(
-        batch_size=32, lr=6e-4, warmup_steps=200, flat_share=0.5, ema=0.999, clip=1.0
+        batch_size=32,
+        lr=6e-4,
+        warmup_steps=200,
+        flat_share=0.5,
+        ema=0.999,
+        clip=1.0,
+        noise_draws=2,
+        milestone_weight=0.5,
     )
     return TrainConfig(
         name="tiny",
         from_scratch=True,
-        stage1=dataclasses.replace(stage, steps=400, warmup_steps=50, freeze_backbone=True),
-        stage2=dataclasses.replace(stage, steps=4000),
-        single=dataclasses.replace(stage, steps=4400),
+        stage1=dataclasses.replace(stage, steps=150, warmup_steps=50, freeze_backbone=True),
+        stage2=dataclasses.replace(stage, steps=3000),
+        single=dataclasses.replace(stage, steps=3150),
         data=DataConfig(cache_dir="~/.cache/evo1/frames", workers=1),
         normalization=NormalizationConfig(range_floor=0.2),
         augmentation=AugmentationConfig(
             probability=1.0,
-            crop_scale=0.85,
+            crop_scale=0.92,
             rotation_deg=0.0,
             brightness=0.15,
-            contrast=0.15,
-            saturation=0.2,
+            contrast=0.1,
+            saturation=0.1,
             hue=0.0,
             resampling="bilinear",
             state_noise=0.01,

@@ -22,12 +22,14 @@ from evo1_training.training.batch import Collator
 from evo1_training.training.checkpoints import (
     PolicyParts,
     Progress,
+    load_milestone_weights,
     load_optimizer_state,
     plain_model,
 )
 from evo1_training.training.config_values import TrainConfigError, plain
 from evo1_training.training.data_selection import dataset_paths, open_data
 from evo1_training.training.loading import BatchStream
+from evo1_training.training.milestone_head import new_milestone_head
 from evo1_training.training.objective import Objective, has_fast_bf16
 from evo1_training.training.open_loop import OpenLoopMeter
 from evo1_training.training.optimizer import freeze, new_optimizer
@@ -133,7 +135,9 @@ def _parts(
     lines = describe_start(config, stage, data, robot, accelerator)
     watcher = _watcher(config, stage, folder, accelerator, progress, lines)
     try:
-        average, objective, optimizer = _prepared(model, section, accelerator, resume)
+        average, objective, optimizer = _prepared(
+            model, section, accelerator, resume, seed=config.seed
+        )
     except torch.OutOfMemoryError as error:
         raise out_of_memory(stage, config, str(error)) from error
     return Parts(
@@ -227,6 +231,8 @@ def _prepared(
     section: StageConfig,
     accelerator: Accelerator,
     resume: SavedStep | None,
+    *,
+    seed: int,
 ) -> tuple[WeightAverage | None, Objective, torch.optim.Optimizer]:
     """Freeze, average, wrap for the devices, and give the optimiser what it knew."""
     if section.ema > 0 and sharded(accelerator):
@@ -235,8 +241,13 @@ def _prepared(
             "with DDP"
         )
     freeze(model, section)
-    objective = Objective(model)
-    optimizer = new_optimizer(model.named_parameters(), section, accelerator.device)
+    head = None
+    if section.milestone_weight > 0 and not section.freeze_backbone:  # else nothing would learn
+        head = new_milestone_head(model.config, seed=seed)
+        if resume is not None:
+            load_milestone_weights(head, resume)
+    objective = Objective(model, section, head)
+    optimizer = new_optimizer(objective.named_parameters(), section, accelerator.device)
     objective, prepared = accelerator.prepare(objective, optimizer)
     average = None
     if section.ema > 0:

@@ -47,6 +47,10 @@ class StageConfig:
         freeze_backbone: train the head alone; the backbone then stands in eval mode, without
             gradients and optimiser state.
         gradient_checkpointing: compute the backbone's activations twice instead of keeping them.
+        noise_draws: noises and times for each sample; the backbone runs once for all of them.
+        milestone_weight: of an additional loss, by which the context must tell the joint
+            positions at the episode's next grasp and release; 0 for none. It is learnt from the
+            demonstrations alone, and what it adds is no part of the policy.
     """
 
     steps: int = 10_000
@@ -60,15 +64,18 @@ class StageConfig:
     ema: float = 0.0
     freeze_backbone: bool = False
     gradient_checkpointing: bool = False
+    noise_draws: int = 1
+    milestone_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation"):
+        for name in ("steps", "batch_size", "accumulation", "noise_draws"):
             _at_least(name, getattr(self, name), 1)
         for name in ("lr", "clip"):
             if getattr(self, name) <= 0:
                 raise TrainConfigError(f"{name}: expected more than 0, got {getattr(self, name)}")
         _at_least("warmup_steps", self.warmup_steps, 0)
         _at_least("weight_decay", self.weight_decay, 0)
+        _at_least("milestone_weight", self.milestone_weight, 0)
         for name in ("ema", "flat_share"):
             if not 0 <= getattr(self, name) < 1:
                 raise TrainConfigError(f"{name}: expected [0, 1), got {getattr(self, name)}")

@@ -24,6 +24,7 @@ from evo1_training.training.checkpoints import (
     PolicyParts,
     Progress,
     full_weights,
+    milestone_weights,
     optimizer_state,
     plain_model,
     write_step,
@@ -174,9 +175,7 @@ class Trainer:
             )
             last = number == count - 1
             with self._unsynchronised(not last), self._attention():
-                loss: Tensor = self._objective(
-                    inputs, actions=batch.actions, loss_mask=batch.loss_mask, generator=generator
-                )
+                loss: Tensor = self._objective(inputs, batch=batch, generator=generator)
                 self._accelerator.backward(loss / count)
             total += loss.detach() / count
             origins += batch.origins
@@ -301,6 +300,7 @@ class Trainer:
     def _save(self) -> None:
         parts, progress = self._parts, self._progress
         optimizer = optimizer_state(self._objective, parts.optimizer)
+        milestones = milestone_weights(self._objective) if self._stage.milestone_weight else {}
         with self._deployed():
             model = self._whole_model()
             if self._accelerator.is_main_process:
@@ -311,6 +311,7 @@ class Trainer:
                     parts=parts.policy,
                     optimizer=optimizer,
                     trained=parts.average.state_dict() if parts.average is not None else None,
+                    milestones=milestones,
                 )
         if self._accelerator.is_main_process:
             parts.folder.point("last", progress.step)

@@ -42,7 +42,15 @@ def config(tmp_path, make_config) -> TrainConfig:
 
 def choices(runs, dataset):
     stage = StageConfig(
-        steps=6, batch_size=4, accumulation=2, lr=1e-3, warmup_steps=2, ema=0.9, weight_decay=0.1
+        steps=6,
+        batch_size=4,
+        accumulation=2,
+        lr=1e-3,
+        warmup_steps=2,
+        ema=0.9,
+        weight_decay=0.1,
+        noise_draws=2,
+        milestone_weight=0.1,
     )
     frozen = StageConfig(
         steps=6, batch_size=4, lr=1e-3, warmup_steps=2, ema=0.9, freeze_backbone=True

@@ -16,6 +16,7 @@ from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.frame_cache import FrameCache, Progress, open_frame_cache
 from evo1_training.datasets.reader.frame_source import FrameSource, resize
 from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.milestones import find_milestones
 from evo1_training.datasets.reader.robot_check import check_robot, views_of_robot
 
 HELD_KEY = "evo1.held"
@@ -31,6 +32,8 @@ class Sample:
         state: (D,) float32.
         actions: (H, D) float32; beyond the episode's end its last action repeats.
         action_mask: (H,) bool, False beyond the episode's end (and where `mask_held` says so).
+        milestones: (2, D) float32, the actions at the next grasp and release; see milestones.py.
+        milestone_mask: (2,) bool, which of them the episode still has.
         instruction: the episode's task.
         embodiment: key of the norm stats.
         dataset: name of the dataset.
@@ -43,6 +46,8 @@ class Sample:
     state: npt.NDArray[np.float32]
     actions: npt.NDArray[np.float32]
     action_mask: npt.NDArray[np.bool_]
+    milestones: npt.NDArray[np.float32]
+    milestone_mask: npt.NDArray[np.bool_]
     instruction: str
     embodiment: str
     dataset: str
@@ -112,6 +117,7 @@ class TrainingSamples:
         self._cameras = self._choose_cameras(robot)
         self._image_shape = self._choose_shape()
         self._read_numbers()
+        self._find_milestones(robot)
         self._starts = np.array([episode.first_row for episode in self.folder.episodes])
         limit = spec.frames_per_episode
         lengths = [episode.length for episode in self.folder.episodes]
@@ -157,6 +163,8 @@ class TrainingSamples:
             state=self._states[row].copy(),
             actions=self._actions[rows],
             action_mask=mask,
+            milestones=self._milestones[row],
+            milestone_mask=self._milestone_mask[row],
             instruction=self.folder.tasks[int(self._tasks[row])],
             embodiment=self.spec.embodiment,
             dataset=self.spec.name,
@@ -196,6 +204,15 @@ class TrainingSamples:
                 f"{info.root / 'meta'}: no task {min(unknown)}, although frames have it as their "
                 "task_index"
             )
+
+    def _find_milestones(self, robot: RobotConfig | None) -> None:
+        rows, width = self._actions.shape
+        self._milestones = np.zeros((rows, 2, width), np.float32)
+        self._milestone_mask = np.zeros((rows, 2), np.bool_)
+        if robot is not None and robot.width == width:
+            starts = [episode.first_row for episode in self.folder.episodes]
+            found = find_milestones(self._actions, starts, robot)
+            self._milestones, self._milestone_mask = found
 
     def _choose_cameras(self, robot: RobotConfig | None) -> tuple[str, ...]:
         info = self.folder.info
