@@ -11,6 +11,8 @@ import termios
 import time
 from typing import Any
 
+_WRITE_TIMEOUT_S = 1.0
+
 
 class BusError(RuntimeError):
     """The bus or a servo does not do what it must; the message names the port and the servo."""
@@ -48,7 +50,13 @@ class SerialPort:
 
     def writePort(self, packet: list[int]) -> int:  # noqa: N802
         """Send bytes; return how many."""
-        return int(self._serial.write(bytes(packet)))
+        data, descriptor = bytes(packet), self._serial.fileno()
+        sent = 0
+        while sent < len(data):
+            if not select.select([], [descriptor], [], _WRITE_TIMEOUT_S)[1]:
+                raise OSError(errno.ETIMEDOUT, "the device takes nothing")
+            sent += os.write(descriptor, data[sent:])
+        return sent
 
     def readPort(self, length: int) -> bytes:  # noqa: N802
         """Up to `length` bytes; none where none come before the deadline."""
@@ -84,7 +92,7 @@ class SerialPort:
                 "pyserial is not installed; a real SO-100 needs it: pip install pyserial"
             ) from error
         try:
-            return serial.Serial(name, baudrate=baud_rate, exclusive=True, write_timeout=0.1)
+            return serial.Serial(name, baudrate=baud_rate, exclusive=True)
         except OSError as error:  # serial.SerialException is one
             raise PortLostError(
                 f"{name}: cannot open it: {error}; is the arm plugged in, does no other program "

@@ -160,7 +160,7 @@ class HealthWatch:
             )
             return Finding(code="voltage", text=text)
         if reading.status:
-            text = f"{name} reports: {status_words(reading.status)}; free the arm, then recover"
+            text = f"{name} reports: {status_words(reading.status)}; free the arm"
             return Finding(code="servo_status", text=text)
         if abs(reading.load) < limits.load_stop:
             self._loaded_since_ns.pop(servo_id, None)

@@ -195,7 +195,7 @@ class So100Driver:
         try:
             return self._cycle(self._arm, self._steady_ns())
         except PortLostError as error:
-            self._stop(Finding(code="port_lost", text=f"{error}; plug it in, then recover"))
+            self._stop(Finding(code="port_lost", text=f"{error}; plug it in"))
             self._drop()
             return None
 
@@ -276,7 +276,7 @@ class So100Driver:
             if count == self._settings.max_silent_cycles:
                 text = (
                     f"{servo.name} gave no credible answer in {count} cycles; check its cable "
-                    "and the power, then recover"
+                    "and the power"
                 )
                 self._stop(Finding(code="servo_silent", text=text))
 

@@ -19,6 +19,7 @@ from rclpy.publisher import Publisher
 from rclpy.service import Service
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
@@ -34,7 +35,14 @@ from evo1_bringup.ros.so100_parameters import (
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError, load_robot
 from evo1_policy.ros.process import ManagedNode, run_managed
-from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
+from evo1_policy.ros.qos import (
+    ARM_FAULT_TOPIC,
+    OVERRIDABLE,
+    command_qos,
+    fault_qos,
+    report_qos,
+    state_qos,
+)
 from evo1_sim.pacing import Pacer
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.trajectory import TrajectoryError
@@ -43,6 +51,7 @@ PERIOD_NS = 10_000_000
 MAX_LAG_NS = 50_000_000  # a longer stall is not caught up
 DIAGNOSTICS_PERIOD_S = 1.0
 REST_TIMEOUT_S = 3.0
+_RECOVERY = "then call so100_driver/recover, or evo1 recover-arm"
 _LOOK_S = 0.1  # between two looks whether the port is there
 
 
@@ -55,6 +64,7 @@ class Configured:
     driver: So100Driver
     joints: Publisher
     diagnostics: Publisher
+    faults: Publisher
     recover: Service
 
 
@@ -127,7 +137,6 @@ class So100DriverNode(ManagedNode):
         thread = threading.Thread(target=self._run, args=(configured, ended), daemon=True)
         commands = tuple(self._listen(configured, command) for command in configured.robot.command)
         self._active = Active(commands=commands, thread=thread, ended=ended)
-        self._told = ""
         thread.start()
         self.get_logger().info("holding the arm where it stands; joint states at 100 Hz")
         return super().on_activate(state)
@@ -161,7 +170,6 @@ class So100DriverNode(ManagedNode):
             except BusError as error:
                 response.message = str(error)
                 return response
-        self._told = ""
         response.success = True
         response.message = "holding the arm where it stands"
         self.get_logger().info(response.message)
@@ -205,12 +213,13 @@ class So100DriverNode(ManagedNode):
 
     def _tell_fault(self, configured: Configured) -> None:
         fault = configured.driver.fault
-        if fault is not None and fault.text != self._told:
-            self._told = fault.text
-            self.get_logger().error(
-                f"STOPPED {fault.code}: {fault.text} (service so100_driver/recover, "
-                "or evo1 recover-arm)"
-            )
+        text = "" if fault is None else f"{fault.code}: {fault.text} ({_RECOVERY})"
+        if text == self._told:
+            return
+        self._told = text
+        configured.faults.publish(String(data=text))
+        if text:
+            self.get_logger().error(f"STOPPED {text}")
             self._publish_diagnostics(configured)
 
     def _report(self) -> None:
@@ -264,6 +273,7 @@ class So100DriverNode(ManagedNode):
                 JointState, robot.state.topic, state_qos(), qos_overriding_options=OVERRIDABLE
             ),
             diagnostics=self.create_publisher(DiagnosticArray, "/diagnostics", report_qos()),
+            faults=self.create_publisher(String, ARM_FAULT_TOPIC, fault_qos()),
             recover=self.create_service(Trigger, "~/recover", self._recover),
         )
 
@@ -300,6 +310,7 @@ class So100DriverNode(ManagedNode):
             configured.driver.close()
         self.destroy_publisher(configured.joints)
         self.destroy_publisher(configured.diagnostics)
+        self.destroy_publisher(configured.faults)
         self.destroy_service(configured.recover)
 
     def _now_ns(self) -> int:

@@ -24,10 +24,12 @@ class Client:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
         from sensor_msgs.msg import JointState
+        from std_msgs.msg import String
         from std_srvs.srv import Trigger
         from trajectory_msgs.msg import JointTrajectory
 
         from evo1_bringup.ros.so100_driver_node import So100DriverNode
+        from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos
 
         self.rig, self.robot = rig, rig.robot
         calibration = folder / "arm.json"
@@ -48,6 +50,10 @@ class Client:
         self.states, self.diagnostics = [], {}
         self.node.create_subscription(JointState, "joint_states", self.states.append, 50)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.faults = []
+        self.node.create_subscription(
+            String, ARM_FAULT_TOPIC, lambda message: self.faults.append(message.data), fault_qos()
+        )
         topic = self.robot.command[0].topic
         self.commands = self.node.create_publisher(JointTrajectory, topic, 10)
         self.recover = self.node.create_client(Trigger, "so100_driver/recover")
@@ -104,6 +110,9 @@ class Client:
         self.wait(future.done, "answer")
         return future.result()
 
+    def says(self, name):
+        return self.diagnostics[name].message if name in self.diagnostics else ""
+
     def _on_diagnostics(self, message):
         for status in message.status:
             self.diagnostics[status.name] = status
@@ -132,8 +141,9 @@ def test_it_follows_falls_silent_when_unplugged_and_recovers_when_a_person_says_
 
     rig.port.unplug()
     arm = "so100_driver: arm"
-    client.wait(lambda: client.diagnostics[arm].message.startswith("port_lost"), "reason")
+    client.wait(lambda: client.says(arm).startswith("port_lost"), "reason")
     assert client.diagnostics[arm].level == b"\x02"
+    client.wait(lambda: client.faults and "port_lost" in client.faults[-1], "fault")
     heard = len(client.states)
     client.send(START, 0.2)
     time.sleep(0.3)
@@ -145,6 +155,7 @@ def test_it_follows_falls_silent_when_unplugged_and_recovers_when_a_person_says_
     assert client.call_recover().success
     client.wait(lambda: len(client.states) > heard + 5, "joint states after recovery")
     np.testing.assert_allclose(client.states[-1].position, away, atol=4 * TICK)
+    assert client.faults[-1] == ""
     client.send(START, 0.5)
     client.wait(lambda: abs(client.states[-1].position[0] - START[0]) < 4 * TICK, "motion again")
 

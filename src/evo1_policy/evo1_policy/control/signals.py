@@ -55,6 +55,7 @@ class StopCode(enum.Enum):
     SKEW = "skew"
     INFERENCE_LATE = "inference_late"
     CONTROLLER_GONE = "controller_gone"
+    ARM_FAULT = "arm_fault"
     CLOCK_JUMPED_BACK = "clock_jumped_back"
     INFERENCE_FAILED = "inference_failed"
     CHUNK_NOT_FINITE = "chunk_not_finite"
@@ -79,6 +80,7 @@ _RECOVERS = frozenset(
         StopCode.SKEW,
         StopCode.INFERENCE_LATE,
         StopCode.CONTROLLER_GONE,
+        StopCode.ARM_FAULT,
         StopCode.CLOCK_JUMPED_BACK,
     }
 )
@@ -141,6 +143,7 @@ class LoopInput:
         observation: the newest settled observation, or why there is none.
         measured: newest joint sample, None before the first.
         controller_problem: None while every command output has a listener, else who is missing.
+        arm_fault: why the arm's own driver has stopped, in its words; None while it has not.
         inference: a result that arrived since the last step.
         requests: asked for since the last step, oldest first.
     """
@@ -149,6 +152,7 @@ class LoopInput:
     observation: Observation | Missing
     measured: JointSample | None
     controller_problem: str | None = None
+    arm_fault: str | None = None
     inference: InferenceDone | InferenceFailed | None = None
     requests: tuple[Request, ...] = ()
 

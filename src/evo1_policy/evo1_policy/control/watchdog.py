@@ -24,7 +24,8 @@ class Watchdog:
     def problem(self, inputs: LoopInput) -> StopReason | None:
         """Why the arm must not run on these inputs, or None."""
         return (
-            self._observation_problem(inputs)
+            _arm_fault(inputs.arm_fault)  # first: it is why the joints fall silent
+            or self._observation_problem(inputs)
             or _controller_problem(inputs.controller_problem)
             or self._measured_problem(inputs.measured)
         )
@@ -66,6 +67,12 @@ class Watchdog:
             "(safety.max_tracking_error_rad); look for a collision or a controller that does "
             "not follow, then resume",
         )
+
+
+def _arm_fault(fault: str | None) -> StopReason | None:
+    if fault is None:
+        return None
+    return StopReason(code=StopCode.ARM_FAULT, message=fault)
 
 
 def _controller_problem(problem: str | None) -> StopReason | None:

@@ -76,6 +76,7 @@ class PolicyNode(ManagedNode):
         self._stop_latched = False  # outlives deactivation: no restart after a stop
         self._start_wanted = False  # autostart waits for an instruction
         self._instruction = ""
+        self._arm_fault = ""  # of the arm's driver
         self._ticks = 0
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
@@ -135,6 +136,7 @@ class PolicyNode(ManagedNode):
             watchdog=self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady),
         )
         configured.goals.attach(runner)
+        runner.report_fault(self._arm_fault)
         if self._stop_latched:
             runner.request(Request.STOP)
         self._start_wanted = configured.parameters.autostart and not self._stop_latched
@@ -205,6 +207,11 @@ class PolicyNode(ManagedNode):
         return ""
 
     # -- events ----------------------------------------------------------------------------
+
+    def _on_fault(self, fault: str) -> None:
+        self._arm_fault = fault
+        if self._active is not None:
+            self._active.runner.report_fault(fault)
 
     def _on_result(self) -> None:
         """On the inference thread: what waits for the executor comes late."""
@@ -281,6 +288,7 @@ class PolicyNode(ManagedNode):
                 self,
                 on_instruction=self.set_instruction,
                 on_stop=lambda: self.ask(Request.STOP),
+                on_fault=self._on_fault,
             ),
             services=Services(self, ask=self.ask, set_instruction=self.set_instruction),
             goals=Goals(self, now_ns=self._now_ns, start=self.start_goal),

@@ -6,6 +6,8 @@ A parameter `qos_overrides.<topic>.<publisher|subscription>.<depth|history|relia
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+ARM_FAULT_TOPIC = "arm_fault"  # std_msgs/String: why the arm's driver has stopped, or nothing
+
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
@@ -26,6 +28,15 @@ def state_qos() -> QoSProfile:
 def words_qos() -> QoSProfile:
     """Instructions and stop: rare and precious."""
     return QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
+
+
+def fault_qos() -> QoSProfile:
+    """Faults of the arm: whoever comes later hears the newest one too."""
+    return QoSProfile(
+        depth=1,
+        reliability=QoSReliabilityPolicy.RELIABLE,
+        durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
+    )
 
 
 def command_qos() -> QoSProfile:

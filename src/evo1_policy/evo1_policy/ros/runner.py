@@ -82,6 +82,7 @@ class Runner:
         self._last_ns = 0
         self._newest: Observation | None = None
         self._controller_problem: str | None = None
+        self._arm_fault: str | None = None
         self._on_change = on_change
         self._unsettled = False  # a frame came in that no observation was made of yet
         self.status = LoopStatus(state=LoopState.IDLE, reason=None, lead_ms=0.0)
@@ -91,6 +92,12 @@ class Runner:
         with self._lock:
             self._requests.append(request)
             return self.step()
+
+    def report_fault(self, fault: str) -> None:
+        """The arm's driver says why it has stopped; empty: it has not. Step the loop."""
+        with self._lock:
+            self._arm_fault = fault or None
+            self.step()
 
     def add_image(
         self, camera: str, image: npt.NDArray[np.uint8], *, stamp_ns: int, received_ns: int
@@ -176,6 +183,7 @@ class Runner:
             observation=observation,
             measured=measured,
             controller_problem=self._controller_problem,
+            arm_fault=self._arm_fault,
             inference=inferred.outcome if inferred else None,
             requests=requests,
         )

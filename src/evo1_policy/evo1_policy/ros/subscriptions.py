@@ -17,7 +17,14 @@ from evo1_policy.perception.messages import (
     stamp_ns,
 )
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
-from evo1_policy.ros.qos import OVERRIDABLE, camera_qos, state_qos, words_qos
+from evo1_policy.ros.qos import (
+    ARM_FAULT_TOPIC,
+    OVERRIDABLE,
+    camera_qos,
+    fault_qos,
+    state_qos,
+    words_qos,
+)
 from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
 from evo1_policy.ros.runner import Runner
 
@@ -128,12 +135,13 @@ class Sensors:
 
 
 class Words:
-    """Subscriptions to `instruction` and `stop`, alive as long as the node is configured.
+    """Subscriptions to `instruction`, `stop` and `arm_fault`, as long as the node is configured.
 
     Args:
         node: owns the subscriptions.
         on_instruction: gets the text.
         on_stop: called when `stop` carries true.
+        on_fault: gets why the arm's driver has stopped; empty when it goes on.
     """
 
     def __init__(
@@ -142,6 +150,7 @@ class Words:
         *,
         on_instruction: Callable[[str], object],
         on_stop: Callable[[], object],
+        on_fault: Callable[[str], object],
     ) -> None:
         self._node = node
         self._subscriptions = [
@@ -158,6 +167,9 @@ class Words:
                 lambda message: on_stop() if message.data else None,
                 words_qos(),
                 qos_overriding_options=OVERRIDABLE,
+            ),
+            node.create_subscription(
+                String, ARM_FAULT_TOPIC, lambda message: on_fault(message.data), fault_qos()
             ),
         ]
 

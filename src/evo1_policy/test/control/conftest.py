@@ -93,7 +93,8 @@ class Cell:
     """A loop, an arm that follows perfectly after `lag_ns`, and an inference that takes time.
 
     Attributes that a test may change between steps: `observe` (off: that Missing instead),
-    `frozen_arm`, `controller_problem`, `latency_ns`, `actions`, `failure`, `clock_offset_ns`.
+    `frozen_arm`, `controller_problem`, `arm_fault`, `latency_ns`, `actions`, `failure`,
+    `clock_offset_ns`.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Cell:
         self.missing: Missing | None = None
         self.unmeasured = False
         self.controller_problem: str | None = None
+        self.arm_fault: str | None = None
         self.failure: str | None = None
         self.spoil: Callable[[ActionChunk], ActionChunk] = lambda chunk: chunk
         self.shove = np.zeros(robot.width)
@@ -183,6 +185,7 @@ class Cell:
                 if self.unmeasured
                 else JointSample(positions=self.position(stamp - self.lag_ns), stamp_ns=stamp),
                 controller_problem=self.controller_problem,
+                arm_fault=self.arm_fault,
                 inference=self._result(),
                 requests=requests,
             )

@@ -93,6 +93,16 @@ def test_a_stream_never_received_is_named_before_the_first_chunk(kit):
     resumes_by_itself(cell)
 
 
+def test_a_fault_of_the_arm_is_the_reason_even_where_its_joints_fall_silent(kit):
+    cell = kit.moving_cell()
+    cell.arm_fault, cell.missing = "servo_silent: elbow_flex_joint (id 3)", JOINTS
+    cell.step()
+    comes_to_rest(kit, cell, "arm_fault")
+    assert "elbow_flex_joint (id 3)" in cell.output.status.reason.message
+    cell.arm_fault = cell.missing = None
+    resumes_by_itself(cell)
+
+
 def test_a_controller_that_is_gone_holds_and_its_return_resumes(kit):
     cell = kit.moving_cell()
     cell.controller_problem = "nobody listens to 'arm/joint_trajectory'"

@@ -26,6 +26,8 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos
+
 TIMEOUT_S = 10.0
 IMAGE_SIZE = (48, 64)  # rows, columns: the content does not matter here
 
@@ -122,6 +124,9 @@ class RobotCell:
     def cancel(self, goal_handle):
         return self._result(goal_handle.cancel_goal_async())
 
+    def tell_fault(self, text):
+        self._fault.publish(String(data=text))
+
     def remove_controller(self):
         self.node.destroy_subscription(self._controllers.pop())
 
@@ -151,6 +156,7 @@ class RobotCell:
     def _make_publishers(self, publish_clock):
         node, robot = self.node, self.robot
         best_effort = QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        self._fault = node.create_publisher(String, ARM_FAULT_TOPIC, fault_qos())
         self._image_publishers = {
             camera.name: node.create_publisher(Image, camera.topic, best_effort)
             for camera in robot.cameras

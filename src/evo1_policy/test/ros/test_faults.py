@@ -87,6 +87,15 @@ def test_inference_that_takes_two_seconds_holds_the_arm_and_recovers(cell, start
     cell.wait_moving()
 
 
+def test_a_fault_that_the_arms_driver_tells_is_the_reason(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    cell.tell_fault("collision: control box error 31")
+    check_hold(cell, "arm_fault", "control box error 31")
+    cell.tell_fault("")
+    cell.wait_moving()
+
+
 def test_controller_that_goes_holds_the_arm_until_it_is_back(cell, start_node):
     start_node()
     cell.wait_moving()
