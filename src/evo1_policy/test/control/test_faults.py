@@ -98,8 +98,7 @@ def test_a_controller_or_an_arm_that_is_out_holds_and_its_return_resumes(kit, co
     cell = kit.moving_cell()
     if code == "arm_fault":  # the reason even where the joints fall silent
         cell.arm_fault, cell.missing = "servo_silent: elbow_flex_joint (id 3)", JOINTS
-    else:
-        cell.controller_problem = "nobody listens to 'arm/joint_trajectory'"
+    cell.controller_problem = "nobody listens to 'arm/joint_trajectory'"
     cell.step()
     comes_to_rest(kit, cell, code)
     cell.arm_fault = cell.missing = cell.controller_problem = None
