@@ -34,7 +34,7 @@ test-numpy1: setup  ## the tests without ROS, on Ubuntu 24.04's numpy 1.26
 bench: setup  ## measure; prints tables and writes out/bench.json
 	@$(RUN) python -m bench $(BENCH_ARGS)
 
-policies: setup  ## rebuild the checkpoints that ship with the workspace
+policies: setup  ## rebuild the checkpoints that ship with the workspace, from nothing (hours)
 	@$(RUN) python scripts/make_shipped_policies.py
 
 clean:  ## remove everything that was built or installed

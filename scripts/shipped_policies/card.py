@@ -1,0 +1,79 @@
+"""The model card of a policy that ships: what it was made from, and what it can do."""
+
+import json
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from evo1_policy.model.config import Evo1Config
+
+
+def write_card(
+    target: Path,
+    robot: str,
+    dataset: Path,
+    results: Mapping[str, Any],
+    seconds: Mapping[str, float],
+) -> None:
+    """Write README.md beside the weights.
+
+    Args:
+        target: the checkpoint.
+        robot: its name.
+        dataset: what it learnt from.
+        results: JSON of `evaluate`.
+        seconds: how long each step took.
+    """
+    config = Evo1Config.from_dict(json.loads((target / "config.json").read_text())["model"])
+    info = json.loads((dataset / "meta" / "info.json").read_text())
+    trained = (target / "README.md").read_text()
+    (target / "README.md").write_text(_card(robot, config, info, results, seconds, trained))
+
+
+def _card(
+    robot: str,
+    config: Evo1Config,
+    info: Mapping[str, Any],
+    results: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    trained: str,
+) -> str:
+    condition = results["conditions"][0]
+    low, high = condition["wilson_low"], condition["wilson_high"]
+    vision, language = config.vision, config.language
+    took = ", ".join(f"{name} {value / 60:.0f}" for name, value in seconds.items())
+    says = "clean chunk" if config.semantics.prediction == "sample" else "velocity"
+    paragraphs = [
+        f"# {robot}_tiny",
+        f"A small Evo-1 that does one task in simulation: `{results['task']}`, "
+        f'"{results["instruction"]}".',
+        f"**{condition['successes']} of {condition['trials']} unseen scenes solved "
+        f"({condition['success_rate']:.0%}; Wilson interval at 95 %: {low:.0%} to {high:.0%})**, "
+        f"median time {condition['seconds_to_success_median'] or 0:.1f} s. Measured with "
+        f"`evaluate --checkpoint {robot}_tiny --trials {condition['trials']} "
+        f"--seed {results['seed']}`.",
+        "It has seen one scene under one light, one instruction and simulated cameras. It will "
+        "not work on a real arm, nor for another task.",
+    ]
+    facts = [
+        f"Data: {info['total_episodes']} demonstrations ({info['total_frames']} frames at "
+        f"{info['fps']} Hz) of the scripted expert in simulated time (`rehearse`), from seeds "
+        "below 1,000,000; evaluation uses others. Two of five begin from a pushed arm, most "
+        "others sway on their way.",
+        "Made by `make policies`: rehearse, convert, train --stage 1, train --stage 2, evaluate. "
+        f"Minutes on a shared CPU: {took}.",
+        f"Model: {vision.image_size} px, {vision.stem} stem, {vision.layers} vision and "
+        f"{language.layers} language layers of width {language.width}, {config.head.layers} "
+        f"blocks in the head, horizon {config.horizon}, {config.num_inference_steps} Euler "
+        f"steps; predicts the {says}.",
+        "An additional loss on the joint positions at the next grasp and release, taken from the "
+        "demonstrations themselves; no simulator's knowledge.",
+        *(line[2:] for line in trained.splitlines() if line.startswith("- ")),
+    ]
+    wrapped = [textwrap.fill(text, 98) for text in paragraphs]
+    bullets = [
+        textwrap.fill(text, 98, initial_indent="- ", subsequent_indent="  ") for text in facts
+    ]
+    licence = "Licence: Apache-2.0, as the workspace."
+    return "\n\n".join([*wrapped, "\n".join(bullets), licence]) + "\n"
