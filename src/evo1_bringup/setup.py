@@ -36,6 +36,8 @@ setup(
             f"gripper_bridge = {NAME}.ros.gripper_bridge_node:main",
             f"so100_emulator = {NAME}.ros.so100_emulator_node:main",
             f"calibrate_so100 = {NAME}.drivers.calibrate:main",
+            f"xarm_direct = {NAME}.ros.xarm_direct_node:main",
+            f"xarm_monitor = {NAME}.ros.xarm_monitor_node:main",
             f"so100_driver = {NAME}.ros.so100_driver_node:main",
             f"teleop_relay = {NAME}.ros.teleop_relay_node:main",
             f"teleop = {NAME}.ros.teleop_node:main",

@@ -187,8 +187,8 @@ def _launch(arguments: argparse.Namespace) -> int:
     check_installed(system)
     if system.includes:
         raise UsageError(
-            f"robot_ip: the real {arguments.robot} comes with launch files of its own; "
-            f"use ros2 launch evo1_bringup {arguments.robot}.launch.py robot_ip:=..."
+            f"this way to a real {arguments.robot} comes with launch files of others; "
+            f"use ros2 launch evo1_bringup {arguments.robot}.launch.py with the same arguments"
         )
     return run_system(system)
 

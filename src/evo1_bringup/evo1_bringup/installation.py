@@ -18,6 +18,12 @@ _HINTS = {
     "then colcon build --packages-up-to xarm_controller",
     "xarm_description": "a real xArm6 needs xarm_ros2: vcs import --recursive src < robots.repos, "
     "then colcon build --packages-up-to xarm_controller",
+    "xarm_api": "a real xArm6 needs xarm_ros2: vcs import --recursive src < robots.repos, "
+    "then colcon build --packages-up-to xarm_api",
+    "so_arm100_description": "driver:=ros2_control needs ros2_so_arm100: vcs import --recursive "
+    "src < robots.repos, then colcon build --packages-up-to so_arm100_description",
+    "v4l2_camera": "install ros-jazzy-v4l2-camera, or start the cameras yourself",
+    "realsense2_camera": "install ros-jazzy-realsense2-camera, or start the cameras yourself",
 }
 _DEFAULT_HINT = "build the workspace and source install/setup.bash"
 

@@ -108,4 +108,6 @@ def _plain(value: Parameter) -> Parameter:
 
 def _type(value: Parameter) -> object:
     """Said outright, since launch guesses types from texts: an instruction 'on' is no boolean."""
-    return list[str] if isinstance(value, list | tuple) else type(value)
+    if not isinstance(value, list | tuple):
+        return type(value)
+    return list[int] if value and isinstance(value[0], int) else list[str]

@@ -12,6 +12,9 @@ from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
 ROBOTS = ("xarm6", "so100")
 EMULATED = "emulated"  # a port: the whole hardware path, without hardware
+DIRECT, ROS2_CONTROL, FEETECH = "direct", "ros2_control", "feetech"
+USB_CAM, V4L2_CAMERA, REALSENSE = "usb_cam", "v4l2_camera", "realsense2_camera"
+CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -43,11 +46,13 @@ class SystemOptions:
     robot_ip: str = ""
     port: str = ""
     calibration: str = ""
+    driver: str = ""
     checkpoint: str = ""
     instruction: str = ""
     task: str = ""
     seed: int = 0
     cameras: str = ""
+    camera_driver: str = USB_CAM
     dry_run: bool = False
     teleop: bool = False
     record: bool = False
@@ -76,6 +81,13 @@ _XARM6 = (
         default="",
         description="Address of the xArm6's control box. Not given: the MuJoCo arm.",
     ),
+    Option(
+        name="driver",
+        default=ROS2_CONTROL,
+        description="Way to the real arm: xarm_ros2's ros2_control hardware (servo mode), or "
+        "direct: the control box plans between our targets (mode 6, firmware 1.10 or newer).",
+        choices=(ROS2_CONTROL, DIRECT),
+    ),
 )
 _SO100 = (
     Option(
@@ -89,6 +101,13 @@ _SO100 = (
         default="",
         description="LeRobot calibration file (JSON) of this SO-100. Needed with port, but for "
         "port:=emulated, which makes one.",
+    ),
+    Option(
+        name="driver",
+        default=FEETECH,
+        description="Way to the real arm: our driver, or ros2_control: the controllers of "
+        "ros2_so_arm100, which calibrates by its own file.",
+        choices=(FEETECH, ROS2_CONTROL),
     ),
 )
 _COMMON = (
@@ -117,8 +136,14 @@ _COMMON = (
         name="cameras",
         default="",
         description="Real arm only. Not given or 'none': you start the cameras. A list of "
-        "devices in the order of the robot file's cameras, such as /dev/video0,/dev/video2, or a "
-        "YAML parameter file: usb_cam is started for each camera.",
+        "devices in the order of the robot file's cameras, such as /dev/video0,/dev/video2 "
+        "(RealSense: serial numbers), or a YAML parameter file; camera_driver runs for each.",
+    ),
+    Option(
+        name="camera_driver",
+        default=USB_CAM,
+        description="Driver of the cameras that `cameras` names.",
+        choices=CAMERA_DRIVERS,
     ),
     Option(
         name="dry_run",
@@ -216,11 +241,13 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
         robot_ip=texts.get("robot_ip", ""),
         port=texts.get("port", ""),
         calibration=_file("calibration", texts.get("calibration", "")),
+        driver=texts["driver"].lower(),
         checkpoint=_file("checkpoint", texts["checkpoint"]),
         instruction=texts["instruction"],
         task=texts["task"],
         seed=_seed(texts["seed"]),
         cameras="" if texts["cameras"] == "none" else texts["cameras"],
+        camera_driver=texts["camera_driver"].lower(),
         dry_run=_boolean("dry_run", texts["dry_run"]),
         teleop=_boolean("teleop", texts["teleop"]),
         record=_boolean("record", texts["record"]),
@@ -249,13 +276,7 @@ def _check_together(options: SystemOptions) -> None:
         )
     if options.task and options.hardware:
         raise OptionError("task: a real arm has no simulated scene; leave it out")
-    if options.port and not (options.calibration or options.emulated):
-        raise OptionError(
-            "calibration: missing; a real SO-100 needs the JSON file that LeRobot's "
-            "calibration wrote for it"
-        )
-    if options.calibration and not options.port:
-        raise OptionError("calibration: only used with port; give port, or leave it out")
+    _check_so100(options)
     if options.record_root and not options.record:
         raise OptionError("record_root: only used with record:=true; give it, or leave this out")
     if options.teleop and (options.checkpoint or options.dry_run):
@@ -265,6 +286,23 @@ def _check_together(options: SystemOptions) -> None:
         raise OptionError(
             "namespace: the xArm driver uses absolute names and cannot run in one; leave it out"
         )
+
+
+def _check_so100(options: SystemOptions) -> None:
+    if options.driver == ROS2_CONTROL and options.port:
+        if options.emulated or options.calibration or options.namespace:
+            raise OptionError(
+                "driver: with ros2_control there is no port:=emulated, no calibration (it has "
+                "offsets of its own) and no namespace (it renames the joints); leave them out"
+            )
+        return
+    if options.port and not (options.calibration or options.emulated):
+        raise OptionError(
+            "calibration: missing; a real SO-100 needs the JSON file that evo1 calibrate or "
+            "LeRobot's calibration wrote for it"
+        )
+    if options.calibration and not options.port:
+        raise OptionError("calibration: only used with port; give port, or leave it out")
 
 
 def _file(name: str, text: str) -> str:

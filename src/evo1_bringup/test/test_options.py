@@ -71,6 +71,14 @@ def test_real_so100_needs_its_calibration(tmp_path):
         parse_options("so100", {"calibration": str(file)})
 
 
+@pytest.mark.parametrize(
+    "given", [{"port": "emulated"}, {"port": "/dev/ttyACM0", "namespace": "left"}]
+)
+def test_other_controllers_of_the_so100_have_neither_emulation_nor_namespace(given):
+    with pytest.raises(OptionError, match="driver: with ros2_control there is no port:=emulated"):
+        parse_options("so100", {"driver": "ros2_control", **given})
+
+
 def test_cameras_are_for_a_real_arm_only():
     with pytest.raises(OptionError, match="cameras: the simulation renders its own"):
         parse_options("xarm6", {"cameras": "/dev/video0,/dev/video2"})

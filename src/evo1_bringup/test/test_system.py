@@ -6,6 +6,7 @@ from evo1_bringup import installation
 from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import OptionError, parse_options
 from evo1_bringup.system import PROFILE_VARIABLE, Process, System, check_installed, describe
+from evo1_policy.robot_config import differences, load_robot
 
 
 def system_of(robot: str, **given: str) -> System:
@@ -110,8 +111,10 @@ def test_real_xarm6_takes_the_place_of_the_simulation():
     assert [process.executable for process in system.processes] == [
         "spawner",
         "gripper_bridge",
+        "xarm_monitor",
         "policy_node",
     ]
+    assert process_of(system, "xarm_monitor").parameters["mode"] == 1
     assert [include.package for include in system.includes] == [
         "xarm_description",
         "xarm_controller",
@@ -170,6 +173,46 @@ def test_an_emulated_port_takes_a_calibration_of_its_own(calibration):
     assert process_of(system, "so100_emulator").parameters["calibration"] == calibration
 
 
+def test_direct_driver_of_the_xarm6_streams_targets_without_ros2_control():
+    system = system_of("xarm6", robot_ip="10.0.0.2", driver="direct")
+    assert [process.executable for process in system.processes] == [
+        "xarm_direct",
+        "gripper_bridge",
+        "xarm_monitor",
+        "policy_node",
+    ]
+    assert [(item.package, item.launch_file) for item in system.includes] == [
+        ("xarm_api", "xarm6_driver.launch.py")
+    ]
+    assert system.includes[0].arguments["report_type"] == "dev"
+    monitor = process_of(system, "xarm_monitor").parameters
+    assert (monitor["mode"], monitor["enable_at_start"]) == (6, True)
+
+
+def test_so100_behind_the_controllers_of_ros2_so_arm100():
+    system = system_of("so100", port="/dev/ttyACM0", driver="ros2_control")
+    assert system.robot_path.name == "so100_ros2_control.yaml"
+    assert [process.executable for process in system.processes] == [
+        "gripper_bridge",
+        "policy_node",
+    ]
+    assert system.includes[0].arguments == {"hardware_type": "real", "usb_port": "/dev/ttyACM0"}
+    bridge = process_of(system, "gripper_bridge").parameters
+    assert bridge["action_type"] == "ParallelGripperCommand"
+    assert bridge["merge_states"] is False
+    assert system_of("so100", driver="ros2_control").robot_path.name == "so100.yaml"  # simulated
+
+
+def test_both_files_of_the_so100_are_one_robot_to_a_checkpoint(robots_dir):
+    ours, other = (
+        load_robot(robots_dir / f"{name}.yaml") for name in ("so100", "so100_ros2_control")
+    )
+    assert differences(ours, other) == []
+    assert ours.joints == other.joints
+    assert (ours.home, ours.safety, ours.gripper) == (other.home, other.safety, other.gripper)
+    assert [output.joints[-1] for output in other.command] == ["wrist_roll_joint", "gripper_joint"]
+
+
 def test_camera_devices_are_started_on_the_robot_files_topics():
     system = system_of("xarm6", robot_ip="10.0.0.2", cameras="/dev/video0, /dev/video2")
     cameras = [process for process in system.processes if process.package == "usb_cam"]
@@ -182,6 +225,21 @@ def test_camera_devices_are_started_on_the_robot_files_topics():
         ("image_raw", "wrist_camera/image_raw"),
         ("camera_info", "wrist_camera/camera_info"),
     )
+
+
+@pytest.mark.parametrize(
+    ("driver", "executable", "image", "parameter"),
+    [
+        ("v4l2_camera", "v4l2_camera_node", "image_raw", ("video_device", "7")),
+        ("realsense2_camera", "realsense2_camera_node", "~/color/image_raw", ("serial_no", "_7")),
+    ],
+)
+def test_camera_drivers_publish_on_the_robot_files_topics(driver, executable, image, parameter):
+    system = system_of("xarm6", robot_ip="10.0.0.2", cameras="7,8", camera_driver=driver)
+    camera = process_of(system, executable)
+    assert camera.package == driver
+    assert camera.remappings[0] == (image, "env_camera/image_raw")
+    assert camera.parameters[parameter[0]] == parameter[1]
 
 
 def test_camera_parameter_file_goes_to_every_camera(tmp_path):

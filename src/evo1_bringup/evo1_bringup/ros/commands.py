@@ -75,8 +75,23 @@ def plug_arm(target: Target, *, plugged: bool) -> Answer:
 
 
 def recover_arm(target: Target) -> Answer:
-    """Have the SO-100 driver hold the arm where it is, after a fault."""
-    return _call(target, Trigger, "so100_driver/recover", Trigger.Request())
+    """Have the arm's driver go on after a fault, holding the arm where it is."""
+    names = [target.name(f"{node}/recover") for node in ("so100_driver", "xarm_monitor")]
+    with _node() as node:
+        _spin(
+            node,
+            lambda: any(_offered(node, name) for name in names),
+            target.timeout_s,
+            f"services {' and '.join(names)}",
+        )
+        there = next(name for name in names if _offered(node, name))
+    return _call(
+        target, Trigger, there.removeprefix(target.name("")).lstrip("/"), Trigger.Request()
+    )
+
+
+def _offered(node: Node, name: str) -> bool:
+    return any(name == known for known, _ in node.get_service_names_and_types())
 
 
 def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int:

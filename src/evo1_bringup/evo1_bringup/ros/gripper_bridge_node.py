@@ -1,9 +1,9 @@
-"""Makes a real xArm6 look like the simulated one: gripper trajectories in, merged states out.
+"""Makes a gripper that takes goals by an action look like one that follows trajectories.
 
-The arm's driver takes gripper goals by an action and publishes arm and gripper states in separate
-messages, the gripper's only now and then. This node turns the gripper's JointTrajectory into
-goals, and publishes each arm state with the gripper's last known position under the arm's own
-stamp: a driver that dies goes silent here too.
+The xArm's driver also publishes arm and gripper states in separate messages, the gripper's only
+now and then; with `merge_states` this node publishes each arm state with the gripper's last known
+position under the arm's own stamp: a driver that dies goes silent here too. Where a broadcaster
+publishes all joints (ros2_so_arm100) it only listens.
 """
 
 import importlib
@@ -23,6 +23,9 @@ from evo1_policy.ros.process import run_node
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
 
+GRIPPER_COMMAND = "GripperCommand"
+PARALLEL_GRIPPER_COMMAND = "ParallelGripperCommand"
+ACTIONS = (GRIPPER_COMMAND, PARALLEL_GRIPPER_COMMAND)
 _TICK_S = 0.02
 
 
@@ -49,12 +52,15 @@ class GripperBridgeNode(Node):
         self._follower = TrajectoryFollower([self._joint])
         self._position_rad: float | None = None
         self._commanded = False
-        self._command_type = command_type()
+        self._merge = bool(self.declare_parameter("merge_states", True).value)
+        self._action = self._text("action_type", GRIPPER_COMMAND)
+        self._command_type = command_type(self._action)
         self._client = ActionClient(
             self, self._command_type, self._text("gripper_action", "/xarm_gripper/gripper_action")
         )
         driver = self._text("driver_joint_states", "/xarm/joint_states")
-        self._publisher = self.create_publisher(JointState, self._robot.state.topic, 10)
+        if self._merge:
+            self._publisher = self.create_publisher(JointState, self._robot.state.topic, 10)
         self.create_subscription(JointState, driver, self._on_driver, 10)
         self.create_subscription(JointTrajectory, topic, self._on_trajectory, 10)
         self.create_timer(_TICK_S, self._tick)
@@ -70,6 +76,8 @@ class GripperBridgeNode(Node):
             return
         if self._joint in names:
             self._position_rad = float(positions[names.index(self._joint)])
+        if not self._merge:
+            return
         others = [name for name in self._robot.joint_names if name != self._joint]
         if self._position_rad is None or not all(name in names for name in others):
             return  # a gripper message, or the gripper was never heard: never invent a position
@@ -108,8 +116,11 @@ class GripperBridgeNode(Node):
         if goal is None:
             return
         request = self._command_type.Goal()
-        request.command.position = goal
-        request.command.max_effort = self._max_effort
+        if self._action == PARALLEL_GRIPPER_COMMAND:
+            request.command = JointState(name=[self._joint], position=[goal])
+        else:
+            request.command.position = goal
+            request.command.max_effort = self._max_effort
         self._client.send_goal_async(request).add_done_callback(self._on_accepted)
 
     def _on_accepted(self, future: Future) -> None:
@@ -137,17 +148,19 @@ def gripper_output(robot: RobotConfig) -> tuple[str, str]:
     )
 
 
-def command_type() -> Any:
-    """control_msgs/action/GripperCommand.
+def command_type(action: str) -> Any:
+    """An action of control_msgs.
 
     Raises:
-        BridgeError: control_msgs is not installed.
+        BridgeError: no such action, or control_msgs is not installed.
     """
+    if action not in ACTIONS:
+        raise BridgeError(f"action_type: '{action}' is none of {', '.join(ACTIONS)}")
     try:
-        return importlib.import_module("control_msgs.action").GripperCommand
+        return getattr(importlib.import_module("control_msgs.action"), action)
     except ImportError as error:
         raise BridgeError(
-            "control_msgs is not installed; the real xArm's gripper needs it: "
+            "control_msgs is not installed; a gripper with an action needs it: "
             "apt install ros-jazzy-control-msgs"
         ) from error
 

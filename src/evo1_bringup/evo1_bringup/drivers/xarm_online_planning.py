@@ -1,0 +1,108 @@
+"""Joint trajectories as targets for the xArm's online planning (mode 6). Must not import ROS.
+
+In that mode the box takes a new target at any time and plans its own smooth way there; so we ask,
+at most 30 times a second, for where the trajectory will be a moment later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.robot_config import RobotConfig
+from evo1_sim.trajectory import TrajectoryFollower, TrajectoryPoint
+
+PERIOD_NS = 33_333_333
+LOOKAHEAD_NS = 100_000_000  # the box needs some way ahead, or it would brake for each target
+DEAD_BAND_RAD = 5e-4  # a nearer target is no new one
+MIN_SPEED = 0.05  # rad/s; the last bit of a way shall not take for ever
+SPEED_MARGIN = 1.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move:
+    """One request to the box.
+
+    Attributes:
+        angles: of the arm's joints, in their order [rad].
+        speed: of the fastest joint [rad/s].
+        acceleration: [rad/s^2].
+    """
+
+    angles: tuple[float, ...]
+    speed: float
+    acceleration: float
+
+
+class OnlinePlanning:
+    """Follows the trajectories of the arm's output, by the clock.
+
+    Args:
+        robot: the robot file.
+        joints: of the arm's command output.
+    """
+
+    def __init__(self, robot: RobotConfig, joints: Sequence[str]) -> None:
+        columns = [robot.joint_names.index(name) for name in joints]
+        self._lower, self._upper = robot.position_min[columns], robot.position_max[columns]
+        self._fastest = float(robot.velocity_max[columns].min())
+        self._acceleration = float(robot.acceleration_max[columns].min())
+        self._follower = TrajectoryFollower(joints)
+        self._sent: npt.NDArray[np.float64] | None = None
+        self._sent_ns = 0
+        self._following = False
+
+    def accept(
+        self,
+        points: Sequence[TrajectoryPoint],
+        joint_names: Sequence[str],
+        *,
+        stamp_ns: int,
+        now_ns: int,
+        measured: npt.ArrayLike,
+    ) -> None:
+        """Follow a trajectory from now on.
+
+        Args:
+            points: of the trajectory.
+            joint_names: order of the numbers in each point.
+            stamp_ns: its start; 0 starts now [ns].
+            now_ns: present time [ns].
+            measured: where the arm is (D,) [rad]; the first trajectory begins there.
+
+        Raises:
+            TrajectoryError: it cannot be followed.
+        """
+        self._follower.accept(
+            points,
+            joint_names,
+            stamp_ns=stamp_ns,
+            now_ns=now_ns,
+            current=None if self._following else measured,
+        )
+        self._following = True
+
+    def stop(self) -> None:
+        """Follow nothing any more: the box has stopped the arm."""
+        self._follower = TrajectoryFollower(self._follower.joint_names)
+        self._following = False
+        self._sent = None
+
+    def step(self, now_ns: int) -> Move | None:
+        """What to ask of the box now, or None."""
+        if not self._following or now_ns - self._sent_ns < PERIOD_NS:
+            return None
+        ahead = self._follower.sample_state(now_ns + LOOKAHEAD_NS)
+        target = np.clip(ahead.positions, self._lower, self._upper)
+        if self._sent is not None and np.abs(target - self._sent).max() < DEAD_BAND_RAD:
+            return None
+        now = self._follower.sample_state(now_ns)
+        speeds = (now.velocities, ahead.velocities, (target - now.positions) / LOOKAHEAD_NS * 1e9)
+        wanted = SPEED_MARGIN * max(float(np.abs(speed).max()) for speed in speeds)
+        self._sent, self._sent_ns = target, now_ns
+        return Move(
+            angles=tuple(float(angle) for angle in target),
+            speed=min(max(wanted, MIN_SPEED), self._fastest),
+            acceleration=self._acceleration,
+        )

@@ -1,0 +1,172 @@
+"""What stands between the policy's topics and a real arm. Must not import ROS or launch."""
+
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from evo1_bringup.drivers.xarm_faults import ONLINE_MODE, SERVO_MODE
+from evo1_bringup.options import DIRECT, ROS2_CONTROL, SystemOptions
+from evo1_bringup.processes import Include, Process
+from evo1_policy.robot_config import RobotConfig
+
+XARM_HARDWARE_NAMESPACE = "xarm"
+# The emulator shares the processors with everything else, and starts after the first frames.
+EMULATOR_PATIENCE = {"port_timeout_s": 60.0, "reply_timeout_ms": 40.0, "max_silent_cycles": 15}
+
+
+def so100_arm(
+    options: SystemOptions, path: Path, config: RobotConfig
+) -> tuple[list[Process], tuple[Include, ...]]:
+    """Our driver of a real SO-100, or the controllers of ros2_so_arm100 with a bridge."""
+    if options.driver != ROS2_CONTROL:
+        return [_so100_driver(options, path)], ()
+    controllers = Include(
+        package="so_arm100_description",
+        launch_file="controllers_bringup.launch.py",
+        arguments={"hardware_type": "real", "usb_port": options.port},
+    )
+    bridge = Process(
+        package="evo1_bringup",
+        executable="gripper_bridge",
+        name="gripper_bridge",
+        parameters={
+            "robot_file": str(path),
+            "merge_states": False,  # joint_state_broadcaster has them all
+            "driver_joint_states": config.state.topic,
+            "gripper_action": "gripper_controller/gripper_cmd",
+            "action_type": "ParallelGripperCommand",
+        },
+    )
+    return [bridge], (controllers,)
+
+
+def _so100_driver(options: SystemOptions, path: Path) -> Process:
+    return Process(
+        package="evo1_bringup",
+        executable="so100_driver",
+        name="so100_driver",
+        namespace=options.namespace,
+        parameters={
+            "robot_file": str(path),
+            "port": options.port,
+            "calibration": options.calibration,
+        },
+    )
+
+
+def so100_emulated(
+    options: SystemOptions, path: Path, config: RobotConfig, simulation: Process
+) -> list[Process]:
+    """The simulation without controllers, the emulated servos that pull at it, the real driver."""
+    folder = Path(tempfile.gettempdir()) / f"evo1_so100_{os.getpid()}" / options.namespace
+    port = str(folder / "ttyEMULATED")
+    calibration = options.calibration or str(folder / "calibration.json")
+    remappings = [(config.state.topic, "emulated/joint_states")]
+    remappings += [(command.topic, "emulated/joint_trajectory") for command in config.command]
+    emulator = Process(
+        package="evo1_bringup",
+        executable="so100_emulator",
+        name="so100_emulator",
+        namespace=options.namespace,
+        parameters={"robot_file": str(path), "port": port, "calibration": calibration},
+    )
+    driver = _so100_driver(replace(options, port=port, calibration=calibration), path)
+    patient = {**driver.parameters, **EMULATOR_PATIENCE}
+    return [
+        replace(simulation, remappings=tuple(remappings)),
+        emulator,
+        replace(driver, parameters=patient),
+    ]
+
+
+def xarm6_arm(
+    options: SystemOptions, path: Path, config: RobotConfig
+) -> tuple[list[Process], tuple[Include, ...]]:
+    """The xarm_ros2 driver in one of two ways, our gripper bridge, and the watch over its box."""
+    direct = options.driver == DIRECT
+    bridge = Process(
+        package="evo1_bringup",
+        executable="gripper_bridge",
+        name="gripper_bridge",
+        parameters={
+            "robot_file": str(path),
+            "driver_joint_states": f"/{XARM_HARDWARE_NAMESPACE}/joint_states",
+            "gripper_action": "/xarm_gripper/gripper_action",
+        },
+    )
+    monitor = Process(
+        package="evo1_bringup",
+        executable="xarm_monitor",
+        name="xarm_monitor",
+        parameters={
+            "hardware_namespace": f"/{XARM_HARDWARE_NAMESPACE}",
+            "mode": ONLINE_MODE if direct else SERVO_MODE,
+            "enable_at_start": direct,  # ros2_control's hardware does it by itself
+        },
+    )
+    if direct:
+        way, includes = _xarm6_direct(options, path)
+    else:
+        way, includes = _xarm6_ros2_control(options, config)
+    return [way, bridge, monitor], includes
+
+
+def _xarm6_direct(options: SystemOptions, path: Path) -> tuple[Process, tuple[Include, ...]]:
+    driver = Include(
+        package="xarm_api",
+        launch_file="xarm6_driver.launch.py",
+        arguments={
+            "robot_ip": options.robot_ip,
+            "report_type": "dev",
+            "add_gripper": "true",
+            "hw_ns": XARM_HARDWARE_NAMESPACE,
+        },
+    )
+    translator = Process(
+        package="evo1_bringup",
+        executable="xarm_direct",
+        name="xarm_direct",
+        parameters={
+            "robot_file": str(path),
+            "hardware_namespace": f"/{XARM_HARDWARE_NAMESPACE}",
+        },
+    )
+    return translator, (driver,)
+
+
+def _xarm6_ros2_control(
+    options: SystemOptions, config: RobotConfig
+) -> tuple[Process, tuple[Include, ...]]:
+    """The driver inside ros2_control, and its controller.
+
+    Not xarm_controller's _robot_ros2_control.launch.py: that one adds joint_state_publisher, which
+    repeats old positions under fresh stamps at 10 Hz, so that a dead driver would look alive. The
+    bridge merges the joint states instead and keeps the arm's own stamps.
+    """
+    arm = {
+        "dof": "6",
+        "robot_type": "xarm",
+        "hw_ns": XARM_HARDWARE_NAMESPACE,
+        "add_gripper": "true",
+        "ros2_control_plugin": "uf_robot_hardware/UFRobotSystemHardware",
+    }
+    includes = (
+        Include(
+            package="xarm_description", launch_file="_robot_description.launch.py", arguments=arm
+        ),
+        Include(
+            package="xarm_controller",
+            launch_file="_ros2_control.launch.py",
+            # report_type dev: joint states at 100 Hz, and faults seen at once
+            arguments={**arm, "robot_ip": options.robot_ip, "report_type": "dev"},
+        ),
+    )
+    controller = config.command[0].topic.split("/")[0]
+    spawner = Process(
+        package="controller_manager",
+        executable="spawner",
+        arguments=(controller,),
+        finishes=True,
+    )
+    return spawner, includes

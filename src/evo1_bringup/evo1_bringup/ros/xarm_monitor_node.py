@@ -1,0 +1,147 @@
+"""Watches the xArm's control box: its faults become the policy's stop reasons.
+
+Never ran on hardware: xarm_msgs exists only beside xarm_ros2. What it decides is in
+drivers/xarm_faults.py, which is tested.
+"""
+
+import sys
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.task import Future
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
+from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
+from evo1_policy.ros.process import run_node
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
+
+_TICK_S = 0.1
+_DIAGNOSTICS_EVERY = 10  # ticks
+_ALL_JOINTS = 8
+_RECOVERY = "then call xarm_monitor/recover, or evo1 recover-arm"
+
+
+class XarmMonitorNode(Node):
+    """Node `xarm_monitor`.
+
+    Raises:
+        XarmError: xarm_msgs is missing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("xarm_monitor")
+        self._types = xarm_interfaces()
+        self._mode = int(self.declare_parameter("mode", SERVO_MODE).value)
+        hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
+        self._watch = BoxWatch(mode=self._mode, now_ns=self._now_ns())
+        self._told: str | None = None
+        self._ticks = 0
+        self._faults = self.create_publisher(String, ARM_FAULT_TOPIC, fault_qos())
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
+        self.create_subscription(
+            self._types.robot_msg, f"{hardware}/robot_states", self._on_report, 10
+        )
+        group = ReentrantCallbackGroup()
+        self._steps = self._recovery(hardware, group)
+        self.create_service(Trigger, "~/recover", self._recover, callback_group=group)
+        self.create_timer(_TICK_S, self._tick)
+        if self.declare_parameter("enable_at_start", False).value:
+            self._start_recovery()
+
+    def _recovery(self, hardware: str, group: ReentrantCallbackGroup) -> list[tuple[Any, Any]]:
+        """Clients and requests, in the order that UFACTORY asks for."""
+        types = self._types
+        wanted = (
+            ("clean_error", types.call, types.call.Request()),
+            ("clean_warn", types.call, types.call.Request()),
+            (
+                "motion_enable",
+                types.set_int_by_id,
+                types.set_int_by_id.Request(id=_ALL_JOINTS, data=1),
+            ),
+            ("set_mode", types.set_int, types.set_int.Request(data=self._mode)),
+            ("set_state", types.set_int, types.set_int.Request(data=0)),
+        )
+        return [
+            (self.create_client(kind, f"{hardware}/{name}", callback_group=group), request)
+            for name, kind, request in wanted
+        ]
+
+    def _on_report(self, message: Any) -> None:
+        report = BoxReport(
+            state=message.state, mode=message.mode, error=message.err, warning=message.warn
+        )
+        self._watch.observe(report, self._now_ns())
+
+    def _tick(self) -> None:
+        fault = self._watch.fault(self._now_ns())
+        text = "" if fault is None else f"{fault.code}: {fault.text}; {_RECOVERY}"
+        if text != self._told:
+            self._told = text
+            self._faults.publish(String(data=text))
+            if text:
+                self.get_logger().error(f"STOPPED {text}")
+        self._ticks += 1
+        if self._ticks % _DIAGNOSTICS_EVERY == 0:
+            self._report(text)
+
+    def _report(self, fault: str) -> None:
+        warning = self._watch.warning()
+        level = DiagnosticStatus.WARN if warning else DiagnosticStatus.OK
+        status = DiagnosticStatus(
+            name=f"{self.get_name()}: control box",
+            hardware_id="xarm6",
+            level=DiagnosticStatus.ERROR if fault else level,
+            message=fault or warning or "ready",
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        missing = [client for client, _ in self._steps if not client.service_is_ready()]
+        if missing:
+            response.message = (
+                f"nobody offers {missing[0].srv_name}; is the xArm's driver running?"
+            )
+            return response
+        self._start_recovery()
+        response.success = True
+        response.message = "asked the control box; its status says what came of it"
+        return response
+
+    def _start_recovery(self) -> None:
+        self.get_logger().info("clearing errors, enabling the joints, setting mode and state")
+        self._next(0)
+
+    def _next(self, index: int) -> None:
+        if index == len(self._steps):
+            self.get_logger().info("the control box was set ready")
+            return
+        client, request = self._steps[index]
+
+        def done(future: Future) -> None:
+            answer = future.result()
+            if answer is None or answer.ret != 0:
+                said = "nothing" if answer is None else f"{answer.ret} {answer.message}"
+                self.get_logger().error(f"{client.srv_name} answered {said}")
+                return
+            self._next(index + 1)
+
+        client.call_async(request).add_done_callback(done)
+
+    def _now_ns(self) -> int:
+        return int(self.get_clock().now().nanoseconds)
+
+
+def main() -> int:
+    """Run the node until it is interrupted; return the exit code."""
+    return run_node(XarmMonitorNode, name="xarm_monitor", refusals=(XarmError,))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
