@@ -148,7 +148,8 @@ def test_corrupt_and_forged_replies_never_reach_a_command_or_a_state(rig):
     rate_hz = cycles / (time.monotonic() - began)
     counts, report = rig.arm.bus.counts, driver.report()
     sys.stdout.write(
-        f"{cycles} cycles, {rate_hz:.1f} Hz, {unknown} unknown, {counts}, {report.traffic}, {report.rejected}\n"
+        f"{cycles} cycles, {rate_hz:.1f} Hz, {unknown} unknown, {counts}, {report.traffic}, "
+        f"{report.rejected} rejected\n"
     )
     assert counts.corrupted > 5
     assert counts.malformed == 0
