@@ -8,6 +8,7 @@ A heads, F head width, L blocks. Must not import ROS.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from evo1_policy.model.config import TIME_TABLE_LENGTH, Evo1Config
 from evo1_policy.model.integration import Attends, block_attends
@@ -160,6 +161,7 @@ class ActionExpert(nn.Module):
         super().__init__()
         width = config.language.width
         head = config.head
+        self.gradient_checkpointing = False  # in training: activations twice instead of kept
         self.horizon = config.horizon
         self.action_width = config.action_width
         self.time_pos_enc = SinusoidalPositions(TIME_TABLE_LENGTH, width)
@@ -200,7 +202,10 @@ class ActionExpert(nn.Module):
         time = self.time_pos_enc.pe[0, time_index, None].to(x.dtype)  # (B, 1, E)
         contexts = keys if keys.ndim == 4 else (keys,) * len(self.transformer_blocks)
         for block, context in zip(self.transformer_blocks, contexts, strict=True):
-            x = block(x, context, time, key_mask)  # (B, H, E)
+            if self.gradient_checkpointing and self.training:
+                x = checkpoint(block, x, context, time, key_mask, use_reentrant=False)
+            else:
+                x = block(x, context, time, key_mask)  # (B, H, E)
         x = self.norm_out(x)  # (B, H, E)
         pooled = self.seq_pool_proj(x.flatten(1))  # (B, H*E) -> (B, E)
         chunk = self.mlp_head(pooled)  # (B, H*D)

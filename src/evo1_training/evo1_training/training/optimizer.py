@@ -18,6 +18,7 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 def freeze(model: "Evo1", stage: StageConfig) -> None:
     """Let gradients flow to what the stage trains and to nothing else."""
     model.requires_grad_(True)
+    model.action_head.gradient_checkpointing = stage.gradient_checkpointing
     if stage.freeze_backbone:
         model.embedder.requires_grad_(False)
     elif stage.gradient_checkpointing:

@@ -46,7 +46,8 @@ class StageConfig:
             none.
         freeze_backbone: train the head alone; the backbone then stands in eval mode, without
             gradients and optimiser state.
-        gradient_checkpointing: compute the backbone's activations twice instead of keeping them.
+        gradient_checkpointing: compute activations of backbone and head twice instead of
+            keeping them.
         noise_draws: noises and times for each sample; the backbone runs once for all of them.
         milestone_weight: of an additional loss, by which the context must tell the joint
             positions at the episode's next grasp and release; 0 for none. It is learnt from the
