@@ -14,6 +14,7 @@ from evo1_sim.kinematics import InverseKinematicsError, Kinematics
 from evo1_sim.tasks.can_into_box import CanIntoBox
 from evo1_sim.tasks.can_stacking import CanStacking
 from evo1_sim.tasks.cell import Cell
+from evo1_sim.tasks.coloured_can_into_box import ColouredCanIntoBox
 from evo1_sim.tasks.cube_into_box import CubeIntoBox
 from evo1_sim.tasks.objects import Can
 from evo1_sim.world import World
@@ -192,7 +193,7 @@ class Expert:
         pick, place = (
             _on_table(offset) for offset in (self._variation.pick_m, self._variation.place_m)
         )
-        if isinstance(task, CanIntoBox):
+        if isinstance(task, CanIntoBox | ColouredCanIntoBox):
             box = _at(cell.position(task.box.name), 0.065)
             return _can_waypoints(_foot(task.can, cell) + pick, box + place, 0.24)
         if isinstance(task, CanStacking):

@@ -22,6 +22,7 @@ def solve(world):
         ("xarm6", "can_into_box", 0),
         ("xarm6", "can_into_box", 1),
         ("xarm6", "can_stacking", 0),
+        ("xarm6", "blue_can_into_box", 0),
         ("so100", "cube_into_box", 0),
         ("so100", "cube_into_box", 1),
     ],

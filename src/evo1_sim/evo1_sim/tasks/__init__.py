@@ -3,12 +3,13 @@
 from evo1_sim.tasks.can_into_box import CanIntoBox
 from evo1_sim.tasks.can_stacking import CanStacking
 from evo1_sim.tasks.cell import Cell
+from evo1_sim.tasks.coloured_can_into_box import COLOURS, ColouredCanIntoBox
 from evo1_sim.tasks.cube_into_box import CubeIntoBox
 from evo1_sim.tasks.disturbances import DISTURBANCES, UNDISTURBED, Disturbance
 from evo1_sim.tasks.task import Task, TaskResult, judge
 
 TASKS: dict[str, tuple[Task, ...]] = {
-    "xarm6": (CanIntoBox(), CanStacking()),
+    "xarm6": (CanIntoBox(), CanStacking(), *map(ColouredCanIntoBox, COLOURS)),
     "so100": (CubeIntoBox(),),
 }
 
