@@ -3,7 +3,7 @@
 Must not import ROS.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from evo1_bringup.drivers import sts3215
@@ -12,6 +12,7 @@ from evo1_bringup.drivers.sts3215 import decode, status_words
 FIRST = sts3215.PRESENT_LOAD.address
 LENGTH = sts3215.PRESENT_CURRENT.address + sts3215.PRESENT_CURRENT.length - FIRST
 _CURRENT_UNIT_A = 0.0065
+_OVERLOADED = 1 << 5
 _CONFIRMATIONS = 2  # readings in a row that say the same, before the arm stops for it
 
 
@@ -91,6 +92,8 @@ class HealthWatch:
         limits: when to warn and to stop.
         names: servo id -> how people are told about it.
         voltages: servo id -> what it accepts.
+        gripping: ids whose overload is a warning: a gripper that holds something is overloaded,
+            and lowers its torque by itself.
     """
 
     def __init__(
@@ -99,10 +102,12 @@ class HealthWatch:
         *,
         names: Mapping[int, str],
         voltages: Mapping[int, VoltageRange],
+        gripping: Collection[int] = (),
     ) -> None:
         self._limits = limits
         self._names = dict(names)
         self._voltages = dict(voltages)
+        self._gripping = frozenset(gripping)
         self.readings: dict[int, HealthReading] = {}
         self._warnings: dict[int, list[Finding]] = {}
         self._stops: dict[int, tuple[str, int]] = {}
@@ -136,6 +141,9 @@ class HealthWatch:
         if abs(reading.load) >= limits.load_warn:
             text = f"{name} carries {abs(reading.load):.0%} of its stall torque"
             found.append(Finding(code="loaded", text=text))
+        if reading.status & _OVERLOADED and servo_id in self._gripping:
+            text = f"{name} reports: overloaded; it grips with less torque until it opens"
+            found.append(Finding(code="grip", text=text))
         accepted = self._voltages[servo_id]
         if reading.voltage < accepted.lower + 0.5:
             text = (
@@ -159,8 +167,9 @@ class HealthWatch:
                 f"{accepted.upper:.1f}: check the power supply and its plug"
             )
             return Finding(code="voltage", text=text)
-        if reading.status:
-            text = f"{name} reports: {status_words(reading.status)}; free the arm"
+        status = reading.status & ~(_OVERLOADED if servo_id in self._gripping else 0)
+        if status:
+            text = f"{name} reports: {status_words(status)}; free the arm"
             return Finding(code="servo_status", text=text)
         if abs(reading.load) < limits.load_stop:
             self._loaded_since_ns.pop(servo_id, None)

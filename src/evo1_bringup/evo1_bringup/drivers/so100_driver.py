@@ -329,7 +329,17 @@ class So100Driver:
             bus.close()
             raise
         names = {servo.servo_id: servo.name for servo in self._servos}
-        self._watch = HealthWatch(self._settings.health, names=names, voltages=voltages)
+        gripper = self._robot.gripper
+        self._watch = HealthWatch(
+            self._settings.health,
+            names=names,
+            voltages=voltages,
+            gripping=[
+                servo.servo_id
+                for servo in self._servos
+                if gripper is not None and servo.joint == gripper.joint
+            ],
+        )
         return arm
 
     def _open_arm(self) -> So100Arm:

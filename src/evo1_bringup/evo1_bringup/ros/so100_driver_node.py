@@ -295,6 +295,9 @@ class So100DriverNode(ManagedNode):
             time.sleep(0.01)
 
     def _let_go(self, driver: So100Driver) -> None:
+        if not driver.is_open:
+            self.get_logger().error("the port is gone: the torque may still be on")
+            return
         self.get_logger().warning("torque off: the arm goes limp")
         try:
             with self._lock:
