@@ -103,16 +103,16 @@ class BoxWatch:
         """Take a report of the box."""
         self._report = report
         self._heard_ns = now_ns
-        if report.state in READY_STATES and report.mode == self._mode:
+        ready = report.state in READY_STATES and report.mode == self._mode
+        if ready or report.error:  # after an error it has its time to get ready, too
             self._ready_ns = now_ns
 
     def fault(self, now_ns: int) -> Finding | None:
         """Why the arm does not move, or None."""
-        silent_ns = now_ns - self._heard_ns
-        if silent_ns > SILENCE_NS:
+        if now_ns - self._heard_ns > SILENCE_NS:
             text = (
-                f"nothing heard of the control box for {silent_ns * 1e-9:.1f} s; check its "
-                "power, network cable and robot_ip"
+                f"nothing heard of the control box for {SILENCE_NS * 1e-9:g} s; check its power, "
+                "network cable and robot_ip"
             )
             return Finding(code="box_silent", text=text)
         report = self._report

@@ -16,6 +16,7 @@ from evo1_sim.trajectory import TrajectoryFollower, TrajectoryPoint
 PERIOD_NS = 33_333_333
 LOOKAHEAD_NS = 100_000_000  # the box needs some way ahead, or it would brake for each target
 DEAD_BAND_RAD = 5e-4  # a nearer target is no new one
+LAG_RAD = 0.02  # further behind, the same target is asked again, faster
 MIN_SPEED = 0.05  # rad/s; the last bit of a way shall not take for ever
 SPEED_MARGIN = 1.2
 
@@ -89,16 +90,23 @@ class OnlinePlanning:
         self._following = False
         self._sent = None
 
-    def step(self, now_ns: int) -> Move | None:
-        """What to ask of the box now, or None."""
+    def step(self, now_ns: int, measured: npt.ArrayLike) -> Move | None:
+        """What to ask of the box now, or None.
+
+        Args:
+            now_ns: present time [ns].
+            measured: where the arm is (D,) [rad]; the further behind, the faster it is asked.
+        """
         if not self._following or now_ns - self._sent_ns < PERIOD_NS:
             return None
         ahead = self._follower.sample_state(now_ns + LOOKAHEAD_NS)
         target = np.clip(ahead.positions, self._lower, self._upper)
-        if self._sent is not None and np.abs(target - self._sent).max() < DEAD_BAND_RAD:
+        behind = target - np.asarray(measured, dtype=np.float64)
+        new = self._sent is None or np.abs(target - self._sent).max() >= DEAD_BAND_RAD
+        if not new and np.abs(behind).max() < LAG_RAD:
             return None
         now = self._follower.sample_state(now_ns)
-        speeds = (now.velocities, ahead.velocities, (target - now.positions) / LOOKAHEAD_NS * 1e9)
+        speeds = (now.velocities, ahead.velocities, behind / LOOKAHEAD_NS * 1e9)
         wanted = SPEED_MARGIN * max(float(np.abs(speed).max()) for speed in speeds)
         self._sent, self._sent_ns = target, now_ns
         return Move(

@@ -83,9 +83,9 @@ class XarmDirectNode(Node):
             self.get_logger().error(f"trajectory refused: {error}", throttle_duration_sec=1.0)
 
     def _tick(self) -> None:
-        if not self._client.service_is_ready():
+        if self._measured is None or not self._client.service_is_ready():
             return
-        move = self._planning.step(self._now_ns())
+        move = self._planning.step(self._now_ns(), self._measured)
         if move is not None:
             self._client.call_async(self._asked(move)).add_done_callback(self._on_answer)
 

@@ -1,5 +1,7 @@
 """The control box's codes as stop reasons."""
 
+import importlib.util
+
 import pytest
 
 from evo1_bringup.drivers.xarm_faults import (
@@ -63,6 +65,12 @@ def test_a_box_that_stays_unready_is_a_fault_after_a_while(change, code, words):
     assert watched.fault(now_ns) is None
 
 
+def test_a_box_whose_error_was_cleared_has_time_to_get_ready():
+    watched, now_ns = watch(*[report(state=4, mode=0, error=31)] * 30, report(state=4, mode=0))
+    assert watched.fault(now_ns) is None
+    assert watched.fault(now_ns + SILENCE_NS) is None
+
+
 def test_a_silent_box_is_a_fault():
     watched, now_ns = watch(report())
     assert watched.fault(now_ns + SILENCE_NS + MS).code == "box_silent"
@@ -72,6 +80,15 @@ def test_warnings_are_words_and_no_fault():
     watched, now_ns = watch(report(warning=11))
     assert watched.fault(now_ns) is None
     assert watched.warning() == "control box warning 11: the box's queue of commands is full"
+
+
+def test_missing_messages_say_how_to_get_them():
+    from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
+
+    if importlib.util.find_spec("xarm_msgs"):
+        pytest.skip("xarm_msgs is here")
+    with pytest.raises(XarmError, match=r"xarm_msgs is not built.*robots\.repos"):
+        xarm_interfaces()
 
 
 def test_every_code_says_what_happened_and_what_to_do():

@@ -28,21 +28,21 @@ def planning(robot, goal, seconds, now_ns=0):
     return made
 
 
-def moves(made, until_ns):
+def moves(made, until_ns, measured=None):
     return [
         (now_ns, move)
         for now_ns in range(10 * MS, until_ns, 10 * MS)
-        if (move := made.step(now_ns)) is not None
+        if (move := made.step(now_ns, HOME if measured is None else measured)) is not None
     ]
 
 
 def test_nothing_is_asked_before_a_trajectory(robot):
-    assert OnlinePlanning(robot, robot.command[0].joints).step(10**9) is None
+    assert OnlinePlanning(robot, robot.command[0].joints).step(10**9, HOME) is None
 
 
 def test_targets_run_ahead_of_the_clock_and_end_at_the_goal(robot):
     goal = HOME + 0.3
-    asked = moves(planning(robot, goal, 1.0), 1500 * MS)
+    asked = moves(planning(robot, goal, 1.0), 1500 * MS, measured=goal)
     times = [now_ns for now_ns, _ in asked]
     assert min(np.diff(times)) >= PERIOD_NS
     np.testing.assert_allclose(asked[-1][1].angles, goal, atol=1e-3)
@@ -54,20 +54,28 @@ def test_targets_run_ahead_of_the_clock_and_end_at_the_goal(robot):
 def test_a_goal_that_was_reached_is_not_asked_again(robot):
     made = planning(robot, HOME + 0.3, 1.0)
     moves(made, 1500 * MS)
-    assert made.step(2000 * MS) is None
+    assert made.step(2000 * MS, HOME + 0.3) is None
+
+
+def test_an_arm_that_is_behind_is_asked_again_and_faster(robot):
+    made = planning(robot, HOME + 0.3, 1.0)
+    moves(made, 1500 * MS, measured=HOME + 0.3)
+    late = made.step(2000 * MS, HOME + 0.2)
+    np.testing.assert_allclose(late.angles, HOME + 0.3)
+    assert late.speed == pytest.approx(1.2)
 
 
 def test_after_a_stop_the_next_trajectory_begins_where_the_arm_is(robot):
     made = planning(robot, HOME + 0.3, 1.0)
     moves(made, 500 * MS)
     made.stop()
-    assert made.step(600 * MS) is None
+    assert made.step(600 * MS, HOME) is None
     joints = robot.command[0].joints
     point = TrajectoryPoint(
         positions=list(HOME), velocities=[0.0] * 6, time_from_start_ns=1000 * MS
     )
     made.accept([point], joints, stamp_ns=0, now_ns=700 * MS, measured=HOME + 0.1)
-    move = made.step(710 * MS)
+    move = made.step(710 * MS, HOME + 0.1)
     assert 0.05 < move.angles[0] <= 0.1
 
 
