@@ -47,6 +47,7 @@ class Motion:
         self._executing: Trajectory | None = None  # None: the commanded place is unknown
         self._from_dead_clock: Trajectory | None = None
         self._tail_ns = 0  # when its braking tail begins
+        self._driven = False  # by a person, not by a chunk
 
     @property
     def executing(self) -> Trajectory | None:
@@ -68,8 +69,16 @@ class Motion:
 
     def brake(self, now_ns: int) -> SafeTrajectory | None:
         """Stop from the commanded state; None where the arm stops or stands already."""
-        braking, self.chunk = self.chunk is None or now_ns >= self._tail_ns, None
-        return None if braking or self._executing is None else self._stop(self._executing, now_ns)
+        moved = self.chunk is not None or self._driven
+        self.chunk, self._driven = None, False
+        if not moved or now_ns >= self._tail_ns or self._executing is None:
+            return None
+        return self._stop(self._executing, now_ns)
+
+    def adopt(self, trajectory: Trajectory) -> None:
+        """Count as commanded what a person's target became, checked and about to be sent."""
+        self._executing, self._tail_ns = trajectory, trajectory.end_ns
+        self.chunk, self._driven = None, True
 
     def _stop(self, executing: Trajectory, now_ns: int) -> SafeTrajectory | None:
         plan = plan_hold(executing, now_ns=now_ns, limits=self._limits)
@@ -89,6 +98,7 @@ class Motion:
             ticks = first_tick_after(now_ns - before_ns, self._limits.step_ns)
             self._from_dead_clock = commanded.shifted(ticks)
         self._executing = self.chunk = None
+        self._driven = False
 
     def find_arm(self, measured: JointSample | None, now_ns: int) -> SafeTrajectory | None:
         """Once measured on the new clock, stop where the arm is, whatever the jump meant."""
@@ -140,6 +150,7 @@ class Motion:
 
     def _accept(self, plan: Plan, command: SafeTrajectory, chunk: ActionChunk) -> Accepted:
         self.chunk, self._executing, self._tail_ns = chunk, plan.trajectory, plan.tail_ns
+        self._driven = False
         return Accepted(command=command, chunk=chunk, seam=plan.seam)
 
     def _origin(self, measured: JointSample | None, now_ns: int) -> Trajectory | StopReason:

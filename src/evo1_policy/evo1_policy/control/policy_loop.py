@@ -8,10 +8,12 @@ time, elsewhere, while the arm executes the chunk before it.
     RUNNING  --a fault--> HOLDING   slows to rest; resumes by itself, with a fresh chunk, where
                                     the reason recovers, else on RESUME
     any      --STOP-->    STOPPED   latched; CLEAR_STOP -> IDLE
-    TAKEOVER              a person drives; entered by no request yet, a later addition
+    RUNNING, HOLDING --a target, TAKE_OVER--> TAKEOVER    a person drives
+    TAKEOVER  --silence, HAND_BACK--> HOLDING   slows to rest; goes on as the settings say
 
-What the arm is commanded lives in motion.Motion, the inference in flight in
-inference.InferenceDesk, what must be true of the inputs in watchdog.Watchdog.
+What the arm is commanded lives in motion.Motion, the person who drives in takeover.Takeover, the
+inference in flight in inference.InferenceDesk, what must be true of the inputs in
+watchdog.Watchdog.
 """
 
 from evo1_policy.action_chunk import ActionChunk
@@ -30,8 +32,11 @@ from evo1_policy.control.signals import (
     SeamReport,
     StopCode,
     StopReason,
+    TakeoverMode,
 )
 from evo1_policy.control.signals import LoopSettings as LoopSettings
+from evo1_policy.control.takeover import Takeover
+from evo1_policy.control.teleop import Refused
 from evo1_policy.control.watchdog import Watchdog
 from evo1_policy.observation import Observation
 from evo1_policy.robot_config import RobotConfig
@@ -55,6 +60,8 @@ class PolicyLoop:
         self._motion = Motion(robot, self._settings, horizon)
         self._desk = InferenceDesk(self._settings)
         self._watchdog = Watchdog(robot)
+        self._person = Takeover(robot, self._settings, self._motion)
+        self._before_person: tuple[LoopState, StopReason | None] = (LoopState.IDLE, None)
         self._state = LoopState.IDLE
         self._reason: StopReason | None = None
         self._now_ns = 0
@@ -64,6 +71,7 @@ class PolicyLoop:
         self._command: SafeTrajectory | None = None
         self._chunk: ActionChunk | None = None
         self._seam: SeamReport | None = None
+        self._refused = ""
 
     def step(self, inputs: LoopInput) -> LoopOutput:
         """Look at the inputs, decide what to send and whether to infer.
@@ -72,11 +80,15 @@ class PolicyLoop:
         step, whatever happened in between: the loop itself drops outdated results.
         """
         self._command = self._chunk = self._seam = None
+        self._refused = ""
         self._follow_clock(inputs)
         problem = self._watchdog.problem(inputs)
         result = self._desk.receive(inputs.inference, inputs.observation)
         for request in inputs.requests:
             self._obey(request, problem, inputs.now_ns)
+        self._listen(inputs)
+        if self._state is LoopState.TAKEOVER:
+            self._look_after_person(inputs)
         self._hold_for_faults(problem, inputs)
         # A request changes what is wanted, so a result that came with one is dropped.
         if result is not None and not inputs.requests and self._wants_chunks(problem):
@@ -88,6 +100,7 @@ class PolicyLoop:
             chunk=self._chunk,
             seam=self._seam,
             status=self._status(),
+            refused=self._refused,
         )
 
     def _follow_clock(self, inputs: LoopInput) -> None:
@@ -98,6 +111,9 @@ class PolicyLoop:
             self._motion.leave_clock(before, inputs.now_ns)
             self._desk.leave_clock(inputs.now_ns)
             self._watchdog.forget()
+            self._person.leave_clock()
+            if self._state is LoopState.TAKEOVER:
+                self._hand_back(inputs.now_ns, resume=False, why="the clock jumped back")
             if self._state in _ACTIVE:
                 message = (
                     f"the clock jumped back by {(before - inputs.now_ns) / 1e9:.3f} s; "
@@ -123,9 +139,98 @@ class PolicyLoop:
             case Request.PAUSE, LoopState.RUNNING | LoopState.HOLDING:
                 message = "paused by request; resume to go on"
                 self._hold(StopReason(code=StopCode.PAUSED, message=message), now_ns)
+            case _, LoopState.TAKEOVER:
+                self._obey_while_driven(request, now_ns)
+            case Request.TAKE_OVER, LoopState.IDLE | LoopState.RUNNING | LoopState.HOLDING:
+                if self._settings.takeover is not TakeoverMode.OFF:
+                    self._give_to_person(self._person.ask(now_ns), now_ns)
             case Request.RESUME, LoopState.HOLDING:
                 # A cause that is still there keeps the arm, but from now on it may recover.
                 self._enter(LoopState.HOLDING if problem else LoopState.RUNNING, problem)
+
+    # -- a person drives -------------------------------------------------------------------
+
+    def _listen(self, inputs: LoopInput) -> None:
+        """Follow a person's targets, or let the first one take over."""
+        for target in inputs.teleop:
+            if self._state is LoopState.TAKEOVER:
+                if self._watchdog.arm_problem(inputs) is not None:
+                    continue  # said by the reason
+                verdict: SafeTrajectory | Refused | None = self._person.follow(
+                    target, inputs.measured, inputs.now_ns
+                )
+            elif self._state in _ACTIVE and not self._motion.lost:
+                verdict = self._person.hear(target, inputs.measured, inputs.now_ns)
+            else:
+                self._refused = f"a person's target is not followed in {self._state.name}"
+                continue
+            if isinstance(verdict, Refused):
+                self._refused = verdict.reason
+            elif self._state is not LoopState.TAKEOVER and verdict is not None:
+                self._give_to_person(verdict, inputs.now_ns)
+            else:
+                self._send_stop(verdict)
+
+    def _obey_while_driven(self, request: Request, now_ns: int) -> None:
+        if request is Request.HAND_BACK:
+            self._hand_back(now_ns, resume=self._resumes(), why="by request")
+        elif request is Request.RESUME:
+            self._before_person = (LoopState.RUNNING, None)
+            self._hand_back(now_ns, resume=True, why="by request")
+        elif request in (Request.FINISH, Request.PAUSE):
+            self._person.end(deaf=True)
+            self._enter(LoopState.HOLDING, None)
+            self._obey(request, None, now_ns)
+
+    def _give_to_person(self, command: SafeTrajectory | None, now_ns: int) -> None:
+        self._before_person = (self._state, self._reason)
+        self._desk.outdate()
+        self._send_stop(command)
+        self._enter(LoopState.TAKEOVER, self._person.reason(now_ns))
+
+    def _look_after_person(self, inputs: LoopInput) -> None:
+        """Stop for what keeps the arm from following; see whether the person is done."""
+        executing, measured, now_ns = self._motion.executing, inputs.measured, inputs.now_ns
+        out = self._watchdog.arm_problem(inputs)
+        if out is not None:
+            self._send_stop(self._person.block(now_ns))
+            self._reason = out
+            return
+        astray = None
+        if executing is not None and measured is not None and not self._settings.dry_run:
+            astray = self._watchdog.tracking_problem(measured, executing)
+        if astray is None:
+            self._send_stop(self._person.watch(measured, now_ns))
+            if self._person.fault:
+                astray = StopReason(code=StopCode.CHUNK_BREAKS_LIMITS, message=self._person.fault)
+        if astray is not None:
+            self._person.end(deaf=True)
+            self._hold(astray, now_ns)
+        elif self._person.over(now_ns):
+            self._hand_back(now_ns, resume=self._resumes(), why="by silence")
+        else:
+            self._reason = self._person.reason(now_ns)
+
+    def _resumes(self) -> bool:
+        """Whether the policy goes on by itself: as told, and where it was not held before."""
+        state, reason = self._before_person
+        held = reason is not None and not reason.code.recovers
+        return self._settings.takeover_resumes and state in _ACTIVE and not held
+
+    def _hand_back(self, now_ns: int, *, resume: bool, why: str) -> None:
+        """Slow to rest; what then depends on what was before, and on the settings."""
+        self._halt(now_ns)
+        self._person.end(deaf=True)
+        if self._before_person[0] is LoopState.IDLE:
+            self._enter(LoopState.IDLE, None)
+        elif resume:
+            message = f"the person handed back {why}; at rest, the next chunk goes on from there"
+            self._enter(LoopState.HOLDING, StopReason(code=StopCode.HANDING_BACK, message=message))
+        else:
+            message = f"the person handed back {why}; resume to let the policy go on"
+            self._enter(LoopState.HOLDING, StopReason(code=StopCode.HANDED_BACK, message=message))
+
+    # -- faults ----------------------------------------------------------------------------
 
     def _hold_for_faults(self, problem: StopReason | None, inputs: LoopInput) -> None:
         """Hold for anything that leaves the motion without ground."""
@@ -240,4 +345,5 @@ class PolicyLoop:
             chunks_rejected=self._rejected,
             interventions=self._interventions,
             holds=self._holds,
+            takeovers=self._person.count,
         )

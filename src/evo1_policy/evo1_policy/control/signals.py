@@ -7,7 +7,16 @@ import enum
 from dataclasses import dataclass, field
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
+
+
+class TakeoverMode(enum.Enum):
+    """How a person takes over from the policy."""
+
+    TOPIC = "topic"  # by the first target while the policy runs, or on request
+    SERVICE = "service"  # on request only
+    OFF = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +34,10 @@ class LoopSettings:
             next motion starts where it is [rad].
         outside_rad: how far beyond its position limits an arm may be to start, inwards [rad].
         dry_run: commands are not executed; every chunk starts from the measured arm.
+        takeover: whether a person can take over, and how.
+        takeover_silence_ns: a person whose targets began the take-over and who has been silent
+            for longer hands back [ns].
+        takeover_resumes: whether the policy goes on by itself after that; else a person says so.
     """
 
     execute_actions: int | None = None
@@ -34,6 +47,9 @@ class LoopSettings:
     rest_drift_rad: float = 0.05
     outside_rad: float = 0.1
     dry_run: bool = False
+    takeover: "TakeoverMode" = TakeoverMode.TOPIC
+    takeover_silence_ns: int = 1_000_000_000
+    takeover_resumes: bool = False
 
 
 class LoopState(enum.Enum):
@@ -64,12 +80,21 @@ class StopCode(enum.Enum):
     CHUNK_BREAKS_LIMITS = "chunk_breaks_limits"
     TRACKING_ERROR = "tracking_error"
     PAUSED = "paused"
+    DEAD_MAN = "dead_man"
+    TAKEOVER = "takeover"
+    HANDED_BACK = "handed_back"
+    HANDING_BACK = "handing_back"
     STOPPED = "stopped"
 
     @property
     def recovers(self) -> bool:
         """Whether motion resumes by itself once the cause is gone."""
         return self in _RECOVERS
+
+    @property
+    def waits_for_a_person(self) -> bool:
+        """Whether a person holds the arm on purpose: nothing is wrong."""
+        return self in (StopCode.PAUSED, StopCode.TAKEOVER, StopCode.HANDED_BACK)
 
 
 _RECOVERS = frozenset(
@@ -82,6 +107,8 @@ _RECOVERS = frozenset(
         StopCode.CONTROLLER_GONE,
         StopCode.ARM_FAULT,
         StopCode.CLOCK_JUMPED_BACK,
+        StopCode.DEAD_MAN,
+        StopCode.HANDING_BACK,
     }
 )
 
@@ -103,6 +130,8 @@ class Request(enum.Enum):
     RESUME = "resume"  # HOLDING (whatever the reason) -> RUNNING, where the cause is gone
     STOP = "stop"  # -> STOPPED, latched
     CLEAR_STOP = "clear_stop"  # STOPPED -> IDLE
+    TAKE_OVER = "take_over"  # any but STOPPED -> TAKEOVER until HAND_BACK
+    HAND_BACK = "hand_back"  # TAKEOVER -> slow to rest, then as takeover_resumes says
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +173,8 @@ class LoopInput:
         measured: newest joint sample, None before the first.
         controller_problem: None while every command output has a listener, else who is missing.
         arm_fault: why the arm's own driver has stopped, in its words; None while it has not.
+        dead_man: why the dead-man button lets no chunk run; None while it does, or is not needed.
+        teleop: a person's targets that came since the last step, oldest first.
         inference: a result that arrived since the last step.
         requests: asked for since the last step, oldest first.
     """
@@ -153,6 +184,8 @@ class LoopInput:
     measured: JointSample | None
     controller_problem: str | None = None
     arm_fault: str | None = None
+    dead_man: str | None = None
+    teleop: tuple[TeleopTarget, ...] = ()
     inference: InferenceDone | InferenceFailed | None = None
     requests: tuple[Request, ...] = ()
 
@@ -187,6 +220,7 @@ class LoopStatus:
     chunks_rejected: int = 0
     interventions: int = 0
     holds: int = 0
+    takeovers: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +233,7 @@ class LoopOutput:
         chunk: the accepted chunk that `command` executes, None for a hold.
         seam: how `command` joins what went before, None without a chunk.
         status: state and reason after the step.
+        refused: why a person's target was not followed; empty otherwise.
     """
 
     command: "SafeTrajectory | None"
@@ -206,6 +241,7 @@ class LoopOutput:
     chunk: ActionChunk | None
     seam: SeamReport | None
     status: LoopStatus
+    refused: str = ""
 
 
 _SAFETY_KEY = object()

@@ -71,6 +71,11 @@ class TeleopFollower:
         return self._executing
 
     @property
+    def fault(self) -> str:
+        """Why the arm is held until a person resumes; empty otherwise."""
+        return self._fault
+
+    @property
     def reason(self) -> str:
         """Why the arm is held; empty otherwise."""
         return self._fault or self._passing
@@ -82,6 +87,17 @@ class TeleopFollower:
         if self._silent(now_ns):
             return TeleopState.WAITING
         return TeleopState.APPROACHING if self._approaching else TeleopState.FOLLOWING
+
+    def continue_from(self, commanded: Trajectory | None) -> None:
+        """Begin anew on an arm that somebody else moved; its motion is continued, not cut.
+
+        Args:
+            commanded: what the arm executes; None: it rests where it will be measured.
+        """
+        self._executing, self._heard_ns = commanded, None
+        self._joined = self._approaching = False
+        self._fault = self._passing = ""
+        self._curve.clear()
 
     def take(
         self, target: TeleopTarget, measured: JointSample | None, now_ns: int
@@ -190,7 +206,7 @@ class TeleopFollower:
 
     def _astray(self, measured: JointSample) -> str:
         """Whether the arm is far from where it was commanded when it was measured."""
-        if self._executing is None:
+        if self._executing is None or self._settings.dry_run:
             return ""
         wanted, _ = self._executing.sample(measured.stamp_ns)
         error, joint = self._limits.furthest(measured.positions, wanted)

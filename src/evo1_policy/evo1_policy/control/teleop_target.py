@@ -28,6 +28,7 @@ class TeleopSettings:
         rest_drift_rad: an arm measured further from where it rested was moved.
         max_delay_ns: an older message is refused: clocks differ, or it waited in a queue.
         max_ahead_ns: nor may its points be further in the future.
+        dry_run: commands are not executed, so the arm does not have to follow them.
     """
 
     timeout_ns: int = 250_000_000
@@ -38,6 +39,7 @@ class TeleopSettings:
     rest_drift_rad: float = 0.05
     max_delay_ns: int = 500_000_000
     max_ahead_ns: int = 2_000_000_000
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,7 +28,12 @@ class Watchdog:
             or self._observation_problem(inputs)
             or _controller_problem(inputs.controller_problem)
             or self._measured_problem(inputs.measured)
+            or _dead_man_problem(inputs.dead_man)  # last: what is wrong shows before it
         )
+
+    def arm_problem(self, inputs: LoopInput) -> StopReason | None:
+        """Why nobody can move the arm, a person included, or None."""
+        return _arm_fault(inputs.arm_fault) or _controller_problem(inputs.controller_problem)
 
     def _observation_problem(self, inputs: LoopInput) -> StopReason | None:
         observation = inputs.observation
@@ -79,6 +84,12 @@ def _controller_problem(problem: str | None) -> StopReason | None:
     if problem is None:
         return None
     return StopReason(code=StopCode.CONTROLLER_GONE, message=problem)
+
+
+def _dead_man_problem(problem: str | None) -> StopReason | None:
+    if problem is None:
+        return None
+    return StopReason(code=StopCode.DEAD_MAN, message=problem)
 
 
 def _stop_code(missing: Missing) -> StopCode:

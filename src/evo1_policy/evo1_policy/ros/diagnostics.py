@@ -38,6 +38,7 @@ def _loop_status(facts: StatusFacts) -> DiagnosticStatus:
             "chunks rejected": str(facts.loop.chunks_rejected),
             "safety interventions": str(facts.loop.interventions),
             "holds": str(facts.loop.holds),
+            "take-overs": str(facts.loop.takeovers),
         },
     )
 

@@ -138,8 +138,10 @@ class Goals:
             return Ending(kind="cancel", success=well, code="cancelled", reason=text)
         if status.state is LoopState.IDLE:
             return _abort("ended", "the policy was ended by another client")
-        if code is not None and code is not StopCode.PAUSED and not code.recovers:
+        if code is not None and not (code.recovers or code.waits_for_a_person):
             return _abort(code.value, text)
+        if status.state is LoopState.TAKEOVER:  # the person ends it, not the clock
+            return None
         if goal.end_ns is not None and now_ns >= goal.end_ns:
             return Ending(kind="succeed", success=True, code="finished", reason="")
         return None

@@ -8,6 +8,9 @@ from dataclasses import dataclass, fields
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from evo1_policy.control.dead_man import DeadMan
+from evo1_policy.control.signals import LoopSettings, TakeoverMode
+
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyParameters:
@@ -27,6 +30,12 @@ class PolicyParameters:
     seed: int = 0
     threads: int = 0
     auto_activate: bool = True
+    takeover: str = TakeoverMode.TOPIC.value
+    takeover_return: str = "hold"
+    takeover_silence_s: float = 1.0
+    dead_man: str = "none"
+    dead_man_button: int = 4
+    dead_man_max_age_s: float = 0.5
 
 
 class ParameterError(ValueError):
@@ -34,6 +43,12 @@ class ParameterError(ValueError):
 
 
 DEVICES = ("auto", "cpu", "cuda")
+_CHOICES = {
+    "takeover": tuple(mode.value for mode in TakeoverMode),
+    "takeover_return": ("hold", "resume"),
+    "dead_man": ("none", "joy"),
+}
+_SECONDS = {"takeover_silence_s": (0.3, 60.0), "dead_man_max_age_s": (0.05, 5.0)}
 
 _DESCRIPTIONS = {
     "robot_file": "Path of the robot file (YAML). Required.",
@@ -51,8 +66,20 @@ _DESCRIPTIONS = {
     "seed": "Seed of the policy's noise.",
     "threads": "CPU threads of the model; 0: half of the cores, the other half is for messages.",
     "auto_activate": "Configure and activate without a lifecycle manager.",
+    "takeover": "How a person takes over: topic (the first message on the robot file's teleop "
+    "topic while the policy runs, or ~/take_over), service (~/take_over only) or off.",
+    "takeover_return": "After a hand-back: hold until a person resumes, or resume by itself.",
+    "takeover_silence_s": "Who took over by a message and is silent for longer hands back [s].",
+    "dead_man": "none, or joy: chunks run only while a button on the topic joy is held.",
+    "dead_man_button": "Index of that button in sensor_msgs/Joy.",
+    "dead_man_max_age_s": "An older message on joy counts as a released button [s].",
 }
-_RANGES = {"seed": (0, 2**31 - 1), "threads": (0, 256), "num_steps": (0, 1000)}
+_RANGES = {
+    "seed": (0, 2**31 - 1),
+    "threads": (0, 256),
+    "num_steps": (0, 1000),
+    "dead_man_button": (0, 63),
+}
 
 
 def declare_parameters(node: Node) -> None:
@@ -81,4 +108,31 @@ def read_parameters(node: Node) -> PolicyParameters:
         raise ParameterError(
             f"device: expected one of {', '.join(DEVICES)}, got '{parameters.device}'"
         )
+    for name, words in _CHOICES.items():
+        if values[name] not in words:
+            raise ParameterError(f"{name}: expected {' or '.join(words)}, got '{values[name]}'")
+    for name, (low, high) in _SECONDS.items():
+        if not low <= values[name] <= high:
+            raise ParameterError(f"{name}: expected {low:g} to {high:g} s, got {values[name]:g}")
     return parameters
+
+
+def loop_settings(parameters: PolicyParameters) -> LoopSettings:
+    """What the parameters say about the policy loop."""
+    return LoopSettings(
+        dry_run=parameters.dry_run,
+        takeover=TakeoverMode(parameters.takeover),
+        takeover_silence_ns=round(parameters.takeover_silence_s * 1e9),
+        takeover_resumes=parameters.takeover_return == "resume",
+    )
+
+
+def dead_man_button(parameters: PolicyParameters, topic: str) -> DeadMan | None:
+    """The button that has to be held, on the resolved `topic`; None where none has to be."""
+    if parameters.dead_man == "none":
+        return None
+    return DeadMan(
+        topic=topic,
+        button=parameters.dead_man_button,
+        max_age_ns=round(parameters.dead_man_max_age_s * 1e9),
+    )

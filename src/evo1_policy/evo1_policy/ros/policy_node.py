@@ -16,14 +16,22 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
-from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode
+from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, TakeoverMode
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
 from evo1_policy.ros.inference_thread import InferenceThread
+from evo1_policy.ros.interventions import Interventions
 from evo1_policy.ros.loading import PolicyFactory, load_policy
 from evo1_policy.ros.outputs import Outputs
-from evo1_policy.ros.parameters import PolicyParameters, declare_parameters, read_parameters
+from evo1_policy.ros.parameters import (
+    PolicyParameters,
+    dead_man_button,
+    declare_parameters,
+    loop_settings,
+    read_parameters,
+)
 from evo1_policy.ros.process import ManagedNode, run_managed
+from evo1_policy.ros.qos import JOY_TOPIC
 from evo1_policy.ros.runner import Mission, Runner
 from evo1_policy.ros.services import Answer, Services
 from evo1_policy.ros.status import StateLog, describe
@@ -32,6 +40,7 @@ from evo1_policy.ros.subscriptions import Sensors, Words, resolve_topics
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
 STATUS_PERIOD_S = 0.2  # a change of state is told at once
 DIAGNOSTICS_EVERY = 5  # status periods
+REPEAT_S = 2.0  # a target that is not followed is logged this often
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +51,7 @@ class Configured:
     robot: RobotConfig  # topics as written
     mission: Mission
     outputs: Outputs
+    interventions: Interventions
     inference: InferenceThread
     alarm: GuardCondition
     words: Words
@@ -123,6 +133,8 @@ class PolicyNode(ManagedNode):
             now_ns=self._now_ns,
             instruction=self._instruction,
             on_change=self._on_change,
+            on_refused=self._on_refused,
+            dead_man=dead_man_button(configured.parameters, self.resolve_topic_name(JOY_TOPIC)),
         )
         self._active = Active(
             runner=runner,
@@ -132,6 +144,8 @@ class PolicyNode(ManagedNode):
                 runner=runner,
                 now_ns=self._now_ns,
                 on_failure=self._fail,
+                takeover=configured.mission.settings.takeover is not TakeoverMode.OFF,
+                dead_man=configured.parameters.dead_man != "none",
             ),
             watchdog=self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady),
         )
@@ -182,6 +196,9 @@ class PolicyNode(ManagedNode):
             if self._stop_latched:
                 return request is Request.STOP, "STOPPED; the node is not active"
             return request is Request.CLEAR_STOP, "the node is not active; activate it first"
+        problem = self._unaskable(request, self._active.runner.status)
+        if problem:
+            return False, problem
         runner = self._active.runner
         if request is Request.RESUME and runner.status.state is LoopState.IDLE:
             request = Request.START
@@ -189,6 +206,17 @@ class PolicyNode(ManagedNode):
             return False, "no instruction; set one on the topic 'instruction' or ~/set_instruction"
         status = runner.request(request)
         return _took_effect(request, status), describe(status)
+
+    def _unaskable(self, request: Request, status: LoopStatus) -> str:
+        """Why a request makes no sense now, or ''."""
+        configured = self._configured
+        if request is Request.HAND_BACK and status.state is not LoopState.TAKEOVER:
+            return f"nobody drives; {describe(status)}"
+        if request is not Request.TAKE_OVER or configured is None:
+            return ""
+        if configured.mission.settings.takeover is TakeoverMode.OFF:
+            return "take-over is off; set the parameter takeover to topic or service"
+        return ""
 
     def start_goal(self, instruction: str) -> str:
         """Start for the run_policy action; answer why not, or ''."""
@@ -238,7 +266,12 @@ class PolicyNode(ManagedNode):
             self._active.runner.step_if_quiet()
             self._configured.goals.tick()
 
+    def _on_refused(self, why: str) -> None:
+        self.get_logger().warning(f"not followed: {why}", throttle_duration_sec=REPEAT_S)
+
     def _on_change(self, status: LoopStatus) -> None:
+        if self._configured is not None:
+            self._configured.interventions.follow(status, self._now_ns())
         text = self._state_log.line(status, self._now_ns())
         if text is not None:
             _log_state(self.get_logger(), status.state, text)
@@ -274,7 +307,7 @@ class PolicyNode(ManagedNode):
                 robot=resolve_topics(self, robot),
                 model_hash=policy.model_hash,
                 horizon=policy.horizon,
-                dry_run=parameters.dry_run,
+                settings=loop_settings(parameters),
             ),
             outputs=Outputs(
                 self,
@@ -282,6 +315,7 @@ class PolicyNode(ManagedNode):
                 model_hash=policy.model_hash,
                 dry_run=parameters.dry_run,
             ),
+            interventions=Interventions(self, self._now_ns()),
             inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),
             alarm=self.create_guard_condition(self._raise_failure),
             words=Words(
@@ -302,6 +336,7 @@ class PolicyNode(ManagedNode):
         configured.goals.close()
         configured.services.close()
         configured.words.close()
+        configured.interventions.close(self._now_ns())
         configured.outputs.close()
         self.destroy_guard_condition(configured.alarm)
 
@@ -324,7 +359,13 @@ def _took_effect(request: Request, status: LoopStatus) -> bool:
         Request.STOP: LoopState.STOPPED,
         Request.CLEAR_STOP: LoopState.IDLE,
         Request.PAUSE: LoopState.HOLDING,
+        Request.TAKE_OVER: LoopState.TAKEOVER,
     }
+    if request is Request.HAND_BACK:
+        return status.state is not LoopState.TAKEOVER
+    code = status.reason.code if status.reason else None
+    if request is Request.RESUME and code is StopCode.HANDING_BACK:
+        return True
     return status.state is wanted.get(request, LoopState.RUNNING)
 
 

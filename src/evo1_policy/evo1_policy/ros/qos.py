@@ -8,6 +8,9 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 ARM_FAULT_TOPIC = "arm_fault"  # std_msgs/String: why the arm's driver has stopped, or nothing
 
+INTERVENTION_TOPIC = "~/intervention"  # evo1_msgs/Intervention: a person takes over, hands back
+JOY_TOPIC = "joy"  # sensor_msgs/Joy: the dead-man button
+
 OVERRIDABLE = QoSOverridingOptions.with_default_policies()
 
 
@@ -37,6 +40,20 @@ def fault_qos() -> QoSProfile:
         reliability=QoSReliabilityPolicy.RELIABLE,
         durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
     )
+
+
+def intervention_qos() -> QoSProfile:
+    """Take-overs: none may be lost, and whoever comes later hears of the last ones too."""
+    return QoSProfile(
+        depth=10,
+        reliability=QoSReliabilityPolicy.RELIABLE,
+        durability=QoSDurabilityPolicy.TRANSIENT_LOCAL,
+    )
+
+
+def joy_qos() -> QoSProfile:
+    """The gamepad repeats itself: the newest message counts."""
+    return QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
 def command_qos() -> QoSProfile:

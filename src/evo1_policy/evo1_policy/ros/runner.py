@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.control.dead_man import DeadMan
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.signals import (
     InferenceDone,
@@ -22,6 +23,7 @@ from evo1_policy.control.signals import (
     Request,
     StopCode,
 )
+from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import RobotConfig
@@ -40,7 +42,7 @@ class Mission:
     robot: RobotConfig  # with resolved topics
     model_hash: str
     horizon: int
-    dry_run: bool
+    settings: LoopSettings
 
 
 class Runner:
@@ -53,6 +55,8 @@ class Runner:
         now_ns: the node's clock.
         instruction: what to do at first.
         on_change: told the status whenever state or reason changed, on any thread.
+        on_refused: told why a person's target was not followed, on any thread.
+        dead_man: the button that has to be held, if any.
     """
 
     def __init__(
@@ -64,6 +68,8 @@ class Runner:
         now_ns: Callable[[], int],
         instruction: str,
         on_change: Callable[[LoopStatus], None],
+        on_refused: Callable[[str], None] = lambda _: None,
+        dead_man: DeadMan | None = None,
     ) -> None:
         self.instruction = instruction
         self.chunks_published = 0
@@ -73,9 +79,7 @@ class Runner:
         self._outputs = outputs
         self._inference = inference
         self._now_ns = now_ns
-        self._loop = PolicyLoop(
-            mission.robot, LoopSettings(dry_run=mission.dry_run), horizon=mission.horizon
-        )
+        self._loop = PolicyLoop(mission.robot, mission.settings, horizon=mission.horizon)
         self._stepped_s = 0.0  # monotonic
         self._requests: list[Request] = []
         self._latency = LatencyLog()
@@ -84,6 +88,9 @@ class Runner:
         self._controller_problem: str | None = None
         self._arm_fault: str | None = None
         self._on_change = on_change
+        self._on_refused = on_refused
+        self._dead_man = dead_man
+        self._targets: list[TeleopTarget] = []
         self._unsettled = False  # a frame came in that no observation was made of yet
         self.status = LoopStatus(state=LoopState.IDLE, reason=None, lead_ms=0.0)
 
@@ -98,6 +105,22 @@ class Runner:
         with self._lock:
             self._arm_fault = fault or None
             self.step()
+
+    def add_target(self, target: TeleopTarget) -> LoopStatus:
+        """Take in what a person asks of the arm, and step the loop."""
+        with self._lock:
+            self._targets.append(target)
+            return self.step()
+
+    def add_buttons(self, buttons: Sequence[int]) -> None:
+        """Take in the gamepad's buttons, and step the loop where that changes something."""
+        if self._dead_man is None:
+            return
+        with self._lock:
+            before = self._released()
+            self._dead_man.hear(buttons, time.monotonic_ns())
+            if (before is None) != (self._released() is None):
+                self.step()
 
     def add_image(
         self, camera: str, image: npt.NDArray[np.uint8], *, stamp_ns: int, received_ns: int
@@ -144,6 +167,8 @@ class Runner:
             if output.chunk is not None:
                 self._report_chunk(output, inferred, planned_ns, published_ns)
             self._tell(output.status)
+            if output.refused:
+                self._on_refused(output.refused)
             return output.status
 
     def step_if_quiet(self) -> None:
@@ -162,7 +187,7 @@ class Runner:
             robot=self._mission.robot.name,
             instruction=self.instruction,
             model_hash=self._mission.model_hash,
-            dry_run=self._mission.dry_run,
+            dry_run=self._mission.settings.dry_run,
             loop=self.status,
             streams=self._streams.report(now_ns),
             observation_age_ms=-1.0 if last is None else (now_ns - last.stamp_ns) / 1e6,
@@ -171,19 +196,28 @@ class Runner:
             latency=self._latency.percentiles(),
             duty=self._inference.duty(),
             controller_problem=self._controller_problem or "",
+            dead_man_required=self._dead_man is not None,
+            dead_man_held=self._dead_man is not None and self._released() is None,
         )
+
+    def _released(self) -> str | None:
+        # a simulated clock may stand still, a held button must not
+        return self._dead_man.problem(time.monotonic_ns()) if self._dead_man else None
 
     def _inputs(self, now_ns: int, inferred: Inferred | None) -> LoopInput:
         measured = self._streams.measured()  # before a jump of the clock forgets it
         observation = self._observe(now_ns, inferred)
         self._controller_problem = self._outputs.controller_problem()
         requests, self._requests = tuple(self._requests), []
+        targets, self._targets = tuple(self._targets), []
         return LoopInput(
             now_ns=now_ns,
             observation=observation,
             measured=measured,
             controller_problem=self._controller_problem,
             arm_fault=self._arm_fault,
+            dead_man=self._released(),
+            teleop=targets,
             inference=inferred.outcome if inferred else None,
             requests=requests,
         )

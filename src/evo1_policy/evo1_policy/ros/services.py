@@ -16,6 +16,8 @@ _REQUESTS = {
     "~/resume": Request.RESUME,
     "~/stop": Request.STOP,
     "~/clear_stop": Request.CLEAR_STOP,
+    "~/take_over": Request.TAKE_OVER,
+    "~/hand_back": Request.HAND_BACK,
 }
 
 

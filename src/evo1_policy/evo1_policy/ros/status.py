@@ -35,6 +35,8 @@ class StatusFacts:
     latency: LatencyPercentiles
     duty: float
     controller_problem: str
+    dead_man_required: bool = False
+    dead_man_held: bool = False
 
 
 def status_message(facts: StatusFacts) -> PolicyStatus:
@@ -62,6 +64,9 @@ def status_message(facts: StatusFacts) -> PolicyStatus:
         overhead_ms_p95=latency.overhead_p95_ms,
         lead_ms=float(loop.lead_ms),
         duty=facts.duty,
+        takeovers=loop.takeovers,
+        dead_man_required=facts.dead_man_required,
+        dead_man_held=facts.dead_man_held,
     )
     message.header.stamp = time_message(facts.now_ns)
     return message

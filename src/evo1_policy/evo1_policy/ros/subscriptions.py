@@ -5,9 +5,11 @@ from dataclasses import replace
 
 from rclpy.node import Node
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState, Joy
 from std_msgs.msg import Bool, String
+from trajectory_msgs.msg import JointTrajectory
 
+from evo1_policy.control.teleop_target import read_target
 from evo1_policy.perception.messages import (
     MessageError,
     decode_image,
@@ -19,9 +21,12 @@ from evo1_policy.perception.messages import (
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
 from evo1_policy.ros.qos import (
     ARM_FAULT_TOPIC,
+    JOY_TOPIC,
     OVERRIDABLE,
     camera_qos,
+    command_qos,
     fault_qos,
+    joy_qos,
     state_qos,
     words_qos,
 )
@@ -45,7 +50,7 @@ def resolve_topics(node: Node, robot: RobotConfig) -> RobotConfig:
 
 
 class Sensors:
-    """Subscriptions to the cameras and joint states; an image steps the loop at once.
+    """Subscriptions to cameras, joint states and people's hands; an image steps the loop at once.
 
     Args:
         node: owns the subscriptions.
@@ -53,6 +58,8 @@ class Sensors:
         runner: gets the decoded messages, on the reading thread.
         now_ns: the node's clock.
         on_failure: called from the reading thread with what should never be raised.
+        takeover: listen to a person's targets.
+        dead_man: listen to the gamepad.
     """
 
     def __init__(
@@ -63,6 +70,8 @@ class Sensors:
         runner: Runner,
         now_ns: Callable[[], int],
         on_failure: Callable[[BaseException], None],
+        takeover: bool = True,
+        dead_man: bool = False,
     ) -> None:
         self._node = node
         self._group = ReadElsewhere()
@@ -71,8 +80,9 @@ class Sensors:
         self._joint_topic = node.resolve_topic_name(robot.state.topic)
         self._joint_names = robot.joint_names
         prepare_reading()
-        # joints first: they are read in this order, and frames wait for their joints
+        # people first, then joints: they are read in this order, and frames wait for their joints
         self._subscriptions: list[Subscription] = [
+            *self._subscribe_people(robot.teleop_topic if takeover else "", joy=dead_man),
             node.create_subscription(
                 JointState,
                 robot.state.topic,
@@ -90,6 +100,32 @@ class Sensors:
         self._thread.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
+
+    def _subscribe_people(self, teleop_topic: str, *, joy: bool) -> list[Subscription]:
+        subscriptions = []
+        if joy:
+            subscriptions.append(
+                self._node.create_subscription(
+                    Joy,
+                    JOY_TOPIC,
+                    lambda message: self._runner.add_buttons(message.buttons),
+                    joy_qos(),
+                    callback_group=self._group,
+                    qos_overriding_options=OVERRIDABLE,
+                )
+            )
+        if teleop_topic:
+            subscriptions.append(
+                self._node.create_subscription(
+                    JointTrajectory,
+                    teleop_topic,
+                    lambda message: self._runner.add_target(read_target(message)),
+                    command_qos(),
+                    callback_group=self._group,
+                    qos_overriding_options=OVERRIDABLE,
+                )
+            )
+        return subscriptions
 
     def _subscribe_camera(self, camera: CameraConfig) -> Subscription:
         topic = self._node.resolve_topic_name(camera.topic)

@@ -17,6 +17,7 @@ from evo1_policy.control.signals import (
     LoopState,
     Request,
 )
+from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
 from evo1_policy.robot_config import RobotConfig, parse_robot
 
@@ -122,6 +123,8 @@ class Cell:
         self.unmeasured = False
         self.controller_problem: str | None = None
         self.arm_fault: str | None = None
+        self.dead_man: str | None = None
+        self.targets: tuple[TeleopTarget, ...] = ()  # of the next step
         self.failure: str | None = None
         self.spoil: Callable[[ActionChunk], ActionChunk] = lambda chunk: chunk
         self.shove = np.zeros(robot.width)
@@ -186,11 +189,14 @@ class Cell:
                 else JointSample(positions=self.position(stamp - self.lag_ns), stamp_ns=stamp),
                 controller_problem=self.controller_problem,
                 arm_fault=self.arm_fault,
+                dead_man=self.dead_man,
+                teleop=self.targets,
                 inference=self._result(),
                 requests=requests,
             )
         )
         self.outputs.append(output)
+        self.targets = ()
         if output.infer is not None:
             assert not self._pending, "two inferences in flight"
             self.asked.append(output.infer)

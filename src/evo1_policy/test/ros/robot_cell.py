@@ -11,7 +11,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from evo1_msgs.action import RunPolicy
-from evo1_msgs.msg import ActionChunk, PolicyStatus
+from evo1_msgs.msg import ActionChunk, Intervention, PolicyStatus
 from evo1_msgs.srv import SetInstruction
 from kinematic_arm import KinematicArm
 from lifecycle_msgs.msg import Transition
@@ -21,19 +21,25 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rosgraph_msgs.msg import Clock as ClockMessage
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import Image, JointState, Joy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos
+from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, intervention_qos
+from evo1_policy.ros.teleop_messages import target_message
 
 TIMEOUT_S = 10.0
 IMAGE_SIZE = (48, 64)  # rows, columns: the content does not matter here
 
 
 class RobotCell:
-    """Public switches: cameras, joints, hidden_joints, shuffle, encoding, time_offset_ns."""
+    """Public switches: cameras, joints, hidden_joints, shuffle, encoding, time_offset_ns.
+
+    `hand` is None, or a function from seconds to joint positions that a person asks for; `buttons`
+    None, or those of a gamepad.
+    """
 
     def __init__(self, robot, capture, *, publish_clock=False):
         self._capture, self._log = capture, ""
@@ -46,7 +52,8 @@ class RobotCell:
         self.time_offset_ns = 0
         self.chunks, self.previews, self.feedback = [], [], []
         self.commands = {command.topic: [] for command in robot.command}
-        self.statuses = []
+        self.statuses, self.interventions = [], []
+        self.hand = self.buttons = None
         self._diagnostics = {}
         self.arm = KinematicArm(robot.joint_names, robot.home)
         self._context = rclpy.Context()
@@ -166,6 +173,10 @@ class RobotCell:
         self._joint_publisher = node.create_publisher(JointState, robot.state.topic, 10)
         self._instruction = node.create_publisher(String, "instruction", 10)
         self._stop = node.create_publisher(Bool, "stop", 10)
+        self._joy = node.create_publisher(Joy, "joy", 1)
+        self._teleop = node.create_publisher(JointTrajectory, robot.teleop_topic, 10)
+        self._window = TeleopWindow(robot.joint_names)
+        node.create_timer(1 / 50, self._publish_person, clock=self._steady)
         node.create_timer(1 / 30, self._publish_images, clock=self._steady)
         node.create_timer(1 / 50, self._publish_joints, clock=self._steady)
         if publish_clock:
@@ -180,9 +191,12 @@ class RobotCell:
         node.create_subscription(ActionChunk, "policy/action_chunk", self.chunks.append, 50)
         node.create_subscription(PolicyStatus, "policy/status", self.statuses.append, 50)
         node.create_subscription(JointTrajectory, "policy/preview", self.previews.append, 50)
+        node.create_subscription(
+            Intervention, "policy/intervention", self.interventions.append, intervention_qos()
+        )
         self._triggers = {
             name: node.create_client(Trigger, f"policy/{name}")
-            for name in ("pause", "resume", "stop", "clear_stop")
+            for name in ("pause", "resume", "stop", "clear_stop", "take_over", "hand_back")
         }
         self._set_instruction = node.create_client(SetInstruction, "policy/set_instruction")
         self._change_state = node.create_client(ChangeState, "policy/change_state")
@@ -200,6 +214,13 @@ class RobotCell:
         self._controllers.append(
             self.node.create_subscription(JointTrajectory, command.topic, on_command, 10)
         )
+
+    def _publish_person(self):
+        hand, now_ns = self.hand, self.now_ns()
+        if hand is not None:
+            self._teleop.publish(target_message(self._window.push(hand(now_ns / 1e9), now_ns)))
+        if self.buttons is not None:
+            self._joy.publish(Joy(buttons=self.buttons))
 
     def _publish_images(self):
         now_ns = self.now_ns()
