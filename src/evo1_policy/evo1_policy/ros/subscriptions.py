@@ -24,7 +24,6 @@ from evo1_policy.ros.qos import (
     JOY_TOPIC,
     OVERRIDABLE,
     camera_qos,
-    command_qos,
     fault_qos,
     joy_qos,
     state_qos,
@@ -120,7 +119,7 @@ class Sensors:
                     JointTrajectory,
                     teleop_topic,
                     lambda message: self._runner.add_target(read_target(message)),
-                    command_qos(),
+                    state_qos(),
                     callback_group=self._group,
                     qos_overriding_options=OVERRIDABLE,
                 )
