@@ -23,7 +23,8 @@ of what it was made of (columns evo1.*).
 _EPILOG = """\
 gaps
   Where frames are missing, or cameras and joints do not belong together, the recording has a gap:
-    split   the dataset's episode ends there, a new one begins after it (default)
+    auto    hold where up to three frames are missing, split where more are (default)
+    split   the dataset's episode ends there, a new one begins after it
     hold    the last frame is repeated at the true times, marked in evo1.held
     refuse  the episode is not converted
 
@@ -191,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
         help="of images: h264 is fast (default), av1 half the size, png without loss",
     )
     parser.add_argument(
-        "--gaps", choices=("split", "hold", "refuse"), default="split", help="see below"
+        "--gaps", choices=("auto", "split", "hold", "refuse"), default="auto", help="see below"
     )
     parser.add_argument(
         "--min-frames",

@@ -43,7 +43,7 @@ class Request:
     dataset: Path
     version: Version = "v2.1"
     storage: Storage = "h264"
-    gaps: Gaps = "split"
+    gaps: Gaps = "auto"
     min_frames: int = 30
     horizon: int = 50
     workers: int = 1

@@ -27,7 +27,8 @@ from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
 
-Gaps = Literal["split", "hold", "refuse"]
+Gaps = Literal["auto", "split", "hold", "refuse"]
+SHORT_GAP_FRAMES = 3  # so many missing frames are held by "auto"; more begin a new episode
 
 
 class UnreadableFrameError(EpisodeError):
@@ -68,7 +69,7 @@ def plan_episode(
     Args:
         episode: the recording; read without its images.
         gaps: 'split' begins a new episode after each, 'hold' repeats the last frame with a mark,
-            'refuse' raises.
+            'auto' holds up to SHORT_GAP_FRAMES and splits where more are missing, 'refuse' raises.
         min_frames: shorter segments are dropped, and reported.
         decode: decode every image in advance; see read_streams.
 
@@ -83,16 +84,15 @@ def plan_episode(
     found = find_gaps(
         aligned.ticks_ns, robot.step_ns, aligned.failures, reference=robot.cameras[0].topic
     )
-    ticks = Segment.of(aligned)
-    if gaps == "hold":
-        ticks = hold(ticks, found, streams, robot)
+    held = tuple(gap for gap in found if _is_held(gap, gaps, robot.step_ns))
+    ticks = hold(Segment.of(aligned), held, streams, robot)
     wanted = demonstrated(episode, ticks.ticks_ns)
     ticks = replace(ticks, actions=wanted.actions, intervention=wanted.intervention)
     ticks = _from_first_action(ticks)
     found = tuple(gap for gap in found if gap.after_ns >= ticks.ticks_ns[0])
     if found and gaps == "refuse":
         raise EpisodeError(_refusal(source, found))
-    parts = [ticks] if gaps == "hold" else split(ticks, found)
+    parts = split(ticks, [gap for gap in found if gap not in held])
     segments = tuple(part for part in parts if len(part) >= min_frames)
     short = [part for part in parts if len(part) < min_frames]
     recorded = len(aligned.ticks_ns) + len(aligned.failures)
@@ -109,6 +109,11 @@ def plan_episode(
         ),
         decoded=decode,
     )
+
+
+def _is_held(gap: Gap, gaps: Gaps, step_ns: int) -> bool:
+    missing = round((gap.before_ns - gap.after_ns) / step_ns) - 1
+    return gaps == "hold" or (gaps == "auto" and missing <= SHORT_GAP_FRAMES)
 
 
 def frames(

@@ -90,6 +90,16 @@ def test_refuse_names_the_gap(planned):
         planned(steady(2.0, lost={20, 21, 22}), gaps="refuse")
 
 
+def test_auto_holds_a_short_gap_and_splits_at_a_long_one(planned):
+    short, long = {10, 11, 12}, {30, 31, 32, 33}
+    _, plan = planned(steady(2.0, lost=short | long), gaps="auto")
+    assert len(plan.segments) == 2
+    assert [int(segment.held.sum()) for segment in plan.segments] == [3, 0]
+    assert len(plan.gaps) == 2
+    for segment in plan.segments:
+        assert np.allclose(np.diff(segment.ticks_ns), 1e9 / 30, atol=2)
+
+
 def test_short_segments_are_dropped_and_reported(planned):
     _, plan = planned(steady(2.0, lost={20, 23}), min_frames=10)
     assert [len(segment) for segment in plan.segments] == [20, 36]

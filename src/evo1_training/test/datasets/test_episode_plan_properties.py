@@ -104,7 +104,7 @@ def test_offline_frames_equal_live_observations(recording):
             np.testing.assert_array_equal(frame.images[name], image)
 
 
-@given(recordings(), st.sampled_from(["split", "hold"]), st.integers(1, 5))
+@given(recordings(), st.sampled_from(["split", "hold", "auto"]), st.integers(1, 5))
 @settings(max_examples=25)
 def test_every_recorded_tick_is_used_or_counted_and_none_is_moved(recording, gaps, min_frames):
     with tempfile.TemporaryDirectory() as folder:
