@@ -25,6 +25,7 @@ from evo1_training.datasets.checker.statistics import (
 )
 from evo1_training.datasets.checker.tables import EpisodeNumbers, read_numbers
 from evo1_training.datasets.checker.videos import check_videos
+from evo1_training.datasets.lerobot.transaction import is_interrupted
 from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, DatasetError
 from evo1_training.datasets.reader.pictures import TablePictures
 from evo1_training.datasets.reader.video import VideoFrames
@@ -159,6 +160,8 @@ class _Check:
         root = self._meta.info.root
         if any((root / "images").glob("**/*.png")):
             self._findings.add("leftovers", root / "images", "pictures that were never encoded")
+        if is_interrupted(root):
+            self._findings.add("half-changed", root, "a change to it was cut off half-way")
 
     def _check_episode(self, numbers: EpisodeNumbers, unreadable: set[tuple[int, str]]) -> None:
         episode, columns, fps = numbers.meta, numbers.columns, self._meta.info.fps

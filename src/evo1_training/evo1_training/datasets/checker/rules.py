@@ -52,6 +52,7 @@ _STRUCTURE: Mapping[str, _Rule] = {
     "stats-shape": ("error", "cameras have (3, 1, 1), other features one number an element"),
     "stats-wrong": ("warning", "compute the statistics again: they are those of other data"),
     "leftovers": ("warning", "a recording was interrupted: see if its episode is complete"),
+    "half-changed": ("error", "run the convert command again: it finishes what was cut off"),
 }
 
 _QUALITY: Mapping[str, _Rule] = {

@@ -22,7 +22,7 @@ from evo1_training.datasets.lerobot.schema import (
     columns,
 )
 
-_ROWS, _ROWS_WITH_PICTURES = 65536, 64  # a row group: what is held in memory
+_ROWS, _ROWS_WITH_PICTURES = 65536, 8  # a row group: what is held, and what one random read costs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from evo1_training.datasets.lerobot.transaction import is_interrupted
 from evo1_training.datasets.reader.info import DatasetError, DatasetInfo, read_info
 from evo1_training.datasets.reader.layouts import EpisodeRow, read_v21, read_v30
 
@@ -74,6 +75,11 @@ def open_folder(root: Path | str) -> DatasetFolder:
         DatasetError: another version; a file that is missing, cut off or not mentioned; counts
             that contradict each other, as a half-written dataset has.
     """
+    if is_interrupted(Path(root)):
+        raise DatasetError(
+            f"{root}: a change to this dataset was cut off half-way; run the same convert command "
+            "again, which finishes it"
+        )
     info = read_info(Path(root))
     rows, tasks = read_v21(info) if info.layout == "v2.1" else read_v30(info)
     _check_episodes(info, rows)

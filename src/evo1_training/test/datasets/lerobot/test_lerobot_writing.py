@@ -16,6 +16,7 @@ from evo1_training.datasets.lerobot import transaction
 from evo1_training.datasets.lerobot.contents import DatasetWriteError
 from evo1_training.datasets.lerobot.transaction import Transaction, is_interrupted, recover
 from evo1_training.datasets.lerobot.writing import open_dataset
+from evo1_training.datasets.reader import DatasetError, open_folder
 
 VERSIONS = pytest.mark.parametrize("version", ["v2.1", "v3.0"])
 
@@ -206,6 +207,8 @@ def test_every_rename_of_an_add_can_be_the_last(tmp_path, version, monkeypatch):
             monkeypatch.undo()
             break
         assert is_interrupted(root)
+        with pytest.raises(DatasetError, match="cut off half-way; run the same convert command"):
+            open_folder(root)
         writer._lock.close()
         again = create(root, version, append=True)
         assert not is_interrupted(root)
