@@ -20,6 +20,7 @@ from evo1_policy.control.teleop_target import (
     target_problem,
 )
 from evo1_policy.perception.messages import MessageError, deserialize
+from evo1_training.datasets.interventions import Interventions, read_interventions
 from evo1_training.datasets.rejections import Rejections
 from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import TELEOP, EpisodeError
@@ -169,11 +170,14 @@ def demonstrated(episode: Episode, ticks_ns: Times) -> Demonstrated:
         problem = _take(message, teleop if by_person else commands, restrict=not by_person)
         if problem:
             rejections.add(message.topic, problem)
-    actions = _merge(teleop, commands, times)
+    driven = read_interventions(episode)
+    actions = _merge(teleop, commands, times, driven)
     if np.isnan(actions).any(axis=1).all():
         raise EpisodeError(_nothing(episode, actions, teleop_topics | command_topics, rejections))
     intervention = np.zeros(len(times), np.bool_)
-    if _policy_drove(episode):
+    if driven is not None:
+        intervention = driven.at(times)
+    elif _policy_drove(episode):  # a policy node that tells of no take-overs
         intervention = times - teleop.heard() < QUIET_NS
     return Demonstrated(actions=actions, intervention=intervention, rejections=rejections)
 
@@ -189,9 +193,13 @@ def _take(message: RawMessage, curve: SourceCurve, *, restrict: bool) -> str:
     return curve.add(target, message.log_ns)
 
 
-def _merge(teleop: SourceCurve, commands: SourceCurve, times: Times) -> Floats:
+def _merge(
+    teleop: SourceCurve, commands: SourceCurve, times: Times, driven: Interventions | None
+) -> Floats:
     """Prefer the person's targets; where those are absent or given up, take the commands."""
     by_person, by_command = teleop.finish(), commands.finish()
+    if driven is not None:  # a leader arm may go on while the policy drives
+        by_person[~driven.at(times)] = np.nan
     spoken = teleop.reached()
     given_up = (times - spoken > QUIET_NS) & (commands.heard() > spoken)
     complete = ~np.isnan(by_command).any(axis=1)

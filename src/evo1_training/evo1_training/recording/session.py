@@ -21,6 +21,7 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.grade import outcome
+from evo1_training.recording.pre_roll import INTERVENTION, Heard, PreRoll
 from evo1_training.recording.stream_monitor import StreamMonitor, WatchedTake
 from evo1_training.recording.stream_watch import StreamCondition
 from evo1_training.recording.take import Ending, RefusedError, Take, TakeState
@@ -83,6 +84,8 @@ class Session:
         store: where episodes go.
         now_ns: the node's clock.
         min_free_gb: no take starts with less room, and one ends at half of it.
+        pre_roll_s: so much of what came before a take-over is kept for a take that begins
+            while the person drives.
         limits: of the writer.
         on_news: called from the writer's thread when `tick` has something to do.
     """
@@ -94,6 +97,7 @@ class Session:
         *,
         now_ns: Callable[[], int],
         min_free_gb: float = 1.0,
+        pre_roll_s: float = 0.0,
         limits: WriterLimits | None = None,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
@@ -110,6 +114,8 @@ class Session:
         self._writer: BagWriter | None = None  # set while messages are to be written
         self._ending: BagWriter | None = None  # until its file has ended
         self._watched = WatchedTake(started_ns=0, ended_ns=0, streams=(), joints=())
+        self._pre_roll = PreRoll(round(pre_roll_s * 1e9))
+        self._rolled: dict[str, int] = {}  # messages of the take that came before it
         self._bytes = 0
         self._pace: tuple[int, int, float] = (0, 0, 0.0)  # time, bytes, bytes a second
 
@@ -126,8 +132,15 @@ class Session:
             if topic not in self._inputs:
                 return
             self._bytes += len(data)
+            if self._inputs[topic].topic.type == INTERVENTION:
+                self._pre_roll.follow(data, received_ns)
             writer = self._writer
-            if writer is not None and not writer.put(
+            if writer is None:
+                publish_ns = publish_ns or received_ns
+                self._pre_roll.add(
+                    Heard(topic=topic, data=data, received_ns=received_ns, publish_ns=publish_ns)
+                )
+            elif not writer.put(
                 topic, data, log_ns=received_ns, publish_ns=publish_ns or received_ns
             ):
                 self._monitor.lose(topic)  # not seen by the monitor, so that the gap shows
@@ -258,13 +271,14 @@ class Session:
         folder, started_ns = self._store.next_folder(), self._now_ns()
         with self._lock:
             inputs = list(self._inputs.values())
+            first = self._pre_roll.first_ns
         facts = EpisodeFacts(
             episode_id=folder.name,
             instruction=self.take.instruction,
             operator=self.take.operator,
             robot_text=self._robot.text,
             topics=tuple(one.topic for one in inputs),
-            started_ns=started_ns,
+            started_ns=min(started_ns, first or started_ns),
             started_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         try:
@@ -283,9 +297,18 @@ class Session:
         begun_ns = self._now_ns()  # opening waited for the disk
         with self._lock:
             self._monitor.begin(begun_ns)
+            self._rolled = {}
+            for heard in self._pre_roll.take():
+                self._roll(writer, heard)
             self._writer = writer
         self.take = self.take.opened(folder.name, begun_ns)
         return None
+
+    def _roll(self, writer: BagWriter, heard: Heard) -> None:
+        if heard.topic in writer.topics and writer.put(
+            heard.topic, heard.data, log_ns=heard.received_ns, publish_ns=heard.publish_ns
+        ):
+            self._rolled[heard.topic] = self._rolled.get(heard.topic, 0) + 1
 
     def _watch_disk(self) -> None:
         writer = self._ending
@@ -332,7 +355,8 @@ class Session:
         written = writer.written()
         with self._lock:
             facts = replace(writer.facts, topics=self._monitor.topics)
-        ended = outcome(self._robot, self._watched, written=written, fault=fault)
+        watched = {name: count - self._rolled.get(name, 0) for name, count in written.items()}
+        ended = outcome(self._robot, self._watched, written=watched, fault=fault)
         try:
             write_sidecar(writer.folder, Sidecar(facts=facts, outcome=ended))
         except OSError as error:

@@ -143,6 +143,7 @@ class RecorderNode(ManagedNode):
             store,
             now_ns=self._now_ns,
             min_free_gb=parameters.min_free_gb,
+            pre_roll_s=parameters.pre_roll_s,
             on_news=configured.news.trigger,
         )
         inputs = Inputs(

@@ -18,6 +18,7 @@ class RecorderParameters:
     extra_topics: tuple[str, ...] = ()
     min_free_gb: float = 1.0
     keep_deleted: int = 5
+    pre_roll_s: float = 0.0
     auto_activate: bool = True
 
 
@@ -33,6 +34,8 @@ _DESCRIPTIONS = {
     "extra_topics": "Topics to record beside the robot file's, as patterns such as /force/*.",
     "min_free_gb": "No take starts with less room on the disk [GB], and one ends at half of it.",
     "keep_deleted": "So many discarded and deleted episodes stay in the trash below root.",
+    "pre_roll_s": "A take that begins while a person has taken over starts with so much of what "
+    "came before the take-over [s]; at most 96 MiB are held in memory.",
     "auto_activate": "Configure and activate without a lifecycle manager.",
 }
 
@@ -43,6 +46,8 @@ def declare_parameters(node: Node) -> None:
         descriptor = ParameterDescriptor(description=_DESCRIPTIONS[field.name])
         if field.name == "min_free_gb":
             descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=1e6)]
+        if field.name == "pre_roll_s":
+            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=60.0)]
         if field.name == "keep_deleted":
             descriptor.integer_range = [IntegerRange(from_value=0, to_value=100_000, step=1)]
         if field.name == "extra_topics":  # an empty list has no type of its own

@@ -20,7 +20,7 @@ from evo1_training.recording.episode import FACTS_TOPIC, EpisodeError, RecordedT
 from evo1_training.recording.session import SessionInput
 from evo1_training.recording.stream_monitor import extra_topic, robot_topics
 
-ALWAYS = ("/tf_static", "robot_description")
+ALWAYS = ("/tf_static", "robot_description", "policy/intervention")
 CAMERA_DEPTH = 30  # frames that may wait while the reading thread is busy
 DEPTH = 500
 

@@ -1,5 +1,7 @@
 """The demonstrated action out of teleop and command messages."""
 
+import struct
+
 import numpy as np
 import pytest
 from bag_writing import (
@@ -109,6 +111,28 @@ def test_policy_goes_on_after_a_person_took_over(tmp_path):
     found = actions(tmp_path, recording, 500, 1500, 3500)
     np.testing.assert_allclose(found.actions[:, 0], [1, 2, 1])
     assert found.intervention.tolist() == [False, True, False]
+
+
+def intervention_cdr(stamp_ns, *, active, number=1):
+    """An evo1_msgs/Intervention as DDS carries it."""
+    head = struct.pack("<4sIII", b"\0\1\0\0", *divmod(stamp_ns, 10**9), 1) + b"\0"
+    text = struct.pack("<?3xI7sxI1s3xQ", active, 7, b"teleop\0", 1, b"\0", number)
+    return head + text
+
+
+def test_only_what_a_person_drove_is_an_intervention_and_their_action(tmp_path):
+    told = "/policy/intervention"
+    recording = Recording(types={**TYPES, told: "evo1_msgs/msg/Intervention"})
+    recording.add(told, at(-50), intervention_cdr(at(-5000), active=False, number=0))
+    recording.add(told, at(1000), intervention_cdr(at(1000), active=True))
+    recording.add(told, at(2000), intervention_cdr(at(2000), active=False))
+    for k in range(200):  # a leader arm that never falls silent
+        recording.target(20 * k, [2, 2])
+        if not 50 <= k < 100:
+            recording.target(20 * k, [1, 1], topic=COMMAND)
+    found = actions(tmp_path, recording, 500, 990, 1010, 1990, 2010, 3500)
+    np.testing.assert_allclose(found.actions[:, 0], [1, 1, 2, 2, 1, 1])
+    assert found.intervention.tolist() == [False, False, True, True, False, False]
 
 
 @pytest.mark.parametrize(
