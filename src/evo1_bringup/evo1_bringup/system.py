@@ -179,7 +179,7 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
 
 def _teleop_note(robot: str, options: SystemOptions) -> str:
     ways = f"evo1 teleop --robot {robot} --device keyboard (gamepad, leader)"
-    if not options.hardware:
+    if not options.hardware and not options.emulated:  # its resets tear at the emulated servos
         ways += f", or evo1 demonstrate --robot {robot} --episodes 5"
     return f"The arm follows a demonstrator: {ways}."
 

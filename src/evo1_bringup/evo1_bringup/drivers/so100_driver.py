@@ -275,8 +275,8 @@ class So100Driver:
             self._silent[servo.servo_id] = count
             if count == self._settings.max_silent_cycles:
                 text = (
-                    f"{servo.name} gave no credible answer in {count} cycles; check its cable "
-                    "and the power"
+                    f"{servo.name} gave no credible answer in {count} cycles (none, damaged, or a "
+                    "jump); check its cable and the power"
                 )
                 self._stop(Finding(code="servo_silent", text=text))
 

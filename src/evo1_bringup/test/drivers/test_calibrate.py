@@ -3,7 +3,6 @@
 import json
 import os
 import threading
-import time
 
 import pytest
 
@@ -12,7 +11,7 @@ from evo1_bringup.drivers.calibrate import JOINTS, main
 from evo1_bringup.drivers.so100_calibration import load_calibration
 from evo1_bringup.drivers.so100_calibrator import HALF_TURN
 
-MIDDLES = (1900, 2100, 2047, 2300, 1000, 1700)  # where the encoders stand in the middle
+MIDDLES = (1900, 2100, 2147, 2300, 1000, 1700)  # where the encoders stand in the middle
 REACHES = (1200, 1100, 1000, 1150, 0, 700)
 
 
@@ -23,6 +22,7 @@ class Scripted:
         self.servos, self.reaches = rig.arm.servos, reaches
         ours, theirs = os.pipe()
         self.keys, self._hand = os.fdopen(ours), os.fdopen(theirs, "w")
+        self._over = threading.Event()
         self.thread = threading.Thread(target=self._act, daemon=True)
 
     def __enter__(self):
@@ -30,6 +30,7 @@ class Scripted:
         return self
 
     def __exit__(self, *_):
+        self._over.set()
         self.thread.join()
         self._hand.close()
         self.keys.close()
@@ -38,14 +39,19 @@ class Scripted:
         for servo, encoder in zip(self.servos, MIDDLES, strict=True):
             servo.encoder = float(encoder)
         self._press()
-        time.sleep(0.3)
+        self._wait(lambda servo: servo.get(sts3215.LOCK) == 0)
         self._press()
-        time.sleep(0.3)
+        self._wait(lambda servo: servo.get(sts3215.HOMING_OFFSET) != 0)
         for share in (-1.0, -0.5, 0.0, 0.5, 1.0, 0.2):
             for servo, middle, reach in zip(self.servos, MIDDLES, self.reaches, strict=True):
                 servo.encoder = middle + share * reach
-            time.sleep(0.1)
+            self._over.wait(0.25)
         self._press()
+
+    def _wait(self, done):
+        """Until the command has done its part with every servo."""
+        while not all(map(done, self.servos)) and not self._over.wait(0.01):
+            pass
 
     def _press(self):
         self._hand.write("\n")

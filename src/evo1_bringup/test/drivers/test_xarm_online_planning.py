@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo1_bringup.drivers.xarm_online_planning import LOOKAHEAD_NS, PERIOD_NS, OnlinePlanning
@@ -79,6 +79,7 @@ def test_after_a_stop_the_next_trajectory_begins_where_the_arm_is(robot):
     assert 0.05 < move.angles[0] <= 0.1
 
 
+@settings(max_examples=25)
 @given(
     st.lists(st.floats(-9.0, 9.0), min_size=6, max_size=6),
     st.floats(0.05, 3.0),
