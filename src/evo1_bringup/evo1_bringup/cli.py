@@ -24,6 +24,7 @@ examples:
   evo1 status --follow                   what the policy does, and why
   evo1 pause / evo1 resume               hold the arm, and go on
   evo1 stop / evo1 clear-stop            latched stop, and back to idle
+  evo1 take-over / evo1 hand-back        a person drives (evo1 teleop), and gives the arm back
   evo1 unplug image_2 / evo1 plug        silence a simulated camera, and bring it back
   evo1 launch so100 port:=emulated       the real driver on an emulated servo bus
   evo1 unplug arm / plug arm / recover-arm    its cable, and what a person does then
@@ -55,6 +56,8 @@ _TRIGGERS = {
     "clear-stop": "Leave the latched stop; the arm stays at rest.",
     "pause": "Hold the arm until resume.",
     "resume": "Start, or go on after a pause or a fault.",
+    "take-over": "A person is in charge: the policy waits, targets of evo1 teleop move the arm.",
+    "hand-back": "The arm comes to rest; then resume, or what takeover_return says.",
 }
 
 

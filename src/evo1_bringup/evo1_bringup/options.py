@@ -15,6 +15,9 @@ EMULATED = "emulated"  # a port: the whole hardware path, without hardware
 DIRECT, ROS2_CONTROL, FEETECH = "direct", "ros2_control", "feetech"
 USB_CAM, V4L2_CAMERA, REALSENSE = "usb_cam", "v4l2_camera", "realsense2_camera"
 CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
+TOPIC, SERVICE, OFF = "topic", "service", "off"
+HOLD, RESUME = "hold", "resume"
+NONE, JOY = "none", "joy"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -61,6 +64,9 @@ class SystemOptions:
     device: str = "auto"
     robot_file: str = ""
     autostart: bool = True
+    takeover: str = TOPIC
+    takeover_return: str = HOLD
+    dead_man: str = NONE
     camera_width: int = IMAGE_WIDTH
     camera_height: int = IMAGE_HEIGHT
 
@@ -194,6 +200,26 @@ _COMMON = (
         choices=("auto", "true", "false"),
     ),
     Option(
+        name="takeover",
+        default=TOPIC,
+        description="How a person takes over from the policy: topic (by moving: evo1 teleop, or "
+        "evo1 take-over), service (evo1 take-over only) or off.",
+        choices=(TOPIC, SERVICE, OFF),
+    ),
+    Option(
+        name="takeover_return",
+        default=HOLD,
+        description="After a person handed back: wait for evo1 resume, or go on.",
+        choices=(HOLD, RESUME),
+    ),
+    Option(
+        name="dead_man",
+        default=NONE,
+        description="joy: the policy moves the arm only while a button of the gamepad is held "
+        "(topic joy, button 4; docs/safety.md).",
+        choices=(NONE, JOY),
+    ),
+    Option(
         name="camera_width",
         default=str(IMAGE_WIDTH),
         description="Width of the rendered cameras [pixels].",
@@ -256,6 +282,9 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
         device=texts["device"].lower(),
         robot_file=_file("robot_file", texts["robot_file"]),
         autostart=_autostart(texts),
+        takeover=texts["takeover"].lower(),
+        takeover_return=texts["takeover_return"].lower(),
+        dead_man=texts["dead_man"].lower(),
         camera_width=_size("camera_width", texts["camera_width"]),
         camera_height=_size("camera_height", texts["camera_height"]),
     )

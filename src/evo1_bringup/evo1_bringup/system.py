@@ -140,6 +140,9 @@ def _policy(options: SystemOptions, path: Path) -> Process:
         "autostart": options.autostart,
         "seed": options.seed,
         "auto_activate": True,
+        "takeover": options.takeover,
+        "takeover_return": options.takeover_return,
+        "dead_man": options.dead_man,
     }
     return Process(
         package="evo1_policy",

@@ -53,7 +53,7 @@ def instruct(target: Target, instruction: str) -> Answer:
 
 
 def trigger(target: Target, name: str) -> Answer:
-    """Call one of the policy's stop, clear_stop, pause and resume services."""
+    """Call one of the policy's services without content, such as stop or take_over."""
     return _call(target, Trigger, f"policy/{name}", Trigger.Request())
 
 
@@ -131,6 +131,7 @@ def status_lines(message: PolicyStatus) -> list[str]:
         f"skew {message.observation_skew_ms:.1f} ms",
         f"chunks rejected {message.chunks_rejected}, "
         f"interventions {message.safety_interventions}, holds {message.holds}",
+        f"take-overs {message.takeovers}, dead-man button {_dead_man(message)}",
     ]
     for stream in message.streams:
         problem = f"  ({stream.problem})" if stream.problem else ""
@@ -139,6 +140,12 @@ def status_lines(message: PolicyStatus) -> list[str]:
             f"of {stream.max_age_ms:.0f}  {stream.topic}{problem}"
         )
     return lines
+
+
+def _dead_man(message: PolicyStatus) -> str:
+    if not message.dead_man_required:
+        return "not required"
+    return "held" if message.dead_man_held else "RELEASED"
 
 
 def _set_parameter(target: Target, node: str, parameter: Parameter) -> Answer:

@@ -158,6 +158,9 @@ class Motion:
         executing = self._executing
         if measured is None:
             return executing or _unmeasured(self._robot)
+        broken = np.flatnonzero(~np.isfinite(measured.positions))
+        if len(broken):
+            return _unreadable(self._robot, self._robot.joint_names[broken[0]])
         if executing is not None and self._in_place(executing, measured, now_ns):
             return executing
         position = measured.positions.copy()
@@ -198,4 +201,12 @@ def _unmeasured(robot: RobotConfig) -> StopReason:
     return StopReason(
         code=StopCode.JOINTS_STALE,
         message=f"no joint positions yet on '{robot.state.topic}', so the arm's place is unknown",
+    )
+
+
+def _unreadable(robot: RobotConfig, joint: str) -> StopReason:
+    return StopReason(
+        code=StopCode.JOINT_MISSING,
+        message=f"joint '{joint}' on '{robot.state.topic}' is no number; look at its encoder "
+        "and at the arm's driver",
     )

@@ -15,6 +15,7 @@ from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, S
 from evo1_policy.robot_config import RobotConfig
 
 TOLERANCE = 1e-9  # relative and absolute, for rounding
+LARGEST_RAD = 1e4  # no joint turns so far: what is larger was never an angle
 SEAM_TOLERANCE = 1e-6  # rad and rad/s, between what is executed and what is about to be sent
 
 Floats = npt.NDArray[np.float64]
@@ -76,13 +77,15 @@ def _wrong_shape(chunk: ActionChunk, robot: RobotConfig, horizon: int | None) ->
 
 
 def _not_finite(chunk: ActionChunk, robot: RobotConfig) -> StopReason | None:
-    bad = np.argwhere(~np.isfinite(chunk.actions))
+    # A number without meaning overflows where it is squared; NaN compares as False.
+    bad = np.argwhere(~(np.abs(chunk.actions) <= LARGEST_RAD))
     if not len(bad):
         return None
     action, joint = (int(index) for index in bad[0])
     return StopReason(
         code=StopCode.CHUNK_NOT_FINITE,
-        message=f"{len(bad)} of {chunk.actions.size} values of the chunk are NaN or infinite, "
+        message=f"{len(bad)} of {chunk.actions.size} values of the chunk are NaN, infinite or "
+        f"beyond {LARGEST_RAD:g} rad, "
         f"first action {action} of joint '{robot.joint_names[joint]}'; "
         "check the checkpoint and its normalisation, then resume",
     )

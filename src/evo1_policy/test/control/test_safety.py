@@ -1,15 +1,22 @@
 """The gate: nothing passes that an independent look at the whole curve finds wrong."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 
-from evo1_policy.action_chunk import Trajectory
+from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.control.limiter import brake, follow
 from evo1_policy.control.limits import Limits
+from evo1_policy.control.motion import Accepted, Motion
 from evo1_policy.control.safety import Rejected, check
-from evo1_policy.control.signals import SafeTrajectory, StopCode
+from evo1_policy.control.signals import LoopSettings, SafeTrajectory, StopCode
+from evo1_policy.observation import JointSample
+
+CASES = int(os.environ.get("EVO1_FUZZ", "20000"))
+SEED = int(os.environ.get("EVO1_FUZZ_SEED", "7"))
+ODD = (np.nan, np.inf, -np.inf, 1e308, -1e308, 1e-320)
 
 
 def sound(kit, rng, points=6):
@@ -27,14 +34,13 @@ def spoil(rng, path):
     q, v = path.positions.copy(), path.velocities.copy()
     row, joint = int(rng.integers(len(q))), int(rng.integers(3))
     size = 10.0 ** rng.uniform(-9, 3) * rng.choice([-1.0, 1.0])
-    odd = rng.choice([np.nan, np.inf, -np.inf, 1e308, -1e308, 1e-320])
     match int(rng.integers(7)):
         case 0:
             q[row, joint] += size
         case 1:
             v[row, joint] += size
         case 2:
-            (q if rng.random() < 0.5 else v)[row, joint] = odd
+            (q if rng.random() < 0.5 else v)[row, joint] = rng.choice(ODD)
         case 3:
             q[:, joint] += size
         case 4:
@@ -46,7 +52,7 @@ def spoil(rng, path):
     return dataclasses.replace(path, positions=q, velocities=v)
 
 
-def is_sound(kit, path):
+def is_sound(kit, path, per_segment=16):
     if path.step_ns <= 0 or not np.isfinite(path.positions).all():
         return False
     if not np.isfinite(path.velocities).all() or np.any(path.velocities[-1] != 0.0):
@@ -54,7 +60,7 @@ def is_sound(kit, path):
     q, v, a = path.positions, path.velocities, np.zeros((1, 3))
     if len(q) > 1:
         with np.errstate(all="ignore"):
-            _, q, v, a = kit.hermite(path, per_segment=64)
+            _, q, v, a = kit.hermite(path, per_segment)
     robot, slack = kit.robot, 1e-7
     lower = np.minimum(robot.position_min, path.positions[0])
     upper = np.maximum(robot.position_max, path.positions[0])
@@ -66,16 +72,84 @@ def is_sound(kit, path):
     )
 
 
-def test_ten_thousand_spoilt_trajectories_never_get_through(kit):
-    rng, limits = np.random.default_rng(7), Limits.of(kit.robot)
+def test_spoilt_trajectories_never_get_through(kit):
+    rng, limits = np.random.default_rng(SEED), Limits.of(kit.robot)
     originals = [sound(kit, rng) for _ in range(50)]
-    passed = 0
-    for i in range(10_000):
+    passed, count = 0, CASES - CASES // 10
+    for i in range(count):
         path = spoil(rng, originals[i % 50])
         if isinstance(check(path, limits), SafeTrajectory):
             passed += 1
             assert is_sound(kit, path), path
-    assert 100 < passed < 9_000
+    assert 0.01 < passed / count < 0.9
+
+
+def spoilt_chunk(kit, rng, now_ns, here):
+    """A chunk near the arm, or wrong in one of many ways."""
+    count, width, robot = int(rng.integers(1, 9)), 3, kit.robot
+    actions = here + rng.normal(0.0, 10.0 ** rng.uniform(-4, 0), (count, width)).cumsum(axis=0)
+    start_ns, step_ns = now_ns + int(rng.normal(0.0, 60)) * 1_000_000, robot.step_ns
+    row, joint = int(rng.integers(count)), int(rng.integers(width))
+    match int(rng.integers(10)):
+        case 0:
+            actions[row, joint] = rng.choice(ODD)
+        case 1:
+            actions[row:] += 10.0 ** rng.uniform(-3, 300) * rng.choice([-1.0, 1.0])
+        case 2:
+            shapes = [(count, 4), (0, 3), (count,), (), (count, 3, 1)]
+            actions = np.zeros(shapes[int(rng.integers(len(shapes)))])
+        case 3:
+            start_ns = int(rng.choice([0, 1, now_ns // 2, 2 * now_ns, 2**31 * 10**9]))
+        case 4:
+            step_ns = int(rng.choice([0, -robot.step_ns, 1, 2 * robot.step_ns, 10**15]))
+        case 5:
+            actions = rng.permutation(actions, axis=0) + rng.choice([-0.55, 0.55])
+    return ActionChunk(
+        actions=actions,
+        start_ns=start_ns,
+        step_ns=step_ns,
+        observation_stamp_ns=start_ns - robot.step_ns,
+        instruction="",
+    )
+
+
+def spoilt_state(kit, rng, executing, now_ns):
+    """Where the arm is measured: near its command, far away, absent, or nonsense."""
+    here, _ = executing.sample(now_ns)
+    kind = int(rng.integers(8))
+    if kind == 0:
+        return None
+    if kind == 1:
+        here[int(rng.integers(3))] = rng.choice(ODD)
+    elif kind == 2:
+        here += rng.normal(0.0, 2.0, 3)
+    else:
+        here += rng.normal(0.0, 0.02, 3)
+    return JointSample(positions=here, stamp_ns=now_ns - int(rng.integers(0, 60)) * 1_000_000)
+
+
+def test_spoilt_chunks_on_spoilt_states_never_get_through(kit):
+    """EVO1_FUZZ=1000000 runs a million cases, a tenth of them here."""
+    rng, limits = np.random.default_rng(SEED), Limits.of(kit.robot)
+    originals = [sound(kit, rng) for _ in range(50)]
+    count, passed = CASES // 10, 0
+    for i in range(count):
+        executing = originals[i % 50]
+        now_ns = executing.start_ns + int(rng.integers(-50, 400)) * 1_000_000
+        motion = Motion(kit.robot, LoopSettings(dry_run=bool(rng.random() < 0.1)), None)
+        if rng.random() < 0.9:
+            motion.adopt(executing)
+        measured = spoilt_state(kit, rng, executing, now_ns)
+        chunk = spoilt_chunk(kit, rng, now_ns, executing.sample(now_ns)[0])
+        with np.errstate(all="ignore"):
+            verdict = motion.execute(chunk, measured, now_ns)
+        if isinstance(verdict, Accepted):
+            passed += 1
+            assert is_sound(kit, verdict.command.trajectory, per_segment=8)
+            assert isinstance(check(verdict.command.trajectory, limits), SafeTrajectory)
+        else:
+            assert verdict.message
+    assert 0.1 < passed / count < 0.9
 
 
 def test_what_keeps_every_limit_is_let_through(kit):
