@@ -56,6 +56,9 @@ def test_options_reach_the_programs(tmp_path):
         device="cpu",
         dry_run="true",
         autostart="false",
+        takeover="service",
+        takeover_return="resume",
+        dead_man="joy",
         camera_width="640",
         camera_height="480",
     )
@@ -76,6 +79,9 @@ def test_options_reach_the_programs(tmp_path):
         "autostart": False,
         "seed": 7,
         "auto_activate": True,
+        "takeover": "service",
+        "takeover_return": "resume",
+        "dead_man": "joy",
     }
 
 

@@ -50,6 +50,7 @@ class RobotCell:
         self.shuffle = False
         self.encoding = {camera.name: "rgb8" for camera in robot.cameras}
         self.time_offset_ns = 0
+        self.shove_rad = 0.0  # the first joint is not where it was commanded
         self.chunks, self.previews, self.feedback = [], [], []
         self.commands = {command.topic: [] for command in robot.command}
         self.statuses, self.interventions = [], []
@@ -239,6 +240,7 @@ class RobotCell:
             return
         now_ns = self.now_ns()
         positions = self.arm.positions(now_ns)
+        positions[0] += self.shove_rad
         order = list(range(len(positions)))
         if self.shuffle:
             order = list(np.random.default_rng(now_ns % 2**32).permutation(order))

@@ -96,6 +96,17 @@ def test_a_fault_that_the_arms_driver_tells_is_the_reason(cell, start_node):
     cell.wait_moving()
 
 
+def test_an_arm_that_does_not_follow_holds_until_a_person_resumes(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    cell.shove_rad = 0.5
+    check_hold(cell, "tracking_error", "joint1", "max_tracking_error_rad")
+    assert not cell.status.recovers_by_itself
+    cell.shove_rad = 0.0
+    assert cell.call("resume").success
+    cell.wait_moving()
+
+
 def test_controller_that_goes_holds_the_arm_until_it_is_back(cell, start_node):
     start_node()
     cell.wait_moving()
