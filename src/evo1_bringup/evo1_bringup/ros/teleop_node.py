@@ -1,7 +1,7 @@
 """`ros2 run evo1_bringup teleop`: a person drives the arm by keyboard, gamepad or leader arm.
 
 What is published are wishes on the robot file's teleop topic; the relay (teleop:=true in the
-launch files) checks them and moves the arm.
+launch files) or, to take over from a policy, the policy node checks them and moves the arm.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from dataclasses import fields
 import numpy as np
 import numpy.typing as npt
 import rclpy
+from evo1_msgs.msg import PolicyStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
@@ -28,6 +29,7 @@ from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_calibration import CalibrationError
 from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import ROBOTS
+from evo1_bringup.ros.commands import STATES
 from evo1_bringup.teleop import gamepad, keyboard
 from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
 from evo1_bringup.teleop.jog import JogCommand, Jogger, Solver
@@ -47,7 +49,7 @@ MAX_STEP_S = 0.05  # that one step of a held-up loop may stand for
 
 _EPILOG = """\
 first start, in another terminal:
-  evo1 launch xarm6 teleop:=true
+  evo1 launch xarm6 teleop:=true          (or without it: moving takes over from the policy)
 
 devices:
   keyboard  jogs the arm from this terminal; the xArm6's tool, the SO-100's joints
@@ -94,7 +96,7 @@ class TeleopNode(Node):
         self._leader = leader
         self._window = TeleopWindow(robot.joint_names)
         self._joints: dict[str, float] = {}
-        self._relay = ""
+        self._relay = self._policy = ""
         self._joy: tuple[Joy, float] | None = None
         self._moved_at = self._stepped_at = 0.0
         self.note = ""
@@ -105,27 +107,43 @@ class TeleopNode(Node):
         self._publisher = self.create_publisher(JointTrajectory, robot.teleop_topic, command_qos())
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, "teleop_relay/status", self._on_relay, latched)
+        self.create_subscription(PolicyStatus, "policy/status", self._on_policy, 10)
         self.create_subscription(JointState, robot.state.topic, self._on_joints, state_qos())
         self.create_subscription(Joy, "joy", self._on_joy, 10)
-        self._resume = self.create_client(Trigger, "teleop_relay/resume")
+        self._resumes = [
+            self.create_client(Trigger, f"{name}/resume") for name in ("teleop_relay", "policy")
+        ]
+        self._hand_back = self.create_client(Trigger, "policy/hand_back")
 
     @property
     def relay(self) -> str:
-        """What the relay says it does."""
-        return self._relay or "no relay: evo1 launch ... teleop:=true"
+        """What the relay, or the policy node, says it does."""
+        if self._relay:
+            return f"relay: {self._relay}"
+        return self._policy or "nobody moves the arm: evo1 launch ..., with teleop:=true or not"
 
     def press(self, text: str) -> None:
         """Take typed characters."""
         for key in text:
             if key in "cC":
                 self.resume()
+            elif key in "bB":
+                self.hand_back()
             elif self._device == "keyboard":
                 self.keyboard.press(key, time.monotonic())
 
     def resume(self) -> None:
-        """Ask the relay to follow again."""
-        if self._resume.service_is_ready():
-            self._resume.call_async(Trigger.Request())
+        """Ask the relay to follow again, or the policy to go on."""
+        self._jogger.stop()
+        for client in self._resumes:
+            if client.service_is_ready():
+                client.call_async(Trigger.Request())
+
+    def hand_back(self) -> None:
+        """Give the arm back to the policy."""
+        self._jogger.stop()
+        if self._hand_back.service_is_ready():
+            self._hand_back.call_async(Trigger.Request())
 
     def step(self) -> None:
         """Publish where the arm shall be now, where anything is asked for."""
@@ -192,6 +210,10 @@ class TeleopNode(Node):
 
     def _on_relay(self, message: String) -> None:
         self._relay = message.data
+
+    def _on_policy(self, message: PolicyStatus) -> None:
+        state = STATES.get(message.state, str(message.state))
+        self._policy = f"policy {state} {message.reason_code}".rstrip()
 
     def _on_joints(self, message: JointState) -> None:
         try:
@@ -277,7 +299,7 @@ def help_of(arguments: argparse.Namespace) -> str:
     """What a person can press."""
     cartesian = moves_tool(arguments)
     if arguments.device == "leader":
-        return "move the leader arm; c resumes after a hold, Ctrl-C quits"
+        return "move the leader arm; c resumes after a hold, b hands back, Ctrl-C quits"
     if arguments.device == "keyboard":
         return keyboard.CARTESIAN_HELP if cartesian else keyboard.JOINT_HELP
     return gamepad.HELP if cartesian else gamepad.JOINT_HELP
@@ -298,7 +320,7 @@ def run(node: TeleopNode) -> None:
                 break
             node.press(typed)
             node.step()
-            line = f"relay: {node.relay}   speed x{node.keyboard.speed:.2f}   {node.note}"
+            line = f"{node.relay}   speed x{node.keyboard.speed:.2f}   {node.note}"
             if line != shown:
                 shown = line
                 _show(line)

@@ -12,11 +12,11 @@ SLOWEST, FASTEST = 0.1, 2.0
 
 CARTESIAN_HELP = (
     "w/s forward/back  a/d left/right  r/f up/down  q/e turn  t/g tilt  z/x roll  "
-    "o/p gripper open/close  +/- faster/slower  c resume after a hold  Ctrl-C quit"
+    "o/p gripper open/close  +/- faster/slower  c resume  b hand back  Ctrl-C quit"
 )
 JOINT_HELP = (
     "qwertyui move joints 1-8 one way, asdfghjk back  o/p gripper open/close  "
-    "+/- faster/slower  c resume after a hold  Ctrl-C quit"
+    "+/- faster/slower  c resume  b hand back  Ctrl-C quit"
 )
 _CARTESIAN: dict[str, JogCommand] = {
     "w": JogCommand(linear=(1.0, 0.0, 0.0)),
