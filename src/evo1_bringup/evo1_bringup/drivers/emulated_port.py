@@ -31,6 +31,7 @@ class EmulatedPort:
         self._bus = bus
         self._lock = lock
         self._open = False
+        self._asked_at = 0.0
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> "EmulatedPort":
@@ -44,6 +45,11 @@ class EmulatedPort:
         trace: TracebackType | None,
     ) -> None:
         self.unplug()
+
+    @property
+    def quiet_s(self) -> float:
+        """How long nobody has asked anything [s]."""
+        return time.monotonic() - self._asked_at
 
     @property
     def plugged(self) -> bool:
@@ -81,6 +87,7 @@ class EmulatedPort:
                 if not select.select([host], [], [], _POLL_S)[0]:
                     continue
                 request = os.read(host, 4096)
+                self._asked_at = time.monotonic()
                 with self._lock:
                     answer = self._bus.feed(request)
                     latency_s = self._bus.faults.latency_s

@@ -30,6 +30,8 @@ JOINTS_TOPIC = "emulated/joint_states"
 TARGETS_TOPIC = "emulated/joint_trajectory"
 SWITCH_INTERVAL_S = 0.0005  # the bus thread waits so long for the interpreter
 _TICK_S = 0.005
+_LAST_WORDS_S = 3.0
+_QUIET_S = 0.3  # without a request the driver is gone
 _STILL_RAD = 1e-4
 _REPEAT_TICKS = 50  # goals that do not change are published so seldom
 _LEAD_NS = 10_000_000  # from a target to the instant at which the simulation shall be there
@@ -96,7 +98,13 @@ class So100EmulatorNode(Node):
             self._begin()
 
     def destroy_node(self) -> None:
-        """Take the port away too, and the calibration that was made for it."""
+        """Take the port away too, and the calibration that was made for it.
+
+        Ctrl-C ends a driver at the same time: it may bring its arm to rest and let it go first.
+        """
+        end = time.monotonic() + _LAST_WORDS_S
+        while self._port.plugged and self._port.quiet_s < _QUIET_S and time.monotonic() < end:
+            time.sleep(_TICK_S)
         self._port.unplug()
         if self._made is not None:
             self._made.unlink(missing_ok=True)
