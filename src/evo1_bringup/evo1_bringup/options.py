@@ -60,6 +60,7 @@ class SystemOptions:
     teleop: bool = False
     record: bool = False
     record_root: str = ""
+    pre_roll_s: float = 0.0
     namespace: str = ""
     device: str = "auto"
     robot_file: str = ""
@@ -176,6 +177,12 @@ _COMMON = (
         description="Folder of the recorded episodes. Not given: ~/evo1_episodes.",
     ),
     Option(
+        name="pre_roll_s",
+        default="0",
+        description="With record:=true: a take that begins while a person has taken over starts "
+        "with so many seconds from before [s].",
+    ),
+    Option(
         name="namespace",
         default="",
         description="Namespace of every node and topic, for a second arm.",
@@ -278,6 +285,7 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
         teleop=_boolean("teleop", texts["teleop"]),
         record=_boolean("record", texts["record"]),
         record_root=_folder(texts["record_root"]),
+        pre_roll_s=_seconds("pre_roll_s", texts["pre_roll_s"]),
         namespace=texts["namespace"].strip("/"),
         device=texts["device"].lower(),
         robot_file=_file("robot_file", texts["robot_file"]),
@@ -360,6 +368,16 @@ def _integer(name: str, text: str) -> int:
         return int(text)
     except ValueError as error:
         raise OptionError(f"{name}: expected an integer, got '{text}'") from error
+
+
+def _seconds(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 60.0:
+        raise OptionError(f"{name}: expected 0 to 60 seconds, got '{text}'")
+    return value
 
 
 def _seed(text: str) -> int:

@@ -167,6 +167,7 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
     parameters: dict[str, Parameter] = {
         "robot_file": str(path),
         "instruction": options.instruction,
+        "pre_roll_s": options.pre_roll_s,
         "auto_activate": True,
     }
     if options.record_root:

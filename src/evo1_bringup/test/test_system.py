@@ -263,12 +263,13 @@ def test_wrong_number_of_cameras_names_the_expected_ones():
 
 
 def test_record_adds_the_recorder_with_the_instruction_as_its_label(tmp_path):
-    system = system_of("xarm6", record="true", record_root=str(tmp_path / "new"))
+    system = system_of("xarm6", record="true", record_root=str(tmp_path / "new"), pre_roll_s="10")
     recorder = process_of(system, "recorder")
     assert recorder.package == "evo1_training"
     assert recorder.parameters == {
         "robot_file": str(system.robot_path),
         "instruction": process_of(system, "policy_node").parameters["instruction"],
+        "pre_roll_s": 10.0,
         "auto_activate": True,
         "root": str(tmp_path / "new"),
     }

@@ -7,6 +7,8 @@ import numpy.typing as npt
 
 from evo1_policy.robot_config import RobotConfig
 
+LARGEST_RAD = 1e4  # no joint turns so far: what is larger was never an angle
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:

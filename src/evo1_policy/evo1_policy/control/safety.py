@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
-from evo1_policy.control.limits import Limits
+from evo1_policy.control.limits import LARGEST_RAD, Limits
 from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, StopReason
 from evo1_policy.robot_config import RobotConfig
 
 TOLERANCE = 1e-9  # relative and absolute, for rounding
-LARGEST_RAD = 1e4  # no joint turns so far: what is larger was never an angle
 SEAM_TOLERANCE = 1e-6  # rad and rad/s, between what is executed and what is about to be sent
 
 Floats = npt.NDArray[np.float64]

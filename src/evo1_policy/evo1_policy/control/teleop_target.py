@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.messages import stamp_ns
 
 
@@ -104,9 +105,12 @@ def target_problem(
             f"positions of shape {positions.shape} for {len(names)} joint names and "
             f"{len(target.offsets_ns)} points; expected one position [rad] a joint and point"
         )
-    if not np.isfinite(positions).all():
-        column = int(np.argmin(np.isfinite(positions).all(axis=0)))
-        return f"a target of joint '{names[column]}' is not finite; expected rad"
+    sane = np.abs(positions) <= LARGEST_RAD  # False for NaN
+    if not sane.all():
+        name = names[int(np.argmin(sane.all(axis=0)))]
+        return (
+            f"a target of joint '{name}' is not finite or beyond {LARGEST_RAD:g} rad; expected rad"
+        )
     return _untimely(target, settings, now_ns)
 
 

@@ -39,6 +39,20 @@ def test_cancelled_goal_ends_at_rest(cell, start_node):
     wait_at_rest(cell)
 
 
+def test_a_goal_outlasts_a_persons_take_over(cell, start_node):
+    start_node(autostart=False, takeover_return="resume")
+    goal = cell.send_goal(duration_s=1.5)
+    cell.wait_moving()
+    assert cell.call("take_over").success
+    result = goal.get_result_async()
+    seconds = cell.feedback[-1].elapsed_s if cell.feedback else 0.0
+    cell.wait(lambda: cell.feedback and cell.feedback[-1].elapsed_s > seconds + 2.0, "its time")
+    assert not result.done()
+    assert cell.call("hand_back").success
+    cell.wait(result.done, "the end of the goal")
+    assert result.result().result.reason_code == "finished"
+
+
 def test_stop_aborts_the_goal_and_names_itself(cell, start_node):
     start_node(autostart=False)
     goal = cell.send_goal(duration_s=0.0)
