@@ -46,6 +46,19 @@ class ActionChunk:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """What a chunk shall begin with, because the arm is commanded it already.
+
+    Attributes:
+        actions: (K, D) float64 [rad], what was sent at the times of the chunk's first K actions.
+        weights: (K,) how firmly each is kept: 1 frozen, 0 free.
+    """
+
+    actions: npt.NDArray[np.float64]
+    weights: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Trajectory:
     """A C1 joint trajectory on an absolute clock grid: cubic Hermite between its points.
 

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from evo1_policy.action_chunk import ActionChunk
+from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.checkpoint import Checkpoint, CheckpointError, load_model, read_checkpoint
 from evo1_policy.model.finite import first_nonfinite
-from evo1_policy.model.flow_matching import sample_noise
+from evo1_policy.model.flow_matching import Prefix, sample_noise
 from evo1_policy.model.preprocessing import (
     ModelInputs,
     PromptEncoder,
@@ -141,8 +141,12 @@ class Policy:
         """Where the model runs."""
         return str(self._device)
 
-    def infer(self, observation: Observation) -> ActionChunk:
+    def infer(self, observation: Observation, guidance: Guidance | None = None) -> ActionChunk:
         """Predict the actions that follow an observation.
+
+        Args:
+            observation: what was seen.
+            guidance: what the chunk shall begin with (real-time chunking); None: nothing.
 
         Returns:
             A chunk (H, D) [rad] whose first action is due one step after the observation. It is
@@ -154,7 +158,9 @@ class Policy:
         """
         with torch.inference_mode():
             inputs = self._inputs(observation)
-            actions = self._engine.sample_actions(inputs, self._noise)  # (1, H, action width)
+            actions = self._engine.sample_actions(
+                inputs, self._noise, prefix=self._prefix(guidance)
+            )  # (1, H, action width)
             normalised = actions[0, :, : self._robot.width].double().cpu().numpy()  # (H, D)
             if not np.isfinite(normalised).all():
                 self._blame(inputs)
@@ -209,6 +215,18 @@ class Policy:
             state=self._state(observation.state),
             action_mask=self._action_mask(),
         )
+
+    def _prefix(self, guidance: Guidance | None) -> Prefix | None:
+        """(K, D) rad -> (1, H, action width) normalised and padded, with its weights (1, H)."""
+        if guidance is None:
+            return None
+        count = min(len(guidance.actions), self.horizon)
+        shape = (1, self.horizon, self._config.action_width)
+        actions, weights = torch.zeros(shape), torch.zeros(shape[:2])
+        normalised = self._stats.action_normalizer.normalise(guidance.actions[:count])  # (K, D)
+        actions[0, :count, : self._robot.width] = torch.from_numpy(normalised.astype(np.float32))
+        weights[0, :count] = torch.from_numpy(guidance.weights[:count].astype(np.float32))
+        return Prefix(actions=actions, weights=weights)
 
     def _blame(self, inputs: ModelInputs) -> None:
         """Say once where NaN or Inf came from; the safety check is what stops the arm."""

@@ -14,6 +14,7 @@ from evo1_policy.control.limits import Limits
 from evo1_policy.control.reference import Path, make_reference
 from evo1_policy.control.signals import SeamReport
 
+JERK_WINDOW_S = 0.2  # before and after a seam
 HISTORY_TICKS = 40  # past points that a plan remembers, to compare with late measurements
 SENT_PAST_TICKS = 1  # full grid steps before now that are sent again
 # A controller refuses a trajectory that ended before it arrived; a short stop sent over a busy
@@ -142,7 +143,10 @@ def _finish(
         sent=sent,
         splice_tick=splice_tick,
         tail_ns=path.end_ns,
-        seam=_measure(seam, sent, executing, splice_tick),
+        seam=replace(
+            _measure(seam, sent, executing, splice_tick),
+            jerk_rad_s3=_jerk(whole, splice_tick),
+        ),
     )
 
 
@@ -162,3 +166,10 @@ def _measure(
         velocity_jump_rad_s=float(kick.max()),
         acceleration_jump_rad_s2=float(shock.max()),
     )
+
+
+def _jerk(whole: Trajectory, splice_tick: int) -> float:
+    """Largest change of the mean acceleration between grid steps near a seam [rad/s^3]."""
+    window = round(JERK_WINDOW_S * 1e9 / whole.step_ns)
+    near = whole.knots(splice_tick - window - 1, splice_tick + window + 1).velocities
+    return float(np.abs(np.diff(near, n=2, axis=0)).max()) / (whole.step_ns / 1e9) ** 2

@@ -1,7 +1,9 @@
 """The inference in flight: one at a time, outdated results dropped. No ROS, no torch."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from evo1_policy.action_chunk import Guidance
 from evo1_policy.control.latency import LeadModel
 from evo1_policy.control.signals import (
     InferenceDone,
@@ -36,8 +38,16 @@ class InferenceDesk:
         """From asking until the chunk takes over, by the latencies measured so far [ns]."""
         return self._lead.lead_ns + self._settings.splice_lead_ns
 
-    def ask(self, observation: Observation | Missing, now_ns: int) -> InferenceRequest | None:
-        """Start the next inference, if none is in flight and there is something new to see."""
+    def ask(
+        self,
+        observation: Observation | Missing,
+        now_ns: int,
+        guide: Callable[[Observation], Guidance | None] = lambda _: None,
+    ) -> InferenceRequest | None:
+        """Start the next inference, if none is in flight and there is something new to see.
+
+        `guide` says what the chunk from an observation shall begin with.
+        """
         if self._asked is not None or not isinstance(observation, Observation):
             return None
         if observation.stamp_ns > now_ns:  # of a clock that jumped back
@@ -45,26 +55,25 @@ class InferenceDesk:
         if self._used_stamp_ns is not None and observation.stamp_ns <= self._used_stamp_ns:
             return None
         self._request_id += 1
-        request = InferenceRequest(request_id=self._request_id, observation=observation)
+        request = InferenceRequest(
+            request_id=self._request_id, observation=observation, guidance=guide(observation)
+        )
         self._asked = _Asked(request=request, asked_ns=now_ns)
         self._used_stamp_ns = observation.stamp_ns
         return request
 
     def receive(
-        self,
-        result: InferenceDone | InferenceFailed | None,
-        observation: Observation | Missing,
+        self, result: InferenceDone | InferenceFailed | None
     ) -> InferenceDone | InferenceFailed | None:
-        """The result that arrived, unless it is outdated or for another instruction."""
+        """The result that arrived, unless it is outdated."""
         asked = self._asked
         if result is None or asked is None or result.request_id != asked.request.request_id:
             return None
         self._asked = None
         if isinstance(result, InferenceDone):
-            self._lead.add(result.finished_ns - result.started_ns)
-        if isinstance(observation, Observation):
-            same = observation.instruction == asked.request.observation.instruction
-            return result if asked.wanted and same else None
+            request = asked.request
+            kind = (request.observation.instruction, request.guidance is not None)
+            self._lead.add(result.finished_ns - result.started_ns, kind)
         return result if asked.wanted else None
 
     def outdate(self) -> None:

@@ -1,13 +1,17 @@
 """What the arm is commanded: chunks and stops, each checked before it counts. No ROS, no torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
 from evo1_policy.control import safety
+from evo1_policy.control.ensemble import Ensemble
 from evo1_policy.control.execution import Plan, first_tick_after, plan_chunk, plan_hold
+from evo1_policy.control.guidance import left_over
 from evo1_policy.control.limits import Limits
+from evo1_policy.control.modes import ExecutionMode
+from evo1_policy.control.schedule import executed_actions
 from evo1_policy.control.signals import (
     LoopSettings,
     SafeTrajectory,
@@ -15,7 +19,7 @@ from evo1_policy.control.signals import (
     StopCode,
     StopReason,
 )
-from evo1_policy.observation import JointSample
+from evo1_policy.observation import JointSample, Observation
 from evo1_policy.robot_config import RobotConfig
 
 SETTLE_NS = 500_000_000  # after a trajectory's end, until the arm must be where it ended
@@ -44,6 +48,7 @@ class Motion:
         self._settings = settings
         self._horizon = horizon
         self._limits = Limits.of(robot)
+        self._ensemble = Ensemble(settings.ensemble_decay_per_s)
         self._executing: Trajectory | None = None  # None: the commanded place is unknown
         self._from_dead_clock: Trajectory | None = None
         self._tail_ns = 0  # when its braking tail begins
@@ -71,6 +76,7 @@ class Motion:
         """Stop from the commanded state; None where the arm stops or stands already."""
         moved = self.chunk is not None or self._driven
         self.chunk, self._driven = None, False
+        self._ensemble.clear()
         if not moved or now_ns >= self._tail_ns or self._executing is None:
             return None
         return self._stop(self._executing, now_ns)
@@ -79,6 +85,7 @@ class Motion:
         """Count as commanded what a person's target became, checked and about to be sent."""
         self._executing, self._tail_ns = trajectory, trajectory.end_ns
         self.chunk, self._driven = None, True
+        self._ensemble.clear()
 
     def _stop(self, executing: Trajectory, now_ns: int) -> SafeTrajectory | None:
         plan = plan_hold(executing, now_ns=now_ns, limits=self._limits)
@@ -99,6 +106,7 @@ class Motion:
             self._from_dead_clock = commanded.shifted(ticks)
         self._executing = self.chunk = None
         self._driven = False
+        self._ensemble.clear()
 
     def find_arm(self, measured: JointSample | None, now_ns: int) -> SafeTrajectory | None:
         """Once measured on the new clock, stop where the arm is, whatever the jump meant."""
@@ -123,6 +131,10 @@ class Motion:
         origin = self._origin(measured, now_ns)
         if isinstance(origin, StopReason):
             return origin
+        if self._settings.mode is ExecutionMode.SYNCHRONOUS and self.at_rest(now_ns):
+            # The arm waited where the chunk begins: nothing of it is past.
+            start_ns = splice_tick * self._limits.step_ns + chunk.step_ns
+            chunk = replace(chunk, start_ns=max(chunk.start_ns, start_ns))
         known = origin.knots(splice_tick, splice_tick)
         refused = safety.check_chunk(
             chunk,
@@ -134,7 +146,7 @@ class Motion:
         if refused is not None:
             return refused
         plan = plan_chunk(
-            chunk, origin, now_ns=now_ns, splice_tick=splice_tick, limits=self._limits
+            self._shape(chunk), origin, now_ns=now_ns, splice_tick=splice_tick, limits=self._limits
         )
         fresh = origin is not self._executing and measured is not None
         verdict = safety.check(
@@ -148,9 +160,35 @@ class Motion:
             return verdict.reason
         return self._accept(plan, verdict, chunk)
 
+    def guidance(self, observation: Observation, *, takeover_ns: int) -> Guidance | None:
+        """What the chunk from an observation shall begin with, in mode rtc but for the first."""
+        executing, settings = self._executing, self._settings
+        if settings.mode is not ExecutionMode.RTC or settings.dry_run:
+            return None
+        if executing is None or self.chunk is None:
+            return None
+        same = observation.instruction == self.chunk.instruction
+        return left_over(
+            executing,
+            until_ns=self._tail_ns,
+            start_ns=observation.stamp_ns + self._robot.step_ns,
+            step_ns=self._robot.step_ns,
+            takeover_ns=takeover_ns,
+            fall_actions=settings.rtc_fall_actions if same else 0,
+        )
+
+    def _shape(self, chunk: ActionChunk) -> ActionChunk:
+        """What is planned of a chunk that passed the check."""
+        if self._settings.mode is ExecutionMode.SYNCHRONOUS:
+            return replace(chunk, actions=chunk.actions[: executed_actions(chunk, self._settings)])
+        if self._settings.mode is ExecutionMode.ENSEMBLE:
+            return self._ensemble.mean(chunk)
+        return chunk
+
     def _accept(self, plan: Plan, command: SafeTrajectory, chunk: ActionChunk) -> Accepted:
         self.chunk, self._executing, self._tail_ns = chunk, plan.trajectory, plan.tail_ns
         self._driven = False
+        self._ensemble.add(chunk)
         return Accepted(command=command, chunk=chunk, seam=plan.seam)
 
     def _origin(self, measured: JointSample | None, now_ns: int) -> Trajectory | StopReason:

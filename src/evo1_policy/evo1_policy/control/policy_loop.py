@@ -12,13 +12,17 @@ time, elsewhere, while the arm executes the chunk before it.
     TAKEOVER  --silence, HAND_BACK--> HOLDING   slows to rest; goes on as the settings say
 
 What the arm is commanded lives in motion.Motion, the person who drives in takeover.Takeover, the
-inference in flight in inference.InferenceDesk, what must be true of the inputs in
-watchdog.Watchdog.
+inference in flight in inference.InferenceDesk, when the next one starts in schedule, what must be
+true of the inputs in watchdog.Watchdog. How chunks follow one another: docs/execution.md.
 """
 
-from evo1_policy.action_chunk import ActionChunk
+from evo1_policy.action_chunk import ActionChunk, Guidance
+from evo1_policy.control.idle import IdleMeter
 from evo1_policy.control.inference import InferenceDesk
+from evo1_policy.control.instructions import InstructionWatch
+from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.motion import Motion
+from evo1_policy.control.schedule import is_due
 from evo1_policy.control.signals import (
     InferenceDone,
     InferenceFailed,
@@ -64,6 +68,8 @@ class PolicyLoop:
         self._before_person: tuple[LoopState, StopReason | None] = (LoopState.IDLE, None)
         self._state = LoopState.IDLE
         self._reason: StopReason | None = None
+        self._idle = IdleMeter()
+        self._words = InstructionWatch(self._settings.transition)
         self._now_ns = 0
         self._jumped_ns: int | None = None  # when the clock last jumped back, by the new one
         self._accepted = self._rejected = self._interventions = self._holds = 0
@@ -83,7 +89,8 @@ class PolicyLoop:
         self._refused = ""
         self._follow_clock(inputs)
         problem = self._watchdog.problem(inputs)
-        result = self._desk.receive(inputs.inference, inputs.observation)
+        self._follow_instruction(inputs)
+        result = self._desk.receive(inputs.inference)
         for request in inputs.requests:
             self._obey(request, problem, inputs.now_ns)
         self._listen(inputs)
@@ -94,6 +101,7 @@ class PolicyLoop:
         if result is not None and not inputs.requests and self._wants_chunks(problem):
             self._take(result, inputs)
         infer = self._ask(inputs) if self._wants_chunks(problem) else None
+        self._count_idle(inputs.now_ns)
         return LoopOutput(
             command=self._command,
             infer=infer,
@@ -121,6 +129,14 @@ class PolicyLoop:
                 )
                 self._enter_holding(StopReason(code=StopCode.CLOCK_JUMPED_BACK, message=message))
         self._send_stop(self._motion.find_arm(inputs.measured, inputs.now_ns))
+
+    def _follow_instruction(self, inputs: LoopInput) -> None:
+        """Take no chunk for an old instruction any more, once there is a new one."""
+        if not self._words.changed(inputs):
+            return
+        self._desk.outdate()
+        if self._words.transition is Transition.FLUSH and self._state is LoopState.RUNNING:
+            self._send_stop(self._motion.brake(inputs.now_ns))
 
     def _obey(self, request: Request, problem: StopReason | None, now_ns: int) -> None:
         """Do what a person asks."""
@@ -255,6 +271,8 @@ class PolicyLoop:
                 return problem
         if not self._motion.used_up(inputs.now_ns):
             return None
+        if self._settings.mode is ExecutionMode.SYNCHRONOUS:
+            return None  # rests until the next one, as it shall
         waiting = self._desk.waiting_for(inputs.now_ns)
         message = f"the chunk is used up and {waiting}; resumes with the next chunk"
         return StopReason(code=StopCode.INFERENCE_LATE, message=message)
@@ -287,18 +305,41 @@ class PolicyLoop:
         """Ask for the next chunk early enough, from an observation newer than the last."""
         if self._motion.lost or not self._chunk_is_due(inputs):
             return None
-        return self._desk.ask(inputs.observation, inputs.now_ns)
+        return self._desk.ask(inputs.observation, inputs.now_ns, self._guide)
 
     def _chunk_is_due(self, inputs: LoopInput) -> bool:
-        chunk = self._motion.chunk
-        if chunk is None:  # after a fault, resume from rest only
-            return self._state is LoopState.RUNNING or self._motion.at_rest(inputs.now_ns)
-        seen = inputs.observation
-        if isinstance(seen, Observation) and seen.instruction != chunk.instruction:
+        chunk, seen = self._motion.chunk, inputs.observation
+        at_ns = seen.stamp_ns if isinstance(seen, Observation) else inputs.now_ns
+        at_rest = self._motion.at_rest(at_ns)  # to look at, not only now
+        if chunk is None:  # after a fault or a flush, resume from rest only
+            anew = (
+                self._state is LoopState.RUNNING and self._words.transition is not Transition.FLUSH
+            )
+            return anew or at_rest
+        outdated = self._words.words != chunk.instruction
+        if outdated and self._words.transition is Transition.BLEND:
             return True
-        count = min(self._settings.execute_actions or chunk.horizon // 2, chunk.horizon)
-        used_up_ns = chunk.start_ns + count * chunk.step_ns
-        return inputs.now_ns + self._desk.lead_ns >= used_up_ns
+        return is_due(
+            chunk,
+            self._settings,
+            now_ns=inputs.now_ns,
+            lead_ns=self._desk.lead_ns,
+            at_rest=at_rest,
+            to_its_end=outdated,
+        )
+
+    def _guide(self, observation: Observation) -> Guidance | None:
+        """What the next chunk shall begin with."""
+        return self._motion.guidance(observation, takeover_ns=self._now_ns + self._desk.lead_ns)
+
+    def _count_idle(self, now_ns: int) -> None:
+        late = self._reason is not None and self._reason.code is StopCode.INFERENCE_LATE
+        running = self._state is LoopState.RUNNING or (self._state is LoopState.HOLDING and late)
+        self._idle.look(
+            now_ns,
+            running=running and self._accepted > 0,
+            resting=self._motion.at_rest(now_ns),
+        )
 
     def _hold(self, reason: StopReason, now_ns: int) -> None:
         """Slow to rest and stay there for `reason`."""
@@ -346,4 +387,6 @@ class PolicyLoop:
             interventions=self._interventions,
             holds=self._holds,
             takeovers=self._person.count,
+            idle_fraction=self._idle.fraction,
+            mode=self._settings.mode,
         )

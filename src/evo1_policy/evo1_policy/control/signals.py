@@ -6,7 +6,8 @@ Must not import ROS or torch.
 import enum
 from dataclasses import dataclass, field
 
-from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
+from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
 
@@ -38,6 +39,11 @@ class LoopSettings:
         takeover_silence_ns: a person whose targets began the take-over and who has been silent
             for longer hands back [ns].
         takeover_resumes: whether the policy goes on by itself after that; else a person says so.
+        mode: how chunks follow one another.
+        transition: what a new instruction does, where its change does not say.
+        ensemble_decay_per_s: a chunk of mode ensemble that is older by t counts exp(-t * this)
+            as much [1/s].
+        rtc_fall_actions: actions behind the frozen ones over which rtc lets go of what was sent.
     """
 
     execute_actions: int | None = None
@@ -50,6 +56,10 @@ class LoopSettings:
     takeover: "TakeoverMode" = TakeoverMode.TOPIC
     takeover_silence_ns: int = 1_000_000_000
     takeover_resumes: bool = False
+    mode: ExecutionMode = ExecutionMode.REPLACE
+    transition: Transition = Transition.BLEND
+    ensemble_decay_per_s: float = 2.0
+    rtc_fall_actions: int = 10
 
 
 class LoopState(enum.Enum):
@@ -157,10 +167,14 @@ class InferenceFailed:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceRequest:
-    """Ask the inference thread for a chunk."""
+    """Ask the inference thread for a chunk.
+
+    `guidance` is what the chunk shall begin with; only in mode rtc, and not for the first one.
+    """
 
     request_id: int
     observation: Observation
+    guidance: Guidance | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +191,8 @@ class LoopInput:
         teleop: a person's targets that came since the last step, oldest first.
         inference: a result that arrived since the last step.
         requests: asked for since the last step, oldest first.
+        instruction: what to do now; None: what the observation says.
+        transition: how to change to it; None: as the settings say.
     """
 
     now_ns: int
@@ -188,6 +204,8 @@ class LoopInput:
     teleop: tuple[TeleopTarget, ...] = ()
     inference: InferenceDone | InferenceFailed | None = None
     requests: tuple[Request, ...] = ()
+    instruction: str | None = None
+    transition: Transition | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,6 +215,7 @@ class SeamReport:
     position_jump_rad: float = 0.0
     velocity_jump_rad_s: float = 0.0
     acceleration_jump_rad_s2: float = 0.0
+    jerk_rad_s3: float = 0.0
     chunk_offset_rad: float = 0.0
     stretch: float = 1.0
     clipped_points: int = 0
@@ -221,6 +240,8 @@ class LoopStatus:
     interventions: int = 0
     holds: int = 0
     takeovers: int = 0
+    idle_fraction: float = 0.0  # of the time running, at rest for want of a chunk
+    mode: ExecutionMode = ExecutionMode.REPLACE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from evo1_policy.model.cuda_graph import GraphedCall
 from evo1_policy.model.evo1 import Evo1
 from evo1_policy.model.fast_context import FastContext, Prompt
 from evo1_policy.model.fast_head import ActionColumns, FastHead, reduce_precision
-from evo1_policy.model.flow_matching import euler_time_index, integrate_euler
+from evo1_policy.model.flow_matching import Prefix, euler_time_index, integrate_euler
 from evo1_policy.model.preprocessing import ModelInputs
 
 _PLANS = 8  # prompts that are remembered
@@ -34,7 +34,9 @@ class _Plan:
     log_counts: Tensor | None  # (U,)
     used: Tensor  # (d,) int64 action dimensions
     columns: ActionColumns
-    graphs: dict[tuple[int, int], GraphedCall] = field(default_factory=dict)  # (steps, B)
+    graphs: dict[tuple[int, int, bool], GraphedCall] = field(
+        default_factory=dict
+    )  # (steps, B, guided)
 
 
 class Engine:
@@ -76,7 +78,12 @@ class Engine:
 
     @torch.inference_mode()
     def sample_actions(
-        self, inputs: ModelInputs, noise: Tensor, *, steps: int | None = None
+        self,
+        inputs: ModelInputs,
+        noise: Tensor,
+        *,
+        steps: int | None = None,
+        prefix: Prefix | None = None,
     ) -> Tensor:
         """Denoise, as Evo1.sample_actions does.
 
@@ -85,6 +92,7 @@ class Engine:
                 at there (on a GPU that would wait for it).
             noise: (B, H, D) fp32.
             steps: Euler steps; None takes the config's.
+            prefix: what the chunks are guided to begin with.
 
         Returns:
             (B, H, D) fp32 normalised actions, on the model's device; unused dimensions are 0.
@@ -96,26 +104,34 @@ class Engine:
         steps = steps or self.config.num_inference_steps
         keys = [_key(inputs, row) for row in range(len(noise))]
         if len(set(keys)) > 1:
-            rows = [_row(inputs, k) for k in range(len(noise))]
-            parts = [
-                self.sample_actions(row, noise[k : k + 1], steps=steps)
-                for k, row in enumerate(rows)
-            ]
-            return torch.cat(parts)
+            return torch.cat(
+                [
+                    self.sample_actions(
+                        _row(inputs, k),
+                        noise[k : k + 1],
+                        steps=steps,
+                        prefix=_prefix_row(prefix, k),
+                    )
+                    for k in range(len(noise))
+                ]
+            )
         plan = self._plan(keys[0], inputs)
         if steps not in self._time_biases:
             table = [euler_time_index(k, steps, self._scale) for k in range(steps)]
             self._time_biases[steps] = self._head.time_biases(sorted(set(table)))
         images = inputs.images[:, list(plan.prompt.present)]  # (B, P, 3, S, S)
+        guide = () if prefix is None else (prefix.actions, prefix.weights)
         values = tuple(
-            value.to(self._device, non_blocking=True) for value in (images, inputs.state, noise)
+            value.to(self._device, non_blocking=True)
+            for value in (images, inputs.state, noise, *guide)
         )
         if self._device.type != "cuda" or not self._graphs:
             return self._run(plan, steps, *values)
-        graph = plan.graphs.get((steps, len(noise)))
+        key = (steps, len(noise), prefix is not None)
+        graph = plan.graphs.get(key)
         if graph is None:
             graph = GraphedCall(lambda *tensors: self._run(plan, steps, *tensors), *values)
-            plan.graphs[steps, len(noise)] = graph
+            plan.graphs[key] = graph
         return graph(*values)
 
     @property
@@ -123,9 +139,18 @@ class Engine:
         return self.config.semantics.time_scale
 
     def _run(
-        self, plan: _Plan, steps: int, images: Tensor, state: Tensor, noise: Tensor
+        self,
+        plan: _Plan,
+        steps: int,
+        images: Tensor,
+        state: Tensor,
+        noise: Tensor,
+        *guide: Tensor,
     ) -> Tensor:
-        """The inference itself: all on the device, shapes known, nothing waited for."""
+        """The inference itself: all on the device, shapes known, nothing waited for.
+
+        `guide` is nothing, or a prefix's actions (B, H, D) and weights (B, H).
+        """
         context = self._context.encode(images, plan.prompt)  # ((L,) B, T, E)
         keys = self._head.keys(context, state, plan.constant, plan.log_counts)
         biases = self._time_biases[steps]
@@ -140,6 +165,7 @@ class Engine:
             steps=steps,
             scale=self._scale,
             prediction=self.config.semantics.prediction,
+            prefix=Prefix(actions=guide[0][..., plan.used], weights=guide[1]) if guide else None,
         )
         return torch.zeros_like(noise).index_copy(2, plan.used, actions)
 
@@ -186,6 +212,12 @@ def _row(inputs: ModelInputs, row: int) -> ModelInputs:
     return ModelInputs(
         **{item.name: getattr(inputs, item.name)[row : row + 1] for item in fields(inputs)}
     )
+
+
+def _prefix_row(prefix: Prefix | None, row: int) -> Prefix | None:
+    if prefix is None:
+        return None
+    return Prefix(actions=prefix.actions[row : row + 1], weights=prefix.weights[row : row + 1])
 
 
 def _key(inputs: ModelInputs, row: int) -> tuple[bytes, ...]:

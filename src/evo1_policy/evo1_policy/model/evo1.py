@@ -98,7 +98,12 @@ class Evo1(nn.Module):
         return flow_matching.masked_loss(predicted, target, mask * real)
 
     def sample_actions(
-        self, inputs: ModelInputs, noise: Tensor, *, steps: int | None = None
+        self,
+        inputs: ModelInputs,
+        noise: Tensor,
+        *,
+        steps: int | None = None,
+        prefix: flow_matching.Prefix | None = None,
     ) -> Tensor:
         """Denoise: noise (B, H, D) fp32 -> normalised actions (B, H, D) fp32.
 
@@ -108,6 +113,7 @@ class Evo1(nn.Module):
             inputs: what was seen.
             noise: (B, H, D) fp32.
             steps: Euler steps; None takes the config's.
+            prefix: what the chunks are guided to begin with.
         """
         context = self.encode(inputs)
         semantics = self.config.semantics
@@ -123,6 +129,7 @@ class Evo1(nn.Module):
             steps=steps or self.config.num_inference_steps,
             scale=semantics.time_scale,
             prediction=semantics.prediction,
+            prefix=prefix,
         )
 
     @staticmethod

@@ -6,6 +6,7 @@ Letters: B batch, H horizon, D action width. Must not import ROS.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,6 +14,20 @@ from torch import Tensor
 from evo1_policy.model.config import Prediction
 
 TIME_MIN, TIME_MAX = 0.02, 0.98
+MAX_GAIN = 10.0  # of the guidance by a prefix; the published value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefix:
+    """What the denoised chunk shall begin with (real-time chunking).
+
+    Attributes:
+        actions: (B, H, D) fp32 normalised; anything where the weight is 0.
+        weights: (B, H) fp32, 1 where it is kept, 0 where the chunk is free.
+    """
+
+    actions: Tensor
+    weights: Tensor
 
 
 def sample_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -63,6 +78,7 @@ def integrate_euler(
     steps: int,
     scale: int,
     prediction: Prediction,
+    prefix: Prefix | None = None,
 ) -> Tensor:
     """Walk from noise to actions in equal explicit Euler steps.
 
@@ -73,6 +89,7 @@ def integrate_euler(
         steps: N.
         scale: time scale of the table.
         prediction: what `predict` gives.
+        prefix: what the chunk is guided to begin with; None: nothing.
 
     Returns:
         (B, H, D) fp32; masked dimensions are 0.
@@ -84,5 +101,22 @@ def integrate_euler(
         if prediction == "sample":
             remaining = 1 - step / steps
             output = (output - x) / remaining  # velocity towards the predicted chunk
+        if prefix is not None:
+            clean = x + (1 - step / steps) * output  # (B, H, D) where this velocity leads
+            pull = prefix.weights[..., None] * (prefix.actions - clean)  # (B, H, D)
+            output = output + guidance_gain(step, steps) * pull
         x = x + output / steps  # (B, H, D)
     return x * mask
+
+
+def guidance_gain(step: int, steps: int) -> float:
+    """How strongly Euler step `step` of `steps` pulls towards the prefix.
+
+    The published weight of real-time chunking, (t^2 + (1 - t)^2) / (t (1 - t)), clamped; also to
+    the number of steps, beyond which one step would overshoot the prefix.
+    """
+    limit = min(MAX_GAIN, float(steps))
+    t = step / steps
+    if t == 0.0:
+        return limit
+    return min(limit, (t * t + (1 - t) * (1 - t)) / (t * (1 - t)))

@@ -9,13 +9,14 @@ from evo1_policy.ros.status import StatusFacts, describe
 
 
 def diagnostics_message(facts: StatusFacts, node_name: str) -> DiagnosticArray:
-    """Return one status for the loop, one a stream, one for inference, one for the controllers."""
+    """Return one status for the loop, one a stream, for inference, seams, controllers."""
     message = DiagnosticArray()
     message.header.stamp = time_message(facts.now_ns)
     statuses = [
         _loop_status(facts),
         *(_stream_status(report) for report in facts.streams),
         _inference_status(facts),
+        _seam_status(facts),
         _controller_status(facts),
     ]
     for status in statuses:
@@ -33,6 +34,8 @@ def _loop_status(facts: StatusFacts) -> DiagnosticStatus:
         describe(facts.loop),
         {
             "instruction": facts.instruction,
+            "execution mode": facts.loop.mode.value,
+            "idle fraction": f"{facts.loop.idle_fraction:.3f}",
             "dry run": str(facts.dry_run),
             "chunks published": str(facts.chunks_published),
             "chunks rejected": str(facts.loop.chunks_rejected),
@@ -81,6 +84,22 @@ def _inference_status(facts: StatusFacts) -> DiagnosticStatus:
             "overhead p95 [ms]": f"{latency.overhead_p95_ms:.1f}",
             "lead [ms]": f"{facts.loop.lead_ms:.0f}",
             "duty": f"{facts.duty:.2f}",
+        },
+    )
+
+
+def _seam_status(facts: StatusFacts) -> DiagnosticStatus:
+    worst = facts.seams
+    return _status(
+        "seams",
+        DiagnosticStatus.OK,
+        f"worst of the last {worst.seams} chunks",
+        {
+            "position jump [rad]": f"{worst.position_jump_rad:.2e}",
+            "velocity jump [rad/s]": f"{worst.velocity_jump_rad_s:.2e}",
+            "acceleration jump [rad/s^2]": f"{worst.acceleration_jump_rad_s2:.2f}",
+            "jerk [rad/s^3]": f"{worst.jerk_rad_s3:.1f}",
+            "hidden offset [rad]": f"{worst.chunk_offset_rad:.3f}",
         },
     )
 

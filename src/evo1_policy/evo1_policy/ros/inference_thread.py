@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from evo1_policy.action_chunk import ActionChunk
+from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.control.signals import InferenceDone, InferenceFailed, InferenceRequest
 from evo1_policy.observation import Observation
 
@@ -36,8 +36,8 @@ class Policy(Protocol):
         """Where it runs."""
         ...
 
-    def infer(self, observation: Observation) -> ActionChunk:
-        """Return what to do from this observation on."""
+    def infer(self, observation: Observation, guidance: Guidance | None = None) -> ActionChunk:
+        """Return what to do from this observation on, beginning with `guidance`."""
         ...
 
     def warm_up(self) -> None:
@@ -139,7 +139,7 @@ class InferenceThread:
     def _infer(self, request: InferenceRequest) -> InferenceDone | InferenceFailed:
         started_ns = self._now_ns()
         try:
-            chunk = self._policy.infer(request.observation)
+            chunk = self._policy.infer(request.observation, request.guidance)
         except Exception as error:  # noqa: BLE001  whatever it raises, the arm must hold
             message = f"{type(error).__name__}: {error}"
             return InferenceFailed(request_id=request.request_id, error=message)

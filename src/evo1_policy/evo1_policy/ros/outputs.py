@@ -8,6 +8,7 @@ from rclpy.publisher import Publisher
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.action_chunk import ActionChunk as Chunk
+from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.signals import SafeTrajectory, SeamReport
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.diagnostics import diagnostics_message
@@ -28,14 +29,23 @@ class Outputs:
         robot: the robot file.
         model_hash: stands in every chunk report.
         dry_run: send no command, publish a preview instead.
+        mode: stands in every chunk report.
     """
 
-    def __init__(self, node: Node, *, robot: RobotConfig, model_hash: str, dry_run: bool) -> None:
+    def __init__(
+        self,
+        node: Node,
+        *,
+        robot: RobotConfig,
+        model_hash: str,
+        dry_run: bool,
+        mode: ExecutionMode,
+    ) -> None:
         self._node = node
         self._encoders = command_encoders(
             robot.joint_names, [output.joints for output in robot.command]
         )
-        self._chunk_writer = ChunkWriter(robot, model_hash)
+        self._chunk_writer = ChunkWriter(robot, model_hash, mode)
         self._commands = [
             _publisher(node, JointTrajectory, command.topic)
             for command in (() if dry_run else robot.command)

@@ -9,6 +9,13 @@ from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
 from evo1_policy.control.dead_man import DeadMan
+from evo1_policy.control.modes import (
+    ExecutionMode,
+    Transition,
+    UnknownWordError,
+    parse_mode,
+    parse_transition,
+)
 from evo1_policy.control.signals import LoopSettings, TakeoverMode
 
 
@@ -25,6 +32,10 @@ class PolicyParameters:
     num_steps: int = 0
     instruction: str = ""
     device: str = "auto"
+    execution_mode: str = ExecutionMode.REPLACE.value
+    instruction_transition: str = Transition.BLEND.value
+    ensemble_decay: float = 2.0
+    rtc_fall_actions: int = 10
     dry_run: bool = False
     autostart: bool = False
     seed: int = 0
@@ -61,6 +72,12 @@ _DESCRIPTIONS = {
     "num_steps": "Denoising steps of one inference; 0: the checkpoint's.",
     "instruction": "What to do, in words; can be changed while the policy runs.",
     "device": "Where the model runs: auto, cpu, cuda or cuda:1.",
+    "execution_mode": "How chunks follow one another: replace, ensemble, rtc or synchronous.",
+    "instruction_transition": "What a new instruction does to the chunk being executed: flush, "
+    "blend or finish.",
+    "ensemble_decay": "Mode ensemble: a chunk older by t counts exp(-t * this) as much [1/s].",
+    "rtc_fall_actions": "Mode rtc: actions behind the frozen ones over which a chunk lets go of "
+    "what was sent.",
     "dry_run": "Publish chunks and previews, send no command to the arm.",
     "autostart": "Start to move as soon as the node is active and has an instruction.",
     "seed": "Seed of the policy's noise.",
@@ -79,6 +96,7 @@ _RANGES = {
     "threads": (0, 256),
     "num_steps": (0, 1000),
     "dead_man_button": (0, 63),
+    "rtc_fall_actions": (0, 50),
 }
 
 
@@ -114,17 +132,32 @@ def read_parameters(node: Node) -> PolicyParameters:
     for name, (low, high) in _SECONDS.items():
         if not low <= values[name] <= high:
             raise ParameterError(f"{name}: expected {low:g} to {high:g} s, got {values[name]:g}")
+    loop_settings(parameters)
     return parameters
 
 
 def loop_settings(parameters: PolicyParameters) -> LoopSettings:
-    """What the parameters say about the policy loop."""
-    return LoopSettings(
-        dry_run=parameters.dry_run,
-        takeover=TakeoverMode(parameters.takeover),
-        takeover_silence_ns=round(parameters.takeover_silence_s * 1e9),
-        takeover_resumes=parameters.takeover_return == "resume",
-    )
+    """What the parameters say about the policy loop.
+
+    Raises:
+        ParameterError: a word or number that cannot be used, with the parameter's name.
+    """
+    if not 0.0 <= parameters.ensemble_decay <= 100.0:
+        raise ParameterError(f"ensemble_decay: expected 0 to 100, got {parameters.ensemble_decay}")
+    try:
+        return LoopSettings(
+            dry_run=parameters.dry_run,
+            takeover=TakeoverMode(parameters.takeover),
+            takeover_silence_ns=round(parameters.takeover_silence_s * 1e9),
+            takeover_resumes=parameters.takeover_return == "resume",
+            mode=parse_mode(parameters.execution_mode),
+            transition=parse_transition(parameters.instruction_transition),
+            ensemble_decay_per_s=parameters.ensemble_decay,
+            rtc_fall_actions=parameters.rtc_fall_actions,
+        )
+    except UnknownWordError as error:
+        word = str(error).replace("transition:", "instruction_transition:", 1)
+        raise ParameterError(word) from error
 
 
 def dead_man_button(parameters: PolicyParameters, topic: str) -> DeadMan | None:

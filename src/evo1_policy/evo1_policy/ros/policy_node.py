@@ -16,6 +16,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
+from evo1_policy.control.modes import UnknownWordError, parse_transition
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, TakeoverMode
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
@@ -174,14 +175,18 @@ class PolicyNode(ManagedNode):
 
     # -- what people ask -------------------------------------------------------------------
 
-    def set_instruction(self, text: str) -> Answer:
-        """Change the instruction from the next observation on."""
+    def set_instruction(self, text: str, transition: str = "") -> Answer:
+        """Change the instruction; `transition` in words, '' for the parameter's."""
         text = text.strip()
         if not text:
             return False, "the instruction is empty; say in words what to do"
+        try:
+            change = parse_transition(transition) if transition else None
+        except UnknownWordError as error:
+            return False, str(error)
         before, self._instruction = self._instruction, text
-        if self._active is not None:
-            self._active.runner.instruction = text
+        if self._active is not None and text != before:
+            self._active.runner.set_instruction(text, change)
         self._start_if_wanted()
         if text != before:
             self.get_logger().info(f"instruction: '{text}'")
@@ -295,7 +300,7 @@ class PolicyNode(ManagedNode):
     # -- making and releasing --------------------------------------------------------------
 
     def _configure(self, parameters: PolicyParameters) -> Configured:
-        robot = load_robot(parameters.robot_file)
+        robot, settings = load_robot(parameters.robot_file), loop_settings(parameters)
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
         policy.warm_up()
@@ -307,13 +312,14 @@ class PolicyNode(ManagedNode):
                 robot=resolve_topics(self, robot),
                 model_hash=policy.model_hash,
                 horizon=policy.horizon,
-                settings=loop_settings(parameters),
+                settings=settings,
             ),
             outputs=Outputs(
                 self,
                 robot=robot,
                 model_hash=policy.model_hash,
-                dry_run=parameters.dry_run,
+                dry_run=settings.dry_run,
+                mode=settings.mode,
             ),
             interventions=Interventions(self, self._now_ns()),
             inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),

@@ -16,6 +16,7 @@ from evo1_msgs.msg import SeamReport as SeamReportMessage
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.signals import SafeTrajectory, SeamReport
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.latency import ChunkTimes
@@ -88,11 +89,13 @@ class TrajectoryWriter:
 class ChunkWriter:
     """Fills the ActionChunk report, and the preview of a trajectory with all joints."""
 
-    def __init__(self, robot: RobotConfig, model_hash: str) -> None:
+    def __init__(
+        self, robot: RobotConfig, model_hash: str, mode: ExecutionMode = ExecutionMode.REPLACE
+    ) -> None:
         columns = range(robot.width)
         self._proposed = TrajectoryWriter(robot.joint_names, columns)
         self._commanded = TrajectoryWriter(robot.joint_names, columns)
-        self._message = ActionChunkMessage(model_hash=model_hash)
+        self._message = ActionChunkMessage(model_hash=model_hash, mode=mode.value)
         self._message.header.frame_id = robot.embodiment
 
     def preview(self, command: SafeTrajectory) -> JointTrajectory:
@@ -144,6 +147,7 @@ def seam_message(seam: SeamReport) -> SeamReportMessage:
         position_jump_rad=seam.position_jump_rad,
         velocity_jump_rad_s=seam.velocity_jump_rad_s,
         acceleration_jump_rad_s2=seam.acceleration_jump_rad_s2,
+        jerk_rad_s3=seam.jerk_rad_s3,
         chunk_offset_rad=seam.chunk_offset_rad,
         stretch=seam.stretch,
         clipped_points=seam.clipped_points,

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.control.dead_man import DeadMan
+from evo1_policy.control.modes import Transition
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
+from evo1_policy.control.seam_log import SeamLog
 from evo1_policy.control.signals import (
     InferenceDone,
     LoopInput,
@@ -71,7 +73,8 @@ class Runner:
         on_refused: Callable[[str], None] = lambda _: None,
         dead_man: DeadMan | None = None,
     ) -> None:
-        self.instruction = instruction
+        self._instruction = instruction
+        self._transition: Transition | None = None  # to it; None: the settings'
         self.chunks_published = 0
         self._lock = threading.RLock()
         self._streams = Streams(mission.robot)
@@ -83,6 +86,7 @@ class Runner:
         self._stepped_s = 0.0  # monotonic
         self._requests: list[Request] = []
         self._latency = LatencyLog()
+        self._seams = SeamLog()
         self._last_ns = 0
         self._newest: Observation | None = None
         self._controller_problem: str | None = None
@@ -98,6 +102,12 @@ class Runner:
         """Ask something of the loop, step it, and return where it stands then."""
         with self._lock:
             self._requests.append(request)
+            return self.step()
+
+    def set_instruction(self, instruction: str, transition: Transition | None) -> LoopStatus:
+        """Change what to do, and step the loop; None changes as the settings say."""
+        with self._lock:
+            self._instruction, self._transition = instruction, transition
             return self.step()
 
     def report_fault(self, fault: str) -> None:
@@ -185,7 +195,7 @@ class Runner:
         return StatusFacts(
             now_ns=now_ns,
             robot=self._mission.robot.name,
-            instruction=self.instruction,
+            instruction=self._instruction,
             model_hash=self._mission.model_hash,
             dry_run=self._mission.settings.dry_run,
             loop=self.status,
@@ -194,6 +204,7 @@ class Runner:
             observation_skew_ms=-1.0 if last is None else last.skew_ns / 1e6,
             chunks_published=self.chunks_published,
             latency=self._latency.percentiles(),
+            seams=self._seams.worst(),
             duty=self._inference.duty(),
             controller_problem=self._controller_problem or "",
             dead_man_required=self._dead_man is not None,
@@ -206,7 +217,7 @@ class Runner:
 
     def _inputs(self, now_ns: int, inferred: Inferred | None) -> LoopInput:
         measured = self._streams.measured()  # before a jump of the clock forgets it
-        observation = self._observe(now_ns, inferred)
+        observation = self._observe(now_ns)
         self._controller_problem = self._outputs.controller_problem()
         requests, self._requests = tuple(self._requests), []
         targets, self._targets = tuple(self._targets), []
@@ -220,9 +231,11 @@ class Runner:
             teleop=targets,
             inference=inferred.outcome if inferred else None,
             requests=requests,
+            instruction=self._instruction,
+            transition=self._transition,
         )
 
-    def _observe(self, now_ns: int, inferred: Inferred | None) -> Observation | Missing:
+    def _observe(self, now_ns: int) -> Observation | Missing:
         """Return the newest observation once; inferring from one twice seen wastes its age."""
         before_ns, self._last_ns = self._last_ns, now_ns
         if now_ns < before_ns:
@@ -230,15 +243,13 @@ class Runner:
             self._newest = None
             # for one step nothing is known, so that the jump itself is the reason that people see
             return Missing(stream="clock", code="pending", message="the clock jumped back")
-        observation = self._streams.sample(now_ns, self.instruction)
+        observation = self._streams.sample(now_ns, self._instruction)
         if isinstance(observation, Missing):
             return observation
         seen, self._newest = observation is self._newest, observation
         if not seen:
             self._unsettled = False
-        # the loop drops a result whose instruction was replaced: it must see the new one
-        replaced = inferred and inferred.request.observation.instruction != self.instruction
-        if seen and not replaced:
+        if seen:
             return Missing(stream="cameras", code="pending", message="no newer frame yet")
         return observation
 
@@ -268,6 +279,7 @@ class Runner:
             published_ns=published_ns,
         )
         self._latency.add(times)
+        self._seams.add(output.seam)
         self._outputs.report_chunk(
             chunk_id=self.chunks_published,
             chunk=output.chunk,

@@ -27,7 +27,8 @@ class Services:
     Args:
         node: owns the services.
         ask: hands a request to the loop; answers (success, state and reason in words).
-        set_instruction: changes the instruction; answers (success, what was replaced).
+        set_instruction: changes the instruction by a transition ('': the default); answers
+            (success, what was replaced).
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class Services:
         node: Node,
         *,
         ask: Callable[[Request], Answer],
-        set_instruction: Callable[[str], Answer],
+        set_instruction: Callable[[str, str], Answer],
     ) -> None:
         self._node = node
         self._services: list[Service] = [
@@ -45,7 +46,9 @@ class Services:
         def on_set_instruction(
             request: SetInstruction.Request, response: SetInstruction.Response
         ) -> SetInstruction.Response:
-            response.success, response.message = set_instruction(request.instruction)
+            response.success, response.message = set_instruction(
+                request.instruction, request.transition
+            )
             return response
 
         self._services.append(

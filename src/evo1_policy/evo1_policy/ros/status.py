@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from evo1_msgs.msg import PolicyStatus, StreamStatus
 
+from evo1_policy.control.seam_log import WorstSeam
 from evo1_policy.control.signals import LoopState, LoopStatus, StopReason
 from evo1_policy.perception.streams import StreamReport
 from evo1_policy.ros.latency import LatencyPercentiles
@@ -33,6 +34,7 @@ class StatusFacts:
     observation_skew_ms: float
     chunks_published: int
     latency: LatencyPercentiles
+    seams: WorstSeam
     duty: float
     controller_problem: str
     dead_man_required: bool = False
@@ -67,6 +69,8 @@ def status_message(facts: StatusFacts) -> PolicyStatus:
         takeovers=loop.takeovers,
         dead_man_required=facts.dead_man_required,
         dead_man_held=facts.dead_man_held,
+        mode=loop.mode.value,
+        idle_fraction=loop.idle_fraction,
     )
     message.header.stamp = time_message(facts.now_ns)
     return message

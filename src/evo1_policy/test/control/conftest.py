@@ -269,6 +269,35 @@ class Kit:
     def __init__(self, robot: RobotConfig) -> None:
         self.robot = robot
 
+    def assert_sound(self, trajectory: Trajectory, *, inwards_from: np.ndarray | None = None):
+        """No limit broken at any instant, and an end at rest."""
+        times = trajectory.times_ns()
+        assert np.all(np.diff(times) > 0)
+        assert np.all(trajectory.velocities[-1] == 0.0)
+        if len(times) == 1:
+            return
+        _, q, v, a = hermite(trajectory)
+        robot = self.robot
+        lower, upper = robot.position_min, robot.position_max
+        if inwards_from is not None:
+            lower, upper = np.minimum(lower, inwards_from), np.maximum(upper, inwards_from)
+        assert np.isfinite(q).all()
+        assert np.all(q <= upper + 1e-9)
+        assert np.all(q >= lower - 1e-9)
+        assert np.all(np.abs(v) <= robot.velocity_max * (1 + 1e-9))
+        assert np.all(np.abs(a) <= robot.acceleration_max * (1 + 1e-9))
+
+    def assert_seamless(self, cell: Cell):
+        """No jump where the controller went from one trajectory to the next."""
+        for time_ns, old, new in cell.switches:
+            before = executed_at(old, time_ns, cell.start)
+            after = executed_at(new, time_ns, cell.start)
+            assert np.abs(after - before).max() <= 1e-6
+        for output in cell.outputs:
+            if output.seam is not None:
+                assert output.seam.position_jump_rad <= 1e-6
+                assert output.seam.velocity_jump_rad_s <= 1e-6
+
     def moving_cell(self, **options) -> Cell:
         """A cell that has run for 1.5 s."""
         cell = Cell(self.robot, **{"actions": waves(), **options})

@@ -14,35 +14,6 @@ MS = 1_000_000
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
 
-def assert_sound(kit, trajectory, *, inwards_from=None):
-    times = trajectory.times_ns()
-    assert np.all(np.diff(times) > 0)
-    assert np.all(trajectory.velocities[-1] == 0.0)
-    if len(times) == 1:
-        return
-    _, q, v, a = kit.hermite(trajectory)
-    robot = kit.robot
-    lower, upper = robot.position_min, robot.position_max
-    if inwards_from is not None:
-        lower, upper = np.minimum(lower, inwards_from), np.maximum(upper, inwards_from)
-    assert np.isfinite(q).all()
-    assert np.all(q <= upper + 1e-9)
-    assert np.all(q >= lower - 1e-9)
-    assert np.all(np.abs(v) <= robot.velocity_max * (1 + 1e-9))
-    assert np.all(np.abs(a) <= robot.acceleration_max * (1 + 1e-9))
-
-
-def assert_seamless(kit, cell):
-    for time_ns, old, new in cell.switches:
-        before = kit.executed_at(old, time_ns, cell.start)
-        after = kit.executed_at(new, time_ns, cell.start)
-        assert np.abs(after - before).max() <= 1e-6
-    for output in cell.outputs:
-        if output.seam is not None:
-            assert output.seam.position_jump_rad <= 1e-6
-            assert output.seam.velocity_jump_rad_s <= 1e-6
-
-
 def policies(kit, kind, rng):
     """Chunks of many tempers, as functions of the clock; each chunk of its own where random."""
     home, speed, size = kit.home, rng.uniform(0.3, 8.0), rng.uniform(0.05, 2.5)
@@ -94,8 +65,8 @@ def test_published_motion_is_sound_for_any_policy_and_timing(
     asked_ns = cell.now_ns
     cell.run(1.0, Request.STOP)
     for trajectory in cell.sent:
-        assert_sound(kit, trajectory)
-    assert_seamless(kit, cell)
+        kit.assert_sound(trajectory)
+    kit.assert_seamless(cell)
     reasons = [output.status.reason for output in cell.outputs]
     assert all(r is None or r.code is not StopCode.CHUNK_BREAKS_LIMITS for r in reasons)
     assert cell.state is LoopState.STOPPED
@@ -146,8 +117,8 @@ def test_published_motion_is_sound_whatever_happens(kit, seed):
     cell.run(1.0, Request.STOP)
     assert not cell.moving()
     for trajectory in cell.sent:
-        assert_sound(kit, trajectory)
-    assert_seamless(kit, cell)
+        kit.assert_sound(trajectory)
+    kit.assert_seamless(cell)
 
 
 def test_smooth_chunks_inside_limits_are_reproduced(kit):
@@ -222,7 +193,7 @@ def test_an_arm_slightly_outside_its_limits_moves_inwards_only(kit):
     cell = kit.cell(kit.robot, actions=lambda t: np.array([0.0, 0.8, 0.1]), start=start)
     cell.run(2.0, Request.START)
     assert cell.output.status.holds == 0
-    assert_sound(kit, cell.sent[0], inwards_from=start)
+    kit.assert_sound(cell.sent[0], inwards_from=start)
     assert np.all(np.diff(cell.sent[0].positions[:10, 1]) <= 1e-12)
     assert cell.position()[1] < 1.0
 
@@ -251,6 +222,6 @@ def test_the_shipped_robots_follow_a_smooth_policy_untouched(kit, robots_dir, na
         at = cell.now_ns - 10 * MS
         assert np.abs(cell.position(at) - wanted(at / 1e9)).max() < 1e-3
     assert cell.output.status.holds == 0
-    assert_seamless(kit, cell)
+    kit.assert_seamless(cell)
     for trajectory in cell.sent:
-        assert_sound(type(kit)(robot), trajectory)
+        type(kit)(robot).assert_sound(trajectory)

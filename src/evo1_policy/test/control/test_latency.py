@@ -26,3 +26,13 @@ def test_the_lead_is_the_95th_percentile_and_forgets_the_past():
     for _ in range(50):
         model.add(5 * MS)
     assert model.lead_ns == 5 * MS
+
+
+def test_the_first_inference_of_each_kind_is_a_cold_one():
+    model = LeadModel(300 * MS)
+    model.add(9_000 * MS, "pour")
+    model.add(80 * MS, "pour")
+    model.add(9_000 * MS, "hand over")
+    assert model.lead_ns == 80 * MS
+    model.add(90 * MS, "hand over")
+    assert model.lead_ns == 90 * MS

@@ -10,7 +10,7 @@ from micro import MICRO, inputs, micro
 from evo1_policy.model.engine import Engine
 from evo1_policy.model.evo1 import new_model
 from evo1_policy.model.fast_head import reduce_precision
-from evo1_policy.model.flow_matching import sample_noise
+from evo1_policy.model.flow_matching import Prefix, sample_noise
 from evo1_policy.model.preprocessing import normalise_images
 
 NOISE = sample_noise((2, 5, 6), torch.Generator().manual_seed(9))
@@ -171,3 +171,26 @@ def test_graph_gives_what_single_kernels_give():
         torch.testing.assert_close(got, plain.sample_actions(seen, NOISE), atol=1e-3, rtol=1e-2)
         if seed == 0:
             assert (got.cpu() - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("integration", "prediction"), itertools.product("AB", ["velocity", "sample"])
+)
+def test_fast_path_is_guided_like_the_readable_one(integration, prediction):
+    model = spread(micro(integration=integration, prediction=prediction))
+    engine = Engine(model)
+    generator = torch.Generator().manual_seed(4)
+    weights = torch.tensor([[1.0, 1.0, 0.5, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
+    prefix = Prefix(actions=sample_noise((2, 5, 6), generator), weights=weights)
+    free = compare(model, engine, scene(2))
+    pulled = compare(model, engine, scene(2), prefix=prefix)
+    assert not torch.allclose(free, pulled, atol=1e-3)
+
+
+def test_rows_that_differ_keep_their_own_prefix():
+    model = spread(MICRO)
+    seen = scene(2)
+    seen.input_ids[1, 0] = 14
+    weights = torch.tensor([[1.0] * 5, [0.0] * 5])
+    prefix = Prefix(actions=torch.full((2, 5, 6), 0.3), weights=weights)
+    compare(model, Engine(model), seen, prefix=prefix)

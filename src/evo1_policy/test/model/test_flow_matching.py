@@ -115,3 +115,57 @@ def test_masked_dimensions_are_hidden_from_the_head_and_zero_in_the_result():
     result = fm.integrate_euler(predict, noise, mask, steps=2, scale=999, prediction="velocity")
     assert all((x[..., 2] == 0).all() for x in inputs)
     assert result[0, 0].tolist() == [1.5, 1.5, 0.0]
+
+
+def guided(weights, *, steps=32, prediction="velocity"):
+    """Where a chunk of 4 actions ends that the model sends to 0.5 and a prefix to -0.25."""
+
+    def predict(chunk, row):
+        t = row / 1000
+        clean = torch.full_like(chunk, 0.5)
+        return clean if prediction == "sample" else (clean - chunk) / (1 - t)
+
+    noise = fm.sample_noise((1, 4, 2), seeded())
+    prefix = fm.Prefix(
+        actions=torch.full((1, 4, 2), -0.25), weights=torch.tensor([weights], dtype=torch.float32)
+    )
+    return fm.integrate_euler(
+        predict,
+        noise,
+        torch.ones(1, 2),
+        steps=steps,
+        scale=1000,
+        prediction=prediction,
+        prefix=prefix,
+    )
+
+
+@pytest.mark.parametrize("prediction", ["velocity", "sample"])
+@pytest.mark.parametrize("steps", [4, 10, 32, 50])
+def test_a_prefix_moves_what_it_weighs_and_nothing_else(prediction, steps):
+    chunk = guided([1.0, 0.5, 0.0, 0.0], steps=steps, prediction=prediction)
+    at = chunk[0, :, 0].tolist()
+    assert at[3] == pytest.approx(0.5, abs=0.02)
+    assert at[2] == at[3] or abs(at[2] - at[3]) < 0.02
+    assert at[0] < at[1] < at[2]  # the firmer, the nearer to the prefix
+    assert all(-0.3 < value < 0.55 for value in at)  # no step overshoots
+
+
+def test_a_prefix_of_weight_zero_changes_nothing():
+    noise = fm.sample_noise((1, 4, 2), seeded())
+    free = fm.integrate_euler(
+        lambda chunk, row: (0.5 - chunk) / (1 - row / 1000),
+        noise,
+        torch.ones(1, 2),
+        steps=32,
+        scale=1000,
+        prediction="velocity",
+    )
+    assert torch.equal(guided([0.0] * 4), free)
+
+
+def test_the_gain_is_the_published_one_clamped():
+    assert fm.guidance_gain(0, 32) == fm.MAX_GAIN
+    assert fm.guidance_gain(16, 32) == pytest.approx(2.0)  # (1/4 + 1/4) / (1/4)
+    assert fm.guidance_gain(31, 32) == fm.MAX_GAIN
+    assert fm.guidance_gain(0, 4) == 4.0

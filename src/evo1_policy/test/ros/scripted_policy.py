@@ -26,7 +26,7 @@ class WavePolicy:
     def warm_up(self):
         pass
 
-    def infer(self, observation):
+    def infer(self, observation, guidance=None):
         time.sleep(self._latency_s)
         self.instructions.append(observation.instruction)
         robot = self._robot
@@ -50,8 +50,8 @@ class FaultyPolicy(WavePolicy):
 
     fault = ""
 
-    def infer(self, observation):
-        chunk = super().infer(observation)
+    def infer(self, observation, guidance=None):
+        chunk = super().infer(observation, guidance)
         if self.fault == "raise":
             raise RuntimeError("the network fell over")
         if self.fault == "sleep":
