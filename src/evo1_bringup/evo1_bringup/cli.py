@@ -81,6 +81,12 @@ def build_parser() -> argparse.ArgumentParser:
     launch.add_argument("--dry-list", action="store_true", help="List what would start and end.")
     instruct = commands.add_parser("instruct", help="Change the instruction while it runs.")
     instruct.add_argument("instruction", help="What to do, in words.")
+    instruct.add_argument(
+        "--transition",
+        default="",
+        help="flush: brake, then begin anew; blend: the next chunk takes over; finish: after the "
+        "present chunk. Not given: as the node was started.",
+    )
     status = commands.add_parser("status", help="Print what the policy does, and why.")
     status.add_argument("--follow", action="store_true", help="Go on until Ctrl-C.")
     for name, text in _TRIGGERS.items():
@@ -226,7 +232,7 @@ def _talk(arguments: argparse.Namespace) -> int:
     target = commands.Target(namespace=arguments.namespace, timeout_s=arguments.timeout)
     try:
         if arguments.command == "instruct":
-            answer = commands.instruct(target, arguments.instruction)
+            answer = commands.instruct(target, arguments.instruction, arguments.transition)
         elif arguments.command == "reset":
             answer = commands.reset(target, arguments.task, arguments.seed)
         elif arguments.command in ("unplug", "plug") and arguments.what == "arm":

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
 ROBOTS = ("xarm6", "so100")
@@ -57,6 +58,8 @@ class SystemOptions:
     cameras: str = ""
     camera_driver: str = USB_CAM
     dry_run: bool = False
+    execution_mode: str = ExecutionMode.REPLACE.value
+    instruction_transition: str = Transition.BLEND.value
     teleop: bool = False
     record: bool = False
     record_root: str = ""
@@ -157,6 +160,18 @@ _COMMON = (
         default="false",
         description="Publish chunks as a preview and send the arm no command.",
         choices=("true", "false"),
+    ),
+    Option(
+        name="execution_mode",
+        default=ExecutionMode.REPLACE.value,
+        description="How chunks follow one another (docs/execution.md).",
+        choices=tuple(mode.value for mode in ExecutionMode),
+    ),
+    Option(
+        name="instruction_transition",
+        default=Transition.BLEND.value,
+        description="What a new instruction does to the chunk being executed.",
+        choices=tuple(transition.value for transition in Transition),
     ),
     Option(
         name="teleop",
@@ -282,6 +297,8 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
         cameras="" if texts["cameras"] == "none" else texts["cameras"],
         camera_driver=texts["camera_driver"].lower(),
         dry_run=_boolean("dry_run", texts["dry_run"]),
+        execution_mode=texts["execution_mode"].lower(),
+        instruction_transition=texts["instruction_transition"].lower(),
         teleop=_boolean("teleop", texts["teleop"]),
         record=_boolean("record", texts["record"]),
         record_root=_folder(texts["record_root"]),

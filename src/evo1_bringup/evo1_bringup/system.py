@@ -137,6 +137,8 @@ def _policy(options: SystemOptions, path: Path) -> Process:
         "instruction": options.instruction,
         "device": options.device,
         "dry_run": options.dry_run,
+        "execution_mode": options.execution_mode,
+        "instruction_transition": options.instruction_transition,
         "autostart": options.autostart,
         "seed": options.seed,
         "auto_activate": True,

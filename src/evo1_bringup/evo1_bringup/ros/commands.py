@@ -42,13 +42,13 @@ class Answer:
     message: str
 
 
-def instruct(target: Target, instruction: str) -> Answer:
-    """Change the policy's instruction.
+def instruct(target: Target, instruction: str, transition: str = "") -> Answer:
+    """Change the policy's instruction by a transition; '' takes the node's.
 
     Raises:
         NoAnswerError: see the class; so for every function here.
     """
-    request = SetInstruction.Request(instruction=instruction)
+    request = SetInstruction.Request(instruction=instruction, transition=transition)
     return _call(target, SetInstruction, "policy/set_instruction", request)
 
 
@@ -127,6 +127,7 @@ def status_lines(message: PolicyStatus) -> list[str]:
     lines = [
         status_line(message),
         f"robot {message.robot}, model {message.model_hash}, instruction '{message.instruction}'",
+        f"mode {message.mode}, idle {100 * message.idle_fraction:.1f} %, "
         f"observation age {message.observation_age_ms:.1f} ms, "
         f"skew {message.observation_skew_ms:.1f} ms",
         f"chunks rejected {message.chunks_rejected}, "

@@ -102,8 +102,9 @@ class RobotCell:
         client = self._triggers[name]
         return self._call(client, Trigger.Request())
 
-    def set_instruction(self, text):
-        return self._call(self._set_instruction, SetInstruction.Request(instruction=text))
+    def set_instruction(self, text, transition=""):
+        request = SetInstruction.Request(instruction=text, transition=transition)
+        return self._call(self._set_instruction, request)
 
     def change_state(self, label):
         number = getattr(Transition, f"TRANSITION_{label.upper()}")

@@ -29,7 +29,7 @@ class GatedPolicy:
     def warm_up(self):
         pass
 
-    def infer(self, observation):
+    def infer(self, observation, guidance=None):
         self.entered.release()
         assert self.gate.wait(10)
         if self.error:

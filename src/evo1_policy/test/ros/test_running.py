@@ -69,6 +69,19 @@ def test_instruction_by_service_and_by_topic_is_in_the_next_chunk(cell, start_no
     cell.wait(lambda: cell.status.instruction == "hand over the can", "the status")
 
 
+def test_an_unknown_transition_is_refused_with_the_list(cell, start_node):
+    start_node(execution_mode="ensemble")
+    cell.wait_moving()
+    answer = cell.set_instruction("pour the water", transition="now")
+    assert not answer.success
+    assert "flush, blend, finish, got 'now'" in answer.message
+    assert cell.status.mode == cell.chunks[-1].mode == "ensemble"
+    assert max(chunk.seam.jerk_rad_s3 for chunk in cell.chunks) > 0.0
+    assert cell.set_instruction("pour the water", transition="flush").success
+    cell.wait(lambda: cell.chunks[-1].instruction == "pour the water", "the new instruction")
+    assert cell.diagnostic("policy: seams").level == b"\x00"
+
+
 def test_empty_instruction_is_refused(cell, start_node):
     start_node()
     cell.wait_moving()

@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evo1_policy.checkpoint_layouts.contents import CheckpointError
+from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_sim.rendering import RenderingError
 from evo1_sim.tasks import DISTURBANCES, TASKS
@@ -94,6 +95,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--execute-actions", type=int, help="Of each chunk; not given: half of it."
     )
+    parser.add_argument(
+        "--mode",
+        choices=[mode.value for mode in ExecutionMode],
+        default=ExecutionMode.REPLACE.value,
+        help="How chunks follow one another [replace].",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write every number there.")
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="Write a page with videos there."
@@ -131,6 +138,7 @@ def _offline(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluati
         device=arguments.device,
         latency_ms=arguments.latency_ms,
         execute_actions=arguments.execute_actions,
+        mode=ExecutionMode(arguments.mode),
         limit_s=arguments.limit_s,
         report=arguments.report,
         keep=arguments.videos,
@@ -209,6 +217,7 @@ def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | Non
         "limit_s": arguments.limit_s,
         "latency_ms": arguments.latency_ms if arguments.checkpoint else None,
         "execute_actions": arguments.execute_actions,
+        "mode": arguments.mode if arguments.checkpoint else None,
     }
 
 

@@ -5,13 +5,13 @@ Must not import ROS or torch.
 
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
 from evo1_policy.control.policy_loop import PolicyLoop
 from evo1_policy.control.signals import (
     InferenceDone,
@@ -40,8 +40,8 @@ class Infers(Protocol):
         """H, actions of a chunk."""
         ...
 
-    def infer(self, observation: Observation) -> ActionChunk:
-        """Predict the actions that follow an observation."""
+    def infer(self, observation: Observation, guidance: Guidance | None = None) -> ActionChunk:
+        """Predict the actions that follow an observation, beginning with `guidance`."""
         ...
 
 
@@ -85,7 +85,7 @@ class PolicyPilot:
     Args:
         policy: what infers.
         robot: its robot file.
-        latency_ns: from frame to chunk [ns].
+        latency_ns: from frame to chunk [ns], or what gives it for each inference.
         settings: of the loop.
     """
 
@@ -94,12 +94,12 @@ class PolicyPilot:
         policy: Infers,
         robot: RobotConfig,
         *,
-        latency_ns: int,
+        latency_ns: int | Callable[[], int],
         settings: LoopSettings | None = None,
     ) -> None:
         self._policy = policy
         self._robot = robot
-        self._latency_ns = latency_ns
+        self._latency_ns = latency_ns if callable(latency_ns) else lambda: latency_ns
         self._settings = settings or LoopSettings()
 
     def begin(self, world: World, instruction: str) -> None:
@@ -130,6 +130,11 @@ class PolicyPilot:
         if self._executing is None:
             return self._start
         return self._executing.sample(now_ns + step_ns)[0]
+
+    @property
+    def executing(self) -> Trajectory | None:
+        """What the arm is commanded; None before the first chunk."""
+        return self._executing
 
     @property
     def stopped(self) -> tuple[str, str]:
@@ -173,13 +178,13 @@ class PolicyPilot:
 
     def _infer(self, request: InferenceRequest, now_ns: int) -> InferenceDone:
         began = time.perf_counter()
-        chunk = self._policy.infer(request.observation)
+        chunk = self._policy.infer(request.observation, request.guidance)
         self._took_ms.append((time.perf_counter() - began) * 1e3)
         return InferenceDone(
             request_id=request.request_id,
             chunk=chunk,
             started_ns=now_ns,
-            finished_ns=now_ns + self._latency_ns,
+            finished_ns=now_ns + self._latency_ns(),
         )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.signals import LoopSettings
 from evo1_policy.robot_config import RobotConfig, parse_robot
 from evo1_sim.env import STEP_NS, Evo1Env
@@ -44,6 +45,7 @@ class Setup:
         device: torch's.
         latency_ms: simulated time from a frame to its chunk [ms].
         execute_actions: of each chunk; None: half of it.
+        mode: how chunks follow one another.
         limit_s: a trial without success ends then [s].
         report: folder of the report, which takes the videos; None: neither.
         keep: which videos.
@@ -57,6 +59,7 @@ class Setup:
     device: str = "auto"
     latency_ms: float = 100.0
     execute_actions: int | None = None
+    mode: ExecutionMode = ExecutionMode.REPLACE
     limit_s: float = 30.0
     report: Path | None = None
     keep: Keep = "failures"
@@ -224,7 +227,7 @@ def _make_pilot(setup: Setup) -> Pilot:
         Policy.load(setup.checkpoint, robot=robot, device=setup.device, threads=1),
         robot,
         latency_ns=round(setup.latency_ms * 1e6),
-        settings=LoopSettings(execute_actions=setup.execute_actions),
+        settings=LoopSettings(execute_actions=setup.execute_actions, mode=setup.mode),
     )
 
 

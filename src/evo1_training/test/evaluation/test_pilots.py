@@ -20,7 +20,7 @@ class Oracle:
     def __init__(self, world, spoil=lambda actions: actions):
         self.plan, self.spoil, self.seen = Expert(world).plan(), spoil, []
 
-    def infer(self, observation):
+    def infer(self, observation, guidance=None):
         self.seen.append(observation)
         first = (observation.stamp_ns - START_NS) // STEP_NS
         due = np.minimum(np.arange(first, first + HORIZON), len(self.plan) - 1)
