@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from evo1_policy.action_chunk import Guidance
 from evo1_policy.checkpoint import CheckpointError, shipped_checkpoint
 from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy, PolicyError
@@ -60,6 +61,18 @@ def test_equal_seeds_and_observations_give_equal_chunks(policy, robot):
     np.testing.assert_array_equal(first, other.infer(observation(robot)).actions)
     seeded = Policy.load(shipped_checkpoint("xarm6"), robot=robot, device="cpu", seed=1)
     assert np.abs(first - seeded.infer(observation(robot)).actions).max() > 0
+
+
+def test_guidance_moves_the_beginning_of_a_chunk_to_what_was_sent(policy, robot):
+    free = policy.infer(observation(robot)).actions
+    sent = free[:20] + 0.1
+    weights = np.concatenate([np.ones(10), np.linspace(0.9, 0.0, 10)])
+    pulled = policy.infer(observation(robot), Guidance(actions=sent, weights=weights)).actions
+    assert pulled.shape == free.shape
+    before, after = np.abs(free[:10] - sent[:10]).mean(), np.abs(pulled[:10] - sent[:10]).mean()
+    assert after < 0.5 * before
+    longer = Guidance(actions=np.tile(sent[:1], (80, 1)), weights=np.ones(80))
+    assert policy.infer(observation(robot), longer).actions.shape == free.shape
 
 
 def test_inference_leaves_the_global_random_generator_alone(policy, robot):
