@@ -60,6 +60,11 @@ class Motion:
         return self._executing
 
     @property
+    def driven(self) -> bool:
+        """Whether what is commanded came from a person's target."""
+        return self._driven
+
+    @property
     def lost(self) -> bool:
         """Whether the clock jumped back and the arm has not been measured since."""
         return self._from_dead_clock is not None

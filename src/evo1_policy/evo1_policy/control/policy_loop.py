@@ -168,10 +168,12 @@ class PolicyLoop:
 
     def _listen(self, inputs: LoopInput) -> None:
         """Follow a person's targets, or let the first one take over."""
+        out = self._watchdog.arm_problem(inputs)
         for target in inputs.teleop:
+            if out is not None:
+                self._refused = out.message
+                continue
             if self._state is LoopState.TAKEOVER:
-                if self._watchdog.arm_problem(inputs) is not None:
-                    continue  # said by the reason
                 verdict: SafeTrajectory | Refused | None = self._person.follow(
                     target, inputs.measured, inputs.now_ns
                 )
@@ -206,7 +208,8 @@ class PolicyLoop:
 
     def _look_after_person(self, inputs: LoopInput) -> None:
         """Stop for what keeps the arm from following; see whether the person is done."""
-        executing, measured, now_ns = self._motion.executing, inputs.measured, inputs.now_ns
+        measured, now_ns = inputs.measured, inputs.now_ns
+        executing = self._motion.executing if self._motion.driven else None
         out = self._watchdog.arm_problem(inputs)
         if out is not None:
             self._send_stop(self._person.block(now_ns))

@@ -230,7 +230,9 @@ class PolicyNode(ManagedNode):
         status = self._active.runner.status
         if status.state is LoopState.STOPPED:
             return f"{describe(status)}; call ~/clear_stop first"
-        if status.reason is not None and status.reason.code is StopCode.PAUSED:
+        if status.state is LoopState.TAKEOVER:
+            return f"{describe(status)}; call ~/hand_back first"
+        if status.reason is not None and status.reason.code.waits_for_a_person:
             return f"{describe(status)}; call ~/resume first"
         if instruction.strip():
             self.set_instruction(instruction)

@@ -189,6 +189,28 @@ def test_a_bad_target_does_not_take_over_and_is_told(make_cell):
     assert "wrist" in cell.output.refused
 
 
+def test_an_arm_that_is_out_is_not_taken_over_and_one_that_was_goes_on_where_it_is(make_cell):
+    cell = make_cell()
+    cell.arm_fault = "the cable is out"
+    Hand(cell).drive(0.3)
+    assert (cell.state, cell.code) == (HOLDING, "arm_fault")
+    assert cell.output.refused == "the cable is out"
+    cell.arm_fault = None
+    Hand(cell).drive(0.5)
+    assert cell.state is TAKEOVER
+    cell.arm_fault = "the cable is out"
+    cell.run(0.3)
+    cell.shove = np.array([0.6, 0.0, 0.0])  # somebody moved it meanwhile
+    cell.arm_fault = None
+    cell.run(0.3)
+    assert cell.code == "takeover"
+    hand = Hand(cell)
+    hand.drive(0.01)
+    cell.shove = np.zeros(3)  # from now on commanded from where it is
+    hand.drive(0.3)
+    assert cell.code == "takeover"
+
+
 @pytest.mark.parametrize("fault", ["controller_problem", "arm_fault"])
 def test_an_arm_that_is_out_stops_the_person_too_and_says_why(kit, make_cell, fault):
     cell = make_cell()

@@ -62,6 +62,7 @@ def test_services_take_over_and_hand_back_to_a_policy_that_goes_on(cell, start_n
     assert answer.success
     assert "TAKEOVER" in answer.message
     wait_at_rest(cell)
+    assert not cell.send_goal(duration_s=1.0).accepted  # a program does not take it from a person
     drive(cell)
     assert cell.call("hand_back").success
     cell.hand = None
