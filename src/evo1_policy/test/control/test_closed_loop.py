@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from evo1_policy.control.policy_loop import LoopSettings
 from evo1_policy.control.signals import LoopState, Request, StopCode
+from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import Missing
 from evo1_policy.robot_config import load_robot
 
@@ -79,6 +80,35 @@ def test_published_motion_is_sound_for_any_policy_and_timing(
         assert kit.rest_ns(cell.active) <= asked_ns + bound_ns + 1000 or not sent_stop
 
 
+def wish(cell, position):
+    """A person's target."""
+    return TeleopTarget(
+        joint_names=cell.robot.joint_names,
+        stamp_ns=cell.now_ns,
+        offsets_ns=(60 * MS,),
+        positions=position[np.newaxis],
+    )
+
+
+def disturb(cell, rng):
+    """Something goes, or comes back."""
+    faults = [
+        None,
+        Missing(stream="image_1", code="stale", message="a camera"),
+        Missing(stream="joint_states", code="joint", message="a joint"),
+        Missing(stream="image_2", code="skew", message="askew"),
+        Missing(stream="image_2", code="pending", message="soon"),
+    ]
+    if rng.random() < 0.05:
+        cell.missing = faults[int(rng.integers(len(faults)))]
+    if rng.random() < 0.02:
+        cell.controller_problem = rng.choice([None, "nobody listens"])
+    if rng.random() < 0.02:
+        cell.failure = rng.choice([None, "out of memory"])
+    if rng.random() < 0.02:
+        cell.dead_man = rng.choice([None, "released"])
+
+
 @settings(max_examples=25, **COMMON)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_published_motion_is_sound_whatever_happens(kit, seed):
@@ -91,21 +121,14 @@ def test_published_motion_is_sound_whatever_happens(kit, seed):
         settings=LoopSettings(max_inference_ns=900 * MS),
         start_ns=int(rng.integers(10**12, 10**15)),
     )
-    faults = [
-        None,
-        Missing(stream="image_1", code="stale", message="a camera"),
-        Missing(stream="joint_states", code="joint", message="a joint"),
-        Missing(stream="image_2", code="skew", message="askew"),
-        Missing(stream="image_2", code="pending", message="soon"),
-    ]
+    hand = None
     for _ in range(400):
         requests = rng.choice(list(Request), size=1) if rng.random() < 0.05 else ()
-        if rng.random() < 0.05:
-            cell.missing = faults[int(rng.integers(len(faults)))]
-        if rng.random() < 0.02:
-            cell.controller_problem = rng.choice([None, "nobody listens"])
-        if rng.random() < 0.02:
-            cell.failure = rng.choice([None, "out of memory"])
+        disturb(cell, rng)
+        if rng.random() < 0.03:  # a person, who is still or jumps
+            hand = None if rng.random() < 0.5 else cell.position() + rng.normal(0.0, 0.4, 3)
+        if hand is not None:
+            cell.targets = (wish(cell, hand + rng.normal(0.0, 0.01, 3)),)
         before = cell.output.status if cell.outputs else None
         after = cell.step(*requests).status
         if before is not None and before.state is LoopState.STOPPED and Request.START in requests:
