@@ -6,8 +6,17 @@ ROS or launch.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from evo1_bringup.option_values import (
+    BOOLEANS,
+    read_boolean,
+    read_file,
+    read_folder,
+    read_seconds,
+    read_seed,
+    read_size,
+)
+from evo1_bringup.option_values import OptionError as OptionError
 from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
@@ -19,11 +28,6 @@ CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
 TOPIC, SERVICE, OFF = "topic", "service", "off"
 HOLD, RESUME = "hold", "resume"
 NONE, JOY = "none", "joy"
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-
-
-class OptionError(ValueError):
-    """An option that is unknown or has a value that cannot be used; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,36 +286,36 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
         raise OptionError(f"{unknown[0]}: no option of {robot}; known: {', '.join(declared)}")
     texts = {name: given.get(name, option.default).strip() for name, option in declared.items()}
     for name, option in declared.items():
-        words = (*option.choices, *(_BOOLEANS if "true" in option.choices else ()))
+        words = (*option.choices, *(BOOLEANS if "true" in option.choices else ()))
         if words and texts[name].lower() not in words:
             raise OptionError(f"{name}: '{texts[name]}' is none of {', '.join(option.choices)}")
     options = SystemOptions(
         robot_ip=texts.get("robot_ip", ""),
         port=texts.get("port", ""),
-        calibration=_file("calibration", texts.get("calibration", "")),
+        calibration=read_file("calibration", texts.get("calibration", "")),
         driver=texts["driver"].lower(),
-        checkpoint=_file("checkpoint", texts["checkpoint"]),
+        checkpoint=read_file("checkpoint", texts["checkpoint"]),
         instruction=texts["instruction"],
         task=texts["task"],
-        seed=_seed(texts["seed"]),
+        seed=read_seed(texts["seed"]),
         cameras="" if texts["cameras"] == "none" else texts["cameras"],
         camera_driver=texts["camera_driver"].lower(),
-        dry_run=_boolean("dry_run", texts["dry_run"]),
+        dry_run=read_boolean("dry_run", texts["dry_run"]),
         execution_mode=texts["execution_mode"].lower(),
         instruction_transition=texts["instruction_transition"].lower(),
-        teleop=_boolean("teleop", texts["teleop"]),
-        record=_boolean("record", texts["record"]),
-        record_root=_folder(texts["record_root"]),
-        pre_roll_s=_seconds("pre_roll_s", texts["pre_roll_s"]),
+        teleop=read_boolean("teleop", texts["teleop"]),
+        record=read_boolean("record", texts["record"]),
+        record_root=read_folder(texts["record_root"]),
+        pre_roll_s=read_seconds("pre_roll_s", texts["pre_roll_s"]),
         namespace=texts["namespace"].strip("/"),
         device=texts["device"].lower(),
-        robot_file=_file("robot_file", texts["robot_file"]),
+        robot_file=read_file("robot_file", texts["robot_file"]),
         autostart=_autostart(texts),
         takeover=texts["takeover"].lower(),
         takeover_return=texts["takeover_return"].lower(),
         dead_man=texts["dead_man"].lower(),
-        camera_width=_size("camera_width", texts["camera_width"]),
-        camera_height=_size("camera_height", texts["camera_height"]),
+        camera_width=read_size("camera_width", texts["camera_width"]),
+        camera_height=read_size("camera_height", texts["camera_height"]),
     )
     _check_together(options)
     return options
@@ -319,7 +323,7 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
 
 def _autostart(texts: Mapping[str, str]) -> bool:
     if texts["autostart"].lower() != "auto":
-        return _boolean("autostart", texts["autostart"])
+        return read_boolean("autostart", texts["autostart"])
     return not (texts.get("robot_ip") or texts.get("port", "") not in ("", EMULATED))
 
 
@@ -357,55 +361,3 @@ def _check_so100(options: SystemOptions) -> None:
         )
     if options.calibration and not options.port:
         raise OptionError("calibration: only used with port; give port, or leave it out")
-
-
-def _file(name: str, text: str) -> str:
-    if not text:
-        return ""
-    path = Path(text).expanduser()
-    if not path.exists():
-        raise OptionError(f"{name}: '{path}' does not exist")
-    return str(path.resolve())
-
-
-def _folder(text: str) -> str:
-    """The episodes' folder, which the recorder may make."""
-    return str(Path(text).expanduser().resolve()) if text else ""
-
-
-def _boolean(name: str, text: str) -> bool:
-    value = _BOOLEANS.get(text.lower())
-    if value is None:
-        raise OptionError(f"{name}: expected true or false, got '{text}'")
-    return value
-
-
-def _integer(name: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise OptionError(f"{name}: expected an integer, got '{text}'") from error
-
-
-def _seconds(name: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 60.0:
-        raise OptionError(f"{name}: expected 0 to 60 seconds, got '{text}'")
-    return value
-
-
-def _seed(text: str) -> int:
-    value = _integer("seed", text)
-    if not 0 <= value < 2**31:
-        raise OptionError(f"seed: expected 0 to {2**31 - 1}, got {value}")
-    return value
-
-
-def _size(name: str, text: str) -> int:
-    value = _integer(name, text)
-    if not 16 <= value <= 4096:
-        raise OptionError(f"{name}: expected 16 to 4096 pixels, got {value}")
-    return value
