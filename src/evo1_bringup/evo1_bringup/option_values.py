@@ -28,7 +28,7 @@ def read_folder(text: str) -> str:
 
 
 def read_boolean(name: str, text: str) -> bool:
-    """true or false."""
+    """True or false."""
     value = BOOLEANS.get(text.lower())
     if value is None:
         raise OptionError(f"{name}: expected true or false, got '{text}'")
