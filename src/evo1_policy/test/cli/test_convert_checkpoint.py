@@ -10,7 +10,7 @@ from evo1_policy.cli.convert_checkpoint import main
 
 @pytest.fixture
 def shipped():
-    return shipped_checkpoint("xarm6")
+    return shipped_checkpoint("so100")  # of the published stem: every layout has its tensors
 
 
 def tensors(directory, **wanted):
@@ -23,7 +23,7 @@ def test_a_policy_goes_through_all_layouts_and_comes_back_unchanged(tmp_path, sh
         assert main([str(steps[-1]), str(tmp_path / layout), "--to", layout]) == 0
         steps.append(tmp_path / layout)
     said = capsys.readouterr().out
-    assert "own, 6,322,224 parameters, robot xarm6 (7 joints)" in said
+    assert "own, 6,322,224 parameters, robot so100 (6 joints)" in said
     assert "warning: the official code computes otherwise" in said
     assert "prediction: sample, there velocity" in said
     first, last = tensors(shipped), tensors(steps[-1])
@@ -33,7 +33,7 @@ def test_a_policy_goes_through_all_layouts_and_comes_back_unchanged(tmp_path, sh
     assert before.config == after.config
     assert before.stats.to_dict() == after.stats.to_dict()
     assert before.robot.text == after.robot.text
-    assert (steps[-1] / "README.md").read_text().startswith("# xarm6: Evo-1")
+    assert (steps[-1] / "README.md").read_text().startswith("# so100: Evo-1")
 
 
 def test_another_semantics_is_recorded(tmp_path, shipped):
