@@ -194,7 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         'evo1 instruct "...", evo1 pause, evo1 resume.',
     )
     parser.add_argument("--robot", choices=ROBOTS, default="xarm6")
-    parser.add_argument("--seconds", type=_positive, default=20.0, help="Length of the run [s].")
+    parser.add_argument("--seconds", type=_positive, default=30.0, help="Length of the run [s].")
     parser.add_argument("--ready-timeout", type=_positive, default=120.0, metavar="S")
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     parser.add_argument("--verbose", action="store_true", help="Print the processes' output.")

@@ -22,7 +22,8 @@ def run(*arguments) -> int:
 
 def test_report_counts_what_was_done_and_says_what_to_type_next(tmp_path, capsys):
     write_episode(tmp_path / "demos" / "episode_000000", steady(2.0, lost={10, 11, 45}))
-    assert run(tmp_path / "demos", "--to", tmp_path / "dataset", "--min-frames", 12) == 0
+    split = ("--gaps", "split", "--min-frames", 12)
+    assert run(tmp_path / "demos", "--to", tmp_path / "dataset", *split) == 0
     said = capsys.readouterr().out
     for line in (
         "recorded episodes   1",

@@ -52,6 +52,7 @@ def shift_start(folder: Path, by: int) -> None:
 @pytest.fixture
 def request_for(tmp_path):
     def make(*roots: Path, **options) -> Request:
+        options.setdefault("gaps", "split")
         return Request(episodes=roots, dataset=tmp_path / "dataset", **options)
 
     return make
@@ -278,7 +279,8 @@ from evo1_training.datasets.conversion_request import Request
 from test_conversion_watcher import Watcher
 
 if __name__ == "__main__":
-    request = Request(episodes=[Path(sys.argv[2])], dataset=Path(sys.argv[3]), workers=2)
+    episodes, dataset = [Path(sys.argv[2])], Path(sys.argv[3])
+    request = Request(episodes=episodes, dataset=dataset, workers=2, gaps="split")
     convert(request, Watcher(), replace(tiny_format.TINY, encode=tiny_format.slow_encode))
 """
 

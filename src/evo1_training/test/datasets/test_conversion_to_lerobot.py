@@ -38,6 +38,7 @@ def table(dataset):
 def test_png_dataset_holds_the_recorded_frames_bit_for_bit(tmp_path, demos, version):
     out = tmp_path / "dataset"
     arguments = [demos, "--to", out, "--format", version, "--storage", "png", "--workers", "1"]
+    arguments += ["--gaps", "split"]
     assert run(*arguments) == 0
     rows = table(out)
     assert len(rows) == 20 + 37 + 45
@@ -72,12 +73,13 @@ def test_video_dataset_has_a_picture_for_each_row_and_marks_held_ones(tmp_path, 
 def test_second_run_into_a_finished_dataset_is_refused_and_append_adds(tmp_path, demos, capsys):
     out = tmp_path / "dataset"
     first = demos / "episode_000000"
-    assert run(first, "--to", out, "--storage", "png", "--workers", "1") == 0
+    split = ("--gaps", "split", "--storage", "png", "--workers", "1")
+    assert run(first, "--to", out, *split) == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert run(demos, "--to", out, "--storage", "png", "--workers", "1") == 1
+    assert run(demos, "--to", out, *split) == 1
     assert "exists already; give another folder, or --append" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-    assert run(demos, "--to", out, "--storage", "png", "--append", "--workers", "1") == 0
+    assert run(demos, "--to", out, *split, "--append") == 0
     assert len(table(out)) == 102
     assert run(demos, "--to", out, "--storage", "h264", "--append", "--workers", "1") == 1
     assert "observation.images.image_1" in capsys.readouterr().err

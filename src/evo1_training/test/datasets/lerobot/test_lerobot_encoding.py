@@ -57,7 +57,7 @@ def test_png_pictures_are_bit_equal(tmp_path):
 
 def test_long_png_episode_is_written_in_small_groups(tmp_path):
     episode = encoded(tmp_path, count=130, storage="png")
-    assert pq.ParquetFile(episode.table).num_row_groups == 3
+    assert pq.ParquetFile(episode.table).num_row_groups == 17
 
 
 def test_folder_without_summary_is_not_complete(tmp_path):
