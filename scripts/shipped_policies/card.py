@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from evo1_policy.model.config import Evo1Config
-from evo1_sim.tasks import TASKS
 
 
 def write_card(
@@ -32,11 +31,6 @@ def write_card(
     (target / "README.md").write_text(_card(robot, config, info, results, seconds, trained))
 
 
-def _instruction(robot: str, results: Mapping[str, Any]) -> str:
-    tasks = {task.name: task.instruction for task in TASKS[robot]}
-    return str(results["instruction"] or tasks[results["task"]])
-
-
 def _card(
     robot: str,
     config: Evo1Config,
@@ -53,7 +47,7 @@ def _card(
     paragraphs = [
         f"# {robot}_tiny",
         f"A small Evo-1 that does one task in simulation: `{results['task']}`, "
-        f'"{_instruction(robot, results)}".',
+        f'"{results["instruction"]}".',
         f"**{condition['successes']} of {condition['trials']} unseen scenes solved "
         f"({condition['success_rate']:.0%}; Wilson interval at 95 %: {low:.0%} to {high:.0%})**, "
         f"median time {condition['seconds_to_success_median'] or 0:.1f} s. Measured with "

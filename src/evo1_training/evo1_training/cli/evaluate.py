@@ -212,7 +212,6 @@ def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | Non
     """What the command line chose, for the report."""
     return {
         "how": "running system" if arguments.ros else "offline",
-        "instruction": arguments.instruction or None,
         "seed": arguments.seed,
         "limit_s": arguments.limit_s,
         "latency_ms": arguments.latency_ms if arguments.checkpoint else None,

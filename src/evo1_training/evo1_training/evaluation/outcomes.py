@@ -29,6 +29,7 @@ class TrialOutcome:
         seconds: until then, or until the end [s].
         ended: 'solved', 'time_up', or the code of what stopped the arm.
         detail: what the task's check says at the end, or why the arm stopped, for people.
+        instruction: what the policy was told; the scripted expert knows its task without.
         chunks: chunks executed.
         holds: times that the arm was held.
         interventions: chunks that a limit changed or refused.
@@ -42,6 +43,7 @@ class TrialOutcome:
     seconds: float
     ended: str
     detail: str
+    instruction: str
     chunks: int = 0
     holds: int = 0
     interventions: int = 0
@@ -86,6 +88,12 @@ class Evaluation:
 
     facts: Mapping[str, str | int | float | None]
     outcomes: tuple[TrialOutcome, ...]
+
+    @property
+    def instruction(self) -> str | None:
+        """What every trial was told; None where that differs."""
+        told = {outcome.instruction for outcome in self.outcomes}
+        return told.pop() if len(told) == 1 else None
 
     @property
     def conditions(self) -> tuple[ConditionSummary, ...]:
@@ -137,6 +145,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON has it: facts flat, then `conditions` and `trials`."""
     return {
         **evaluation.facts,
+        "instruction": evaluation.instruction,
         "conditions": [_condition_json(condition) for condition in evaluation.conditions],
         "trials": [_trial_json(outcome) for outcome in evaluation.outcomes],
     }
@@ -177,6 +186,7 @@ def _trial_json(outcome: TrialOutcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "ended": outcome.ended,
         "detail": outcome.detail,
+        "instruction": outcome.instruction,
         "chunks": outcome.chunks,
         "holds": outcome.holds,
         "interventions": outcome.interventions,

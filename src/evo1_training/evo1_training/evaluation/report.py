@@ -81,7 +81,7 @@ def _facts(evaluation: Evaluation) -> str:
     rows = (
         f"<tr><th>{html.escape(name.replace('_', ' '))}</th>"
         f"<td>{html.escape(str(value))}</td></tr>"
-        for name, value in evaluation.facts.items()
+        for name, value in {**evaluation.facts, "instruction": evaluation.instruction}.items()
         if value not in (None, "")
     )
     return f"<table>{''.join(rows)}</table>"

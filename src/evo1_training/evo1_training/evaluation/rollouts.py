@@ -173,6 +173,11 @@ class Bench:
             video.close(keep=_kept(outcome, keep))
         return replace(outcome, video=f"{VIDEOS}/{path.name}") if _kept(outcome, keep) else outcome
 
+    @property
+    def _instruction(self) -> str:
+        """What the policy is told: the set-up's words, or the task's own."""
+        return self._setup.instruction or self._env.instruction
+
     def close(self) -> None:
         """Free the GL context."""
         self._env.close()
@@ -182,7 +187,7 @@ class Bench:
         frame, info = env.reset(seed=trial.seed, options={"disturbance": trial.disturbance})
         first = env.images()["image_1"]
         try:
-            pilot.begin(env.world, self._setup.instruction or env.instruction)
+            pilot.begin(env.world, self._instruction)
         except ExpertError as error:
             return self._outcome(trial, 0, "no_plan", str(error))
         solved, over, steps, code, message = False, False, 0, "", ""
@@ -210,6 +215,7 @@ class Bench:
             seconds=steps * STEP_NS * 1e-9,
             ended=ended,
             detail=detail,
+            instruction=self._instruction,
             chunks=status.chunks_accepted if status else 0,
             holds=status.holds if status else 0,
             interventions=status.interventions if status else 0,

@@ -115,6 +115,7 @@ def run_trial(cell: LiveCell, trial: Trial, request: Request) -> TrialOutcome:
         seconds=max(0.0, last.elapsed_s - began_s),
         ended=SOLVED if solved else _ending(result),
         detail=last.detail if solved or not result.reason else result.reason,
+        instruction=request.instruction or cell.policy.instruction,
         chunks=int(result.chunks),
         holds=_grown(before, cell.policy, "holds"),
         interventions=_grown(before, cell.policy, "safety_interventions"),

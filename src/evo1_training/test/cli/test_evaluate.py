@@ -21,9 +21,19 @@ def test_a_checkpoint_is_evaluated_with_report_and_numbers(tmp_path, capsys, shi
     assert (data["robot"], data["task"], data["latency_ms"]) == ("xarm6", "can_into_box", 100.0)
     assert data["conditions"][0]["success_rate"] == 0.0
     trial = data["trials"][0]
+    words = "pick up the can and put it into the white box"
+    assert data["instruction"] == trial["instruction"] == words
     assert trial["chunks"] >= 1
     assert (tmp_path / "report" / trial["video"]).is_file()
     assert "distractor" in capsys.readouterr().out
+
+
+def test_the_numbers_say_what_the_policy_was_told(tmp_path, shipped):
+    arguments = ["--checkpoint", str(shipped), "--trials", "1", "--limit-s", "1"]
+    arguments += ["--workers", "1", "--device", "cpu", "--instruction", "wait"]
+    assert main([*arguments, "--json", str(tmp_path / "it.json")]) == 0
+    data = json.loads((tmp_path / "it.json").read_text())
+    assert data["instruction"] == data["trials"][0]["instruction"] == "wait"
 
 
 def test_the_expert_needs_no_checkpoint(capsys):

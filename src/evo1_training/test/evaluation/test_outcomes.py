@@ -15,13 +15,16 @@ from evo1_training.evaluation.outcomes import (
 from evo1_training.evaluation.trials import Trial
 
 
-def outcome(seed, *, success, seconds=5.0, ended="time_up", disturbance="none"):
+def outcome(
+    seed, *, success, seconds=5.0, ended="time_up", disturbance="none", instruction="pick"
+):
     return TrialOutcome(
         trial=Trial(disturbance=disturbance, seed=seed),
         success=success,
         seconds=seconds,
         ended="solved" if success else ended,
         detail="",
+        instruction=instruction,
     )
 
 
@@ -83,6 +86,15 @@ def test_json_and_table_tell_the_conditions_in_order():
     assert [c["disturbance"] for c in data["conditions"]] == ["none", "up10"]
     assert data["conditions"][1]["seconds_to_success_median"] is None
     assert data["trials"][0]["seconds"] == 6.543
+    assert [t["instruction"] for t in data["trials"]] == ["pick", "pick"]
+    assert data["instruction"] == "pick"
     lines = table(evaluation.conditions)
     assert lines[1].split()[:3] == ["none", "1/1", "100%"]
     assert lines[2].split()[-2:] == ["time_up", "1"]
+
+
+def test_trials_that_were_told_different_things_have_no_instruction_in_common():
+    told = [outcome(k, success=True, instruction=words) for k, words in enumerate(["a", "b"])]
+    data = to_json(Evaluation(facts={}, outcomes=tuple(told)))
+    assert data["instruction"] is None
+    assert [trial["instruction"] for trial in data["trials"]] == ["a", "b"]

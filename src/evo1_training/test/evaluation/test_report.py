@@ -15,6 +15,7 @@ def evaluation(task="can_into_box"):
                 seconds=30.0,
                 ended="time_up",
                 detail="the can is <not> within the walls",
+                instruction="push it",
                 video="videos/back10_1000000.mp4",
                 thumbnails=(b"start", b"end"),
             ),
@@ -40,6 +41,7 @@ def test_the_page_escapes_what_it_shows():
     assert "&lt;mine&gt;" in text
     assert "&lt;not&gt;" in text
     assert "execute" not in text
+    assert "<th>instruction</th><td>push it</td>" in text
 
 
 def test_the_papers_figures_stand_only_beside_the_papers_task():

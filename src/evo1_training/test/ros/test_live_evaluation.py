@@ -34,6 +34,7 @@ def test_a_success_ends_the_trial_and_the_next_one_is_reset(system):
     assert 0.2 < first.seconds < 2.0
     assert (second.success, second.ended) == (False, "time_up")
     assert second.detail == "the can stands"
+    assert second.instruction == "pick up the can and put it into the white box"
     run = "run 2.0 pick up the can and put it into the white box"
     assert system.calls == [
         *("stop", "clear_stop", "disturb none", "reset can_into_box 1000000", run),
