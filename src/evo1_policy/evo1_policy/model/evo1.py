@@ -16,6 +16,7 @@ from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.integration import integrate
 from evo1_policy.model.preprocessing import ModelInputs
 from evo1_policy.model.vision_language import VisionLanguage
+from evo1_policy.model.vision_stem import grid_positions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +145,13 @@ def new_model(config: Evo1Config, *, seed: int) -> Evo1:
         model = Evo1(config)
         embeddings = model.embedder.model.vision_tower.embeddings
         # transformers starts these at zero, meant to be loaded; from scratch they need a spread.
-        nn.init.normal_(embeddings.position_embeddings, std=0.02)
         nn.init.normal_(embeddings.cls_token, std=0.02)
+        nn.init.normal_(embeddings.position_embeddings, std=0.02)
+        if config.vision.stem == "convolutional":
+            with torch.no_grad():
+                embeddings.position_embeddings[0, 1:] = grid_positions(
+                    config.vision.image_size // config.vision.patch_size, config.vision.width
+                )
     return model
 
 

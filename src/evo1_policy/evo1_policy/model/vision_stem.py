@@ -1,7 +1,9 @@
-"""Patches out of pixels by small convolutions, for vision towers that learn from scratch.
+"""What a vision tower that learns from scratch starts with: a stem, and places of patches.
 
 Letters: n images, S edge of an image, G patches along an edge, C width. Must not import ROS.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -44,3 +46,25 @@ class ConvolutionalStem(nn.Module):
         pixels = pixels.to(dtype, memory_format=torch.channels_last)
         patches: Tensor = self.layers(pixels)  # (n, C, G, G)
         return patches.flatten(2).transpose(1, 2)
+
+
+def grid_positions(edge: int, width: int) -> Tensor:
+    """Sines and cosines of each patch's row and column, waves of 4 to 4G patches.
+
+    New towers start from them: about as large as the patches, so that a place is told from its
+    content from the first step. (InternVL's own are learnt, and start small.)
+
+    Args:
+        edge: G.
+        width: C, a multiple of 4.
+
+    Returns:
+        (G*G, C) fp32 in row-major order.
+    """
+    waves = width // 4
+    lengths = 4.0 * edge ** (torch.arange(waves) / max(waves - 1, 1))  # (waves,) [patches]
+    angles = 2 * math.pi * torch.arange(edge)[:, None] / lengths  # (G, waves)
+    waved = torch.cat([angles.sin(), angles.cos()], dim=1)  # (G, C/2)
+    rows, columns = waved[:, None], waved[None]
+    shape = (edge, edge, width // 2)
+    return torch.cat([rows.expand(shape), columns.expand(shape)], dim=2).flatten(0, 1)

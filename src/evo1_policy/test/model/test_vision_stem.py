@@ -11,7 +11,7 @@ from evo1_policy.checkpoint import CheckpointError, export_checkpoint, shipped_c
 from evo1_policy.model.config import ConfigError, Evo1Config, VisionConfig
 from evo1_policy.model.engine import Engine
 from evo1_policy.model.evo1 import new_model
-from evo1_policy.model.vision_stem import ConvolutionalStem
+from evo1_policy.model.vision_stem import ConvolutionalStem, grid_positions
 from evo1_policy.normalization import read_norm_stats
 
 
@@ -42,6 +42,23 @@ def test_patches_of_nine_pixels_are_refused_by_name():
         dataclasses.replace(
             MICRO, vision=dataclasses.replace(MICRO.vision, stem="convolutional", patch_size=7)
         )
+
+
+def test_places_are_told_apart_and_neighbours_are_alike():
+    places = grid_positions(12, 64)
+    likeness = (places @ places.T).view(12, 12, 12, 12)  # row, column; row, column
+    assert torch.allclose(likeness.diagonal(dim1=0, dim2=2).diagonal(), torch.tensor(32.0))
+    at = likeness[5, 3]
+    assert at.flatten().argmax() == 5 * 12 + 3
+    assert at[5, 4] > at[5, 6] > at[5, 9]
+    assert torch.allclose(at, likeness[3, 5].T)  # rows as columns
+
+
+def test_a_new_tower_starts_from_them():
+    config = convolutional()
+    model = new_model(config, seed=0)
+    start = model.embedder.model.vision_tower.embeddings.position_embeddings[0, 1:]
+    assert torch.equal(start, grid_positions(4, config.vision.width))
 
 
 def test_older_configs_have_the_published_stem():
