@@ -95,7 +95,7 @@ class Variation:
         """The variation of a seed, always the same."""
         rng = np.random.default_rng([seed, 0x5EED])  # apart from the scene's own draws
         via = rng.uniform((-0.012, -0.012, 0.0), (0.012, 0.012, 0.02), (MAX_WAYPOINTS, 3))
-        hesitates = rng.random(MAX_WAYPOINTS) < 0.3
+        hesitates = rng.random(MAX_WAYPOINTS) < 0.1
         return cls(
             speed=float(rng.uniform(0.75, 1.15)),
             pick_m=_pair(rng.uniform(-0.002, 0.002, 2)),

@@ -1,9 +1,10 @@
 """Demonstrations that also show how to recover: begun from a pushed arm, executed with a sway.
 
 A policy that only ever saw perfect motions has not seen the states that its own small errors lead
-to. Two things show them, both honest demonstrations: an arm that was pushed aside before the take
-began, and an arm that sways around what the expert asks for while the recorded action stays what
-the expert asks for (DART, Laskey et al. 2017). No ROS, no rendering.
+to. Three things show them, all honest demonstrations: an arm that was pushed aside before the take
+began, one that has closed its gripper on nothing and must go back, and an arm that sways around
+what the expert asks for while the recorded action stays what the expert asks for (DART, Laskey et
+al. 2017). No ROS, no rendering.
 """
 
 from dataclasses import dataclass
@@ -17,13 +18,15 @@ from evo1_sim.world import World
 
 Array = npt.NDArray[np.float64]
 
-PUSHED_SHARE = 0.4  # of the seeds
+PUSHED_SHARE = 0.5  # of the seeds
+MISSED_SHARE = 0.4  # of the pushed: they have missed the object as well
 SWAYING_SHARE = 0.7
 SWAY_WAVES = 3  # sinusoids of one joint
 SWAY_HZ = (0.15, 0.7)
-CALM_S = 0.7  # so long before and after a contact the sway fades
+CALM_S = 0.5  # so long before and after a contact the sway fades
 STILL_RAD = 1e-4  # an arm that moves less in a tick touches something, or is about to
 PUSH_TICKS = 12
+CLOSING_TICKS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +112,16 @@ def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) ->
 def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Generator) -> int:
     """Carry out a part of the task, push the arm aside; return the waypoint to go on with."""
     grasp, release = _grip_changes(expert)
+    missed = rng.random() < MISSED_SHARE
     free = [k for k in range(len(expert.waypoints)) if expert.waypoints[k].seconds == 0.0]
-    k = int(rng.choice(free))
-    moves = expert.moves()[: k + 1]
-    cut = max(1, round(len(moves[k]) * rng.uniform(0.2, 1.0)))
-    for targets in np.concatenate([*moves[:k], moves[k][:cut]]):
-        world.move(targets, STEP_NS)
+    k = 0 if missed else int(rng.choice(free))
+    if missed:
+        _miss(world, expert, release - 2, rng.uniform(0.0, 1.0))
+    else:
+        moves = expert.moves()[: k + 1]
+        cut = max(1, round(len(moves[k]) * rng.uniform(0.2, 1.0)))
+        for targets in np.concatenate([*moves[:k], moves[k][:cut]]):
+            world.move(targets, STEP_NS)
     direction = rng.uniform(0, 2 * np.pi)
     reach = roughness.push_m * np.sqrt(rng.random())
     offset = (reach * np.cos(direction), reach * np.sin(direction), rng.uniform(-0.3, 0.6) * reach)
@@ -127,6 +134,19 @@ def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Gen
     if k < grasp:
         return 0  # once more from above
     return release - 2 if carries else max(k, release + 1)
+
+
+def _miss(world: World, expert: Expert, over_goal: int, share: float) -> None:
+    """Close the gripper on nothing over the object and go a share of the way to the goal."""
+    for targets in expert.moves()[0]:
+        world.move(targets, STEP_NS)
+    begin, closed = world.targets, world.targets
+    closed[-1] = expert.waypoints[over_goal].gripper
+    for fraction in np.arange(1, CLOSING_TICKS + 1) / CLOSING_TICKS:
+        world.move(begin + fraction * (closed - begin), STEP_NS)
+    way = expert.moves(over_goal)[0]
+    for targets in way[: round(share * len(way))]:
+        world.move(targets, STEP_NS)
 
 
 def _grip_changes(expert: Expert) -> tuple[int, int]:

@@ -41,6 +41,13 @@ def test_some_are_pushed_some_sway_and_some_are_plain(rehearsals):
     assert {sways for _, sways in kinds} == {True, False}
 
 
+def test_some_of_the_pushed_have_missed_and_go_back_with_an_open_gripper(rehearsals):
+    pushed = [r.demonstration.path[:, -1] for r in rehearsals.values() if r.pushed]
+    missed = [grip for grip in pushed if grip[0] > 0.5 and grip[: len(grip) // 2].min() < 0.01]
+    assert missed
+    assert len(missed) < len(pushed)
+
+
 def test_sway_keeps_its_bound_and_leaves_the_gripper_and_every_contact_alone(rehearsals):
     bound = ROUGHNESS["xarm6"].sway_rad
     for rehearsal in rehearsals.values():
