@@ -75,7 +75,7 @@ def measure(
     model = new_model(config.model, seed=0).to(device)
     freeze(model, stage)
     head = None
-    if stage.milestone_weight > 0 and not stage.freeze_backbone:
+    if stage.learns_milestones:
         head = new_milestone_head(config.model, seed=0)
     objective = Objective(model, stage, head).to(device)
     set_modes(model, stage)

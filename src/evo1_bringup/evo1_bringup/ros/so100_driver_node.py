@@ -97,17 +97,6 @@ class So100DriverNode(ManagedNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
 
-    def rest(self) -> None:
-        """Slow to rest, then torque off; safe in any state."""
-        if self._active is not None:
-            self.trigger_deactivate()
-
-    def finish(self) -> None:
-        """Rest, and close the port; safe in any state."""
-        self.rest()
-        if self._configured is not None:
-            self.trigger_cleanup()
-
     # -- lifecycle -------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

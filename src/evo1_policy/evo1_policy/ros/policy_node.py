@@ -94,17 +94,6 @@ class PolicyNode(ManagedNode):
         # always there, so that a signal is seen while the node is inactive
         self._status_timer = self.create_timer(STATUS_PERIOD_S, self._report, clock=self._steady)
 
-    def rest(self) -> None:
-        """Send the arm to rest; safe in any state."""
-        if self._active is not None:
-            self.trigger_deactivate()
-
-    def finish(self) -> None:
-        """Send the arm to rest and give everything back; safe in any state."""
-        self.rest()
-        if self._configured is not None:
-            self.trigger_cleanup()
-
     # -- lifecycle -------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

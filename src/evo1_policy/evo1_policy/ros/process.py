@@ -15,7 +15,14 @@ LAST_SPINS = 5  # for the results of goals that end with the node
 
 
 class ManagedNode(LifecycleNode):
-    """A lifecycle node that can bring itself up, and down in any state."""
+    """A lifecycle node that can bring itself up, and down in any state.
+
+    A subclass keeps what configure took in `_configured` and what activate took in `_active`,
+    and sets them to None where it gives that back.
+    """
+
+    _configured: object | None = None
+    _active: object | None = None
 
     def start(self) -> bool:
         """Configure and activate, as auto_activate does; False where the log says why not."""
@@ -24,11 +31,14 @@ class ManagedNode(LifecycleNode):
 
     def rest(self) -> None:
         """Deactivate where it is active; safe in any state."""
-        raise NotImplementedError
+        if self._active is not None:
+            self.trigger_deactivate()
 
     def finish(self) -> None:
         """Rest, and give everything back; safe in any state."""
-        raise NotImplementedError
+        self.rest()
+        if self._configured is not None:
+            self.trigger_cleanup()
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Give everything back that configure took."""

@@ -82,17 +82,6 @@ class RecorderNode(ManagedNode):
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         self._timer = self.create_timer(TICK_S, self._tick, clock=steady)
 
-    def rest(self) -> None:
-        """Save the running take and listen no more; safe in any state."""
-        if self._active is not None:
-            self.trigger_deactivate()
-
-    def finish(self) -> None:
-        """Save the running take and give everything back; safe in any state."""
-        self.rest()
-        if self._configured is not None:
-            self.trigger_cleanup()
-
     # -- lifecycle -------------------------------------------------------------------------
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:

@@ -242,7 +242,7 @@ def _prepared(
         )
     freeze(model, section)
     head = None
-    if section.milestone_weight > 0 and not section.freeze_backbone:  # else nothing would learn
+    if section.learns_milestones:
         head = new_milestone_head(model.config, seed=seed)
         if resume is not None:
             load_milestone_weights(head, resume)

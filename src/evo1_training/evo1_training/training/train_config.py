@@ -68,6 +68,11 @@ class StageConfig:
     noise_draws: int = 1
     milestone_weight: float = 0.0
 
+    @property
+    def learns_milestones(self) -> bool:
+        """Whether the additional loss is there, and a backbone that learns by it."""
+        return self.milestone_weight > 0 and not self.freeze_backbone
+
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "accumulation", "noise_draws"):
             _at_least(name, getattr(self, name), 1)

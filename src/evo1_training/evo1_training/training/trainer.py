@@ -300,7 +300,7 @@ class Trainer:
     def _save(self) -> None:
         parts, progress = self._parts, self._progress
         optimizer = optimizer_state(self._objective, parts.optimizer)
-        milestones = milestone_weights(self._objective) if self._stage.milestone_weight else {}
+        milestones = milestone_weights(self._objective) if self._stage.learns_milestones else {}
         with self._deployed():
             model = self._whole_model()
             if self._accelerator.is_main_process:
