@@ -22,10 +22,11 @@ of what it was made of (columns evo1.*).
 """
 _EPILOG = """\
 gaps
-  Where frames are missing, or cameras and joints do not belong together, the recording has a gap:
+  Where frames are missing, cameras and joints do not belong together, or nobody demonstrates for
+  longer than 0.5 s, the recording has a gap:
     auto    hold where up to three frames are missing, split where more are (default)
     split   the dataset's episode ends there, a new one begins after it
-    hold    the last frame is repeated at the true times, marked in evo1.held
+    hold    the last frame or action is repeated at the true times, marked in evo1.held
     refuse  the episode is not converted
 
 interrupted

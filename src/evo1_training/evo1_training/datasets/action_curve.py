@@ -2,7 +2,16 @@
 
 The teleop topic is read as the live relay reads it: the same messages are refused, and the same
 curve is put together (TargetCurve). Where nobody demonstrates, the commands that the arm got
-count. Must not import ROS or torch. Letters: T times, D joints, K named joints.
+count.
+
+Silence: a message counts up to its last point, and its last target MAX_SILENCE_NS longer. Before
+the first message, and where a silence lasts longer than that, there is no action: the plan of the
+episode drops such frames at its ends, and has a gap of their real length in its middle. The bound
+is for the source, not for a joint: a joint that is named seldom keeps its target while others are
+named. So of a pause at most the first half second is a held target, which is also all that can
+look like lag of the arm.
+
+Must not import ROS or torch. Letters: T times, D joints, K named joints.
 """
 
 from array import array
@@ -29,7 +38,7 @@ from evo1_training.recording.mcap_records import RawMessage, Wanted
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 COMMAND = "command"
 POLICY_TRACE = "evo1_msgs/msg/ActionChunk"  # a policy drove where such messages were recorded
-QUIET_NS = 500_000_000  # after this silence of the teleop topic newer commands count
+MAX_SILENCE_NS = 500_000_000  # so long a target outlives its message; then newer commands count
 _JUMP_NS = 1_000  # how long a target takes to jump after a silence; floats tell that apart
 _LONG_NS = 10**15
 # A command may plan far ahead, and what was recorded late was still sent.
@@ -44,14 +53,31 @@ class Demonstrated:
     """The demonstrated motion at some times.
 
     Attributes:
-        actions: (T, D) float64 [rad]; NaN where nothing was asked of a joint yet.
+        actions: (T, D) float64 [rad]; NaN where nothing was asked of a joint yet; the last target
+            where nobody speaks any more.
+        silence_ns: (T,) how long nobody had spoken for that time; 0 where somebody had [ns].
+        topics: where actions were looked for, for people.
         intervention: (T,) a person drove, in an episode of the policy.
         rejections: messages that could not be followed.
     """
 
     actions: Floats
+    silence_ns: Times
+    topics: str
     intervention: npt.NDArray[np.bool_]
     rejections: Rejections
+
+    @property
+    def known(self) -> npt.NDArray[np.bool_]:
+        """Where there is an action (T,): of every joint, and not from too long ago."""
+        complete = np.isfinite(self.actions).all(axis=1)
+        return np.asarray(complete & (self.silence_ns <= MAX_SILENCE_NS))
+
+    def reason(self) -> str:
+        """Why there is no action where `known` is False, for people."""
+        return (
+            f"nobody demonstrates: no target on {self.topics} for over {MAX_SILENCE_NS / 1e9:g} s"
+        )
 
 
 class SourceCurve:
@@ -171,15 +197,21 @@ def demonstrated(episode: Episode, ticks_ns: Times) -> Demonstrated:
         if problem:
             rejections.add(message.topic, problem)
     driven = read_interventions(episode)
-    actions = _merge(teleop, commands, times, driven)
+    actions, silence_ns = _merge(teleop, commands, times, driven)
     if np.isnan(actions).any(axis=1).all():
         raise EpisodeError(_nothing(episode, actions, teleop_topics | command_topics, rejections))
     intervention = np.zeros(len(times), np.bool_)
     if driven is not None:
         intervention = driven.at(times)
     elif _policy_drove(episode):  # a policy node that tells of no take-overs
-        intervention = times - teleop.heard() < QUIET_NS
-    return Demonstrated(actions=actions, intervention=intervention, rejections=rejections)
+        intervention = times - teleop.heard() < MAX_SILENCE_NS
+    return Demonstrated(
+        actions=actions,
+        silence_ns=silence_ns,
+        topics=_listed(teleop_topics | command_topics),
+        intervention=intervention,
+        rejections=rejections,
+    )
 
 
 def _take(message: RawMessage, curve: SourceCurve, *, restrict: bool) -> str:
@@ -195,16 +227,21 @@ def _take(message: RawMessage, curve: SourceCurve, *, restrict: bool) -> str:
 
 def _merge(
     teleop: SourceCurve, commands: SourceCurve, times: Times, driven: Interventions | None
-) -> Floats:
-    """Prefer the person's targets; where those are absent or given up, take the commands."""
+) -> tuple[Floats, Times]:
+    """Prefer the person's targets; where those are absent or given up, take the commands.
+
+    Returns:
+        Targets (T, D) [rad], and how long their source had been silent (T,) [ns].
+    """
     by_person, by_command = teleop.finish(), commands.finish()
     if driven is not None:  # a leader arm may go on while the policy drives
         by_person[~driven.at(times)] = np.nan
     spoken = teleop.reached()
-    given_up = (times - spoken > QUIET_NS) & (commands.heard() > spoken)
+    given_up = (times - spoken > MAX_SILENCE_NS) & (commands.heard() > spoken)
     complete = ~np.isnan(by_command).any(axis=1)
     replaced = np.isnan(by_person) | (given_up & complete)[:, np.newaxis]
-    return np.where(replaced, by_command, by_person)
+    reached = np.where(replaced.all(axis=1), commands.reached(), spoken)
+    return np.where(replaced, by_command, by_person), np.maximum(times - reached, 0)
 
 
 def _policy_drove(episode: Episode) -> bool:
@@ -222,6 +259,10 @@ def _nothing(episode: Episode, actions: Floats, topics: set[str], rejections: Re
     why = "; ".join(rejections.lines())
     return (
         f"{episode.bag}: nothing was demonstrated for {', '.join(names)}: no usable message on "
-        f"{' or '.join(sorted(topics)) or 'any teleop or command topic'}"
+        f"{_listed(topics)}"
         + (f" ({why})" if why else "; record while a person or a policy drives the arm")
     )
+
+
+def _listed(topics: set[str]) -> str:
+    return " or ".join(sorted(topics)) or "any teleop or command topic"

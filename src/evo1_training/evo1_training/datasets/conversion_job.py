@@ -167,16 +167,16 @@ def _encode(
     job: Job, episode: Episode, key: str, counted: "_Counted", *, decode: bool = False
 ) -> EpisodeResult:
     """Plan and encode; leaves nothing behind where that fails."""
-    plan = plan_episode(episode, gaps=job.gaps, min_frames=job.min_frames, decode=decode)
+    format = job.format or lerobot()
+    plan = plan_episode(
+        episode,
+        gaps=job.gaps,
+        min_frames=job.min_frames,
+        max_frames=int(format.max_seconds * job.schema.fps),
+        decode=decode,
+    )
     if not plan.segments:
         raise EpisodeError(f"{episode.folder}: nothing is left of it: {'; '.join(plan.problems)}")
-    format = job.format or lerobot()
-    longest_s = max(len(segment) for segment in plan.segments) / job.schema.fps
-    if longest_s > format.max_seconds:
-        raise EpisodeError(
-            f"{episode.folder}: {longest_s:.1f} s without a gap; the format holds "
-            f"{format.max_seconds:g} s: record shorter episodes"
-        )
     forget(job.work, key)
     try:
         for index in range(len(plan.segments)):

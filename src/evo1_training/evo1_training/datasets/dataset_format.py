@@ -56,7 +56,7 @@ class DatasetFormat:
         encode: an episode into a folder.
         load: what encode left.
         open: a dataset.
-        max_seconds: longer episodes do not fit.
+        max_seconds: longer episodes do not fit, and are cut.
     """
 
     encode: Encode

@@ -1,10 +1,12 @@
 """From an episode to aligned frames: first a plan without any image, then the images, once each.
 
-A gap is where two consecutive ticks are more than 1.5 steps apart. Its time is never taken out of
-sight: the plan says where it is and what was done about it. Must not import ROS or torch.
+A gap is where two consecutive ticks that have an observation and an action are more than 1.5 steps
+apart: images or joints are missing, or nobody demonstrated (see action_curve). Its time is never
+taken out of sight: the plan says where it is and what was done about it. Must not import ROS or
+torch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,7 +15,7 @@ import numpy.typing as npt
 
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize
 from evo1_policy.robot_config import JOINT_STREAM
-from evo1_training.datasets.action_curve import demonstrated
+from evo1_training.datasets.action_curve import Demonstrated, demonstrated
 from evo1_training.datasets.alignment import AlignedTicks, align_recording
 from evo1_training.datasets.frames import AlignedFrame
 from evo1_training.datasets.recorded_streams import (
@@ -22,7 +24,7 @@ from evo1_training.datasets.recorded_streams import (
     header_stamp_ns,
     read_streams,
 )
-from evo1_training.datasets.segments import Gap, Segment, find_gaps, hold, split
+from evo1_training.datasets.segments import Gap, Segment, cut, find_gaps, hold, split
 from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
@@ -41,7 +43,7 @@ class EpisodePlan:
 
     Attributes:
         segments: the episodes that it gives, in order.
-        gaps: where observations are missing.
+        gaps: where observations or actions are missing.
         dropped: recorded ticks that are in no segment.
         arrivals_ns: when the first and the last frame of each segment were received [ns].
         problems: what a person should know, one line each.
@@ -62,7 +64,12 @@ class EpisodePlan:
 
 
 def plan_episode(
-    episode: Episode, *, gaps: Gaps, min_frames: int = 1, decode: bool = False
+    episode: Episode,
+    *,
+    gaps: Gaps,
+    min_frames: int = 1,
+    max_frames: int | None = None,
+    decode: bool = False,
 ) -> EpisodePlan:
     """Decide which ticks of an episode become which frames.
 
@@ -71,6 +78,7 @@ def plan_episode(
         gaps: 'split' begins a new episode after each, 'hold' repeats the last frame with a mark,
             'auto' holds up to SHORT_GAP_FRAMES and splits where more are missing, 'refuse' raises.
         min_frames: shorter segments are dropped, and reported.
+        max_frames: longer segments are cut into equal parts, and reported; None: no limit.
         decode: decode every image in advance; see read_streams.
 
     Raises:
@@ -81,31 +89,48 @@ def plan_episode(
     aligned = align_recording(streams, robot, source=source)
     if not len(aligned.ticks_ns):
         raise EpisodeError(f"{source}: no frame can be aligned: {aligned.failures[0][1]}")
-    found = find_gaps(
-        aligned.ticks_ns, robot.step_ns, aligned.failures, reference=robot.cameras[0].topic
-    )
-    held = tuple(gap for gap in found if _is_held(gap, gaps, robot.step_ns))
-    ticks = hold(Segment.of(aligned), held, streams, robot)
+    reference = robot.cameras[0].topic
+    unseen = find_gaps(aligned.ticks_ns, robot.step_ns, aligned.failures, reference=reference)
+    filled = [gap for gap in unseen if _is_held(gap, gaps, robot.step_ns)]
+    ticks = hold(Segment.of(aligned), filled, streams, robot)
     wanted = demonstrated(episode, ticks.ticks_ns)
     ticks = replace(ticks, actions=wanted.actions, intervention=wanted.intervention)
-    ticks = _from_first_action(ticks)
-    found = tuple(gap for gap in found if gap.after_ns >= ticks.ticks_ns[0])
+    ticks, usable, undriven = _between_ends(ticks, wanted, source=source)
+    found = find_gaps(
+        ticks.ticks_ns[usable],
+        robot.step_ns,
+        sorted([*aligned.failures, *undriven]),
+        reference=reference,
+    )
     if found and gaps == "refuse":
         raise EpisodeError(_refusal(source, found))
+    held = [gap for gap in found if _is_held(gap, gaps, robot.step_ns)]
+    ticks = _with_held(ticks, usable, held)
     parts = split(ticks, [gap for gap in found if gap not in held])
-    segments = tuple(part for part in parts if len(part) >= min_frames)
+    long = [part for part in parts if max_frames is not None and len(part) > max_frames]
+    segments = tuple(
+        piece
+        for part in parts
+        if len(part) >= min_frames
+        for piece in cut(part, max_frames or len(part))
+    )
     short = [part for part in parts if len(part) < min_frames]
     recorded = len(aligned.ticks_ns) + len(aligned.failures)
     return EpisodePlan(
         segments=segments,
         gaps=found,
-        dropped=recorded - sum(int((~segment.held).sum()) for segment in segments),
+        dropped=recorded - sum(_recorded(segment, aligned) for segment in segments),
         arrivals_ns=tuple(_arrivals(segment, streams) for segment in segments),
         problems=(
             *streams.rejections.lines(),
             *wanted.rejections.lines(),
             *_unused_ends(aligned, ticks, rate_hz=robot.rate_hz),
             *(_short(part, ticks, min_frames) for part in short),
+            *(
+                f"{len(part)} frames without a gap cut into {len(cut(part, max_frames or 1))} "
+                f"episodes: the format holds {max_frames} in one"
+                for part in long
+            ),
         ),
         decoded=decode,
     )
@@ -241,12 +266,41 @@ def _frame(episode: Episode, segment: Segment, row: int, images: _ImageWindow) -
     )
 
 
-def _from_first_action(ticks: Segment) -> Segment:
-    """Leave out what comes before the first observation with an action."""
-    usable = np.asarray(np.isfinite(ticks.actions).all(axis=1))
-    begin = int(np.argmax(usable & ~ticks.held))
-    usable[:begin] = False
-    return ticks.take(usable)
+def _between_ends(
+    ticks: Segment, wanted: Demonstrated, *, source: str
+) -> tuple[Segment, npt.NDArray[np.bool_], list[tuple[int, str]]]:
+    """Leave out what comes before the first and after the last observation with an action.
+
+    Returns:
+        The ticks between; which of them have an observation and an action; times of the others
+        that have an observation [ns], with the reason for people.
+
+    Raises:
+        EpisodeError: there is none with both.
+    """
+    usable = wanted.known & ~ticks.held
+    rows = np.flatnonzero(usable)
+    if not rows.size:
+        raise EpisodeError(f"{source}: no frame has an action: {wanted.reason()}")
+    undriven = ticks.ticks_ns[~usable & ~ticks.held].tolist()
+    between = slice(int(rows[0]), int(rows[-1]) + 1)
+    reason = wanted.reason()
+    return ticks.take(between), usable[between], [(tick_ns, reason) for tick_ns in undriven]
+
+
+def _with_held(ticks: Segment, usable: npt.NDArray[np.bool_], held: Sequence[Gap]) -> Segment:
+    """Keep what is usable, and mark what stands in gaps that are held; its last action repeats."""
+    kept = usable.copy()
+    for gap in held:
+        kept |= (ticks.ticks_ns > gap.after_ns) & (ticks.ticks_ns < gap.before_ns)
+    complete = np.isfinite(ticks.actions).all(axis=1)
+    last = np.maximum.accumulate(np.where(complete, np.arange(len(ticks)), 0))
+    return replace(ticks, actions=ticks.actions[last], held=~usable).take(kept)
+
+
+def _recorded(segment: Segment, aligned: AlignedTicks) -> int:
+    """How many of its ticks are recorded ones, and not made to fill a gap."""
+    return int(np.isin(segment.ticks_ns, aligned.ticks_ns).sum())
 
 
 def _arrivals(segment: Segment, streams: RecordedStreams) -> tuple[int, int]:
@@ -275,8 +329,11 @@ def _unused_ends(aligned: AlignedTicks, ticks: Segment, *, rate_hz: float) -> li
     before = [why for tick_ns, why in aligned.failures if tick_ns < first_ns]
     idle = int((aligned.ticks_ns < first_ns).sum())
     after = [why for tick_ns, why in aligned.failures if tick_ns > last_ns]
+    done = int((aligned.ticks_ns > last_ns).sum())
     if idle > rate_hz / 2:
         lines.append(f"{idle} frames at the start dropped: nobody demonstrates yet")
+    if done > rate_hz / 2:
+        lines.append(f"{done} frames at the end dropped: nobody demonstrates any more")
     if len(before) > rate_hz / 2:
         lines.append(f"{len(before)} frames at the start dropped: {before[-1]}")
     if len(after) > rate_hz / 2:

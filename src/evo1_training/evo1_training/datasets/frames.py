@@ -26,7 +26,7 @@ class AlignedFrame:
         action: (D,) float64 [rad]: where the arm should be one step (1 / rate_hz) after the tick.
         source_stamps_ns: stamps of the camera frames and of 'joint_states' that were used [ns].
         skew_ns: largest difference between the stamps of two camera frames [ns].
-        held: the frame repeats what came before, because the recording has a gap here.
+        held: the image or the action repeats what came before, because the recording has a gap.
         intervention: a person drove, in an episode of the policy.
     """
 

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True)
 class Gap:
-    """A stretch without observations, between two ticks that have one [ns]."""
+    """A stretch without observations or actions, between two ticks that have both [ns]."""
 
     after_ns: int
     before_ns: int
@@ -90,7 +90,7 @@ def find_gaps(
     Args:
         ticks_ns: increasing [ns].
         step_ns: time between two actions [ns].
-        failures: ticks that could not be aligned [ns], in order, and why.
+        failures: ticks that could not be aligned or have no action [ns], in order, and why.
         reference: topic of the reference camera, for people.
     """
     found = []
@@ -114,6 +114,13 @@ def split(segment: Segment, gaps: Sequence[Gap]) -> list[Segment]:
     return [
         segment.take(slice(begin, end)) for begin, end in itertools.pairwise(edges) if end > begin
     ]
+
+
+def cut(segment: Segment, max_frames: int) -> list[Segment]:
+    """Cut into as few parts of at most `max_frames` ticks as there can be, equal within one."""
+    count = -(-len(segment) // max_frames)
+    edges = [len(segment) * place // count for place in range(count + 1)]
+    return [segment.take(slice(begin, end)) for begin, end in itertools.pairwise(edges)]
 
 
 def hold(

@@ -11,7 +11,6 @@ from evo1_training.datasets.reader import (
     Mixture,
     SampleOptions,
     TrainingSamples,
-    open_folder,
     read_dataset_groups,
 )
 from evo1_training.datasets.reader.robot_check import ROBOT_COPY
@@ -101,11 +100,6 @@ def open_data(
     )
     if not config.groups:
         specs = [_with_embodiment(spec, robot.embodiment) for spec in specs]
-    for spec in specs:
-        if not open_folder(spec.path).rows:
-            raise DatasetError(
-                f"{spec.path}: the dataset is empty; record and convert at least one episode"
-            )
     datasets = [
         TrainingSamples(
             spec,

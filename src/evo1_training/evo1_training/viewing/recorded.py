@@ -121,9 +121,10 @@ def _action(episode: Episode, recorded: _Recorded, begin_ns: int) -> tuple[Curve
     if len(ticks) == 0:
         return empty_curve(recorded.width), "no action"
     try:
-        actions = demonstrated(episode, ticks).actions
+        found = demonstrated(episode, ticks)
     except EpisodeError:
         return empty_curve(recorded.width), "no action"
+    actions = np.where(found.known[:, np.newaxis], found.actions, np.nan)
     return Curve(times_s=_seconds(ticks + episode.robot.step_ns, begin_ns), values=actions), ""
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from bag_writing import (
     COMMAND,
+    MS,
     TELEOP,
     TYPES,
     Recording,
@@ -53,8 +54,21 @@ def test_target_jumps_after_a_silence_instead_of_a_ramp(tmp_path):
     recording.target(20, [1, 1])
     recording.target(2000, [3, 3])
     recording.target(2020, [3, 3])
-    found = actions(tmp_path, recording, 1000, 1990, 2010)
-    np.testing.assert_allclose(found.actions[:, 0], [1, 1, 3], atol=1e-3)
+    found = actions(tmp_path, recording, 500, 1000, 1990, 2010)
+    np.testing.assert_allclose(found.actions[:, 0], [1, 1, 1, 3], atol=1e-3)
+    assert found.known.tolist() == [True, False, False, True]
+
+
+def test_silence_counts_from_the_last_point_that_was_spoken_of(tmp_path):
+    recording = Recording()
+    recording.add(TELEOP, at(0), trajectory_cdr(at(0), [(0, [0, 0]), (1000, [10, 10])]))
+    found = actions(tmp_path, recording, 500, 1000, 1499, 1501, 9000)
+    assert found.known.tolist() == [True, True, True, False, False]
+    assert found.silence_ns[-1] == pytest.approx(8000 * MS, abs=100)
+    assert found.reason() == (
+        "nobody demonstrates: no target on /arm/joint_trajectory or /teleop/joint_trajectory for "
+        "over 0.5 s"
+    )
 
 
 def test_joint_that_is_named_seldom_keeps_its_target(tmp_path):

@@ -129,12 +129,17 @@ def test_episode_without_an_instruction_is_refused(tmp_path, request_for):
     assert "no instruction" in reason
 
 
-def test_episode_that_is_longer_than_the_format_holds_is_refused(tmp_path, request_for):
+def test_episode_that_is_longer_than_the_format_holds_is_cut_in_two(tmp_path, request_for):
     root = episodes(tmp_path / "demos", 3)
-    summary = convert(request_for(root), Watcher(), replace(TINY, max_seconds=1.15))
-    ((folder, reason),) = summary.failed
-    assert folder.name == "episode_000002"
-    assert "1.2 s without a gap; the format holds 1.15 s" in reason
+    request = request_for(root)
+    summary = convert(request, Watcher(), replace(TINY, max_seconds=1.15))
+    assert (summary.failed, summary.added) == ([], 4)
+    lengths = {Path(result.folder).name: result.frames for result in summary.results}
+    assert lengths["episode_000002"] == (18, 18)
+    assert len(lengths["episode_000001"]) == 1
+    (note,) = [note for result in summary.results for note in result.notes if "cut" in note]
+    assert note == "36 frames without a gap cut into 2 episodes: the format holds 34 in one"
+    assert sum(result.dropped for result in summary.results) == 0
 
 
 def test_other_robot_or_image_size_is_not_mixed_in(tmp_path, request_for):

@@ -9,6 +9,7 @@ from bag_writing import (
     JOINTS,
     MS,
     ROBOT_TEXT,
+    TELEOP,
     TYPES,
     WRIST,
     Recording,
@@ -237,6 +238,62 @@ def test_frames_before_the_first_demonstrated_action_are_dropped_and_counted(pla
     _, plan = planned(recording)
     assert plan.dropped == 29
     assert plan.problems == ("29 frames at the start dropped: nobody demonstrates yet",)
+
+
+def silent(recording: Recording, first_ms: float, last_ms: float) -> Recording:
+    """Nobody demonstrates between two times, and no command is sent."""
+    recording.messages = [
+        one
+        for one in recording.messages
+        if one[1] != TELEOP or not at(first_ms) < one[0] < at(last_ms)
+    ]
+    return recording
+
+
+def test_demonstrator_that_falls_silent_makes_a_gap_of_the_real_length(planned):
+    _, plan = planned(silent(steady(4.0), 1000, 2200))
+    (gap,) = plan.gaps
+    assert gap.reason.startswith("nobody demonstrates: no target on /arm/joint_trajectory or /tel")
+    first, second = plan.segments
+    assert first.ticks_ns[-1] + 1e9 / 30 <= at(1500) < first.ticks_ns[-1] + 2e9 / 30
+    assert second.ticks_ns[0] == gap.before_ns == pytest.approx(at(2200), abs=34 * MS)
+    assert gap.seconds == pytest.approx(0.7, abs=0.07)
+    assert plan.dropped == 120 - plan.frames == 20
+    assert not any(segment.held.any() for segment in plan.segments)
+
+
+def test_silence_that_is_held_keeps_its_images_and_has_a_mark(planned):
+    episode, plan = planned(silent(steady(4.0), 1000, 2200), gaps="hold")
+    (segment,) = plan.segments
+    assert (len(segment), plan.dropped) == (120, 0)
+    assert segment.held.sum() == 20
+    held = [frame for frame in frames(episode, plan, 0) if frame.held]
+    for frame in held:
+        k = round((frame.tick_ns - at(0)) / (STEP_MS * MS))
+        np.testing.assert_array_equal(frame.images["image_1"], picture(k))
+        np.testing.assert_allclose(frame.state, position(k * STEP_MS), atol=1e-3)
+        np.testing.assert_allclose(frame.action, position(1050), atol=1e-3)
+
+
+def test_silence_is_refused_by_its_name(planned):
+    with pytest.raises(
+        EpisodeError, match=r"1 gap; the first is 700 ms long: nobody demonstrates"
+    ):
+        planned(silent(steady(4.0), 1000, 2200), gaps="refuse")
+
+
+def test_silence_within_the_bound_is_no_gap(planned):
+    _, plan = planned(silent(steady(2.0), 1000, 1450), gaps="refuse")
+    assert (plan.frames, plan.gaps) == (60, ())
+
+
+def test_frames_after_the_last_demonstrated_action_are_dropped_and_counted(planned):
+    _, plan = planned(silent(steady(3.0), 1000, 9000))
+    (segment,) = plan.segments
+    assert segment.ticks_ns[-1] + 1e9 / 30 <= at(1500)
+    assert plan.gaps == ()
+    assert plan.dropped == 90 - plan.frames == 45
+    assert plan.problems == ("45 frames at the end dropped: nobody demonstrates any more",)
 
 
 def test_bag_that_shrinks_while_it_is_read_is_noticed(planned):

@@ -27,6 +27,7 @@ from evo1_policy.observation import Observation
 from evo1_policy.perception.messages import decode_image, deserialize, read_joints, stamp_ns
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import parse_robot
+from evo1_training.datasets.action_curve import MAX_SILENCE_NS
 from evo1_training.datasets.episode_plan import frames, plan_episode
 from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.episode import EpisodeError
@@ -78,6 +79,54 @@ def live(recording: Recording) -> dict[int, Observation]:
         if isinstance(observation, Observation):
             found[observation.stamp_ns] = observation
     return found
+
+
+@st.composite
+def halting(draw: st.DrawFn) -> tuple[Recording, list[int]]:
+    """A demonstrator who falls silent now and then; with the times of its messages [ms]."""
+    pauses = draw(st.lists(st.integers(20, 1500), min_size=1, max_size=8))
+    start = draw(st.integers(-200, 400))
+    spoken = list(itertools.accumulate([start, *pauses]))
+    recording = Recording()
+    for k in range(60):
+        recording.image(ENV, round(k * 1000 / 30), picture(k, (2, 3)))
+        recording.image(WRIST, round(k * 1000 / 30), picture(k, (2, 3), 1))
+    for k in range(-10, 210):
+        recording.joints(10 * k, position(10 * k), received_ms=10 * k + 1)
+    for stamp in spoken:
+        recording.target(stamp, position(stamp))
+    recording.messages.sort(key=lambda one: one[0])
+    return recording, spoken
+
+
+@given(halting(), st.sampled_from(["split", "hold", "auto"]))
+@settings(max_examples=40)
+def test_no_action_is_held_for_longer_than_the_bound_without_a_mark(made, gaps):
+    recording, spoken = made
+    with tempfile.TemporaryDirectory() as folder:
+        episode = open_episode(write_episode(Path(folder) / "episode_000000", recording))
+        heard = np.array([at(stamp) for stamp in spoken])
+        try:
+            plan = plan_episode(episode, gaps=gaps)
+        except EpisodeError:
+            every = np.array([at(round(k * 1000 / 30)) for k in range(60)]) + ROBOT.step_ns
+            newest = np.searchsorted(heard, every, side="right") - 1
+            assert ((newest < 0) | (every - heard[newest] > MAX_SILENCE_NS)).all()
+            return
+    ticks = np.concatenate([segment.ticks_ns for segment in plan.segments])
+    held = np.concatenate([segment.held for segment in plan.segments])
+    assert (np.diff(ticks) > 0).all()
+    due = ticks[~held] + ROBOT.step_ns
+    newest = np.searchsorted(heard, due, side="right") - 1
+    assert (newest >= 0).all()
+    assert (due - heard[newest] <= MAX_SILENCE_NS).all()
+    for segment in plan.segments:
+        assert (np.diff(segment.ticks_ns) <= 1.5 * ROBOT.step_ns + 1).all()
+        assert np.isfinite(segment.actions).all()
+        if gaps == "split":
+            assert not segment.held.any()
+    for gap in plan.gaps:  # of the real length: its two ends are recorded and used
+        assert {gap.after_ns, gap.before_ns} <= set(ticks[~held].tolist())
 
 
 @given(recordings())

@@ -260,7 +260,7 @@ def test_too_few_episodes_for_the_hold_out_are_refused(config, tmp_path, robot):
 
 def test_an_empty_dataset_is_refused(config, tmp_path, robot):
     empty = write_dataset(tmp_path / "empty", robot, lengths=())
-    with pytest.raises(DatasetError, match="empty"):
+    with pytest.raises(DatasetError, match="the dataset has no episodes"):
         train(with_data(config, empty), "stage1")
 
 

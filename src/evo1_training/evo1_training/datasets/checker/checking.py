@@ -14,7 +14,7 @@ from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_training.datasets.checker import timing
 from evo1_training.datasets.checker.episodes import DatasetMeta, EpisodeMeta, read_episodes
 from evo1_training.datasets.checker.findings import Finding, Findings
-from evo1_training.datasets.checker.info import read_info
+from evo1_training.datasets.checker.info import CheckedInfo, read_info
 from evo1_training.datasets.checker.joints import HORIZON, JointFacts, JointWatch
 from evo1_training.datasets.checker.motion import moved_share, moving
 from evo1_training.datasets.checker.pictures import PictureWatch, thumbnail
@@ -98,6 +98,9 @@ def check_dataset(
     """
     findings = Findings()
     info = read_info(root, findings)
+    if info is not None and _is_empty(info):
+        findings.add("empty", info.path, "total_episodes is 0, and there are no tables")
+        info = None
     meta = read_episodes(info, findings) if info is not None else None
     if meta is None:
         return CheckReport(
@@ -179,7 +182,13 @@ class _Check:
         check_episode_stats(self._meta.info, episode, finite, self._findings)
         self._extremes.add(finite)
         if self._joints is not None and {STATE_KEY, ACTION_KEY} <= set(finite):
-            self._joints.add(episode.index, finite[STATE_KEY], finite[ACTION_KEY], self._findings)
+            self._joints.add(
+                episode.index,
+                finite[STATE_KEY],
+                finite[ACTION_KEY],
+                self._findings,
+                held=timing.held_rows(columns, episode.length),
+            )
         pictures = self._look(numbers, unreadable)
         if state is None or action is None or state.ndim != 2:
             return
@@ -273,6 +282,12 @@ class _Check:
         if share > _REPEATED and key.removeprefix(IMAGE_PREFIX) not in known:
             what = f"{100 * share:.0f} % of the frames in motion repeat the one before"
             self._findings.add("repeated-frames", where, what, episode=episode.index)
+
+
+def _is_empty(info: CheckedInfo) -> bool:
+    """Whether this is a dataset that was created, and nothing added to it."""
+    tables = (info.root / "data").glob("*/*.parquet")
+    return info.counts["total_episodes"] == 0 and next(tables, None) is None
 
 
 def _robot(meta: DatasetMeta, findings: Findings) -> RobotConfig | None:

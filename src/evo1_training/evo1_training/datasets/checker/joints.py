@@ -12,7 +12,13 @@ import numpy.typing as npt
 
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.checker.findings import Findings
-from evo1_training.datasets.checker.motion import jumps, lags_steps, repeated_share, usual_step
+from evo1_training.datasets.checker.motion import (
+    jumps,
+    lags_steps,
+    longest_run,
+    repeated_share,
+    usual_step,
+)
 
 Floats = npt.NDArray[Any]
 
@@ -67,8 +73,24 @@ class JointWatch:
         self._lags: list[Floats] = []
         self._copies = 0
 
-    def add(self, episode: int, state: Floats, action: Floats, findings: Findings) -> None:
-        """Look at one episode, (T, D) each; not-finite rows must have been left out."""
+    def add(
+        self,
+        episode: int,
+        state: Floats,
+        action: Floats,
+        findings: Findings,
+        *,
+        held: npt.NDArray[np.bool_],
+    ) -> None:
+        """Look at one episode.
+
+        Args:
+            episode: its number.
+            state: (T, D), finite.
+            action: (T, D), finite.
+            findings: what is added to.
+            held: (T,) rows that fill a gap; they tell of no delay and of no jump.
+        """
         self._rows += len(state)
         for name, values in (("state", state), ("action", action)):
             self._ends[name].add(values)
@@ -79,8 +101,9 @@ class JointWatch:
                 beyond = (values < low - _BEYOND) | (values > high + _BEYOND)
                 self._beyond[name] += beyond.sum(axis=0)
         self._copies += np.array_equal(action, state) or np.array_equal(action[:-1], state[1:])
-        self._lags.append(lags_steps(state, action, fps=self._fps))
-        self._check_jumps(episode, action, findings)
+        run = longest_run(~held)
+        self._lags.append(lags_steps(state[run], action[run], fps=self._fps))
+        self._check_jumps(episode, action, findings, held=held)
         share = repeated_share(state, action)
         if share > 0.2:
             findings.add(
@@ -103,13 +126,15 @@ class JointWatch:
             names=self._names, low=ends.low, high=ends.high, lag_ms=lags * 1e3 / self._fps
         )
 
-    def _check_jumps(self, episode: int, action: Floats, findings: Findings) -> None:
+    def _check_jumps(
+        self, episode: int, action: Floats, findings: Findings, *, held: npt.NDArray[np.bool_]
+    ) -> None:
         if len(action) < 3:
             return
         limit = usual_step(action)
         if self._robot is not None:
             limit = np.maximum(limit, _FASTER * self._robot.velocity_max / self._fps)
-        found = jumps(action, limit) & ~self._grippers
+        found = jumps(action, limit) & ~self._grippers & ~(held[1:] | held[:-1])[:, np.newaxis]
         for j in np.flatnonzero(found.any(axis=0)).tolist():
             rows = np.flatnonzero(found[:, j])
             step = abs(float(action[rows[0] + 1, j] - action[rows[0], j]))

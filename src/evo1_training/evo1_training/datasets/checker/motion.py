@@ -48,6 +48,16 @@ def lags_steps(state: Floats, action: Floats, *, fps: int) -> Floats:
     )
 
 
+def longest_run(wanted: npt.NDArray[np.bool_]) -> slice:
+    """The longest run of rows (T,) that are wanted; empty where none is."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]]).astype(np.int8)))
+    begins, ends = edges[::2], edges[1::2]
+    if not begins.size:
+        return slice(0, 0)
+    best = int(np.argmax(ends - begins))
+    return slice(int(begins[best]), int(ends[best]))
+
+
 def jumps(action: Floats, limit: Floats) -> npt.NDArray[np.bool_]:
     """Where the action (T, D) steps further than limit (D,): (T - 1, D)."""
     found: npt.NDArray[np.bool_] = np.abs(np.diff(action, axis=0)) > limit

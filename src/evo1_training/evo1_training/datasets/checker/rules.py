@@ -19,6 +19,7 @@ _STRUCTURE: Mapping[str, _Rule] = {
     "old-version": ("warning", "convert it to v2.1: newer loaders warn, and need its statistics"),
     "feature": ("error", "correct the feature in meta/info.json"),
     "policy-feature": ("warning", "Evo-1 trains on observation.state, action and cameras"),
+    "empty": ("error", "record and convert at least one episode"),
     "meta-missing": ("error", _FINISH),
     "meta-unreadable": ("error", "restore the file from a copy, or convert the recordings again"),
     "totals": ("error", "correct meta/info.json, or " + _CONVERT),

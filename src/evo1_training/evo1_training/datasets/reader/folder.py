@@ -81,6 +81,11 @@ def open_folder(root: Path | str) -> DatasetFolder:
             "again, which finishes it"
         )
     info = read_info(Path(root))
+    if info.total_episodes == 0:
+        raise DatasetError(
+            f"{info.path}: total_episodes: 0, the dataset has no episodes; record and convert at "
+            "least one"
+        )
     rows, tasks = read_v21(info) if info.layout == "v2.1" else read_v30(info)
     _check_episodes(info, rows)
     folder = DatasetFolder(
@@ -96,8 +101,6 @@ def open_folder(root: Path | str) -> DatasetFolder:
 
 
 def _check_episodes(info: DatasetInfo, rows: list[EpisodeRow]) -> None:
-    if not rows:
-        raise DatasetError(f"{info.root / 'meta'}: the dataset has no episodes")
     numbers = [row.index for row in rows]
     if numbers != list(range(info.total_episodes)):
         wrong = next((i for i, n in enumerate(numbers) if n != i), len(numbers))

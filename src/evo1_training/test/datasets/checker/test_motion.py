@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from evo1_training.datasets.checker.motion import (
     jumps,
     lag_steps,
+    longest_run,
     moved_share,
     moving,
     repeated_share,
@@ -35,6 +36,14 @@ def test_delay_of_a_still_joint_cannot_be_told():
 
 def test_delay_of_few_frames_cannot_be_told():
     assert np.isnan(lag_steps(curve(20), curve(20), max_steps=20))
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_longest_run_is_wanted_throughout_and_none_is_longer(wanted):
+    run = longest_run(np.array(wanted, np.bool_))
+    assert all(wanted[run])
+    runs = "".join("x" if one else " " for one in wanted).split()
+    assert run.stop - run.start == max(map(len, runs), default=0)
 
 
 def test_smooth_motion_has_no_jumps():

@@ -198,3 +198,13 @@ def test_sound_delay_is_measured(sound):
     report = check_dataset(sound(V21))
     assert report.joints.names == ("shoulder", "elbow", "gripper")
     assert report.joints.lag_ms == pytest.approx(np.full((3, 3), 100), abs=7)
+
+
+def test_target_that_jumps_after_a_held_gap_is_no_jump(sound):
+    root = sound(OWN)
+    set_motion(root, jumping)
+    assert "action-jumps" in quality(root)
+    for episode, length in enumerate(LENGTHS):
+        held = (np.arange(length) >= 27) & (np.arange(length) < 30)
+        edit_table(root / table(episode), evo1__held=pa.array(held))
+    assert "action-jumps" not in quality(root)

@@ -1,6 +1,7 @@
 """Datasets that cannot be used: every error names the file and what was expected."""
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_dataset import SmallDataset, edit_info, vectors, write, write_video
 
+from evo1_training.datasets.checker import check_dataset
 from evo1_training.datasets.reader import DatasetError, open_folder
 
 DATA_V21 = "data/chunk-000/episode_000001.parquet"
@@ -115,11 +117,18 @@ def test_table_that_no_episode_names_is_refused(v21):
         open_folder(v21)
 
 
-def test_dataset_without_episodes_is_refused(v21):
-    edit_info(v21, total_episodes=0, total_frames=0)
-    (v21 / "meta/episodes.jsonl").write_text("")
-    with pytest.raises(DatasetError, match="meta: the dataset has no episodes"):
-        open_folder(v21)
+@pytest.mark.parametrize("layout", ["v2.1", "v3.0"])
+def test_dataset_that_was_only_created_is_refused(tmp_path, layout):
+    root = write(tmp_path / layout, SmallDataset(layout=layout))
+    edit_info(root, total_episodes=0, total_frames=0)
+    for path in [*root.glob("data/*/*"), *root.glob("meta/episodes*"), *root.glob("meta/tasks*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(
+        DatasetError, match=r"info\.json: total_episodes: 0, the dataset has no epi"
+    ):
+        open_folder(root)
+    (finding,) = check_dataset(root).findings
+    assert (finding.code, finding.severity) == ("empty", "error")
 
 
 def test_missing_episode_is_named(v21):
