@@ -89,32 +89,25 @@ def plan_episode(
     aligned = align_recording(streams, robot, source=source)
     if not len(aligned.ticks_ns):
         raise EpisodeError(f"{source}: no frame can be aligned: {aligned.failures[0][1]}")
-    reference = robot.cameras[0].topic
-    unseen = find_gaps(aligned.ticks_ns, robot.step_ns, aligned.failures, reference=reference)
-    filled = [gap for gap in unseen if _is_held(gap, gaps, robot.step_ns)]
-    ticks = hold(Segment.of(aligned), filled, streams, robot)
-    wanted = demonstrated(episode, ticks.ticks_ns)
-    ticks = replace(ticks, actions=wanted.actions, intervention=wanted.intervention)
+    ticks, wanted = _with_actions(episode, aligned, streams, gaps)
     ticks, usable, undriven = _between_ends(ticks, wanted, source=source)
     found = find_gaps(
         ticks.ticks_ns[usable],
         robot.step_ns,
         sorted([*aligned.failures, *undriven]),
-        reference=reference,
+        reference=robot.cameras[0].topic,
     )
     if found and gaps == "refuse":
         raise EpisodeError(_refusal(source, found))
     held = [gap for gap in found if _is_held(gap, gaps, robot.step_ns)]
     ticks = _with_held(ticks, usable, held)
     parts = split(ticks, [gap for gap in found if gap not in held])
-    long = [part for part in parts if max_frames is not None and len(part) > max_frames]
     segments = tuple(
         piece
         for part in parts
         if len(part) >= min_frames
         for piece in cut(part, max_frames or len(part))
     )
-    short = [part for part in parts if len(part) < min_frames]
     recorded = len(aligned.ticks_ns) + len(aligned.failures)
     return EpisodePlan(
         segments=segments,
@@ -125,15 +118,24 @@ def plan_episode(
             *streams.rejections.lines(),
             *wanted.rejections.lines(),
             *_unused_ends(aligned, ticks, rate_hz=robot.rate_hz),
-            *(_short(part, ticks, min_frames) for part in short),
-            *(
-                f"{len(part)} frames without a gap cut into {len(cut(part, max_frames or 1))} "
-                f"episodes: the format holds {max_frames} in one"
-                for part in long
-            ),
+            *_odd_lengths(parts, ticks, min_frames, max_frames),
         ),
         decoded=decode,
     )
+
+
+def _with_actions(
+    episode: Episode, aligned: AlignedTicks, streams: RecordedStreams, gaps: Gaps
+) -> tuple[Segment, Demonstrated]:
+    """All ticks with what was demonstrated, and with those that fill gaps of the observations."""
+    robot = episode.robot
+    unseen = find_gaps(
+        aligned.ticks_ns, robot.step_ns, aligned.failures, reference=robot.cameras[0].topic
+    )
+    filled = [gap for gap in unseen if _is_held(gap, gaps, robot.step_ns)]
+    ticks = hold(Segment.of(aligned), filled, streams, robot)
+    wanted = demonstrated(episode, ticks.ticks_ns)
+    return replace(ticks, actions=wanted.actions, intervention=wanted.intervention), wanted
 
 
 def _is_held(gap: Gap, gaps: Gaps, step_ns: int) -> bool:
@@ -341,9 +343,19 @@ def _unused_ends(aligned: AlignedTicks, ticks: Segment, *, rate_hz: float) -> li
     return lines
 
 
-def _short(part: Segment, ticks: Segment, min_frames: int) -> str:
-    at_s = (part.ticks_ns[0] - ticks.ticks_ns[0]) / 1e9
-    return (
-        f"{len(part)} frames at {at_s:.1f} s dropped: fewer than {min_frames} in a row "
-        "(--min-frames)"
-    )
+def _odd_lengths(
+    parts: Sequence[Segment], ticks: Segment, min_frames: int, max_frames: int | None
+) -> Iterator[str]:
+    """Say which parts are dropped or cut for their length."""
+    for part in parts:
+        if len(part) < min_frames:
+            at_s = (part.ticks_ns[0] - ticks.ticks_ns[0]) / 1e9
+            yield (
+                f"{len(part)} frames at {at_s:.1f} s dropped: fewer than {min_frames} in a row "
+                "(--min-frames)"
+            )
+        elif max_frames is not None and len(part) > max_frames:
+            yield (
+                f"{len(part)} frames without a gap cut into {len(cut(part, max_frames))} "
+                f"episodes: the format holds {max_frames} in one"
+            )
