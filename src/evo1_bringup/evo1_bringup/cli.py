@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from types import FrameType
 
 from evo1_bringup.installation import NotInstalledError, find_executable
-from evo1_bringup.options import ROBOTS, OptionError, options_of, parse_options
+from evo1_bringup.launchable import LAUNCHABLE, arguments_of, systems_of
+from evo1_bringup.option_values import OptionError, read_namespace
+from evo1_bringup.processes import Programs, together
 from evo1_bringup.supervisor import Supervisor
-from evo1_bringup.system import System, check_installed, describe
+from evo1_bringup.system import System, check_installed
 
 _EPILOG = """\
 examples:
@@ -23,9 +25,11 @@ examples:
   evo1 instruct "put the can into the box"
   evo1 status --follow                   what the policy does, and why
   evo1 pause / evo1 resume               hold the arm, and go on
-  evo1 stop / evo1 clear-stop            latched stop, and back to idle
+  evo1 stop / evo1 clear-stop            latched stop, and back to idle; stop --all: every arm
   evo1 take-over / evo1 hand-back        a person drives (evo1 teleop), and gives the arm back
   evo1 unplug image_2 / evo1 plug        silence a simulated camera, and bring it back
+  evo1 launch two_arms right_robot:=so100       two arms, each with its own policy
+  evo1 stop --namespace left             every command takes the namespace of its arm
   evo1 launch so100 port:=emulated       the real driver on an emulated servo bus
   evo1 unplug arm / plug arm / recover-arm    its cable, and what a person does then
   evo1 reset --seed 7                    put the simulated scene into a start state
@@ -75,7 +79,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     launch = commands.add_parser("launch", help="Start an arm and the policy.")
-    launch.add_argument("robot", choices=ROBOTS)
+    launch.add_argument("name", choices=LAUNCHABLE, help="Which robot, or two arms.")
     launch.add_argument("arguments", nargs="*", metavar="name:=value")
     launch.add_argument("--show-args", action="store_true", help="List the options and end.")
     launch.add_argument("--dry-list", action="store_true", help="List what would start and end.")
@@ -91,6 +95,9 @@ def build_parser() -> argparse.ArgumentParser:
     status.add_argument("--follow", action="store_true", help="Go on until Ctrl-C.")
     for name, text in _TRIGGERS.items():
         commands.add_parser(name, help=text)
+    commands.choices["stop"].add_argument(
+        "--all", action="store_true", help="Every policy of this ROS domain, in any namespace."
+    )
     reset = commands.add_parser("reset", help="Reset the simulated scene.")
     reset.add_argument("--task", default="", help="Not given: the same task again.")
     reset.add_argument("--seed", type=int, default=-1, help="Not given: the next start state.")
@@ -100,8 +107,9 @@ def build_parser() -> argparse.ArgumentParser:
     plug.add_argument("what", nargs="?", default="", help="'arm' with port:=emulated.")
     commands.add_parser("recover-arm", help="After a fault of the SO-100: hold it where it is.")
     for name, command in commands.choices.items():
+        about = "The same as namespace:=." if name == "launch" else "Of the arm to talk to."
+        command.add_argument("--namespace", default="", metavar="NAME", help=about)
         if name != "launch":
-            command.add_argument("--namespace", default="", help="Of the arm to talk to.")
             command.add_argument(
                 "--timeout", type=float, default=10.0, help="Seconds to wait for an answer."
             )
@@ -165,10 +173,10 @@ def parse_assignments(words: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def option_lines(robot: str) -> list[str]:
-    """The options of a robot, for people."""
-    lines = [f"Options of {robot}, given as name:=value:", ""]
-    for option in options_of(robot):
+def option_lines(name: str) -> list[str]:
+    """The options of something to launch, for people."""
+    lines = [f"Options of {name}, given as name:=value:", ""]
+    for option in arguments_of(name):
         lines += [f"  {option.name}  (default: '{option.default}')", f"      {option.described}"]
     return lines
 
@@ -178,7 +186,8 @@ def system_lines(system: System) -> list[str]:
     lines = [*system.notes, f"robot file: {system.robot_path}"]
     lines += [f"launch file: {item.package} {item.launch_file}" for item in system.includes]
     for process in system.processes:
-        lines.append(f"process: ros2 run {process.package} {process.executable}")
+        place = f" in /{process.namespace}" if process.namespace else ""
+        lines.append(f"process: ros2 run {process.package} {process.executable}{place}")
         lines += [f"    {name}: {value}" for name, value in process.parameters.items()]
         lines += [f"    {source} -> {target}" for source, target in process.remappings]
     return lines
@@ -186,24 +195,28 @@ def system_lines(system: System) -> list[str]:
 
 def _launch(arguments: argparse.Namespace) -> int:
     if arguments.show_args:
-        _say(*option_lines(arguments.robot))
+        _say(*option_lines(arguments.name))
         return 0
-    options = parse_options(arguments.robot, parse_assignments(arguments.arguments))
-    system = describe(arguments.robot, options)
+    words = arguments.arguments
+    if arguments.namespace:
+        words = [*words, f"namespace:={arguments.namespace}"]
+    systems = systems_of(arguments.name, parse_assignments(words))
     if arguments.dry_list:
-        _say(*system_lines(system))
+        for system in systems:
+            _say(*system_lines(system))
         return 0
-    check_installed(system)
-    if system.includes:
+    programs = together(systems)
+    check_installed(programs)
+    if programs.includes:
         raise UsageError(
-            f"this way to a real {arguments.robot} comes with launch files of others; "
-            f"use ros2 launch evo1_bringup {arguments.robot}.launch.py with the same arguments"
+            "this way to a real arm comes with launch files of others; "
+            f"use ros2 launch evo1_bringup {arguments.name}.launch.py with the same arguments"
         )
-    return run_system(system)
+    return run_programs(programs)
 
 
-def run_system(system: System) -> int:
-    """Run a system until Ctrl-C (0) or until one of its processes ends (1)."""
+def run_programs(programs: Programs) -> int:
+    """Run them until Ctrl-C (0) or until one of its processes ends (1)."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -212,8 +225,8 @@ def run_system(system: System) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ask)
-    _say(*system.notes, "Ctrl-C ends it.")
-    with Supervisor(system, printer=_print_line) as supervisor:
+    _say(*programs.notes, "Ctrl-C ends it.")
+    with Supervisor(programs, printer=_print_line) as supervisor:
         ended = supervisor.wait(lambda: asked)
     if ended is not None:
         _say(f"evo1: {ended.message}; everything else was ended too.")
@@ -229,7 +242,8 @@ def _talk(arguments: argparse.Namespace) -> int:
             f"{arguments.command}: needs ROS 2 and the built workspace ({error}); "
             "source install/setup.bash"
         ) from error
-    target = commands.Target(namespace=arguments.namespace, timeout_s=arguments.timeout)
+    namespace = read_namespace(arguments.namespace)
+    target = commands.Target(namespace=namespace, timeout_s=arguments.timeout)
     try:
         if arguments.command == "instruct":
             answer = commands.instruct(target, arguments.instruction, arguments.transition)
@@ -243,6 +257,10 @@ def _talk(arguments: argparse.Namespace) -> int:
             answer = commands.recover_arm(target)
         elif arguments.command == "status":
             return commands.status(target, follow=arguments.follow, printer=_say)
+        elif arguments.command == "stop" and arguments.all:
+            answers = commands.stop_all(target)
+            _say(*(f"{name}: {answer.message}" for name, answer in answers.items()))
+            return 0 if all(answer.success for answer in answers.values()) else 1
         else:
             answer = commands.trigger(target, arguments.command.replace("-", "_"))
     except commands.NoAnswerError as error:

@@ -7,6 +7,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
+    GroupAction,
     IncludeLaunchDescription,
     LogInfo,
     OpaqueFunction,
@@ -18,35 +19,37 @@ from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
+from launch_ros.actions import Node, PushRosNamespace
 from launch_ros.parameter_descriptions import ParameterValue
 
 from evo1_bringup.installation import find_launch_file
-from evo1_bringup.options import Option, options_of, parse_options
-from evo1_bringup.system import Include, Parameter, Process, System, check_installed, describe
+from evo1_bringup.launchable import arguments_of, systems_of
+from evo1_bringup.options import Option
+from evo1_bringup.processes import Include, Parameter, Process, Programs, together
+from evo1_bringup.system import check_installed
 
 
-def launch_description(robot: str) -> LaunchDescription:
-    """What `ros2 launch evo1_bringup <robot>.launch.py` starts."""
-    options = options_of(robot)
+def launch_description(name: str) -> LaunchDescription:
+    """What `ros2 launch evo1_bringup <name>.launch.py` starts."""
+    options = arguments_of(name)
 
     def start(context: LaunchContext) -> list[Action]:
         given = {option.name: _typed(context, option) for option in options}
-        system = describe(robot, parse_options(robot, given))
-        check_installed(system)
-        return launch_actions(system, os.environ)
+        programs = together(systems_of(name, given))
+        check_installed(programs)
+        return launch_actions(programs, os.environ)
 
     return LaunchDescription([*map(_argument, options), OpaqueFunction(function=start)])
 
 
-def launch_actions(system: System, environment: Mapping[str, str]) -> list[Action]:
-    """Everything of a system; `environment` is what the shell has set and keeps."""
-    actions: list[Action] = [LogInfo(msg=note) for note in system.notes]
-    for name, value in system.environment.items():
+def launch_actions(programs: Programs, environment: Mapping[str, str]) -> list[Action]:
+    """Everything to start; `environment` is what the shell has set and keeps."""
+    actions: list[Action] = [LogInfo(msg=note) for note in programs.notes]
+    for name, value in programs.environment.items():
         if name not in environment:
             actions.append(SetEnvironmentVariable(name, value))
-    actions += [_include(include) for include in system.includes]
-    for process in system.processes:
+    actions += [_include(include) for include in programs.includes]
+    for process in programs.processes:
         actions += _node(process)
     return actions
 
@@ -65,11 +68,14 @@ def _typed(context: LaunchContext, option: Option) -> str:
     return str(LaunchConfiguration(option.name).perform(context))
 
 
-def _include(include: Include) -> IncludeLaunchDescription:
+def _include(include: Include) -> Action:
     path = find_launch_file(include.package, include.launch_file)
-    return IncludeLaunchDescription(
+    included = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(str(path)), launch_arguments=include.arguments.items()
     )
+    if not include.namespace:
+        return included
+    return GroupAction([PushRosNamespace(include.namespace), included])
 
 
 def _node(process: Process) -> list[Action]:

@@ -3,8 +3,10 @@
 Each reader raises OptionError, with the option's name, for a value that cannot be used.
 """
 
+import re
 from pathlib import Path
 
+_NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -60,6 +62,17 @@ def read_seed(text: str) -> int:
     if not 0 <= value < 2**31:
         raise OptionError(f"seed: expected 0 to {2**31 - 1}, got {value}")
     return value
+
+
+def read_namespace(text: str) -> str:
+    """A ROS namespace without slashes at its ends; '' is the root."""
+    namespace = text.strip("/")
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        raise OptionError(
+            f"namespace: '{text}' is no ROS name; expected letters, digits and underscores, no "
+            "digit first, such as left or cell/left"
+        )
+    return namespace
 
 
 def read_size(name: str, text: str) -> int:

@@ -12,6 +12,7 @@ from evo1_bringup.option_values import (
     read_boolean,
     read_file,
     read_folder,
+    read_namespace,
     read_seconds,
     read_seed,
     read_size,
@@ -307,7 +308,7 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
         record=read_boolean("record", texts["record"]),
         record_root=read_folder(texts["record_root"]),
         pre_roll_s=read_seconds("pre_roll_s", texts["pre_roll_s"]),
-        namespace=texts["namespace"].strip("/"),
+        namespace=read_namespace(texts["namespace"]),
         device=texts["device"].lower(),
         robot_file=read_file("robot_file", texts["robot_file"]),
         autostart=_autostart(texts),
@@ -340,9 +341,10 @@ def _check_together(options: SystemOptions) -> None:
     if options.teleop and (options.checkpoint or options.dry_run):
         name = "checkpoint" if options.checkpoint else "dry_run"
         raise OptionError(f"{name}: with teleop:=true no policy runs; leave one of them out")
-    if options.robot_ip and options.namespace:
+    if options.robot_ip and options.namespace and options.driver != DIRECT:
         raise OptionError(
-            "namespace: the xArm driver uses absolute names and cannot run in one; leave it out"
+            "driver: the xArm6 of ros2_control cannot run in a namespace (names in "
+            "controller_manager are fixed); choose direct, or leave the namespace out"
         )
 
 

@@ -33,13 +33,42 @@ class Process:
     @property
     def label(self) -> str:
         """How people are told about it."""
-        return self.name or self.executable
+        name = self.name or self.executable
+        return f"{self.namespace}/{name}" if self.namespace else name
 
 
 @dataclass(frozen=True, kw_only=True)
 class Include:
-    """A launch file of another package, and its arguments."""
+    """A launch file of another package, its arguments, and the namespace of its nodes."""
 
     package: str
     launch_file: str
     arguments: Mapping[str, str] = field(default_factory=dict)
+    namespace: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Programs:
+    """What is started together, and ends together.
+
+    Attributes:
+        processes: in this order.
+        includes: launch files of others, started before the processes.
+        environment: variables to set where the shell has not set them.
+        notes: what a person should know before it starts.
+    """
+
+    processes: tuple[Process, ...]
+    includes: tuple[Include, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def together(parts: Sequence[Programs]) -> Programs:
+    """Several as one: what each starts, in order."""
+    return Programs(
+        processes=tuple(process for part in parts for process in part.processes),
+        includes=tuple(include for part in parts for include in part.includes),
+        environment={name: value for part in parts for name, value in part.environment.items()},
+        notes=tuple(note for part in parts for note in part.notes),
+    )

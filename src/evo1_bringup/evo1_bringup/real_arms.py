@@ -89,18 +89,20 @@ def xarm6_arm(
         package="evo1_bringup",
         executable="gripper_bridge",
         name="gripper_bridge",
+        namespace=options.namespace,
         parameters={
             "robot_file": str(path),
-            "driver_joint_states": f"/{XARM_HARDWARE_NAMESPACE}/joint_states",
-            "gripper_action": "/xarm_gripper/gripper_action",
+            "driver_joint_states": f"{XARM_HARDWARE_NAMESPACE}/joint_states",
+            "gripper_action": "xarm_gripper/gripper_action",
         },
     )
     monitor = Process(
         package="evo1_bringup",
         executable="xarm_monitor",
         name="xarm_monitor",
+        namespace=options.namespace,
         parameters={
-            "hardware_namespace": f"/{XARM_HARDWARE_NAMESPACE}",
+            "hardware_namespace": XARM_HARDWARE_NAMESPACE,
             "mode": ONLINE_MODE if direct else SERVO_MODE,
             "enable_at_start": direct,  # ros2_control's hardware does it by itself
         },
@@ -121,15 +123,19 @@ def _xarm6_direct(options: SystemOptions, path: Path) -> tuple[Process, tuple[In
             "report_type": "dev",
             "add_gripper": "true",
             "hw_ns": XARM_HARDWARE_NAMESPACE,
+            # its parameter file names its node in full
+            **({"ros_namespace": options.namespace} if options.namespace else {}),
         },
+        namespace=options.namespace,
     )
     translator = Process(
         package="evo1_bringup",
         executable="xarm_direct",
         name="xarm_direct",
+        namespace=options.namespace,
         parameters={
             "robot_file": str(path),
-            "hardware_namespace": f"/{XARM_HARDWARE_NAMESPACE}",
+            "hardware_namespace": XARM_HARDWARE_NAMESPACE,
         },
     )
     return translator, (driver,)

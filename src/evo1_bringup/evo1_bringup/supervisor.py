@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import IO
 
 from evo1_bringup.installation import find_executable
-from evo1_bringup.system import Process, System
+from evo1_bringup.processes import Process, Programs
 
 Printer = Callable[[str, str], None]  # label, line
 
@@ -73,7 +73,7 @@ class Supervisor:
     """The running processes of a system. Use as a context manager.
 
     Args:
-        system: what to start; its includes need ros2 launch and are not started here.
+        programs: what to start; includes need ros2 launch and are not started here.
         printer: takes each line of output with the label of its process.
         environment: added to this process's own; what the shell has set wins over the system's.
         grace_s: how long a child may take after SIGINT, and again after SIGTERM [s].
@@ -81,16 +81,16 @@ class Supervisor:
 
     def __init__(
         self,
-        system: System,
+        programs: Programs,
         *,
         printer: Printer,
         environment: Mapping[str, str] | None = None,
         grace_s: float = 10.0,
     ) -> None:
-        self._system = system
+        self._programs = programs
         self._printer = printer
         self._environment = {
-            **system.environment,
+            **programs.environment,
             **os.environ,
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),
@@ -103,7 +103,7 @@ class Supervisor:
     def __enter__(self) -> "Supervisor":
         """Start every process; where one cannot start, take down those that did."""
         try:
-            for process in self._system.processes:
+            for process in self._programs.processes:
                 self._start(process)
         except BaseException:
             self.stop()
@@ -160,7 +160,7 @@ class Supervisor:
 
     def _start(self, process: Process) -> None:
         executable = find_executable(process.package, process.executable)
-        file = Path(self._folder.name) / f"{len(self._children)}_{process.label}.yaml"
+        file = Path(self._folder.name) / f"{len(self._children)}_{process.executable}.yaml"
         file.write_text(parameter_text(process), encoding="utf-8")
         child = subprocess.Popen(
             [*_hearing_signals(), *command_line(process, executable, file)],

@@ -4,14 +4,13 @@ The launch files turn it into launch actions (launching.py), the `evo1` command 
 subprocesses (supervisor.py). Must not import ROS or launch.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evo1_bringup import installation
 from evo1_bringup.cameras import camera_processes
 from evo1_bringup.options import ROS2_CONTROL, OptionError, SystemOptions, options_of
-from evo1_bringup.processes import Include, Parameter, Process
+from evo1_bringup.processes import Include, Parameter, Process, Programs
 from evo1_bringup.real_arms import so100_arm, so100_emulated, xarm6_arm
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 
@@ -21,26 +20,18 @@ PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
 
 @dataclass(frozen=True, kw_only=True)
-class System:
-    """Everything to start.
+class System(Programs):
+    """Everything to start for one robot file: the arm's side first, then what moves it.
 
     Attributes:
         robot: the robot file as read.
         robot_path: the robot file.
         simulated: whether the arm is the MuJoCo one.
-        processes: the arm's side first, the policy or the relay of a demonstrator after it.
-        includes: launch files of others, started before the processes.
-        environment: variables to set where the shell has not set them.
-        notes: what a person should know before it starts.
     """
 
     robot: RobotConfig
     robot_path: Path
     simulated: bool
-    processes: tuple[Process, ...]
-    includes: tuple[Include, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def describe(robot: str, options: SystemOptions) -> System:
@@ -71,15 +62,15 @@ def describe(robot: str, options: SystemOptions) -> System:
     )
 
 
-def check_installed(system: System) -> None:
-    """Find every program and launch file of a system before anything of it starts.
+def check_installed(programs: Programs) -> None:
+    """Find every program and launch file before anything starts.
 
     Raises:
         NotInstalledError: one is missing; the message says how to get it.
     """
-    for include in system.includes:
+    for include in programs.includes:
         installation.find_launch_file(include.package, include.launch_file)
-    for process in system.processes:
+    for process in programs.processes:
         installation.find_executable(process.package, process.executable)
 
 
@@ -184,10 +175,15 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
 
 
 def _teleop_note(robot: str, options: SystemOptions) -> str:
-    ways = f"evo1 teleop --robot {robot} --device keyboard (gamepad, leader)"
+    where = f"--robot {robot}{_namespace_words(options)}"
+    ways = f"evo1 teleop {where} --device keyboard (gamepad, leader)"
     if not options.hardware and not options.emulated:  # its resets tear at the emulated servos
-        ways += f", or evo1 demonstrate --robot {robot} --episodes 5"
+        ways += f", or evo1 demonstrate {where} --episodes 5"
     return f"The arm follows a demonstrator: {ways}."
+
+
+def _namespace_words(options: SystemOptions) -> str:
+    return f" --namespace {options.namespace}" if options.namespace else ""
 
 
 def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str, ...]:
@@ -206,5 +202,7 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
     elif options.dry_run:
         notes.append("dry_run: the policy sends the arm no command.")
     elif not options.autostart:
-        notes.append("The arm stays at rest until `evo1 resume` or the action policy/run_policy.")
-    return tuple(notes)
+        resume = f"evo1 resume{_namespace_words(options)}"
+        notes.append(f"The arm stays at rest until `{resume}` or the action policy/run_policy.")
+    place = f"{options.namespace}: " if options.namespace else ""
+    return tuple(f"{place}{note}" for note in notes)

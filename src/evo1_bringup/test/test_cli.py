@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from evo1_bringup.cli import UsageError, main, parse_assignments
-from evo1_bringup.options import options_of
+from evo1_bringup.launchable import LAUNCHABLE, arguments_of
 
 
 def test_assignments_keep_everything_behind_the_first_sign():
@@ -29,11 +29,11 @@ def test_option_given_twice_is_refused():
         parse_assignments(["seed:=1", "seed:=2"])
 
 
-@pytest.mark.parametrize("robot", ["xarm6", "so100"])
-def test_show_args_lists_every_option(robot, capsys):
-    assert main(["launch", robot, "--show-args"]) == 0
+@pytest.mark.parametrize("name", LAUNCHABLE)
+def test_show_args_lists_every_option(name, capsys):
+    assert main(["launch", name, "--show-args"]) == 0
     shown = capsys.readouterr().out
-    for option in options_of(robot):
+    for option in arguments_of(name):
         assert f"  {option.name}  (default: '{option.default}')" in shown
         assert option.description in shown
 
@@ -44,6 +44,19 @@ def test_dry_list_says_what_would_start(capsys):
     assert "ros2 run evo1_sim sim_robot" in shown
     assert "ros2 run evo1_policy policy_node" in shown
     assert "seed: 5" in shown
+
+
+def test_namespace_may_be_given_as_to_every_other_command(capsys):
+    assert main(["launch", "xarm6", "--dry-list", "--namespace", "left", "seed:=5"]) == 0
+    assert "ros2 run evo1_policy policy_node in /left" in capsys.readouterr().out
+    assert main(["launch", "xarm6", "--namespace", "left", "namespace:=right"]) == 2
+    assert "namespace: given twice" in capsys.readouterr().err
+
+
+@pytest.mark.ros
+def test_command_with_a_namespace_that_cannot_be_says_so(capsys):
+    assert main(["pause", "--namespace", "left arm"]) == 2
+    assert "'left arm' is no ROS name" in capsys.readouterr().err
 
 
 def test_wrong_option_ends_with_2_and_its_name(capsys):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from evo1_bringup.options import options_of, parse_options
+from evo1_bringup.launchable import LAUNCHABLE, arguments_of
+from evo1_bringup.options import parse_options
 
 pytestmark = pytest.mark.launch
 
@@ -40,11 +41,11 @@ def nodes_of(actions):
     return [action for action in actions if isinstance(action, Node)]
 
 
-@pytest.mark.parametrize("robot", ["xarm6", "so100"])
-def test_every_option_is_an_argument_with_its_description(robot):
-    arguments = {item.name: item for item in description_of(robot).get_launch_arguments()}
-    assert list(arguments) == [option.name for option in options_of(robot)]
-    for option in options_of(robot):
+@pytest.mark.parametrize("name", LAUNCHABLE)
+def test_every_option_is_an_argument_with_its_description(name):
+    arguments = {item.name: item for item in description_of(name).get_launch_arguments()}
+    assert list(arguments) == [option.name for option in arguments_of(name)]
+    for option in arguments_of(name):
         assert option.description in arguments[option.name].description
 
 
@@ -89,8 +90,26 @@ def test_real_xarm6_includes_the_drivers_launch_files(monkeypatch, tmp_path):
     assert [node.node_package for node in nodes_of(actions)] == [
         "controller_manager",
         "evo1_bringup",
+        "evo1_bringup",
         "evo1_policy",
     ]
+
+
+def test_the_drivers_of_a_real_arm_are_put_into_its_namespace(monkeypatch, tmp_path):
+    from launch import LaunchContext
+    from launch.actions import GroupAction
+    from launch_ros.actions import PushRosNamespace
+
+    file = tmp_path / "share" / "xarm_api" / "launch" / "xarm6_driver.launch.py"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}")
+    actions = actions_of("xarm6", robot_ip="10.0.0.2", driver="direct", namespace="left")
+    group = next(action for action in actions if isinstance(action, GroupAction))
+    pushed = [a for a in group.get_sub_entities() if isinstance(a, PushRosNamespace)]
+    context = LaunchContext()
+    pushed[0].execute(context)
+    assert context.launch_configurations["ros_namespace"] == "/left"
 
 
 class Launched:
@@ -178,6 +197,17 @@ def test_launch_runs_the_system_and_one_sigint_ends_it_cleanly(robot, launched):
     assert system.interrupt() == 0, system.text()
     assert system.text().count("process has finished cleanly") == 2, system.text()
     assert "process has died" not in system.text()
+
+
+@pytest.mark.ros
+@pytest.mark.gl
+def test_two_arms_run_in_one_launch_and_one_sigint_ends_both(launched):
+    small = {"camera_width": "64", "camera_height": "48", "autostart": "false"}
+    system = launched("two_arms", right_robot="so100", right_instruction="on", **small)
+    for side, robot in (("left", "xarm6"), ("right", "so100")):
+        assert wait_for_status(system, namespace=f"/{side}").robot == robot
+    assert system.interrupt() == 0, system.text()
+    assert system.text().count("process has finished cleanly") == 4, system.text()
 
 
 @pytest.mark.ros

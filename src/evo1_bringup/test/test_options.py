@@ -90,13 +90,22 @@ def test_task_is_for_the_simulation_only():
         parse_options("xarm6", {"robot_ip": "10.0.0.2", "task": "can_into_box"})
 
 
-def test_real_xarm_refuses_a_namespace():
-    with pytest.raises(OptionError, match="namespace: the xArm driver uses absolute names"):
-        parse_options("xarm6", {"robot_ip": "10.0.0.2", "namespace": "left"})
+def test_real_xarm_of_ros2_control_refuses_a_namespace():
+    given = {"robot_ip": "10.0.0.2", "namespace": "left"}
+    with pytest.raises(OptionError, match=r"driver: .*cannot run in a namespace .*choose direct"):
+        parse_options("xarm6", given)
+    assert parse_options("xarm6", {**given, "driver": "direct"}).namespace == "left"
 
 
 def test_namespace_loses_its_slashes():
     assert parse_options("xarm6", {"namespace": "/left/"}).namespace == "left"
+    assert parse_options("xarm6", {"namespace": "cell/left"}).namespace == "cell/left"
+
+
+@pytest.mark.parametrize("text", ["left arm", "2nd", "left-arm", "a//b", "~left"])
+def test_a_namespace_that_ros_would_refuse_is_refused_before(text):
+    with pytest.raises(OptionError, match=f"namespace: '{text}' is no ROS name"):
+        parse_options("xarm6", {"namespace": text})
 
 
 def test_teleop_runs_no_policy(tmp_path):

@@ -199,6 +199,17 @@ def test_direct_driver_of_the_xarm6_streams_targets_without_ros2_control():
     assert (monitor["mode"], monitor["enable_at_start"]) == (6, True)
 
 
+def test_real_xarm6_in_a_namespace_keeps_every_name_in_it():
+    system = system_of("xarm6", robot_ip="10.0.0.2", driver="direct", namespace="left")
+    assert {process.namespace for process in system.processes} == {"left"}
+    for process in system.processes:
+        names = [text for text in process.parameters.values() if "/xarm" in f"/{text}"]
+        assert not any(str(name).startswith("/xarm") for name in names)  # relative, or both mix
+    driver = system.includes[0]
+    assert driver.namespace == driver.arguments["ros_namespace"] == "left"
+    assert any("evo1 resume --namespace left" in note for note in system.notes)
+
+
 def test_so100_behind_the_controllers_of_ros2_so_arm100():
     system = system_of("so100", port="/dev/ttyACM0", driver="ros2_control")
     assert system.robot_path.name == "so100_ros2_control.yaml"
@@ -284,14 +295,15 @@ def test_record_adds_the_recorder_with_the_instruction_as_its_label(tmp_path):
 def test_teleop_takes_the_place_of_the_policy(robot):
     system = system_of(robot, teleop="true", record="true", namespace="left")
     assert [process.label for process in system.processes] == [
-        "sim_robot",
-        "teleop_relay",
-        "recorder",
+        "left/sim_robot",
+        "left/teleop_relay",
+        "left/recorder",
     ]
     relay = process_of(system, "teleop_relay")
     assert relay.parameters == {"robot_file": str(system.robot_path)}
     assert relay.namespace == "left"
-    assert any("evo1 demonstrate" in note for note in system.notes)
+    demonstrate = f"evo1 demonstrate --robot {robot} --namespace left"
+    assert any(demonstrate in note for note in system.notes)
 
 
 def test_teleop_of_a_real_arm_has_no_scripted_demonstrator():

@@ -22,6 +22,9 @@ class NoAnswerError(RuntimeError):
     """Nobody offers the service or topic, or no answer came in time."""
 
 
+_DISCOVERY_S = 1.0  # until a new node has heard of the others
+
+
 @dataclass(frozen=True, kw_only=True)
 class Target:
     """Which arm to talk to, and how long to wait [s]."""
@@ -57,6 +60,34 @@ def trigger(target: Target, name: str) -> Answer:
     return _call(target, Trigger, f"policy/{name}", Trigger.Request())
 
 
+def stop_all(target: Target) -> dict[str, Answer]:
+    """Stop every policy of this ROS domain, in any namespace; returns name -> answer.
+
+    Raises:
+        NoAnswerError: there is no policy.
+    """
+    name = "policy/stop"
+    with _node() as node:
+        _spin(node, lambda: bool(_found(node, name)), target.timeout_s, f"any {name}")
+        _spin_for(node, _DISCOVERY_S)  # the others are heard of a moment later
+        clients = [node.create_client(Trigger, full) for full in _found(node, name)]
+        futures = {
+            client.srv_name: client.call_async(Trigger.Request())
+            for client in clients
+            if client.wait_for_service(timeout_sec=_DISCOVERY_S)
+        }
+        pending = futures.values()
+        _spin_for(node, target.timeout_s, lambda: all(future.done() for future in pending))
+        return {client.srv_name: _answer(futures.get(client.srv_name)) for client in clients}
+
+
+def _answer(future: Future | None) -> Answer:
+    if future is None or not future.done():
+        return Answer(success=False, message="no answer")
+    response = future.result()
+    return Answer(success=response.success, message=response.message)
+
+
 def reset(target: Target, task: str, seed: int) -> Answer:
     """Put the simulated scene into a start state; a negative seed takes the next one."""
     return _call(target, ResetTask, "sim_robot/reset", ResetTask.Request(task=task, seed=seed))
@@ -90,6 +121,22 @@ def recover_arm(target: Target) -> Answer:
     )
 
 
+def _found(node: Node, relative: str) -> list[str]:
+    """Full names of the services that end with `relative`."""
+    known = node.get_service_names_and_types()
+    return sorted(name for name, _ in known if name.endswith(f"/{relative}"))
+
+
+def _tell_elsewhere(node: Node, target: Target, relative: str) -> None:
+    """Raise where other namespaces than the target's offer the service."""
+    name = target.name(relative)
+    found = [other for other in _found(node, relative) if other != name]
+    places = [other.removesuffix(relative).strip("/") for other in found]
+    if places:
+        given = ", ".join(f"--namespace {place or '/'}" for place in places)
+        raise NoAnswerError(f"nobody offers {name}; here are: {given}")
+
+
 def _offered(node: Node, name: str) -> bool:
     return any(name == known for known, _ in node.get_service_names_and_types())
 
@@ -101,6 +148,9 @@ def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int
     with _node() as node:
         node.create_subscription(PolicyStatus, topic, heard.append, 10)
         try:
+            _spin_for(node, _DISCOVERY_S, lambda: bool(heard))
+            if not heard and not _offered(node, target.name("policy/stop")):
+                _tell_elsewhere(node, target, "policy/stop")
             _spin(node, lambda: bool(heard), target.timeout_s, f"topic {topic}")
             printer(*status_lines(heard.pop()))
             while follow:
@@ -165,23 +215,36 @@ def _request(target: Target, kind: Any, relative: str, request: object) -> Any:
     name = target.name(relative)
     with _node() as node:
         client = node.create_client(kind, name)
-        if not client.wait_for_service(timeout_sec=target.timeout_s):
-            raise NoAnswerError(
-                f"nobody offers {name} after {target.timeout_s:g} s; is the system running, with "
-                "this ROS_DOMAIN_ID and namespace?"
-            )
+        first_s = min(2 * _DISCOVERY_S, target.timeout_s)
+        if not client.wait_for_service(timeout_sec=first_s):
+            _tell_elsewhere(node, target, relative)  # at once: somebody may want to stop an arm
+            if not client.wait_for_service(timeout_sec=max(target.timeout_s - first_s, 0.0)):
+                raise NoAnswerError(
+                    f"nobody offers {name} after {target.timeout_s:g} s; is the system running, "
+                    "with this ROS_DOMAIN_ID and namespace?"
+                )
         future: Future = client.call_async(request)
         _spin(node, future.done, target.timeout_s, f"service {name}")
         return future.result()
 
 
 def _spin(node: Node, done: Callable[[], bool], timeout_s: float, what: str) -> None:
-    clock = node.get_clock()
-    end_ns = clock.now().nanoseconds + round(timeout_s * 1e9)
+    if not _spin_for(node, timeout_s, done):
+        raise NoAnswerError(f"{what}: no answer within {timeout_s:g} s")
+
+
+def _spin_for(node: Node, timeout_s: float, done: Callable[[], bool] = lambda: False) -> bool:
+    """Serve the node until `done`, or for `timeout_s`; returns whether it is done."""
+    end_ns = _now_ns(node) + round(timeout_s * 1e9)
     while not done():
-        if clock.now().nanoseconds > end_ns:
-            raise NoAnswerError(f"{what}: no answer within {timeout_s:g} s")
+        if _now_ns(node) > end_ns:
+            return False
         rclpy.spin_once(node, timeout_sec=0.1)
+    return True
+
+
+def _now_ns(node: Node) -> int:
+    return int(node.get_clock().now().nanoseconds)
 
 
 @contextmanager

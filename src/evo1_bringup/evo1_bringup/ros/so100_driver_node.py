@@ -34,7 +34,7 @@ from evo1_bringup.ros.so100_parameters import (
 )
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError, load_robot
-from evo1_policy.ros.process import ManagedNode, run_managed
+from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import (
     ARM_FAULT_TOPIC,
     OVERRIDABLE,
@@ -224,7 +224,7 @@ class So100DriverNode(ManagedNode):
         configured.diagnostics.publish(
             diagnostics_message(
                 configured.driver.report(),
-                node=self.get_fully_qualified_name().lstrip("/"),
+                node=full_name(self),
                 port=configured.parameters.port,
                 rate_hz=self._rate_hz,
                 stamp=self.get_clock().now().to_msg(),

@@ -26,7 +26,7 @@ from evo1_policy.observation import JointSample
 from evo1_policy.perception.buffers import JointBuffer, Stream
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
-from evo1_policy.ros.process import run_node
+from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
 from evo1_policy.ros.trajectory_cdr import command_encoders
 
@@ -195,7 +195,7 @@ class TeleopRelayNode(Node):
         message.header.stamp = self.get_clock().now().to_msg()
         message.status = [
             DiagnosticStatus(
-                name=f"{self.get_name()}: following",
+                name=f"{full_name(self)}: following",
                 level=level,
                 message=text,
                 hardware_id=self._robot.name,

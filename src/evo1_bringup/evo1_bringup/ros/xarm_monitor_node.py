@@ -16,7 +16,7 @@ from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
 from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
-from evo1_policy.ros.process import run_node
+from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
 
 _TICK_S = 0.1
@@ -93,7 +93,7 @@ class XarmMonitorNode(Node):
         warning = self._watch.warning()
         level = DiagnosticStatus.WARN if warning else DiagnosticStatus.OK
         status = DiagnosticStatus(
-            name=f"{self.get_name()}: control box",
+            name=f"{full_name(self)}: control box",
             hardware_id="xarm6",
             level=DiagnosticStatus.ERROR if fault else level,
             message=fault or warning or "ready",

@@ -13,6 +13,7 @@ from evo1_policy.control.signals import SafeTrajectory, SeamReport
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.diagnostics import diagnostics_message
 from evo1_policy.ros.latency import ChunkTimes
+from evo1_policy.ros.process import full_name
 from evo1_policy.ros.publishing import ChunkWriter
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos
 from evo1_policy.ros.status import StatusFacts, status_message
@@ -97,7 +98,7 @@ class Outputs:
 
     def report_diagnostics(self, facts: StatusFacts) -> None:
         """Publish the same as diagnostics."""
-        self._diagnostics.publish(diagnostics_message(facts, self._node.get_name()))
+        self._diagnostics.publish(diagnostics_message(facts, full_name(self._node)))
 
     def close(self) -> None:
         """Destroy the publishers once the last command has arrived."""

@@ -62,6 +62,11 @@ class ManagedNode(LifecycleNode):
         raise NotImplementedError
 
 
+def full_name(node: Node) -> str:
+    """The node's name with its namespace, without the first slash: what diagnostics call it."""
+    return str(node.get_fully_qualified_name()).lstrip("/")
+
+
 def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
     """Run a lifecycle node until SIGINT or SIGTERM; the exit status is 1 where it cannot start.
 

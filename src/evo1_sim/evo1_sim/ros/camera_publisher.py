@@ -45,7 +45,8 @@ class CameraPublisher:
         self.name = camera.name
         self.plugged_in = True  # set by the node; a camera that is pulled publishes nothing
         folder = camera.topic.rpartition("/")[0] or camera.name
-        frame_id = f"{folder.strip('/').replace('/', '_')}_optical_frame"
+        place = node.resolve_topic_name(camera.topic).rpartition("/")[0] or camera.name
+        frame_id = f"{place.strip('/').replace('/', '_')}_optical_frame"  # one for each arm
         raw = camera.type == "sensor_msgs/msg/Image"
         self._raw = _publisher(node, Image, camera.topic) if raw else None
         self._jpeg = None

@@ -29,6 +29,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, load_robot
+from evo1_policy.ros.process import full_name
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
@@ -253,7 +254,7 @@ class SimNode(Node):
     def _publish_diagnostics(self) -> None:
         self._diagnostics_publisher.publish(
             self._meter.report(
-                name=f"{self.get_fully_qualified_name()}: simulation",
+                name=f"{full_name(self)}: simulation",
                 stamp_ns=self._simulated.stamp_ns,
                 now_ns=time.monotonic_ns(),
             )

@@ -20,7 +20,7 @@ from rclpy.publisher import Publisher
 
 from evo1_policy.perception.messages import prepare_reading
 from evo1_policy.robot_config import RobotConfig, load_robot
-from evo1_policy.ros.process import ManagedNode, run_managed
+from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import report_qos
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.session import Session, TakeResult
@@ -216,7 +216,7 @@ class RecorderNode(ManagedNode):
         configured.goals.tick(report.take, message)
         if diagnostics:
             configured.diagnostics.publish(
-                diagnostics_message(report, now_ns=now_ns, node_name=self.get_name())
+                diagnostics_message(report, now_ns=now_ns, node_name=full_name(self))
             )
 
     def _fail(self, error: BaseException) -> None:

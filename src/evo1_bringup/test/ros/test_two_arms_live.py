@@ -1,0 +1,113 @@
+"""Two simulated arms with a policy each, started as one, over real DDS."""
+
+import re
+import time
+
+import pytest
+
+from evo1_bringup.cli import main
+from evo1_bringup.processes import together
+from evo1_bringup.supervisor import Supervisor
+from evo1_bringup.two_arms import SIDES, describe_two_arms
+
+pytestmark = [pytest.mark.ros, pytest.mark.gl]
+
+RUNNING, STOPPED = 1, 4
+SHARED = {"/diagnostics", "/parameter_events", "/rosout", "/clock"}
+SMALL = {"camera_width": "64", "camera_height": "48", "device": "cpu"}
+
+
+class Cell:
+    """Both arms, and what is heard from their policies."""
+
+    def __init__(self, supervisor, lines):
+        import rclpy
+        from diagnostic_msgs.msg import DiagnosticArray
+        from evo1_msgs.msg import PolicyStatus
+        from trajectory_msgs.msg import JointTrajectory
+
+        self._supervisor, self._lines = supervisor, lines
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self.node = rclpy.create_node("listener", context=self._context)
+        self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.status = dict.fromkeys(SIDES)
+        self.commands = dict.fromkeys(SIDES, 0)
+        self.diagnostics = set()
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        for side in SIDES:
+            self.node.create_subscription(
+                PolicyStatus, f"/{side}/policy/status", self._keep(side), 10
+            )
+            topic = f"/{side}/xarm6_traj_controller/joint_trajectory"
+            self.node.create_subscription(JointTrajectory, topic, self._count(side), 10)
+
+    def _keep(self, side):
+        return lambda message: self.status.update({side: message})
+
+    def _count(self, side):
+        return lambda _: self.commands.update({side: self.commands[side] + 1})
+
+    def _on_diagnostics(self, message):
+        self.diagnostics.update(status.name for status in message.status)
+
+    def state(self, side):
+        return self.status[side].state if self.status[side] else None
+
+    def chunks(self, side):
+        return self.status[side].chunks_published if self.status[side] else 0
+
+    def wait(self, condition, what, seconds=180):
+        end = time.monotonic() + seconds
+        while not condition():
+            ended = self._supervisor.exited()
+            assert ended is None, f"{ended.message}: {self._lines[-20:]}"
+            assert time.monotonic() < end, f"no {what}; {self.status}"
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def close(self):
+        import rclpy
+
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+@pytest.fixture
+def cell(robots_dir, tmp_path):
+    patient = tmp_path / "patient.yaml"  # two arms on a busy machine are slow, not wrong
+    text = (robots_dir / "xarm6.yaml").read_text()
+    patient.write_text(re.sub(r"max_age_ms: \d+", "max_age_ms: 3000", text))
+    files = {f"{side}_robot_file": str(patient) for side in SIDES}
+    lines = []
+    programs = together(describe_two_arms({**SMALL, **files}))
+    with Supervisor(programs, printer=lambda *line: lines.append(line)) as supervisor:
+        cell = Cell(supervisor, lines)
+        try:
+            cell.wait(lambda: all(cell.chunks(side) >= 3 for side in SIDES), "chunks of both")
+            yield cell
+        finally:
+            cell.close()
+
+
+def test_a_stop_of_one_arm_leaves_the_other_alone_and_stop_all_ends_both(cell, capsys):
+    names = {name for name, _ in cell.node.get_topic_names_and_types()} - SHARED
+    assert {name.split("/")[1] for name in names} == set(SIDES)
+
+    assert main(["stop", "--namespace", "left"]) == 0
+    cell.wait(lambda: cell.state("left") == STOPPED, "stop of the left arm")
+    before, sent = cell.chunks("right"), cell.commands["left"]
+    cell.wait(lambda: cell.chunks("right") >= before + 5, "chunks of the right arm")
+    assert cell.state("right") != STOPPED
+    assert cell.commands["left"] <= sent + 1  # the trajectory that comes to rest
+
+    assert main(["status", "--namespace", "left"]) == 0
+    assert "STOPPED" in capsys.readouterr().out
+    assert main(["pause"]) == 2
+    assert "here are: --namespace left, --namespace right" in capsys.readouterr().err
+    assert {f"{side}/policy: loop" for side in SIDES} <= cell.diagnostics
+
+    assert main(["stop", "--all"]) == 0
+    assert "/right/policy/stop: " in capsys.readouterr().out
+    cell.wait(lambda: cell.state("right") == STOPPED, "stop of the right arm")
