@@ -138,12 +138,13 @@ def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | None = torch.floa
 
     model = empty_model(checkpoint.config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    path, layout = checkpoint.weights, checkpoint.layout
+    path, layout, table = checkpoint.weights, checkpoint.layout, checkpoint.table
     if layout in ("own", "lerobot"):
-        places = own_places(expected) if layout == "own" else lerobot_places(expected)
+        is_own = layout == "own"
+        places = own_places(expected) if is_own else lerobot_places(expected, table)
         opened = open_safetensors(path)
     else:
-        places = official_places(expected)
+        places = official_places(expected, table)
         key = official.FLASH_KEY if layout == "official_flash" else official.DEEPSPEED_KEY
         opened = open_pickle(path, key)
     with opened as file:

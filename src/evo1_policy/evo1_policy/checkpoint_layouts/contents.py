@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode, NormStats
 from evo1_policy.robot_config import RobotConfig
@@ -56,6 +57,7 @@ class Checkpoint:
         sources: the files that decide what the policy does, for the hash.
         tokenizer: folder of the tokenizer, None where none was found.
         overridden: whether the caller changed what the directory says.
+        table: of embodiments, where the head of the weights has one.
     """
 
     directory: Path
@@ -67,6 +69,7 @@ class Checkpoint:
     sources: tuple[Path, ...]
     tokenizer: Path | None
     overridden: bool = False
+    table: EmbodimentTable | None = None
 
     @property
     def tokenizer_dir(self) -> Path:

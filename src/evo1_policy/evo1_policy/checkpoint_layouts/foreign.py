@@ -21,6 +21,7 @@ from evo1_policy.checkpoint_layouts.own import (
     read_model_config,
     write_json,
 )
+from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.joint_units import JointUnitsError, load_units
 from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.model.variants import apply_variant
@@ -43,6 +44,7 @@ class Found:
         weights: file with the tensors.
         small: the other files that decide what the policy does.
         vlm: name or folder of the backbone.
+        table: of embodiments, where the head has one.
     """
 
     config: Evo1Config
@@ -52,6 +54,7 @@ class Found:
     weights: Path
     small: tuple[Path, ...]
     vlm: str
+    table: EmbodimentTable | None
 
 
 def assemble(
@@ -94,6 +97,7 @@ def assemble(
         sources=(*small, found.weights),
         tokenizer=_tokenizer(directory, found.vlm, wanted),
         overridden=bool(wanted.semantics or wanted.norm_mode or wanted.embodiment or wanted.units),
+        table=found.table,
     )
 
 
@@ -137,6 +141,26 @@ def integer(data: Mapping[str, Any], path: Path, *keys: str, default: int) -> in
     return default
 
 
+def embodiment_table(data: Mapping[str, Any], path: Path) -> EmbodimentTable | None:
+    """The table of embodiments that a config tells of; None where there is one embodiment.
+
+    The authors' code never names an embodiment, which means row 0; LeRobot's config may.
+
+    Raises:
+        CheckpointError: a key is no whole number, or out of range.
+    """
+    count = integer(data, path, "num_categories", default=1)
+    row = integer(data, path, "default_embodiment_id", default=0)
+    if count < 1:
+        raise CheckpointError(f"{path}: num_categories: expected 1 or more, got {count}")
+    if not 0 <= row < count:
+        raise CheckpointError(
+            f"{path}: default_embodiment_id: expected 0 to {count - 1} (num_categories is "
+            f"{count}), got {row}"
+        )
+    return EmbodimentTable(count=count, row=row) if count > 1 else None
+
+
 def refuse_unsupported(data: Mapping[str, Any], path: Path, width: int) -> None:
     """Refuse what no published checkpoint uses and our model has not.
 
@@ -144,7 +168,6 @@ def refuse_unsupported(data: Mapping[str, Any], path: Path, width: int) -> None:
         CheckpointError: names the key.
     """
     for key, expected in (
-        ("num_categories", 1),
         ("return_cls_only", False),
         ("action_head", "flowmatching"),
         ("embed_dim", width),

@@ -25,6 +25,7 @@ from evo1_policy.checkpoint_layouts.foreign import (
     Found,
     added_config,
     assemble,
+    embodiment_table,
     integer,
     refuse_unsupported,
 )
@@ -82,6 +83,7 @@ def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
         weights=directory / WEIGHTS,
         small=(path, state_file, action_file),
         vlm=str(data.get("vlm_model_name", VLM)),
+        table=embodiment_table(data, path),
     )
     return assemble(directory, "lerobot", found, robot, wanted)
 

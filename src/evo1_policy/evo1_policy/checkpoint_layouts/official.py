@@ -20,6 +20,7 @@ from evo1_policy.checkpoint_layouts.foreign import (
     Found,
     added_config,
     assemble,
+    embodiment_table,
     integer,
     refuse_unsupported,
 )
@@ -59,7 +60,9 @@ def read_official(directory: Path, layout: Layout, wanted: Wanted) -> Checkpoint
             source=str(directory / STATS),
         )
         config = added_config(directory) or model_config(data, config_path)
-    except (NormStatsError, ConfigError) as error:
+    except ConfigError as error:
+        raise CheckpointError(f"{config_path}: {error}") from error
+    except NormStatsError as error:
         raise CheckpointError(str(error)) from error
     is_flash = layout == "official_flash" or is_nested(stats_data) or "normalization_type" in data
     found = Found(
@@ -70,6 +73,7 @@ def read_official(directory: Path, layout: Layout, wanted: Wanted) -> Checkpoint
         weights=directory / (FLASH if layout == "official_flash" else DEEPSPEED),
         small=(config_path, directory / STATS),
         vlm=str(data.get("vlm_name", VLM)),
+        table=embodiment_table(data, config_path),
     )
     return assemble(directory, layout, found, robot, wanted)
 

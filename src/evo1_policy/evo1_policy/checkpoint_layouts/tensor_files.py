@@ -139,6 +139,9 @@ def _usable(file: TensorFile, place: Place, dtype: torch.dtype | None) -> Tensor
     tensor = file.read(place.name)
     if place.third is not None:
         tensor = tensor.chunk(3)[place.third]
+    if place.table is not None:
+        tensor = tensor[place.table.row]
+        tensor = tensor.T if tensor.ndim == 2 else tensor
     if not _is_finite(tensor):
         index = int((~torch.isfinite(tensor)).flatten().int().argmax())
         part = "" if place.third is None else f" (rows of {'qkv'[place.third]})"

@@ -2,7 +2,10 @@
 
 Our model has the names of transformers' InternVL under `embedder.model.`, and the published names
 of the head under `action_head.`: 612 + 116. The authors' files have 516 + 116: their vision
-attention keeps q, k and v in one tensor, rows in thirds. Must not import ROS or torch.
+attention keeps q, k and v in one tensor, rows in thirds. With num_categories C > 1 their linear
+layers of the head are tables, a weight (C, in, out) and a bias (C, out), of which an input takes
+the row of its embodiment: x W[c] + b[c]. A policy here moves one robot, so one row is read. Must
+not import ROS or torch.
 """
 
 import re
@@ -15,6 +18,7 @@ Shape = tuple[int, ...]
 
 # (ours, theirs) below `embedder.model.`; {i} stands for a layer's number, the rest is the tail.
 _FUSED = re.compile(r"vision_tower\.encoder\.layer\.(\d+)\.attention\.([qkv])_proj\.(weight|bias)")
+_TABLE = re.compile(r"(action_head\..+)\.linear\.(weight|bias)")
 _RULES = tuple(
     (re.compile(ours), theirs)
     for ours, theirs in (
@@ -56,16 +60,31 @@ _RULES = tuple(
 
 
 @dataclass(frozen=True, kw_only=True)
+class EmbodimentTable:
+    """The linear layers of a head that has them for several embodiments.
+
+    Attributes:
+        count: C, how many.
+        row: of the one that counts.
+    """
+
+    count: int
+    row: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Place:
     """Where one of our tensors stands in a file.
 
     Attributes:
         name: of the file's tensor.
         third: 0, 1 or 2 where ours is that third of its rows; None where it is all of it.
+        table: where ours is one row of a table of embodiments, a weight transposed.
     """
 
     name: str
     third: int | None = None
+    table: EmbodimentTable | None = None
 
 
 Places = dict[str, Place]  # our name -> its place
@@ -76,15 +95,17 @@ def own_places(names: Iterable[str]) -> Places:
     return {name: Place(name=name) for name in names}
 
 
-def lerobot_places(names: Iterable[str]) -> Places:
+def lerobot_places(names: Iterable[str], table: EmbodimentTable | None = None) -> Places:
     """LeRobot's layout: ours under one more prefix."""
-    return {name: Place(name=LEROBOT_PREFIX + name) for name in names}
+    return {name: _head(name, LEROBOT_PREFIX, table) for name in names}
 
 
-def official_places(names: Iterable[str]) -> Places:
+def official_places(names: Iterable[str], table: EmbodimentTable | None = None) -> Places:
     """The authors' layout."""
     return {
-        name: _official(name.removeprefix(VLM), VLM) if name.startswith(VLM) else Place(name=name)
+        name: _official(name.removeprefix(VLM), VLM)
+        if name.startswith(VLM)
+        else _head(name, "", table)
         for name in names
     }
 
@@ -116,8 +137,17 @@ def file_shapes(places: Places, ours: Mapping[str, Shape]) -> dict[str, Shape]:
     for name, place in places.items():
         shape = ours[name]
         whole = shape if place.third is None else (3 * shape[0], *shape[1:])
+        if place.table is not None:
+            whole = (place.table.count, *reversed(shape))
         shapes[place.name] = whole
     return shapes
+
+
+def _head(name: str, prefix: str, table: EmbodimentTable | None) -> Place:
+    found = _TABLE.fullmatch(name)
+    if table is None or found is None:
+        return Place(name=prefix + name)
+    return Place(name=f"{prefix}{found[1]}.{found[2]}", table=table)
 
 
 def _official(tail: str, prefix: str) -> Place:

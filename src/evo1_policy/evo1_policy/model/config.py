@@ -173,13 +173,17 @@ def _check_sizes(config: Evo1Config) -> None:
     _divides("language.width", language.width, head.heads)
     for key, value, low in (
         ("views", config.views, 1),
-        ("horizon", config.horizon, 2),
         ("action_width", config.action_width, 1),
         ("state_width", config.state_width, 1),
         ("num_inference_steps", config.num_inference_steps, 1),
     ):
         if value < low:
             raise ConfigError(f"{key}: expected {low} or more, got {value}")
+    if config.horizon < 2:
+        raise ConfigError(
+            f"horizon: expected 2 or more, got {config.horizon}; the published head for chunks of "
+            "one action has other layers, which are not in this model"
+        )
     scale = config.semantics.time_scale
     if scale not in (999, 1000):
         raise ConfigError(f"semantics.time_scale: expected 999 or 1000, got {scale}")

@@ -79,6 +79,14 @@ def test_statistics_without_padding_are_read_too(foreign, robot):
             r"policy_postprocessor\.json: miss",
         ),
         (lambda d: edit(d / "config.json", chunk_size="x"), "chunk_size: expected a whole"),
+        (
+            lambda d: edit(d / "config.json", chunk_size=1),
+            "horizon: expected 2 or more, got 1; the",
+        ),
+        (
+            lambda d: edit(d / "config.json", num_categories=3, default_embodiment_id=3),
+            "default_embodiment_id: expected 0 to 2",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(foreign, robot, change, message):

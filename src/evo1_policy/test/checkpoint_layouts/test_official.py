@@ -84,7 +84,12 @@ def test_keys_that_a_config_lacks_are_the_authors_defaults(tmp_path, robot):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"num_categories": 4}, "num_categories: only 1 is supported, got 4"),
+        ({"num_categories": 0}, r"config\.json: num_categories: expected 1 or more, got 0"),
+        (
+            {"num_categories": "4"},
+            r"config\.json: num_categories: expected a whole number, got '4'",
+        ),
+        ({"horizon": 1}, r"config\.json: horizon: expected 2 or more, got 1; the published head"),
         ({"return_cls_only": True}, "return_cls_only: only False"),
         ({"embed_dim": 1536}, "embed_dim: only 896"),
         ({"horizon": "50"}, "horizon: expected a whole number, got '50'"),

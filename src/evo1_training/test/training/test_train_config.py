@@ -57,6 +57,7 @@ def test_a_key_without_its_section_means_the_stage_that_is_run():
         ("stage1.steps=1.5", r"stage1\.steps: expected int"),
         ("model.semantics.prediction=noise", r"prediction: expected one of velocity, sample"),
         ("model.vision.image_size=100", r"model\.vision\.image_size: expected a multiple"),
+        ("model.horizon=1", r"model\.horizon: expected 2 or more, got 1; the published head"),
         ("precision=fp8", r"precision: expected one of auto, fp32, bf16"),
         ("steps", r"'steps': expected key=value"),
         ("name=a/b", r"name: expected the name of a folder"),
