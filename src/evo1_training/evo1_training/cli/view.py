@@ -24,6 +24,7 @@ examples
   view ~/evo1_episodes --episode 3
   view datasets/can_into_box --episode 12 --out pictures
   view datasets/can_into_box --rerun        # needs: pip install rerun-sdk
+  view datasets/can_into_box --rrd can.rrd  # the same as a file, where there is no screen
 """
 _RERUN_COLUMNS = 200
 
@@ -48,8 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         draw_contact_sheet(view, sheet)
         draw_joints(view, joints)
         print(f"{sheet}\n{joints}")
-        if options.rerun:
-            show_in_rerun(_open(options.path, options.episode, columns=_RERUN_COLUMNS))
+        if options.rerun or options.rrd:
+            view = _open(options.path, options.episode, columns=_RERUN_COLUMNS)
+            show_in_rerun(view, save=options.rrd)
     except (DatasetError, EpisodeError, ViewError, OSError) as error:
         print(f"view: {error}", file=sys.stderr)
         return 1
@@ -108,6 +110,12 @@ def _parser() -> argparse.ArgumentParser:
         "--rerun",
         action="store_true",
         help=f"open the rerun viewer, too, with up to {_RERUN_COLUMNS} pictures a camera",
+    )
+    parser.add_argument(
+        "--rrd",
+        type=Path,
+        metavar="FILE",
+        help="write what rerun would show into this .rrd file, in place of a window",
     )
     return parser
 

@@ -1,10 +1,13 @@
 """view as a person runs it."""
 
+import os
+import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from bag_writing import steady, write_episode
+from bag_writing import NAMES, steady, write_episode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets" / "checker"))
 from sound_dataset import Kind, write
@@ -65,6 +68,30 @@ def test_rerun_that_is_not_installed_says_how_to(recordings, tmp_path, capsys, m
     monkeypatch.setitem(sys.modules, "rerun", None)
     assert main([str(recordings), "--rerun", "--out", str(tmp_path / "out")]) == 1
     assert "pip install rerun-sdk" in capsys.readouterr().err
+
+
+def test_rerun_that_is_too_old_says_so(recordings, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rerun", SimpleNamespace(__version__="0.20.0"))
+    arguments = [str(recordings), "--rrd", str(tmp_path / "a.rrd"), "--out", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "rerun-sdk 0.20.0 is too old; expected 0.23" in capsys.readouterr().err
+
+
+def test_rerun_file_holds_cameras_joints_and_instruction(recordings, tmp_path):
+    pytest.importorskip("rerun", reason="rerun-sdk, an optional dependency, is not installed")
+    file = tmp_path / "episode.rrd"
+    assert main([str(recordings), "--rrd", str(file), "--out", str(tmp_path)]) == 0
+    listed = subprocess.run(
+        [sys.executable, "-m", "rerun", "rrd", "print", str(file)],
+        env=os.environ | {"HOME": str(tmp_path)},  # rerun writes its settings there
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    paths = ["/cameras/image_1", "/cameras/image_2", "/instruction"]
+    paths += [f"/joints/{joint}/{kind}" for joint in NAMES for kind in ("state", "action")]
+    for path in paths:
+        assert f" - {path} - " in listed, listed
 
 
 def test_no_pictures_is_wrong_usage(recordings):
