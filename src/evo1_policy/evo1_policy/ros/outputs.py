@@ -8,13 +8,12 @@ from rclpy.publisher import Publisher
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.action_chunk import ActionChunk as Chunk
-from evo1_policy.control.modes import ExecutionMode
-from evo1_policy.control.signals import SafeTrajectory, SeamReport
+from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamReport
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.diagnostics import diagnostics_message
 from evo1_policy.ros.latency import ChunkTimes
 from evo1_policy.ros.process import full_name
-from evo1_policy.ros.publishing import ChunkWriter
+from evo1_policy.ros.publishing import ChunkWriter, ModelFacts
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos
 from evo1_policy.ros.status import StatusFacts, status_message
 from evo1_policy.ros.trajectory_cdr import command_encoders
@@ -28,9 +27,8 @@ class Outputs:
     Args:
         node: owns the publishers.
         robot: the robot file.
-        model_hash: stands in every chunk report.
+        model: stands in every chunk report.
         dry_run: send no command, publish a preview instead.
-        mode: stands in every chunk report.
     """
 
     def __init__(
@@ -38,15 +36,14 @@ class Outputs:
         node: Node,
         *,
         robot: RobotConfig,
-        model_hash: str,
+        model: ModelFacts,
         dry_run: bool,
-        mode: ExecutionMode,
     ) -> None:
         self._node = node
         self._encoders = command_encoders(
             robot.joint_names, [output.joints for output in robot.command]
         )
-        self._chunk_writer = ChunkWriter(robot, model_hash, mode)
+        self._chunk_writer = ChunkWriter(robot, model)
         self._commands = [
             _publisher(node, JointTrajectory, command.topic)
             for command in (() if dry_run else robot.command)
@@ -81,6 +78,7 @@ class Outputs:
         *,
         chunk_id: int,
         chunk: Chunk,
+        request: InferenceRequest,
         command: SafeTrajectory,
         seam: SeamReport,
         times: ChunkTimes,
@@ -88,7 +86,12 @@ class Outputs:
         """Publish what was proposed, what was sent and how long it took."""
         self._chunk.publish(
             self._chunk_writer.write(
-                chunk_id=chunk_id, chunk=chunk, command=command, seam=seam, times=times
+                chunk_id=chunk_id,
+                chunk=chunk,
+                request=request,
+                command=command,
+                seam=seam,
+                times=times,
             )
         )
 

@@ -32,6 +32,7 @@ from evo1_policy.ros.parameters import (
     read_parameters,
 )
 from evo1_policy.ros.process import ManagedNode, run_managed
+from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
 from evo1_policy.ros.runner import Mission, Runner
 from evo1_policy.ros.services import Answer, Services
@@ -308,9 +309,14 @@ class PolicyNode(ManagedNode):
             outputs=Outputs(
                 self,
                 robot=robot,
-                model_hash=policy.model_hash,
+                model=ModelFacts(
+                    model_hash=policy.model_hash,
+                    mode=settings.mode,
+                    seed=parameters.seed,
+                    denoising_steps=parameters.num_steps,
+                    device=policy.device,
+                ),
                 dry_run=settings.dry_run,
-                mode=settings.mode,
             ),
             interventions=Interventions(self, self._now_ns()),
             inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),

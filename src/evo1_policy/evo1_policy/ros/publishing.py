@@ -6,6 +6,7 @@ and rclpy has serialised the message when publish returns.
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,9 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.control.modes import ExecutionMode
-from evo1_policy.control.signals import SafeTrajectory, SeamReport
-from evo1_policy.robot_config import RobotConfig
+from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamReport
+from evo1_policy.observation import Observation
+from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 from evo1_policy.ros.latency import ChunkTimes
 
 _NS = 1_000_000_000
@@ -86,16 +88,40 @@ class TrajectoryWriter:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What stands in every chunk report of a node, for whoever makes a chunk again.
+
+    Attributes:
+        model_hash: first 12 hex digits of the SHA-256 of the weights.
+        mode: how chunks are executed.
+        seed: of the policy's noise.
+        denoising_steps: 0: as many as the checkpoint says.
+        device: where the model runs.
+    """
+
+    model_hash: str
+    mode: ExecutionMode = ExecutionMode.REPLACE
+    seed: int = 0
+    denoising_steps: int = 0
+    device: str = ""
+
+
 class ChunkWriter:
     """Fills the ActionChunk report, and the preview of a trajectory with all joints."""
 
-    def __init__(
-        self, robot: RobotConfig, model_hash: str, mode: ExecutionMode = ExecutionMode.REPLACE
-    ) -> None:
+    def __init__(self, robot: RobotConfig, model: ModelFacts) -> None:
         columns = range(robot.width)
+        self._streams = [*(camera.name for camera in robot.cameras), JOINT_STREAM]
         self._proposed = TrajectoryWriter(robot.joint_names, columns)
         self._commanded = TrajectoryWriter(robot.joint_names, columns)
-        self._message = ActionChunkMessage(model_hash=model_hash, mode=mode.value)
+        self._message = ActionChunkMessage(
+            model_hash=model.model_hash,
+            mode=model.mode.value,
+            seed=model.seed,
+            denoising_steps=model.denoising_steps,
+            device=model.device,
+        )
         self._message.header.frame_id = robot.embodiment
 
     def preview(self, command: SafeTrajectory) -> JointTrajectory:
@@ -107,6 +133,7 @@ class ChunkWriter:
         *,
         chunk_id: int,
         chunk: ActionChunk,
+        request: InferenceRequest,
         command: SafeTrajectory,
         seam: SeamReport,
         times: ChunkTimes,
@@ -125,7 +152,23 @@ class ChunkWriter:
         message.commanded = _write_trajectory(self._commanded, command.trajectory)
         message.latency = latency_message(times)
         message.seam = seam_message(seam)
+        self._tell_origin(request)
         return message
+
+    def _tell_origin(self, request: InferenceRequest) -> None:
+        """What the chunk was made from, so that it can be made again."""
+        message, guidance = self._message, request.guidance
+        message.source_stamps = self._source_stamps(request.observation)
+        message.state = array("d", request.observation.state.tobytes())
+        message.guidance = _NO_VALUES
+        message.guidance_weights = _NO_VALUES
+        if guidance is not None:
+            message.guidance = array("d", np.ascontiguousarray(guidance.actions).tobytes())
+            message.guidance_weights = array("d", guidance.weights.tobytes())
+
+    def _source_stamps(self, observation: Observation) -> list[Time]:
+        stamps = observation.source_stamps_ns
+        return [time_message(stamps[name]) for name in self._streams if name in stamps]
 
 
 def latency_message(times: ChunkTimes) -> LatencyBreakdown:

@@ -283,6 +283,7 @@ class Runner:
         self._outputs.report_chunk(
             chunk_id=self.chunks_published,
             chunk=output.chunk,
+            request=inferred.request,
             command=output.command,
             seam=output.seam,
             times=times,

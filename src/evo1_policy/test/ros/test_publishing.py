@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from evo1_policy.action_chunk import ActionChunk
-from evo1_policy.control.signals import SeamReport
+from evo1_policy.action_chunk import ActionChunk, Guidance
+from evo1_policy.control.signals import InferenceRequest, SeamReport
+from evo1_policy.observation import Observation
 from evo1_policy.ros.latency import ChunkTimes
 from evo1_policy.ros.publishing import TrajectoryWriter, latency_message, time_message
 
@@ -75,7 +76,7 @@ def test_chunk_report_carries_proposal_command_and_seam(robot):
     from evo1_policy.action_chunk import Trajectory
     from evo1_policy.control.limits import Limits
     from evo1_policy.control.safety import check
-    from evo1_policy.ros.publishing import ChunkWriter
+    from evo1_policy.ros.publishing import ChunkWriter, ModelFacts
 
     home = np.array(robot.home)
     trajectory = Trajectory(
@@ -92,12 +93,29 @@ def test_chunk_report_carries_proposal_command_and_seam(robot):
         observation_stamp_ns=10**9,
         instruction="pour",
     )
+    stamps = {"joint_states": 990_000_000, "image_2": 10**9 + 1, "image_1": 10**9}
+    request = InferenceRequest(
+        request_id=1,
+        observation=Observation(
+            images={},
+            state=home,
+            instruction="pour",
+            stamp_ns=10**9,
+            received_ns=0,
+            skew_ns=0,
+            source_stamps_ns=stamps,
+        ),
+        guidance=Guidance(actions=np.arange(14.0).reshape(2, 7), weights=np.array([1.0, 0.5])),
+    )
     times = ChunkTimes(
         stamp_ns=0, received_ns=0, started_ns=0, finished_ns=0, planned_ns=0, published_ns=0
     )
-    message = ChunkWriter(robot, "abc").write(
+    message = ChunkWriter(
+        robot, ModelFacts(model_hash="abc", seed=7, denoising_steps=4, device="cpu")
+    ).write(
         chunk_id=5,
         chunk=chunk,
+        request=request,
         command=command,
         seam=SeamReport(stretch=1.5, dropped_actions=2),
         times=times,
@@ -108,3 +126,12 @@ def test_chunk_report_carries_proposal_command_and_seam(robot):
     assert len(message.commanded.points) == 2
     assert message.seam.stretch == 1.5
     assert message.seam.dropped_actions == 2
+    assert (message.seed, message.denoising_steps, message.device) == (7, 4, "cpu")
+    assert [(one.sec, one.nanosec) for one in message.source_stamps] == [
+        (1, 0),
+        (1, 1),
+        (0, 990_000_000),
+    ]
+    assert list(message.state) == list(robot.home)
+    assert list(message.guidance) == list(range(14))
+    assert list(message.guidance_weights) == [1.0, 0.5]

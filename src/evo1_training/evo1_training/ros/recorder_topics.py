@@ -20,7 +20,15 @@ from evo1_training.recording.episode import FACTS_TOPIC, EpisodeError, RecordedT
 from evo1_training.recording.session import SessionInput
 from evo1_training.recording.stream_monitor import extra_topic, robot_topics
 
-ALWAYS = ("/tf_static", "robot_description", "policy/intervention")
+# beside the robot file's topics; with the policy's, a take can be replayed
+ALWAYS = (
+    "/tf_static",
+    "robot_description",
+    "instruction",
+    "policy/intervention",
+    "policy/action_chunk",
+    "policy/status",
+)
 CAMERA_DEPTH = 30  # frames that may wait while the reading thread is busy
 DEPTH = 500
 
