@@ -35,6 +35,7 @@ setup(
         "rosbags-image",
         "safetensors",
         "tokenizers",
+        "tqdm",
         "torch",
         "transformers",
     ],
@@ -46,6 +47,7 @@ setup(
         "console_scripts": [
             f"benchmark = {NAME}.cli.benchmark:main",
             f"convert_checkpoint = {NAME}.cli.convert_checkpoint:main",
+            f"replay = {NAME}.cli.replay:main",
             f"policy_node = {NAME}.ros.policy_node:main",
         ]
     },

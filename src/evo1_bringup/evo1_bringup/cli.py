@@ -53,6 +53,7 @@ PROGRAMS = {
     "convert": ("evo1_training", "convert"),
     "check-dataset": ("evo1_training", "check_dataset"),
     "view": ("evo1_training", "view"),
+    "replay": ("evo1_policy", "replay"),
 }
 
 _TRIGGERS = {

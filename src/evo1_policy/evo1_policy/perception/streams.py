@@ -6,7 +6,7 @@ of alignment.py decides what belongs together. Stamps are capture times; `receiv
 Must not import ROS or torch.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -123,14 +123,7 @@ class Streams:
             latest = self._latest
             if latest and latest.stamp_ns == tick_ns and latest.instruction == instruction:
                 return latest
-            aligned = align(
-                tick_ns,
-                [buffer.stamps for buffer in self._cameras.values()],
-                self._joints.stamps,
-                self._joints.rows,
-                max_skew_ns=round(self._robot.max_skew_ms * _MS),
-                max_joint_age_ns=self._joints.stream.max_age_ns,
-            )
+            aligned = self._align(tick_ns)
             if isinstance(aligned, Aligned):
                 self._latest = self._observation(tick_ns, aligned, instruction)
                 return self._latest
@@ -143,6 +136,28 @@ class Streams:
             code="pending",
             message="waiting for the first frames of all cameras",
         )
+
+    def at(self, tick_ns: int, instruction: str) -> Observation | Missing:
+        """Give the observation at a tick that the buffers still hold, however old it is.
+
+        Args:
+            tick_ns: stamp of a frame of the reference camera [ns].
+            instruction: what it was looked at for.
+        """
+        stream, ticks = self._reference.stream, self._reference.stamps
+        place = bisect_left(ticks, tick_ns)
+        if place == len(ticks) or ticks[place] != tick_ns:
+            text = f"no frame on {stream.topic} is stamped {tick_ns / 1e9:.3f} s"
+            return _missing(stream, "never", text)
+        aligned = self._align(tick_ns)
+        if isinstance(aligned, Aligned):
+            return self._observation(tick_ns, aligned, instruction)
+        if aligned.code == "pending":
+            stream = self._joints.stream
+            if aligned.camera is not None:
+                stream = self._cameras[self._robot.cameras[aligned.camera].name].stream
+            return _missing(stream, "pending", f"nothing on {stream.topic} settles the frame")
+        return self._unsettled(aligned, tick_ns)
 
     def measured(self) -> JointSample | None:
         """Newest position of every joint; None until each was seen."""
@@ -175,6 +190,16 @@ class Streams:
             buffer.clear()
         self._joints.clear()
         self._latest = None
+
+    def _align(self, tick_ns: int) -> Aligned | Unaligned:
+        return align(
+            tick_ns,
+            [buffer.stamps for buffer in self._cameras.values()],
+            self._joints.stamps,
+            self._joints.rows,
+            max_skew_ns=round(self._robot.max_skew_ms * _MS),
+            max_joint_age_ns=self._joints.stream.max_age_ns,
+        )
 
     def _absent(self, now_ns: int) -> Missing | None:
         """The first stream that never came or is stale."""

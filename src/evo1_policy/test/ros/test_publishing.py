@@ -72,6 +72,24 @@ def test_negative_time_becomes_the_epoch():
     assert time_message(-5).sec == 0
 
 
+def guided_request(state):
+    """From two frames and a joint sample, bound to two points."""
+    stamps = {"joint_states": 990_000_000, "image_2": 10**9 + 1, "image_1": 10**9}
+    return InferenceRequest(
+        request_id=1,
+        observation=Observation(
+            images={},
+            state=state,
+            instruction="pour",
+            stamp_ns=10**9,
+            received_ns=0,
+            skew_ns=0,
+            source_stamps_ns=stamps,
+        ),
+        guidance=Guidance(actions=np.arange(14.0).reshape(2, 7), weights=np.array([1.0, 0.5])),
+    )
+
+
 def test_chunk_report_carries_proposal_command_and_seam(robot):
     from evo1_policy.action_chunk import Trajectory
     from evo1_policy.control.limits import Limits
@@ -93,20 +111,6 @@ def test_chunk_report_carries_proposal_command_and_seam(robot):
         observation_stamp_ns=10**9,
         instruction="pour",
     )
-    stamps = {"joint_states": 990_000_000, "image_2": 10**9 + 1, "image_1": 10**9}
-    request = InferenceRequest(
-        request_id=1,
-        observation=Observation(
-            images={},
-            state=home,
-            instruction="pour",
-            stamp_ns=10**9,
-            received_ns=0,
-            skew_ns=0,
-            source_stamps_ns=stamps,
-        ),
-        guidance=Guidance(actions=np.arange(14.0).reshape(2, 7), weights=np.array([1.0, 0.5])),
-    )
     times = ChunkTimes(
         stamp_ns=0, received_ns=0, started_ns=0, finished_ns=0, planned_ns=0, published_ns=0
     )
@@ -115,7 +119,7 @@ def test_chunk_report_carries_proposal_command_and_seam(robot):
     ).write(
         chunk_id=5,
         chunk=chunk,
-        request=request,
+        request=guided_request(home),
         command=command,
         seam=SeamReport(stretch=1.5, dropped_actions=2),
         times=times,

@@ -1,0 +1,188 @@
+"""replay: a recorded bag through the policy again, chunk by chunk. Must not import ROS."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from evo1_policy.replay.bag import ReplayError
+from evo1_policy.replay.comparison import TOLERANCE_RAD
+from evo1_policy.replay.replaying import Policy, PolicyLoader, Report, Request, replay
+from evo1_policy.replay.report import as_json, summary, table
+from evo1_policy.robot_config import RobotConfig
+
+_DESCRIPTION = """\
+Make the chunks of a recorded bag again, and compare them with those that were recorded.
+
+For each chunk on policy/action_chunk the frames and joint states that it was made from are found
+in the bag by the live node's own decoding and alignment; the policy infers from them with the
+recorded noise, number of steps and (mode rtc) frozen beginning; what it proposes, before any
+limit, is compared with what was proposed then. No ROS and no clock take part: the same bag gives
+the same answer as often as you like. So what went wrong in the field becomes a test.
+"""
+_EPILOG = """\
+to record one
+  evo1 launch xarm6 record:=true         then evo1 record; the chunks are in every take
+  ros2 bag record /policy/action_chunk /joint_states CAMERA_TOPICS ...     needs --robot here
+
+exit status
+  0   every chunk that could be made again is within the tolerance, or another model was compared
+  1   a chunk differs, or none could be made again
+  2   the bag cannot be replayed: no chunks, a camera is missing, another robot or model
+
+columns
+  equal, differs, -   within the tolerance; beyond it; cannot be made again, and why
+  joints              largest difference over the chunk's actions [rad]
+  first difference    the first action beyond the tolerance, after what time, and its joint
+
+reading it
+  equal chunks, and yet the arm did something odd: the cause is what it saw, or what came after
+  (limits, seam; the chunk's `commanded` and `seam` tell). Chunks that differ with the same model:
+  other code, other libraries or another device than recorded. On another kind of machine or
+  device the last digits differ; --tolerance 1e-2 is sensible between CPU and GPU.
+
+examples
+  # is what the policy decided there what this code decides?
+  replay ~/evo1_episodes/episode_000012
+  # what would another checkpoint have done?
+  replay ~/evo1_episodes/episode_000012 --checkpoint runs/can/stage2/best --plot other.png
+  # a bag of ros2 bag record, for a script
+  replay field.mcap --robot robots/so100.yaml --json replay.json
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    request = Request(
+        bag=options.bag,
+        robot=options.robot,
+        chunks=options.chunks,
+        other_model=options.checkpoint is not None,
+        seed=options.seed,
+        tolerance_rad=options.tolerance,
+    )
+    try:
+        with tqdm(desc="replay", unit="chunk", file=sys.stderr, disable=None, leave=False) as bar:
+            report = replay(request, _loader(options), _progress(bar))
+    except KeyboardInterrupt:
+        return 130
+    except (ReplayError, OSError) as error:
+        print(f"replay: {error}", file=sys.stderr)
+        return 2
+    print(f"{table(report)}\n\n{summary(report)}")
+    try:
+        _write(report, options)
+    except OSError as error:
+        print(f"replay: {error}", file=sys.stderr)
+        return 2
+    return 0 if report.passed or (report.compared and not report.is_test) else 1
+
+
+def _progress(bar: "tqdm[NoReturn]") -> Callable[[int, int], None]:
+    def show(done: int, of: int) -> None:
+        bar.total = of
+        bar.update(done - bar.n)
+
+    return show
+
+
+def _write(report: Report, options: argparse.Namespace) -> None:
+    if options.json:
+        options.json.write_text(json.dumps(as_json(report), indent=1) + "\n")
+        print(f"json: {options.json}")
+    if options.plot:
+        from evo1_policy.replay.plot import plot_replay  # matplotlib: a second to import
+
+        plot_replay(report, options.plot)
+        print(f"plot: {options.plot}")
+
+
+def _loader(options: argparse.Namespace) -> PolicyLoader:
+    def load(robot: RobotConfig, seed: int, steps: int) -> Policy:
+        # Lazily: torch takes seconds, --help shall not.
+        from evo1_policy.checkpoint import CheckpointError, shipped_checkpoint
+        from evo1_policy.policy import Policy as Evo1Policy
+
+        try:
+            return Evo1Policy.load(
+                options.checkpoint or shipped_checkpoint(robot.embodiment),
+                robot=robot,
+                device=options.device,
+                seed=seed,
+                num_steps=steps or None,
+                embodiment=options.embodiment,
+                semantics=options.semantics,
+                tokenizer=options.tokenizer,
+                units=options.units,
+            )
+        except CheckpointError as error:
+            raise ReplayError(str(error)) from error
+
+    return load
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="replay",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "bag", metavar="BAG", type=Path, help="folder of the bag, or its .mcap or .db3 file"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="default: the one that ships for the robot; another than recorded makes this a "
+        "comparison, not a test",
+    )
+    parser.add_argument(
+        "--robot", type=Path, metavar="FILE", help="robot file; default: the one in the bag"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto (default), cpu, cuda or cuda:1; best as recorded"
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=_positive,
+        default=TOLERANCE_RAD,
+        metavar="RAD",
+        help=f"what counts as equal (default: {TOLERANCE_RAD:g} rad)",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="everything, for a script")
+    parser.add_argument(
+        "--plot", type=Path, metavar="PNG", help="recorded and replayed joints over time"
+    )
+    parser.add_argument(
+        "--chunks",
+        default="",
+        metavar="TOPIC",
+        help="where the bag has chunks of several policies",
+    )
+    parser.add_argument(
+        "--seed", type=int, help="of the noise instead of the recorded one, or where none is told"
+    )
+    foreign = parser.add_argument_group("for checkpoints of others, as the node's parameters")
+    foreign.add_argument("--embodiment", metavar="KEY", help="key of the norm stats")
+    foreign.add_argument("--semantics", help="authors_main, evo1_flash or lerobot")
+    foreign.add_argument("--tokenizer", type=Path, metavar="DIR")
+    foreign.add_argument("--units", type=Path, metavar="FILE")
+    return parser
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

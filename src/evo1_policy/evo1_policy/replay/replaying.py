@@ -1,0 +1,235 @@
+"""Bag -> observations -> chunks -> comparison. Deterministic: no clock, no threads.
+
+The policy itself comes from outside, by a function that loads it. Must not import ROS or torch.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from evo1_policy.action_chunk import ActionChunk, Guidance
+from evo1_policy.observation import Observation
+from evo1_policy.replay.bag import Bag, ReplayError
+from evo1_policy.replay.comparison import TOLERANCE_RAD, Compared, NotComparable, compare
+from evo1_policy.replay.observations import Unseen, observations
+from evo1_policy.replay.recorded_chunk import RecordedChunk, read_chunks
+from evo1_policy.replay.topics import find_chunk_topic, find_topics
+from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot, parse_robot
+
+
+class Policy(Protocol):
+    """What replay needs of a policy; evo1_policy.policy.Policy is one."""
+
+    @property
+    def model_hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the weights."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        ...
+
+    def infer(self, observation: Observation, guidance: Guidance | None = None) -> ActionChunk:
+        """Return what to do from this observation on, beginning with `guidance`."""
+        ...
+
+
+# Loads the policy of a robot with a seed and a number of denoising steps (0: the checkpoint's).
+PolicyLoader = Callable[[RobotConfig, int, int], Policy]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to replay.
+
+    Attributes:
+        bag: folder, or .mcap or .db3 file.
+        robot: robot file; None: the one in the bag.
+        chunks: topic of the chunks; '': the only one.
+        other_model: another model than the recorded one is welcome: compare, do not test.
+        seed: of the noise, where the chunks do not tell; None: then it is an error.
+        tolerance_rad: what counts as equal [rad].
+    """
+
+    bag: Path
+    robot: Path | None = None
+    chunks: str = ""
+    other_model: bool = False
+    seed: int | None = None
+    tolerance_rad: float = TOLERANCE_RAD
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What came of it.
+
+    Attributes:
+        bag: what was replayed.
+        robot: whose it is.
+        start_ns: when the bag begins [ns].
+        tolerance_rad: what counted as equal [rad].
+        model_hash: of the model that replayed.
+        device: where that ran.
+        results: one a chunk, in order.
+    """
+
+    bag: Path
+    robot: RobotConfig
+    start_ns: int
+    tolerance_rad: float
+    model_hash: str
+    device: str
+    results: tuple[Compared | NotComparable, ...]
+
+    @property
+    def compared(self) -> tuple[Compared, ...]:
+        """The chunks that could be made again."""
+        return tuple(one for one in self.results if isinstance(one, Compared))
+
+    @property
+    def incomparable(self) -> tuple[NotComparable, ...]:
+        """The others."""
+        return tuple(one for one in self.results if isinstance(one, NotComparable))
+
+    @property
+    def differing(self) -> tuple[Compared, ...]:
+        """Those beyond the tolerance."""
+        return tuple(one for one in self.compared if one.differs)
+
+    @property
+    def is_test(self) -> bool:
+        """Whether the recorded model itself was replayed, so that chunks should be equal."""
+        return any(one.recorded.model_hash == self.model_hash for one in self.results)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every chunk that could be made again is equal, and there was one."""
+        return bool(self.compared) and not self.differing
+
+
+def replay(
+    request: Request,
+    load: PolicyLoader,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Report:
+    """Make every chunk of a bag again and compare.
+
+    Args:
+        request: what to replay.
+        load: called at least once, and again where seed or steps change within the bag.
+        progress: told how many chunks are done, and of how many.
+
+    Raises:
+        ReplayError: the bag lacks something, or was made by another robot or model.
+    """
+    with Bag(request.bag) as bag:
+        chunk_topic = find_chunk_topic(bag, request.chunks)
+        notes = bag.notes()
+        robot = _robot(request, notes.robot_text if notes else "")
+        topics = find_topics(bag, robot, chunk_topic, notes)
+        chunks = read_chunks(bag, chunk_topic)
+        _check_robot(request.bag, robot, chunks)
+        maker = _Maker(request, robot, load, chunks)
+        results: list[Compared | NotComparable] = []
+        for chunk, seen in observations(bag.messages(topics.sensors), chunks, robot, topics):
+            results.append(maker.make(chunk, seen))
+            progress(len(results), len(chunks))
+        start_ns = bag.start_ns
+    return Report(
+        bag=request.bag,
+        robot=robot,
+        start_ns=start_ns,
+        tolerance_rad=request.tolerance_rad,
+        model_hash=maker.policy.model_hash,
+        device=maker.policy.device,
+        results=tuple(results),
+    )
+
+
+class _Maker:
+    """Makes chunks again with the policy, loaded anew where seed or steps change."""
+
+    def __init__(
+        self,
+        request: Request,
+        robot: RobotConfig,
+        load: PolicyLoader,
+        chunks: Sequence[RecordedChunk],
+    ) -> None:
+        self._request = request
+        self._robot = robot
+        self._load = load
+        self._key = self._settings(chunks[0])
+        self.policy = load(robot, *self._key)
+        made_by = sorted({chunk.model_hash for chunk in chunks})
+        self._same_model = self.policy.model_hash in made_by
+        if not self._same_model and not request.other_model:
+            raise ReplayError(
+                f"{request.bag}: its chunks were made by model {' and '.join(made_by)}, this one "
+                f"is {self.policy.model_hash}; give the checkpoint of the recording with "
+                "--checkpoint, or any other to compare them"
+            )
+
+    def make(self, chunk: RecordedChunk, seen: Observation | Unseen) -> Compared | NotComparable:
+        """Make one chunk again and compare, or say why not."""
+        reason = chunk.unknown
+        if not reason and isinstance(seen, Unseen):
+            reason = seen.reason
+        if not reason and self._same_model and chunk.model_hash != self.policy.model_hash:
+            reason = f"made by another model, {chunk.model_hash}"
+        if reason or isinstance(seen, Unseen):
+            return NotComparable(recorded=chunk, reason=reason)
+        apart = 0.0
+        if chunk.state is not None:
+            apart = float(np.abs(chunk.state - seen.state).max())
+            seen = replace(
+                seen, state=chunk.state
+            )  # a joint sample may have come late, or be lost
+        settings = self._settings(chunk)
+        if settings != self._key:
+            self._key, self.policy = settings, self._load(self._robot, *settings)
+        actions = self.policy.infer(seen, chunk.guidance).actions
+        return compare(
+            chunk,
+            actions,
+            tolerance_rad=self._request.tolerance_rad,
+            state_difference_rad=apart,
+        )
+
+    def _settings(self, chunk: RecordedChunk) -> tuple[int, int]:
+        seed = chunk.seed if self._request.seed is None else self._request.seed
+        if seed is None:
+            raise ReplayError(
+                f"{self._request.bag}: its chunks do not tell the seed of their noise (recorded "
+                "by an older version of the node); give it with --seed, 0 is the node's default"
+            )
+        return seed, chunk.denoising_steps
+
+
+def _robot(request: Request, noted: str) -> RobotConfig:
+    try:
+        if request.robot is not None:
+            return load_robot(request.robot)
+        if noted:
+            return parse_robot(noted, source=f"{request.bag}: robot file")
+    except RobotConfigError as error:
+        raise ReplayError(str(error)) from error
+    raise ReplayError(
+        f"{request.bag}: carries no robot file (only this workspace's recorder puts one in); "
+        "give it with --robot"
+    )
+
+
+def _check_robot(bag: Path, robot: RobotConfig, chunks: Sequence[RecordedChunk]) -> None:
+    for chunk in chunks:
+        if chunk.embodiment != robot.embodiment or chunk.joint_names != robot.joint_names:
+            raise ReplayError(
+                f"{bag}: chunk {chunk.chunk_id} is for '{chunk.embodiment}' with the joints "
+                f"{', '.join(chunk.joint_names)}; robot file '{robot.name}' is for "
+                f"'{robot.embodiment}' with {', '.join(robot.joint_names)}; give the robot file "
+                "of the recording with --robot"
+            )
