@@ -246,7 +246,7 @@ def _fields(kind):
 
 
 def arrivals(seconds, late_joint_ms):
-    """What the sensors send, by arrival: (received, topic, camera, stamp, number of the picture)."""
+    """What the sensors send: received, topic, camera, stamp, number of the picture."""
     sent = []
     for k in range(round(seconds * 30)):
         for camera, (topic, name) in enumerate(CAMERAS.items()):
