@@ -1,5 +1,7 @@
 """Run every benchmark in turn: `make bench`, or `python -m bench [NAME ...] [--quick]`.
 
+Other options go to the benchmark, where one is named: `python -m bench recorder --seconds 600`.
+
 Each benchmark is a script of its own beside this file. It prints a table and merges its figures,
 flat, into one JSON file.
 """
@@ -18,7 +20,7 @@ BENCHMARKS = {
     "execution_modes": "replace, ensemble, rtc, synchronous: jerk, idle time, success; a plot",
     "convert": "recorded episodes to a dataset, in times real time; raw and JPEG images",
     "reader": "training samples a second; LeRobot beside it where it is installed",
-    "recorder": "two 640x480 cameras and joints to disk: lost messages, CPU and memory",
+    "recorder": "two 640x480 cameras and joints to disk: lost messages, CPU, memory; LeRobot too",
     "train_step": "one step of training: time and memory, with and without checkpointing",
     "model_latency": "inference of the paper's model, readable against fast path",
 }
@@ -36,7 +38,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which ones; none: all")
     parser.add_argument("--quick", action="store_true", help="short runs, to see that they run")
     parser.add_argument("--json", type=Path, default=FOLDER.parent / "out" / "bench.json")
-    arguments = parser.parse_args()
+    arguments, options = parser.parse_known_args()
+    if options and len(arguments.names) != 1:
+        parser.error(f"{options[0]}: name the one benchmark that this is for")
     unknown = [name for name in arguments.names if name not in BENCHMARKS]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")
@@ -47,6 +51,7 @@ def main() -> int:
         command = [sys.executable, str(FOLDER / f"{name}.py"), "--json", str(arguments.json)]
         if arguments.quick:
             command.append("--quick")
+        command += options
         if subprocess.run(command, check=False).returncode != 0:
             failed.append(name)
     print(f"\nfigures: {arguments.json}")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import statistics
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,23 @@ def running(command: Sequence[str], log: IO[str]) -> "Iterator[subprocess.Popen[
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def rss_mb(pid: int) -> float:
+    """Resident memory of a process [MB]."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def growth_mb(samples: Sequence[float]) -> float:
+    """How much memory grew over a run [MB]: its last fifth against its second, by their medians.
+
+    The first fifth is left out: buffers fill there.
+    """
+    fifth = max(len(samples) // 5, 1)
+    return statistics.median(samples[-fifth:]) - statistics.median(
+        samples[fifth : 2 * fifth] or samples[:1]
+    )
 
 
 def cpu_seconds(pid: int) -> float:

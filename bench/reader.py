@@ -7,18 +7,17 @@ EVO1_LEROBOT30_PYTHON names an interpreter that has lerobot.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 from figures import merge_figures
+from lerobot_clients import CLIENTS, client_python, run_with_lerobot
 
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_training.datasets.dataset_format import lerobot
@@ -29,10 +28,6 @@ FOLDER = Path(__file__).resolve().parent
 ROBOT_FILE = FOLDER.parent / "src" / "evo1_bringup" / "robots" / "xarm6.yaml"
 HEIGHT, WIDTH, FPS, HORIZON, TRAINING_SIZE = 480, 640, 30, 50, 448
 WARM_UP = 10
-RIVALS: Mapping[str, Literal["v2.1", "v3.0"]] = {
-    "EVO1_LEROBOT21_PYTHON": "v2.1",
-    "EVO1_LEROBOT30_PYTHON": "v3.0",
-}
 
 Speed = tuple[float, float]  # samples a second, CPU milliseconds a sample
 
@@ -64,10 +59,8 @@ def _measure(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     ours: list[Speed] = []
     figures: dict[str, float] = {}
     speedups = []
-    for variable, version in RIVALS.items():
-        python = os.environ.get(variable)
-        if not python:
-            print(f"LeRobot {version:<26} not measured: {variable} names no interpreter")
+    for variable, version in CLIENTS.items():
+        python = client_python(variable)
         turns = [
             (_ours(roots[version], order), _theirs(python, roots[version], order, folder))
             for _ in range(arguments.rounds)
@@ -125,16 +118,9 @@ def _cached(root: Path, order: Sequence[int], folder: Path) -> Speed:
 def _theirs(python: str | None, root: Path, order: Sequence[int], folder: Path) -> Speed | None:
     if not python:
         return None
-    command = [python, str(FOLDER / "reader_lerobot.py"), str(root), "--order", json.dumps(order)]
-    command += ["--horizon", str(HORIZON), "--fps", str(FPS), "--warm-up", str(WARM_UP)]
-    hidden = ("PYTHONPATH", "LD_LIBRARY_PATH", "AMENT_PREFIX_PATH")  # of a sourced workspace
-    environment = {key: value for key, value in os.environ.items() if key not in hidden}
-    environment |= {"HF_HOME": str(folder / "hf"), "HF_HUB_OFFLINE": "1"}
-    environment |= {"PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{python} could not read {root} with lerobot; see above")
-    figures = json.loads(done.stdout.splitlines()[-1])
+    arguments = [str(root), "--order", json.dumps(order)]
+    arguments += ["--horizon", str(HORIZON), "--fps", str(FPS), "--warm-up", str(WARM_UP)]
+    figures = run_with_lerobot(python, "reader_lerobot.py", arguments, folder / "hf")
     return figures["samples_per_s"], figures["cpu_ms"]
 
 
@@ -156,7 +142,7 @@ def _write(folder: Path, frames: int, storage: Storage) -> dict[str, Path]:
         for seed, count in enumerate(halves)
     ]
     roots: dict[str, Path] = {}
-    for version in RIVALS.values():
+    for version in CLIENTS.values():
         roots[version] = folder / f"dataset_{version}"
         writer = format.open(roots[version], schema, version=version, append=False)
         for episode in encoded:

@@ -2,7 +2,12 @@
 
 Starts an ideal robot (cameras at 30 Hz, joint states at 100 Hz) and the recorder as processes of
 their own, records one take, raw and compressed, and compares what was published with what the
-recorder received and what the bag holds. `--seconds 600` is what the project promises.
+recorder received and what the bag holds. Memory is sampled all the time; its growth is that of the
+medians between the second and the last fifth of the take. `--seconds 600` is what the project
+promises; raw images then need 33 GB of disk.
+
+Beside it LeRobot's own writer records the same pictures for as long (recorder_lerobot.py), where
+EVO1_LEROBOT21_PYTHON or EVO1_LEROBOT30_PYTHON names an interpreter that has lerobot.
 """
 
 import argparse
@@ -14,14 +19,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from figures import merge_figures
+from lerobot_clients import CLIENTS, client_python, run_with_lerobot
 from mcap.reader import make_reader
-from processes import STOP_TIMEOUT_S, cpu_seconds, running
+from processes import STOP_TIMEOUT_S, cpu_seconds, growth_mb, rss_mb, running
 
 from evo1_training.recording.episode import FACTS_TOPIC, bag_path, read_sidecar
 
@@ -41,7 +47,11 @@ class Figures:
     seconds: float
     cpu_percent: float  # of one core
     rss_mb_max: float
+    rss_growth_mb: float
     mb_a_second: float
+    save_s: float = 0.0  # after the take, until the episode is there
+    late: int = 0  # frames that waited for over half a period
+    text: str = ""  # of what, for people
 
 
 def main() -> int:
@@ -52,6 +62,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="of each take")
     parser.add_argument("--robot", default="so100", choices=("xarm6", "so100"))
     parser.add_argument("--root", type=Path, help="where to record; default: a temporary folder")
+    parser.add_argument(
+        "--images", choices=("raw", "compressed", "both"), default="both", help="of the cameras"
+    )
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seconds = 5.0
@@ -62,25 +75,66 @@ def main() -> int:
         "raw": text,
         "compressed": text.replace("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"),
     }
-    runs = {}
+    runs: dict[str, Figures] = {}
     for name, robot_text in texts.items():
-        with tempfile.TemporaryDirectory(dir=arguments.root) as folder:
-            runs[name] = _measure(robot_text, Path(folder), arguments.seconds)
-    _print_table(runs)
+        if arguments.images in (name, "both"):
+            with tempfile.TemporaryDirectory(dir=arguments.root) as folder:
+                runs[name] = _measure(robot_text, Path(folder), arguments.seconds)
+    rivals: dict[str, Figures] = {}
+    for variable, version in CLIENTS.items():
+        if python := client_python(variable):
+            with tempfile.TemporaryDirectory(dir=arguments.root) as folder:
+                rivals[version] = _measure_lerobot(python, Path(folder), arguments.seconds)
+    _print_table([*runs.values(), *rivals.values()])
     if arguments.json:
-        merge_figures(arguments.json, _flat(runs))
+        merge_figures(arguments.json, {**_flat(runs), **_flat_rivals(rivals)})
     return 0
 
 
 def _flat(runs: Mapping[str, Figures]) -> dict[str, float]:
-    raw, compressed = runs["raw"], runs["compressed"]
-    return {
-        "recorder.lost": raw.lost + compressed.lost,
-        "recorder.cpu_percent": raw.cpu_percent,
-        "recorder.cpu_percent_compressed": compressed.cpu_percent,
-        "recorder.rss_mb_max": max(raw.rss_mb_max, compressed.rss_mb_max),
-        "recorder.seconds": raw.seconds,
+    figures = {
+        "recorder.lost": sum(run.lost for run in runs.values()),
+        "recorder.rss_mb_max": max(run.rss_mb_max for run in runs.values()),
+        "recorder.rss_growth_mb": max(run.rss_growth_mb for run in runs.values()),
+        "recorder.seconds": min(run.seconds for run in runs.values()),
     }
+    for name, run in runs.items():
+        suffix = "" if name == "raw" else f"_{name}"
+        figures[f"recorder.cpu_percent{suffix}"] = run.cpu_percent
+    return figures
+
+
+def _flat_rivals(rivals: Mapping[str, Figures]) -> dict[str, float]:
+    return {
+        f"recorder.lerobot_{version}_{name}": value
+        for version, run in rivals.items()
+        for name, value in (
+            ("lost", run.lost),
+            ("late", run.late),
+            ("cpu_percent", run.cpu_percent),
+            ("rss_mb_max", run.rss_mb_max),
+            ("rss_growth_mb", run.rss_growth_mb),
+            ("save_s", run.save_s),
+        )
+    }
+
+
+def _measure_lerobot(python: str, folder: Path, seconds: float) -> Figures:
+    """LeRobot's writer over the same time; a frame counts as two images and two vectors."""
+    arguments = [str(folder / "dataset"), "--seconds", str(seconds)]
+    found = run_with_lerobot(python, "recorder_lerobot.py", arguments, folder / "hf")
+    return Figures(
+        lost=found["lost"],
+        messages=4 * found["frames"],
+        seconds=seconds,
+        cpu_percent=found["cpu_percent"],
+        rss_mb_max=max(found["rss_mb"]),
+        rss_growth_mb=growth_mb(found["rss_mb"]),
+        mb_a_second=found["bytes"] / 1e6 / seconds,
+        save_s=found["save_s"],
+        late=found["late"],
+        text=f"LeRobot {found['version']}, {found['way']}",
+    )
 
 
 def _measure(robot_text: str, folder: Path, seconds: float) -> Figures:
@@ -98,7 +152,9 @@ def _measure(robot_text: str, folder: Path, seconds: float) -> Figures:
         )
         person = Person()
         try:
-            return _record(person, source, node, folder / "episodes", seconds)
+            text = "ours, JPEG" if "CompressedImage" in robot_text else "ours, raw images"
+            figures = _record(person, source, node, folder / "episodes", seconds)
+            return replace(figures, text=text)
         except RuntimeError as error:
             log.seek(0)
             raise SystemExit(f"{log.read()}{error}") from error
@@ -116,12 +172,14 @@ def _record(
     person.wait(lambda: person.status is not None, "the recorder's status")
     person.call("start")
     person.wait(lambda: person.status.state == RECORDING, "the take to begin")
-    cpu_s, began_s, rss_mb = cpu_seconds(node.pid), time.monotonic(), 0.0
+    cpu_s, began_s, memory = cpu_seconds(node.pid), time.monotonic(), [rss_mb(node.pid)]
     while (elapsed_s := time.monotonic() - began_s) < seconds:
         person.spin(min(SAMPLE_S, seconds - elapsed_s))
-        rss_mb = max(rss_mb, _rss_mb(node.pid))
-    cpu_percent = 100 * (cpu_seconds(node.pid) - cpu_s) / (time.monotonic() - began_s)
+        memory.append(rss_mb(node.pid))
+    ended_s = time.monotonic()
+    cpu_percent = 100 * (cpu_seconds(node.pid) - cpu_s) / (ended_s - began_s)
     person.call("save")
+    save_s = time.monotonic() - ended_s
     source.send_signal(signal.SIGINT)
     published = json.loads(source.communicate(timeout=STOP_TIMEOUT_S)[0].splitlines()[-1])
     person.spin(1.0)
@@ -142,8 +200,10 @@ def _record(
         messages=in_bag,
         seconds=seconds,
         cpu_percent=cpu_percent,
-        rss_mb_max=rss_mb,
+        rss_mb_max=max(memory),
+        rss_growth_mb=growth_mb(memory),
         mb_a_second=size / 1e6 / seconds,
+        save_s=save_s,
     )
 
 
@@ -208,20 +268,16 @@ def _messages(path: Path) -> int:
     return sum(count for channel, count in counts.items() if channel not in facts)
 
 
-def _rss_mb(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def _print_table(runs: Mapping[str, Figures]) -> None:
+def _print_table(runs: Sequence[Figures]) -> None:
     print(
-        f"{'images':<12}{'seconds':>8}{'messages':>10}{'lost':>6}{'CPU':>7}{'memory':>10}"
-        f"{'disk':>11}"
+        f"{'recorder':<38}{'seconds':>8}{'messages':>10}{'lost':>6}{'late':>6}{'CPU':>7}"
+        f"{'memory':>10}{'growth':>9}{'disk':>11}{'save':>8}"
     )
-    for name, run in runs.items():
+    for run in runs:
         print(
-            f"{name:<12}{run.seconds:>8.0f}{run.messages:>10}{run.lost:>6}"
-            f"{run.cpu_percent:>5.0f} %{run.rss_mb_max:>7.0f} MB{run.mb_a_second:>6.1f} MB/s"
+            f"{run.text:<38}{run.seconds:>8.0f}{run.messages:>10}{run.lost:>6}{run.late:>6}"
+            f"{run.cpu_percent:>5.0f} %{run.rss_mb_max:>7.0f} MB{run.rss_growth_mb:>6.0f} MB"
+            f"{run.mb_a_second:>6.1f} MB/s{run.save_s:>6.1f} s"
         )
 
 
