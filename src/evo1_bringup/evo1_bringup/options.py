@@ -21,7 +21,9 @@ from evo1_bringup.option_values import OptionError as OptionError
 from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
-ROBOTS = ("xarm6", "so100")
+SINGLE_ARMS = ("xarm6", "so100")
+BIMANUAL = "xarm6_bimanual"  # one policy for two arms; in simulation, or on drivers of one's own
+ROBOTS = (*SINGLE_ARMS, BIMANUAL)
 EMULATED = "emulated"  # a port: the whole hardware path, without hardware
 DIRECT, ROS2_CONTROL, FEETECH = "direct", "ros2_control", "feetech"
 USB_CAM, V4L2_CAMERA, REALSENSE = "usb_cam", "v4l2_camera", "realsense2_camera"
@@ -265,7 +267,7 @@ def options_of(robot: str) -> tuple[Option, ...]:
     Raises:
         OptionError: no such robot.
     """
-    own = {"xarm6": _XARM6, "so100": _SO100}.get(robot)
+    own = {"xarm6": _XARM6, "so100": _SO100, BIMANUAL: ()}.get(robot)
     if own is None:
         raise OptionError(f"robot: '{robot}' is unknown; known: {', '.join(ROBOTS)}")
     return own + _COMMON
@@ -294,7 +296,7 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
         robot_ip=texts.get("robot_ip", ""),
         port=texts.get("port", ""),
         calibration=read_file("calibration", texts.get("calibration", "")),
-        driver=texts["driver"].lower(),
+        driver=texts.get("driver", "").lower(),
         checkpoint=read_file("checkpoint", texts["checkpoint"]),
         instruction=texts["instruction"],
         task=texts["task"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evo1_bringup import installation
 from evo1_bringup.cameras import camera_processes
-from evo1_bringup.options import ROS2_CONTROL, OptionError, SystemOptions, options_of
+from evo1_bringup.options import BIMANUAL, ROS2_CONTROL, OptionError, SystemOptions, options_of
 from evo1_bringup.processes import Include, Parameter, Process, Programs
 from evo1_bringup.real_arms import so100_arm, so100_emulated, xarm6_arm
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
@@ -41,6 +41,10 @@ def describe(robot: str, options: SystemOptions) -> System:
         OptionError: no such robot, or options that do not fit it.
     """
     options_of(robot)  # names the known robots where this one is not among them
+    if robot == BIMANUAL and not (options.checkpoint or options.teleop):
+        raise OptionError(
+            f"checkpoint: no policy ships for {robot}; give one (docs/launch.md), or teleop:=true"
+        )
     path = Path(options.robot_file or _own_robot_file(robot, options))
     try:
         config = load_robot(path)
@@ -174,8 +178,10 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
     )
 
 
-def _teleop_note(robot: str, options: SystemOptions) -> str:
+def _teleop_note(robot: str, options: SystemOptions, config: RobotConfig) -> str:
     where = f"--robot {robot}{_namespace_words(options)}"
+    if robot == BIMANUAL:
+        return f"The arms follow {config.teleop_topic}, joints by name, of one arm or of both."
     ways = f"evo1 teleop {where} --device keyboard (gamepad, leader)"
     if not options.hardware and not options.emulated:  # its resets tear at the emulated servos
         ways += f", or evo1 demonstrate {where} --episodes 5"
@@ -198,7 +204,7 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
         bus = " behind an emulated servo bus" if options.emulated else ""
         notes.append(f"Simulated {config.name} (MuJoCo){bus}.")
     if options.teleop:
-        notes.append(_teleop_note(robot, options))
+        notes.append(_teleop_note(robot, options, config))
     elif options.dry_run:
         notes.append("dry_run: the policy sends the arm no command.")
     elif not options.autostart:

@@ -10,7 +10,7 @@ from pathlib import Path
 from evo1_bringup.option_values import read_boolean
 from evo1_bringup.options import (
     EMULATED,
-    ROBOTS,
+    SINGLE_ARMS,
     Option,
     OptionError,
     SystemOptions,
@@ -53,7 +53,7 @@ def two_arms_options() -> tuple[Option, ...]:
             description=_CHANGED.get(option.name, option.description),
             choices=option.choices,
         )
-        for option in options_of(ROBOTS[0])
+        for option in options_of(SINGLE_ARMS[0])
         if option.name not in _OWN
     ]
     return (*of_each, *shared)
@@ -79,12 +79,16 @@ def describe_two_arms(given: Mapping[str, str]) -> tuple[System, ...]:
 
 def _options_of_side(side: str) -> list[Option]:
     robot = Option(
-        name=f"{side}_robot", default=ROBOTS[0], description=f"The {side} arm.", choices=ROBOTS
+        name=f"{side}_robot",
+        default=SINGLE_ARMS[0],
+        description=f"The {side} arm.",
+        choices=SINGLE_ARMS,
     )
+    every = [option for kind in SINGLE_ARMS for option in options_of(kind)]
     own = []
     for name in _OWN:
-        options = [option for kind in ROBOTS for option in options_of(kind) if option.name == name]
-        text = " ".join(dict.fromkeys(option.described for option in options))  # they may differ
+        described = dict.fromkeys(option.described for option in every if option.name == name)
+        text = " ".join(described)  # the robots' options of one name may differ
         about = f"The {side} arm: {text}"
         own.append(Option(name=f"{side}_{name}", default="", description=about))
     return [robot, *own]
@@ -92,6 +96,9 @@ def _options_of_side(side: str) -> list[Option]:
 
 def _describe_side(side: str, texts: Mapping[str, str]) -> System:
     robot = texts[f"{side}_robot"]
+    if robot not in SINGLE_ARMS:
+        known = ", ".join(SINGLE_ARMS)
+        raise OptionError(f"{side}_robot: '{robot}' is no single arm; known: {known}")
     own = {name: texts[f"{side}_{name}"] for name in _OWN if texts[f"{side}_{name}"]}
     shared = {name: text for name, text in texts.items() if not name.startswith(SIDES)}
     shared["namespace"] = "/".join(part for part in (shared["namespace"].strip("/"), side) if part)
@@ -102,7 +109,7 @@ def _describe_side(side: str, texts: Mapping[str, str]) -> System:
         return describe(robot, options)
     except OptionError as error:
         name = str(error).partition(":")[0]
-        place = f"{side}_" if name in (*_OWN, "robot") else f"{side} arm: "
+        place = f"{side}_" if name in _OWN else f"{side} arm: "
         raise OptionError(f"{place}{error}") from error
 
 

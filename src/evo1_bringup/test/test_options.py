@@ -24,7 +24,7 @@ def test_options_of_the_other_robot_are_unknown():
 
 
 def test_unknown_robot_is_named_with_the_known_ones():
-    with pytest.raises(OptionError, match="'ur5' is unknown; known: xarm6, so100"):
+    with pytest.raises(OptionError, match="'ur5' is unknown; known: xarm6, so100, xarm6_bimanual"):
         parse_options("ur5", {})
 
 

@@ -89,6 +89,17 @@ def test_options_reach_the_programs(tmp_path):
     }
 
 
+def test_one_policy_for_two_arms_needs_a_checkpoint_or_a_demonstrator(tmp_path):
+    with pytest.raises(OptionError, match="checkpoint: no policy ships for xarm6_bimanual"):
+        system_of("xarm6_bimanual")
+    system = system_of("xarm6_bimanual", checkpoint=str(tmp_path))
+    assert [process.label for process in system.processes] == ["sim_robot", "policy"]
+    assert process_of(system, "sim_robot").parameters["arm"] == "xarm6_bimanual"
+    assert system.robot.width == 14
+    followed = system_of("xarm6_bimanual", teleop="true")
+    assert any("of one arm or of both" in note for note in followed.notes)
+
+
 def test_unknown_task_is_named_with_the_known_ones():
     with pytest.raises(OptionError, match=r"task: 'dance' is unknown; known for xarm6: can_into"):
         system_of("xarm6", task="dance")

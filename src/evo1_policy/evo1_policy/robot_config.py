@@ -85,7 +85,7 @@ class RobotConfig:
     embodiment: str  # key of the norm stats
     rate_hz: float  # rate of the actions in a chunk
     joints: tuple[JointConfig, ...]
-    gripper: GripperConfig | None
+    grippers: tuple[GripperConfig, ...]
     cameras: tuple[CameraConfig, ...]
     state: StateConfig
     command: tuple[CommandConfig, ...]
@@ -94,6 +94,11 @@ class RobotConfig:
     max_skew_ms: float
     safety: SafetyConfig
     text: str  # the file as read, to be copied beside data and weights
+
+    @property
+    def gripper(self) -> GripperConfig | None:
+        """The gripper of a robot that has one; None where there is none, or more than one."""
+        return self.grippers[0] if len(self.grippers) == 1 else None
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -166,7 +171,7 @@ def _robot(root: Section, text: str) -> RobotConfig:
         embodiment=root.text("embodiment"),
         rate_hz=_rate(root),
         joints=joints,
-        gripper=_gripper(root.section("gripper"), joints) if root.has("gripper") else None,
+        grippers=_grippers(root, joints),
         cameras=tuple(_camera(section) for section in root.sections("cameras")),
         state=_state(root.section("state")),
         command=tuple(_command(section) for section in root.sections("command")),
@@ -178,6 +183,7 @@ def _robot(root: Section, text: str) -> RobotConfig:
     )
     root.finish()
     _check_unique(root, "joints[{}].name", config.joint_names)
+    _check_unique(root, "grippers[{}].joint", [gripper.joint for gripper in config.grippers])
     _check_unique(root, "cameras[{}].name", [camera.name for camera in config.cameras])
     _check_unique(root, "cameras[{}].topic", [camera.topic for camera in config.cameras])
     _check_unique(root, "command[{}].topic", [command.topic for command in config.command])
@@ -203,6 +209,17 @@ def _joint(section: Section) -> JointConfig:
     )
     section.finish()
     return joint
+
+
+def _grippers(root: Section, joints: Sequence[JointConfig]) -> tuple[GripperConfig, ...]:
+    """`gripper`, a mapping, or `grippers`, a list of them; or neither."""
+    if root.has("gripper"):
+        if root.has("grippers"):
+            raise root.error("grippers", "there is 'gripper' already; give one of them")
+        return (_gripper(root.section("gripper"), joints),)
+    if root.has("grippers"):
+        return tuple(_gripper(section, joints) for section in root.sections("grippers"))
+    return ()
 
 
 def _gripper(section: Section, joints: Sequence[JointConfig]) -> GripperConfig:

@@ -13,6 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evo1_policy.control.limits import Limits
 from evo1_policy.robot_config import (
     RobotConfigError,
     differences,
@@ -84,6 +85,27 @@ def test_shipped_robot_file_loads(robots_dir: Path, name: str) -> None:
 
 def test_gripper_may_be_left_out() -> None:
     assert parse_robot(edited(lambda data: data.pop("gripper"))).gripper is None
+
+
+def test_two_grippers_stand_in_a_list(robots_dir: Path) -> None:
+    robot = load_robot(robots_dir / "xarm6_bimanual.yaml")
+    expected = ["left_drive_joint", "right_drive_joint"]
+    assert [gripper.joint for gripper in robot.grippers] == expected
+    assert robot.gripper is None
+    assert robot.width == 14
+    limits = Limits.of(robot)
+    others = [name for name, arm in zip(robot.joint_names, limits.is_arm, strict=True) if not arm]
+    assert others == expected
+
+
+def test_gripper_and_grippers_together_are_refused() -> None:
+    text = edited(lambda data: data.update(grippers=[data["gripper"]]))
+    assert "grippers: there is 'gripper' already" in refusal(text)
+
+
+def test_one_gripper_twice_is_refused() -> None:
+    text = edited(lambda data: data.update(grippers=[data.pop("gripper")] * 2))
+    assert "grippers[1].joint: 'finger' is grippers[0].joint already" in refusal(text)
 
 
 LEVELS: list[tuple[str, Callable[[dict[str, Any]], dict[str, Any]]]] = [

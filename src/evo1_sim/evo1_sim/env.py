@@ -16,13 +16,13 @@ STEP_NS = round(1e9 / 30)
 class Evo1Env(gymnasium.Env[dict[str, Any], npt.NDArray[np.float64]]):
     """One arm and one task.
 
-    Observation: `image_1` and `image_2` (H, W, 3) uint8 RGB, `state` (D,) float64 measured
+    Observation: `image_1`, `image_2`, ... (H, W, 3) uint8 RGB, `state` (D,) float64 measured
     positions [rad]. Action: (D,) float64 absolute joint targets [rad], held within the limits.
     A step lasts 1/30 s. The reward is 1 in the step that solves the task, which also ends the
     episode; `info` holds `success` and `detail`.
 
     Args:
-        arm: 'xarm6' or 'so100'.
+        arm: 'xarm6', 'so100' or 'xarm6_bimanual'.
         task: None takes the arm's first.
         width: of the images [pixels].
         height: of the images [pixels].

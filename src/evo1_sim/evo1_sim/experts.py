@@ -27,6 +27,7 @@ MAX_JOINT_SPEED = 1.2  # rad/s; a move that needs more is slowed, below every ro
 MAX_JOINT_ACCELERATION = 5.0  # rad/s^2; the same
 MAX_SLOWDOWNS = 12
 MAX_WAYPOINTS = 16  # of one task
+_SPEEDS = {"xarm6": 0.30, "so100": 0.16}  # m/s, mean over a move
 MAX_JOINT_STEP = 0.3  # rad between ticks of a raw plan; more is a flip of the arm
 
 GRASP_HEIGHT = 0.035  # of the xArm6's tool over the can's foot [m]: pads at its middle
@@ -134,9 +135,10 @@ class Expert:
     def __init__(self, world: World, variation: Variation | None = None) -> None:
         self._world = world
         self._variation = variation or Variation()
+        if world.arm.name not in _SPEEDS:
+            raise ExpertError(f"there is no expert for {world.arm.name}; a person can demonstrate")
         self._kinematics = Kinematics(world.arm, world.model)
-        speed = 0.30 if world.arm.name == "xarm6" else 0.16  # m/s, mean over a move
-        self._speed = speed * self._variation.speed
+        self._speed = _SPEEDS[world.arm.name] * self._variation.speed
         self.waypoints = tuple(self._variation.applied(self._waypoints()))
 
     def plan(self) -> npt.NDArray[np.float64]:

@@ -23,7 +23,7 @@ class CameraRenderer:
         world: what to look at; a reset to another task is followed.
         width: [pixels].
         height: [pixels].
-        cameras: names of cameras of the scene.
+        cameras: names of cameras of the scene; None: all of them, by name.
 
     Raises:
         RenderingError: no GL backend works here.
@@ -36,17 +36,20 @@ class CameraRenderer:
         *,
         width: int,
         height: int,
-        cameras: tuple[str, ...] = ("image_1", "image_2"),
+        cameras: tuple[str, ...] | None = None,
     ) -> None:
         if not (0 < width <= MAX_IMAGE and 0 < height <= MAX_IMAGE):
             raise ValueError(f"image of {width}x{height}: expected 1 to {MAX_IMAGE} a side")
         self.width = width
         self.height = height
-        self.cameras = cameras
         self._world = world
         self._renderer: mujoco.Renderer | None = None
         self.capture()
-        self._check_cameras()
+        known = self._scene_cameras()
+        self.cameras = known if cameras is None else cameras
+        for camera in self.cameras:
+            if camera not in known:
+                raise ValueError(f"no camera '{camera}' in the scene; known: {', '.join(known)}")
         self._prepare()
 
     def capture(self) -> None:
@@ -90,12 +93,9 @@ class CameraRenderer:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _check_cameras(self) -> None:
+    def _scene_cameras(self) -> tuple[str, ...]:
         model = self._captured_model
-        known = [model.camera(i).name for i in range(model.ncam)]
-        for camera in self.cameras:
-            if camera not in known:
-                raise ValueError(f"no camera '{camera}' in the scene; known: {', '.join(known)}")
+        return tuple(sorted(model.camera(i).name for i in range(model.ncam)))
 
     def _prepare(self) -> None:
         if gl.problem is not None:

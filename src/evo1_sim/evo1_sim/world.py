@@ -32,10 +32,10 @@ class WorldError(ValueError):
 class World:
     """A simulated cell. Not thread-safe: the caller locks around its methods.
 
-    Joint arrays are (D,) float64 in the robot file's order; the last joint is the gripper.
+    Joint arrays are (D,) float64 in the robot file's order.
 
     Args:
-        arm: 'xarm6' or 'so100'.
+        arm: 'xarm6', 'so100' or 'xarm6_bimanual'.
         task: one of `task_names`; None takes the first.
         seed: start state.
         disturbance: a name in tasks.DISTURBANCES.

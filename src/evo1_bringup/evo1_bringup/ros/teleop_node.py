@@ -28,7 +28,7 @@ from evo1_bringup import installation
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_calibration import CalibrationError
 from evo1_bringup.installation import NotInstalledError
-from evo1_bringup.options import ROBOTS
+from evo1_bringup.options import SINGLE_ARMS
 from evo1_bringup.ros.commands import STATES
 from evo1_bringup.teleop import gamepad, keyboard
 from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
@@ -256,7 +256,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--robot", choices=ROBOTS, required=True)
+    parser.add_argument("--robot", choices=SINGLE_ARMS, required=True)
     parser.add_argument("--device", choices=("keyboard", "gamepad", "leader"), default="keyboard")
     parser.add_argument(
         "--space",

@@ -38,14 +38,14 @@ class Limits:
     @classmethod
     def of(cls, robot: RobotConfig) -> "Limits":
         """The limits that stand in a robot file."""
-        gripper = robot.gripper.joint if robot.gripper is not None else None
+        grippers = {gripper.joint for gripper in robot.grippers}
         return cls(
             joint_names=robot.joint_names,
             position_min=robot.position_min,
             position_max=robot.position_max,
             velocity_max=robot.velocity_max,
             acceleration_max=robot.acceleration_max,
-            is_arm=np.array([name != gripper for name in robot.joint_names]),
+            is_arm=np.array([name not in grippers for name in robot.joint_names]),
             max_start_error_rad=robot.safety.max_start_error_rad,
             step_ns=robot.step_ns // 2,
         )

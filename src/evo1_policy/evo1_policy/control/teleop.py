@@ -263,12 +263,11 @@ class TeleopFollower:
         self, executing: Trajectory, measured: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.bool_]:
         """(D,) where a gripper is commanded beyond what it holds, and has to keep that."""
-        gripper = self._robot.gripper
-        if gripper is None:
-            return np.zeros(self._limits.width, dtype=bool)
-        closing = 1.0 if gripper.closed > gripper.open else -1.0
-        pressing = closing * (executing.positions[-1] - measured) > 0.0
-        grips: npt.NDArray[np.bool_] = ~self._limits.is_arm & pressing
+        closing = np.zeros(self._limits.width)  # which way each gripper closes; 0: no gripper
+        for gripper in self._robot.grippers:
+            place = self._limits.joint_names.index(gripper.joint)
+            closing[place] = 1.0 if gripper.closed > gripper.open else -1.0
+        grips: npt.NDArray[np.bool_] = closing * (executing.positions[-1] - measured) > 0.0
         return grips
 
     # -- moving --------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ class RobotCell:
         self.joints = True
         self.hidden_joints = set()
         self.shuffle = False
+        self.joint_messages = 1  # parts of the joints in messages of their own
         self.encoding = {camera.name: "rgb8" for camera in robot.cameras}
         self.time_offset_ns = 0
         self.shove_rad = 0.0  # the first joint is not where it was commanded
@@ -246,12 +247,15 @@ class RobotCell:
         if self.shuffle:
             order = list(np.random.default_rng(now_ns % 2**32).permutation(order))
         names = self.robot.joint_names
-        shown = [k for k in order if names[k] not in self.hidden_joints]
-        message = JointState(
-            name=[names[k] for k in shown], position=[float(positions[k]) for k in shown]
-        )
-        self._stamp(message, now_ns)
-        self._joint_publisher.publish(message)
+        for part in np.array_split(order, self.joint_messages):
+            shown = [k for k in part if names[k] not in self.hidden_joints]
+            if not shown:
+                continue
+            message = JointState(
+                name=[names[k] for k in shown], position=[float(positions[k]) for k in shown]
+            )
+            self._stamp(message, now_ns)
+            self._joint_publisher.publish(message)
 
     def _publish_clock(self):
         sec, nanosec = divmod(self.now_ns(), 10**9)

@@ -34,15 +34,15 @@ class Arm:
 
     Attributes:
         name: key of `ARMS`, and of the robot file.
-        joints: in the robot file's order; the last is the gripper.
+        joints: in the robot file's order; the last is the gripper (a pair: of each side).
         body: MJCF of the base body `arm` and all that hangs on it, with the sites `flange` and
-            `tool` (between the finger tips, z forward) and the camera `image_2`.
+            `tool` (between the finger tips, z forward) and the wrist cameras, from `image_2` on.
         couplings: MJCF of the equality constraints between joints; may be empty.
         environment_camera: MJCF of the camera `image_1`, and of the body that it looks at.
         home: start pose [rad].
         start_noise: largest deviation from `home` at a reset [rad].
-        gripper_open: position of the last joint [rad].
-        gripper_closed: position of the last joint [rad].
+        gripper_open: position of the gripper [rad].
+        gripper_closed: position of the gripper [rad].
     """
 
     name: str

@@ -7,6 +7,7 @@ about its own z; the base frame stands on the table with x forward.
 from math import pi
 
 from evo1_sim.arms.arm import Arm, Joint, Link, chain, inertial
+from evo1_sim.arms.pair import pair
 
 # Where the linkage of the gripper turns, left side, in the gripper's base [m].
 KNUCKLE = (0.0, 0.035, 0.059098)
@@ -197,4 +198,14 @@ XARM6 = Arm(
     start_noise=(0.06, 0.05, 0.05, 0.04, 0.05, 0.06, 0.0),
     gripper_open=0.0,
     gripper_closed=0.85,
+)
+
+XARM6_BIMANUAL = pair(
+    "xarm6_bimanual",
+    XARM6,
+    half_distance=0.28,
+    environment_camera="""
+    <body name="camera_target" pos="0.35 0 0.12"/>
+    <camera name="image_1" pos="1.45 0 0.95" target="camera_target" mode="targetbody"
+      fovy="46"/>""",
 )

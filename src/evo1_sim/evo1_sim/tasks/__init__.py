@@ -7,10 +7,12 @@ from evo1_sim.tasks.coloured_can_into_box import COLOURS, ColouredCanIntoBox
 from evo1_sim.tasks.cube_into_box import CubeIntoBox
 from evo1_sim.tasks.disturbances import DISTURBANCES, UNDISTURBED, Disturbance
 from evo1_sim.tasks.task import Task, TaskResult, judge
+from evo1_sim.tasks.two_cans_into_box import TwoCansIntoBox
 
 TASKS: dict[str, tuple[Task, ...]] = {
     "xarm6": (CanIntoBox(), CanStacking(), *map(ColouredCanIntoBox, COLOURS)),
     "so100": (CubeIntoBox(),),
+    "xarm6_bimanual": (TwoCansIntoBox(),),
 }
 
 __all__ = [

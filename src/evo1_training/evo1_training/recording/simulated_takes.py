@@ -96,13 +96,21 @@ class SimulatedTakes:
             rehearsal = plan_rehearsal(self._world, task, seed, rough=rough)
         except ExpertError as error:
             return Attempt(seed=seed, detail=str(error))
+        return self.record(rehearsal)
+
+    def record(self, rehearsal: Rehearsal) -> Attempt:
+        """Record and judge a motion from the world's present state; a failed one is discarded.
+
+        Raises:
+            SimulatedTakeError: the recorder refuses, or its disk does.
+        """
         self._show(rehearsal, -WARM_UP_S, 0.0, targets=False)
         self._begin(rehearsal.demonstration.instruction)
         duration_s = rehearsal.demonstration.duration_s
         self._show(rehearsal, -LEAD_IN_S, duration_s + LEAD_OUT_S)
         detail = self._judge(rehearsal, duration_s + LEAD_OUT_S)
         result = self._end(Ending.DISCARD if detail else Ending.SAVE)
-        return Attempt(seed=seed, detail=detail, take=result)
+        return Attempt(seed=rehearsal.demonstration.seed, detail=detail, take=result)
 
     def _show(
         self, rehearsal: Rehearsal, begin_s: float, end_s: float, *, targets: bool = True

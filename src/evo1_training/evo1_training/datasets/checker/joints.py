@@ -224,6 +224,6 @@ class _Ends:
 
 
 def _is_gripper(name: str, robot: RobotConfig | None) -> bool:
-    if robot is not None and robot.gripper is not None and robot.gripper.joint == name:
+    if robot is not None and any(gripper.joint == name for gripper in robot.grippers):
         return True
     return any(word in name.lower() for word in ("grip", "finger", "drive_joint"))

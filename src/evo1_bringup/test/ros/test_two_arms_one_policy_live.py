@@ -1,0 +1,144 @@
+"""Two simulated arms and one policy of random weights, started as people start them."""
+
+import re
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from evo1_bringup.cli import main
+from evo1_bringup.launchable import systems_of
+from evo1_bringup.processes import together
+from evo1_bringup.supervisor import Supervisor
+from evo1_policy.robot_config import load_robot
+
+pytestmark = [pytest.mark.ros, pytest.mark.gl]
+
+STOPPED = 4
+SWAY_RAD = 0.12
+
+
+@pytest.fixture(scope="module")
+def robot(robots_dir):
+    return load_robot(robots_dir / "xarm6_bimanual.yaml")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(robot, tmp_path_factory):
+    """A policy of the shipped ones' size, with random weights: it sways around the home pose."""
+    from evo1_policy.checkpoint import read_checkpoint, save_checkpoint, shipped_checkpoint
+    from evo1_policy.model.synthetic import random_model
+    from evo1_policy.normalization import FeatureStats, NormStats
+
+    shipped = shipped_checkpoint("so100")
+    config = replace(read_checkpoint(shipped).config, views=len(robot.cameras))
+    assert config.action_width == 24  # 14 of them used
+    home = np.array(robot.home)
+    bounds = (
+        np.clip(home + sway, robot.position_min, robot.position_max)
+        for sway in (-SWAY_RAD, SWAY_RAD)
+    )
+    stats = FeatureStats.from_bounds(*bounds)
+    folder = tmp_path_factory.mktemp("policy") / "random"
+    save_checkpoint(
+        folder,
+        model=random_model(config),
+        stats=NormStats(embodiment=robot.embodiment, state=stats, action=stats),
+        robot_text=robot.text,
+        tokenizer_dir=shipped / "tokenizer",
+        card="# random weights\n",
+    )
+    return folder
+
+
+class Cell:
+    """What is heard of both arms and of their policy."""
+
+    def __init__(self, robot, supervisor, lines):
+        import rclpy
+        from evo1_msgs.msg import PolicyStatus
+        from sensor_msgs.msg import JointState
+        from trajectory_msgs.msg import JointTrajectory
+
+        self._robot, self._supervisor, self._lines = robot, supervisor, lines
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self.node = rclpy.create_node("listener", context=self._context)
+        self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.status = self.joints = None
+        self.positions = []  # (14,) each
+        self.commands = {command.topic: 0 for command in robot.command}
+        self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, 10)
+        self.node.create_subscription(JointState, "joint_states", self._on_joints, 10)
+        for topic in self.commands:
+            self.node.create_subscription(JointTrajectory, topic, self._counter(topic), 10)
+
+    def _counter(self, topic):
+        return lambda _: self.commands.update({topic: self.commands[topic] + 1})
+
+    def _on_status(self, message):
+        self.status = message
+
+    def _on_joints(self, message):
+        assert tuple(message.name) == self._robot.joint_names
+        self.joints = message
+        self.positions.append(np.array(message.position))
+
+    def moved(self):
+        """How far each joint has got from where it was first seen (14,) [rad]."""
+        rows = np.array(self.positions)
+        return np.ptp(rows, axis=0) if len(rows) else np.zeros(self._robot.width)
+
+    def wait(self, condition, what, seconds=180):
+        end = time.monotonic() + seconds
+        while not condition():
+            ended = self._supervisor.exited()
+            assert ended is None, f"{ended.message}: {self._lines[-20:]}"
+            assert time.monotonic() < end, f"no {what}; {self.status}"
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def close(self):
+        import rclpy
+
+        self._executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self._context)
+
+
+@pytest.fixture
+def cell(robot, robots_dir, checkpoint, tmp_path):
+    patient = tmp_path / "patient.yaml"  # a busy machine is slow, not wrong
+    text = (robots_dir / "xarm6_bimanual.yaml").read_text()
+    patient.write_text(re.sub(r"max_age_ms: \d+", "max_age_ms: 3000", text))
+    given = {"checkpoint": str(checkpoint), "robot_file": str(patient), "device": "cpu"}
+    given |= {"camera_width": "64", "camera_height": "48"}
+    lines = []
+    programs = together(systems_of("xarm6_bimanual", given))
+    with Supervisor(programs, printer=lambda *line: lines.append(line)) as supervisor:
+        cell = Cell(robot, supervisor, lines)
+        try:
+            yield cell
+        finally:
+            cell.close()
+
+
+def test_one_policy_moves_both_arms_within_their_limits_and_stops_both(cell, robot):
+    arm = np.array([not name.endswith("drive_joint") for name in robot.joint_names])
+    left = np.array([name.startswith("left") for name in robot.joint_names])
+    for side, of_side in (("left", left), ("right", ~left)):
+        cell.wait(lambda s=of_side: (cell.moved()[s & arm] > 0.02).sum() >= 3, f"motion: {side}")
+    assert all(cell.commands.values()), cell.commands
+    assert main(["stop"]) == 0
+    cell.wait(lambda: cell.status.state == STOPPED, "the stop")
+    cell.wait(lambda: np.abs(cell.joints.velocity).max() < 0.01, "both arms at rest")
+    rows = np.array(cell.positions)
+    slack = 0.01  # a joint may overshoot its target
+    assert (rows >= robot.position_min - slack).all()
+    assert (rows <= robot.position_max + slack).all()
+    sent = dict(cell.commands)
+    until = time.monotonic() + 1.0
+    cell.wait(lambda: time.monotonic() > until, "a second of rest")
+    assert cell.commands == sent
+    assert np.abs(cell.joints.velocity).max() < 0.01
