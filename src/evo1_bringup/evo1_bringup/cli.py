@@ -29,6 +29,7 @@ examples:
   evo1 take-over / evo1 hand-back        a person drives (evo1 teleop), and gives the arm back
   evo1 unplug image_2 / evo1 plug        silence a simulated camera, and bring it back
   evo1 launch two_arms right_robot:=so100       two arms, each with its own policy
+  evo1 launch xarm6_bimanual checkpoint:=DIR    two arms, one policy for both
   evo1 stop --namespace left             every command takes the namespace of its arm
   evo1 launch so100 port:=emulated       the real driver on an emulated servo bus
   evo1 unplug arm / plug arm / recover-arm    its cable, and what a person does then
