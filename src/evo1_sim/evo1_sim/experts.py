@@ -279,7 +279,7 @@ def _cube_waypoints(cube: Vector, yaw: float, box: Vector) -> list[Waypoint]:
     # The tool is the fixed finger's face; the cube's middle lies towards the jaw, at -x.
     toward_jaw = -np.array([np.cos(yaw), np.sin(yaw), 0.0])
     pick = Waypoint(
-        position=_at(cube, cube[2] - 0.0125 + 0.004) - (0.0125 + 0.004) * toward_jaw,
+        position=_at(cube, cube[2] - 0.0125 + 0.004) - (0.0125 + 0.011) * toward_jaw,
         yaw=yaw,
         gripper=OPEN_JAW,
     )
