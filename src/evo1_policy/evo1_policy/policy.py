@@ -137,6 +137,11 @@ class Policy:
         return self._config.horizon
 
     @property
+    def execute_actions(self) -> int | None:
+        """Actions of a chunk to execute before the next one; None: half of them."""
+        return self._config.execute_actions or None
+
+    @property
     def device(self) -> str:
         """Where the model runs."""
         return str(self._device)

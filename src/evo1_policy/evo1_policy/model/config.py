@@ -119,6 +119,9 @@ class Evo1Config:
         action_width: width to which actions are padded.
         state_width: width to which states are padded.
         num_inference_steps: Euler steps of one inference.
+        execute_actions: actions of a chunk that are executed before the next one takes over,
+            where nobody says otherwise; 0: half the chunk. A policy without a memory that
+            imitates a pause must run a chunk beyond it, or it pauses for ever.
     """
 
     vision: VisionConfig = field(default_factory=VisionConfig)
@@ -130,6 +133,7 @@ class Evo1Config:
     action_width: int = 24
     state_width: int = 24
     num_inference_steps: int = 32
+    execute_actions: int = field(default=0, metadata=_LATER)
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -183,6 +187,11 @@ def _check_sizes(config: Evo1Config) -> None:
         raise ConfigError(
             f"horizon: expected 2 or more, got {config.horizon}; the published head for chunks of "
             "one action has other layers, which are not in this model"
+        )
+    if not 0 <= config.execute_actions <= config.horizon:
+        raise ConfigError(
+            f"execute_actions: expected 0 to the horizon {config.horizon}, "
+            f"got {config.execute_actions}"
         )
     scale = config.semantics.time_scale
     if scale not in (999, 1000):

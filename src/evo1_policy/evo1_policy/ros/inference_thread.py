@@ -27,6 +27,11 @@ class Policy(Protocol):
         ...
 
     @property
+    def execute_actions(self) -> int | None:
+        """Actions of a chunk to execute before the next one; None: half of them."""
+        ...
+
+    @property
     def model_hash(self) -> str:
         """First 12 hex digits of the SHA-256 of the weights."""
         ...

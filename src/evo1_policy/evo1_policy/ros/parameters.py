@@ -33,6 +33,7 @@ class PolicyParameters:
     instruction: str = ""
     device: str = "auto"
     execution_mode: str = ExecutionMode.REPLACE.value
+    execute_actions: int = 0
     instruction_transition: str = Transition.BLEND.value
     ensemble_decay: float = 2.0
     rtc_fall_actions: int = 10
@@ -73,6 +74,8 @@ _DESCRIPTIONS = {
     "instruction": "What to do, in words; can be changed while the policy runs.",
     "device": "Where the model runs: auto, cpu, cuda or cuda:1.",
     "execution_mode": "How chunks follow one another: replace, ensemble, rtc or synchronous.",
+    "execute_actions": "Actions of a chunk to execute before the next one takes over; 0: as the "
+    "checkpoint says, else half of them.",
     "instruction_transition": "What a new instruction does to the chunk being executed: flush, "
     "blend or finish.",
     "ensemble_decay": "Mode ensemble: a chunk older by t counts exp(-t * this) as much [1/s].",
@@ -95,6 +98,7 @@ _RANGES = {
     "seed": (0, 2**31 - 1),
     "threads": (0, 256),
     "num_steps": (0, 1000),
+    "execute_actions": (0, 1000),
     "dead_man_button": (0, 63),
     "rtc_fall_actions": (0, 50),
 }
@@ -146,6 +150,7 @@ def loop_settings(parameters: PolicyParameters) -> LoopSettings:
         raise ParameterError(f"ensemble_decay: expected 0 to 100, got {parameters.ensemble_decay}")
     try:
         return LoopSettings(
+            execute_actions=parameters.execute_actions or None,
             dry_run=parameters.dry_run,
             takeover=TakeoverMode(parameters.takeover),
             takeover_silence_ns=round(parameters.takeover_silence_s * 1e9),

@@ -8,7 +8,7 @@ step the loop through the runner, which has the lock.
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rclpy.clock import Clock, ClockType
 from rclpy.guard_condition import GuardCondition
@@ -296,6 +296,8 @@ class PolicyNode(ManagedNode):
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
         policy.warm_up()
+        if settings.execute_actions is None:
+            settings = replace(settings, execute_actions=policy.execute_actions)
         self.get_logger().info(f"policy {policy.model_hash} on {policy.device} is ready")
         return Configured(
             parameters=parameters,

@@ -16,6 +16,7 @@ def test_keys_added_since_mean_their_defaults_and_old_ones_stay_required():
     data = preset("evo1").to_dict()
     for key in ("channel_order", "image_dtype", "episode_tail"):
         del data["semantics"][key]
+    del data["execute_actions"]
     assert Evo1Config.from_dict(data) == preset("evo1")
     del data["semantics"]["time_scale"]
     with pytest.raises(ConfigError, match="semantics: missing key 'time_scale'"):
@@ -61,6 +62,7 @@ def test_wrong_config_is_refused_by_key(change, message):
         ({"head": HeadConfig(heads=9)}, "language.width: expected a multiple of 9"),
         ({"head": HeadConfig(dropout=1.0)}, "head.dropout"),
         ({"horizon": 1}, "horizon: expected 2 or more"),
+        ({"execute_actions": 51}, "execute_actions: expected 0 to the horizon 50, got 51"),
     ],
 )
 def test_impossible_sizes_are_refused(parts, message):

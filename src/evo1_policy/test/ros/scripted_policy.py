@@ -15,6 +15,7 @@ class WavePolicy:
     """All joints swing about home; the target depends on the clock alone, so chunks agree."""
 
     horizon = 50
+    execute_actions = None
     model_hash = "0123456789ab"
     device = "cpu"
 

@@ -93,7 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--latency-ms", type=float, default=100.0, help="From frame to chunk [100 ms]."
     )
     parser.add_argument(
-        "--execute-actions", type=int, help="Of each chunk; not given: half of it."
+        "--execute-actions",
+        type=int,
+        help="Of each chunk; not given: as the checkpoint says, else half of it.",
     )
     parser.add_argument(
         "--mode",

@@ -44,7 +44,7 @@ class Setup:
         robot_text: text of the robot file; empty with the expert.
         device: torch's.
         latency_ms: simulated time from a frame to its chunk [ms].
-        execute_actions: of each chunk; None: half of it.
+        execute_actions: of each chunk; None: as the checkpoint says, else half of it.
         mode: how chunks follow one another.
         limit_s: a trial without success ends then [s].
         report: folder of the report, which takes the videos; None: neither.
@@ -229,12 +229,11 @@ def _make_pilot(setup: Setup) -> Pilot:
     from evo1_policy.policy import Policy  # late: torch takes seconds to import
 
     robot: RobotConfig = parse_robot(setup.robot_text)
-    return PolicyPilot(
-        Policy.load(setup.checkpoint, robot=robot, device=setup.device, threads=1),
-        robot,
-        latency_ns=round(setup.latency_ms * 1e6),
-        settings=LoopSettings(execute_actions=setup.execute_actions, mode=setup.mode),
+    policy = Policy.load(setup.checkpoint, robot=robot, device=setup.device, threads=1)
+    settings = LoopSettings(
+        execute_actions=setup.execute_actions or policy.execute_actions, mode=setup.mode
     )
+    return PolicyPilot(policy, robot, latency_ns=round(setup.latency_ms * 1e6), settings=settings)
 
 
 @functools.lru_cache(maxsize=1)

@@ -96,6 +96,7 @@ def open_data(
         views=model.views,
         image_size=model.vision.image_size,
         mask_held=config.mask_held,
+        max_pause_s=config.max_pause_s,
         cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else None,
     )
     if not config.groups:

@@ -91,7 +91,7 @@ def _tiny() -> TrainConfig:
         stage1=dataclasses.replace(stage, steps=150, warmup_steps=50, freeze_backbone=True),
         stage2=dataclasses.replace(stage, steps=3000),
         single=dataclasses.replace(stage, steps=3150),
-        data=DataConfig(cache_dir="~/.cache/evo1/frames", workers=1),
+        data=DataConfig(cache_dir="~/.cache/evo1/frames", workers=1, max_pause_s=0.1),
         normalization=NormalizationConfig(range_floor=0.2),
         augmentation=AugmentationConfig(
             probability=1.0,

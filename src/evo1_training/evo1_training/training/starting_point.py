@@ -35,7 +35,7 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 # What a checkpoint may have learnt with in another way than it is trained on with.
-_FREE = ("head.dropout", "num_inference_steps", "semantics.episode_tail")
+_FREE = ("head.dropout", "num_inference_steps", "execute_actions", "semantics.episode_tail")
 
 
 def open_start(config: TrainConfig, robot: RobotConfig) -> Checkpoint | None:

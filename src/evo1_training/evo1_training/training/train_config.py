@@ -99,6 +99,8 @@ class DataConfig:
         holdout: share of the episodes that is never trained on but measured with; at least one
             episode of each dataset, 0 for none.
         mask_held: leave actions out of the loss that stand in a gap of the recording.
+        max_pause_s: pauses of the demonstrator inside a chunk are shortened to this [s]; null
+            keeps them, as the paper does. A policy without a memory pauses for ever otherwise.
         cache_dir: folder of decoded frames; empty for decoding every time.
         workers: processes that read ahead; 0 reads in the training process.
         prefetch: batches that each of them has ready.
@@ -110,6 +112,7 @@ class DataConfig:
     robot: str = ""
     holdout: float = 0.05
     mask_held: bool = True
+    max_pause_s: float | None = None
     cache_dir: str = ""
     workers: int = 4
     prefetch: int = 4
@@ -119,6 +122,8 @@ class DataConfig:
         _at_least("prefetch", self.prefetch, 1)
         if not 0 <= self.holdout < 1:
             raise TrainConfigError(f"holdout: expected [0, 1), got {self.holdout}")
+        if self.max_pause_s is not None:
+            _at_least("max_pause_s", self.max_pause_s, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from evo1_training.datasets.reader.frame_cache import FrameCache, Progress, open
 from evo1_training.datasets.reader.frame_source import FrameSource, resize
 from evo1_training.datasets.reader.info import DatasetError
 from evo1_training.datasets.reader.milestones import find_milestones
+from evo1_training.datasets.reader.pauses import kept_rows
 from evo1_training.datasets.reader.robot_check import check_robot, views_of_robot
 
 HELD_KEY = "evo1.held"
@@ -30,7 +31,8 @@ class Sample:
         images: (V, H, W, 3) uint8 RGB by image slot; absent ones are black.
         view_mask: (V,) bool, False for absent slots.
         state: (D,) float32.
-        actions: (H, D) float32; beyond the episode's end its last action repeats.
+        actions: (H, D) float32; beyond the episode's end its last action repeats. Where pauses
+            are shortened they are those of the frames that are left.
         action_mask: (H,) bool, False beyond the episode's end (and where `mask_held` says so).
         milestones: (2, D) float32, the actions at the next grasp and release; see milestones.py.
         milestone_mask: (2,) bool, which of them the episode still has.
@@ -64,6 +66,8 @@ class SampleOptions:
         views: image slots of the model; None for as many as the dataset has cameras.
         image_size: edge that images are resized to [px]; None keeps their size.
         mask_held: leave actions out of the mask that stand in a gap of the recording.
+        max_pause_s: shorten longer pauses inside chunks to this, see pauses.py [s]; None keeps
+            them.
         cache_dir: folder of frame caches, which are built when they are missing; None for none.
         cache_jobs: threads that build them.
         open_videos: videos that stay open, in each process.
@@ -73,6 +77,7 @@ class SampleOptions:
     views: int | None = None
     image_size: int | None = None
     mask_held: bool = False
+    max_pause_s: float | None = None
     cache_dir: Path | None = None
     cache_jobs: int = 1
     open_videos: int = 64
@@ -119,6 +124,7 @@ class TrainingSamples:
         self._read_numbers()
         self._find_milestones(robot)
         self._starts = np.array([episode.first_row for episode in self.folder.episodes])
+        self._kept = self._choose_rows()
         limit = spec.frames_per_episode
         lengths = [episode.length for episode in self.folder.episodes]
         self._ends = np.cumsum([min(n, limit) if limit else n for n in lengths])
@@ -150,8 +156,8 @@ class TrainingSamples:
         frame = number - (int(self._ends[index - 1]) if index else 0)
         episode = self.folder.episodes[index]
         row = episode.first_row + frame
-        steps = np.arange(row, row + self.options.horizon)
         last = episode.first_row + episode.length - 1
+        steps = self._following(row, last)
         rows = np.minimum(steps, last)
         mask = steps <= last
         if self._held is not None:
@@ -175,6 +181,15 @@ class TrainingSamples:
     def close(self) -> None:
         """Close the videos; the next sample opens its own again."""
         self._source.close()
+
+    def _following(self, row: int, last: int) -> npt.NDArray[np.int64]:
+        """Rows of a frame's chunk (H,); beyond `last` where the episode ends before."""
+        if self._kept is None:
+            return np.arange(row, row + self.options.horizon)
+        begin = int(np.searchsorted(self._kept, row))
+        steps = self._kept[begin : begin + self.options.horizon]
+        missing = self.options.horizon - len(steps)
+        return np.pad(steps, (0, missing), constant_values=last + 1)
 
     def _images(self, row: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         views = self.options.views or len(self._cameras)
@@ -204,6 +219,14 @@ class TrainingSamples:
                 f"{info.root / 'meta'}: no task {min(unknown)}, although frames have it as their "
                 "task_index"
             )
+
+    def _choose_rows(self) -> npt.NDArray[np.int64] | None:
+        """The rows that chunks are made of; None for all."""
+        longest_s = self.options.max_pause_s
+        if longest_s is None:
+            return None
+        frames = round(longest_s * self.folder.info.fps)
+        return kept_rows(self._actions, self._starts.tolist(), longest=frames)
 
     def _find_milestones(self, robot: RobotConfig | None) -> None:
         rows, width = self._actions.shape
