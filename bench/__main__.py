@@ -24,30 +24,34 @@ BENCHMARKS = {
     "train_step": "one step of training: time and memory, with and without checkpointing",
     "model_latency": "inference of the paper's model, readable against fast path",
 }
+ON_REQUEST = {
+    "soak": "an hour of each system: growth of memory, threads, files, shared memory; a plot",
+}
 
 
 def main() -> int:
     """Run the benchmarks that were asked for and say where the figures are."""
-    listing = "\n".join(f"  {name:<16}{text}" for name, text in BENCHMARKS.items())
+    known = {**BENCHMARKS, **ON_REQUEST}
+    listing = "\n".join(f"  {name:<16}{text}" for name, text in known.items())
     parser = argparse.ArgumentParser(
         prog="bench",
         description=__doc__,
         epilog=f"benchmarks:\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones; none: all")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones; none: all but soak")
     parser.add_argument("--quick", action="store_true", help="short runs, to see that they run")
     parser.add_argument("--json", type=Path, default=FOLDER.parent / "out" / "bench.json")
     arguments, options = parser.parse_known_args()
     if options and len(arguments.names) != 1:
         parser.error(f"{options[0]}: name the one benchmark that this is for")
-    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    unknown = [name for name in arguments.names if name not in known]
     if unknown:
-        parser.error(f"unknown benchmark {unknown[0]}; known: {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown benchmark {unknown[0]}; known: {', '.join(known)}")
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     failed = []
     for name in arguments.names or BENCHMARKS:
-        print(f"\n== {name}: {BENCHMARKS[name]}", flush=True)
+        print(f"\n== {name}: {known[name]}", flush=True)
         command = [sys.executable, str(FOLDER / f"{name}.py"), "--json", str(arguments.json)]
         if arguments.quick:
             command.append("--quick")

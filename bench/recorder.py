@@ -233,9 +233,11 @@ class Person:
         if not answer.result().success:
             raise RuntimeError(f"{name}: {answer.result().message}")
 
-    def wait(self, condition: Callable[[], bool], what: str) -> None:
+    def wait(
+        self, condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S
+    ) -> None:
         """Spin until something is so."""
-        end = time.monotonic() + START_TIMEOUT_S
+        end = time.monotonic() + timeout_s
         while not condition():
             self.spin(0.05)
             if time.monotonic() > end:
