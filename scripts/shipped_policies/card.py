@@ -59,14 +59,15 @@ def _card(
     facts = [
         f"Data: {info['total_episodes']} demonstrations ({info['total_frames']} frames at "
         f"{info['fps']} Hz) of the scripted expert in simulated time (`rehearse`), from seeds "
-        "below 1,000,000; evaluation uses others. Two of five begin from a pushed arm, most "
-        "others sway on their way.",
+        "below 1,000,000; evaluation uses others. Half begin from a pushed arm, some of these "
+        "after a missed grasp; most others sway on their way.",
         "Made by `make policies`: rehearse, convert, train --stage 1, train --stage 2, evaluate. "
         f"Minutes on a shared CPU: {took}.",
         f"Model: {vision.image_size} px, {vision.stem} stem, {vision.layers} vision and "
         f"{language.layers} language layers of width {language.width}, {config.head.layers} "
-        f"blocks in the head, horizon {config.horizon}, {config.num_inference_steps} Euler "
-        f"steps; predicts the {says}.",
+        f"blocks in the head, horizon {config.horizon} of which "
+        f"{config.execute_actions or config.horizon // 2} are executed, "
+        f"{config.num_inference_steps} Euler steps; predicts the {says}.",
         "An additional loss on the joint positions at the next grasp and release, taken from the "
         "demonstrations themselves; no simulator's knowledge.",
         *(line[2:] for line in trained.splitlines() if line.startswith("- ")),

@@ -109,24 +109,6 @@ def test_warm_up_runs(policy):
     policy.warm_up()
 
 
-def test_the_swaying_policy_moves_smoothly_from_where_the_arm_is(robots_dir):
-    robot = load_robot(robots_dir / "so100.yaml")
-    policy = Policy.load(shipped_checkpoint("so100"), robot=robot, device="cpu")
-    state = np.array(robot.home)
-    executed = []
-    for _ in range(25):  # a perfect arm that runs 12 steps of each chunk
-        actions = policy.infer(observation(robot, state=state)).actions
-        assert np.isfinite(actions).all()
-        assert np.abs(actions[0] - state).max() < robot.safety.max_start_error_rad
-        assert (np.abs(np.diff(actions, axis=0)) * robot.rate_hz < robot.velocity_max).all()
-        executed.append(actions[:12])
-        state = actions[11]
-    path = np.concatenate(executed)
-    assert np.ptp(path[:, 0]) > 0.1
-    assert (path >= robot.position_min).all()
-    assert (path <= robot.position_max).all()
-
-
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

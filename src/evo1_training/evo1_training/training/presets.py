@@ -73,6 +73,7 @@ def _tiny() -> TrainConfig:
         ),
         head=dataclasses.replace(model.head, layers=3, heads=4),
         horizon=25,
+        execute_actions=20,
         semantics=dataclasses.replace(model.semantics, prediction="sample"),
     )
     stage = StageConfig(
@@ -89,8 +90,8 @@ def _tiny() -> TrainConfig:
         name="tiny",
         from_scratch=True,
         stage1=dataclasses.replace(stage, steps=150, warmup_steps=50, freeze_backbone=True),
-        stage2=dataclasses.replace(stage, steps=3000),
-        single=dataclasses.replace(stage, steps=3150),
+        stage2=dataclasses.replace(stage, steps=3500),
+        single=dataclasses.replace(stage, steps=3650),
         data=DataConfig(cache_dir="~/.cache/evo1/frames", workers=1, max_pause_s=0.1),
         normalization=NormalizationConfig(range_floor=0.2),
         augmentation=AugmentationConfig(
