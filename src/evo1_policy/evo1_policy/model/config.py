@@ -120,8 +120,9 @@ class Evo1Config:
         state_width: width to which states are padded.
         num_inference_steps: Euler steps of one inference.
         execute_actions: actions of a chunk that are executed before the next one takes over,
-            where nobody says otherwise; 0: half the chunk. A policy without a memory that
-            imitates a pause must run a chunk beyond it, or it pauses for ever.
+            where nobody says otherwise; 0: half the chunk, and never more than all. A policy
+            without a memory that imitates a pause must run a chunk beyond it, or it pauses for
+            ever.
     """
 
     vision: VisionConfig = field(default_factory=VisionConfig)
@@ -180,6 +181,7 @@ def _check_sizes(config: Evo1Config) -> None:
         ("action_width", config.action_width, 1),
         ("state_width", config.state_width, 1),
         ("num_inference_steps", config.num_inference_steps, 1),
+        ("execute_actions", config.execute_actions, 0),
     ):
         if value < low:
             raise ConfigError(f"{key}: expected {low} or more, got {value}")
@@ -187,11 +189,6 @@ def _check_sizes(config: Evo1Config) -> None:
         raise ConfigError(
             f"horizon: expected 2 or more, got {config.horizon}; the published head for chunks of "
             "one action has other layers, which are not in this model"
-        )
-    if not 0 <= config.execute_actions <= config.horizon:
-        raise ConfigError(
-            f"execute_actions: expected 0 to the horizon {config.horizon}, "
-            f"got {config.execute_actions}"
         )
     scale = config.semantics.time_scale
     if scale not in (999, 1000):
