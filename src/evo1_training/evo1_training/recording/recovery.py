@@ -21,6 +21,7 @@ from evo1_training.recording.bag_metadata import (
     BagContents,
     BagTopic,
     TopicQos,
+    qos_text,
     write_metadata,
 )
 from evo1_training.recording.bag_writer import RESERVE, STRING_TYPE, string_cdr
@@ -237,7 +238,11 @@ class _Copy:
         self._topics.append(topic)
         channel = writer.add_channel(
             ChannelFacts(
-                topic=topic.name, type=topic.type, definition=definition(topic.type), metadata={}
+                topic=topic.name,
+                type=topic.type,
+                definition=definition(topic.type),
+                # as metadata.yaml says it: rosbags finds no message of a topic where they differ
+                metadata={"offered_qos_profiles": qos_text(topic.qos)},
             )
         )
         now_ns, text = facts.started_ns, string_cdr(to_json(Sidecar(facts=facts)))

@@ -304,14 +304,21 @@ def test_killed_conversion_leaves_no_process_and_goes_on(tmp_path, request_for):
         command, env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(tmp_path)])}
     )
     work = request.dataset / ".work"
-    until(lambda: list(work.glob("*/started")) or process.poll() is not None)
-    children = [int(pid) for path in work.glob("*/started") for pid in [path.read_text()]]
+    started = []
+    until(lambda: started.extend(ids(work)) or started or process.poll() is not None)
+    children = set(started) | set(ids(work))
     assert children
     process.send_signal(signal.SIGKILL)
     process.wait()
     until(lambda: not any(alive(pid) for pid in children))
     convert(request, Watcher(), TINY)
     assert lengths(request) == [30, 33, 36, 39]
+
+
+def ids(work):
+    """Processes that said that they began; a file may be there before its number is."""
+    texts = [path.read_text() for path in work.glob("*/started")]
+    return [int(text) for text in texts if text]
 
 
 def until(condition, seconds: float = 60) -> None:

@@ -125,6 +125,32 @@ def test_episode_that_is_being_recorded_is_not_touched(tmp_path, robots_dir, cap
         server.stdin.close()
 
 
+@pytest.mark.parametrize("left", [0, 4, 8, 40, 500, 5_000])
+def test_a_bag_that_was_cut_off_at_once_keeps_its_label_for_every_reader(
+    tmp_path, robots_dir, left
+):
+    script = Path(__file__).with_name("killed_writer.py")
+    command = [sys.executable, str(script), str(tmp_path), str(robots_dir / "so100.yaml")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        server.stdin.write("episode_000000\n")
+        server.stdin.flush()
+        pid = int(server.stdout.readline())
+        wait_for_messages(tmp_path / "episode_000000.accepted")
+        os.kill(pid, signal.SIGKILL)
+        server.stdin.close()
+    folder = tmp_path / "episode_000000"
+    bag_path(folder).write_bytes(bag_path(folder).read_bytes()[:left])
+    assert recover_main([str(folder)]) == 0
+    with bag_path(folder).open("rb") as file:
+        times = [message.log_time for _, _, message in make_reader(file).iter_messages()]
+    assert times
+    with AnyReader([folder]) as reader:
+        assert [time_ns for _, time_ns, _ in reader.messages()] == sorted(times)
+    assert read_sidecar(folder).facts.instruction == "put the cube into the box"
+
+
 def test_recover_names_what_it_cannot_use(tmp_path, capsys):
     assert recover_main([str(tmp_path)]) == 1
     assert f"{tmp_path}: no episode found" in capsys.readouterr().err
