@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then
   exec python -m pytest "$@"
 fi
-python -m pytest -m "not ros and not launch" -n auto --maxprocesses 4 --dist loadfile
-# A busy machine may fail one of these; what fails twice is wrong. Reruns are counted in the summary.
+# A busy machine may fail what runs in real time (nodes, emulated serial buses); what fails twice is
+# wrong. Reruns are counted in the summary.
+python -m pytest -m "not ros and not launch" -n auto --maxprocesses 4 --dist loadfile --reruns 1
 python -m pytest -m "ros or launch" --reruns 1
