@@ -1,7 +1,9 @@
 """The Feetech servo bus of an SO-100 (STS3215, half duplex serial). Must not import ROS.
 
 Whatever comes back is used only if its checksum, its id and its length are right; everything else
-is counted and asked for again a bounded number of times.
+is counted and asked for again a bounded number of times. Replies carry no number: after one that
+did not come in time, a servo is asked for something that nothing else asks for, so that the late
+reply is not taken for the answer to the next question.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,6 +13,7 @@ from typing import Any, TypeVar
 from evo1_bringup.drivers.serial_port import BusError, PortLostError, SerialPort
 from evo1_bringup.drivers.sts3215 import (
     BAUD_RATE,
+    ID,
     MODEL_NUMBER,
     Register,
     decode,
@@ -21,6 +24,7 @@ __all__ = ["BusError", "FeetechBus", "PortLostError", "Reply", "Traffic"]
 
 REPLY_TIMEOUT_S = 0.008  # all six answer within 2 ms; a loaded machine needs longer to notice
 ATTEMPTS = 4  # of requests that need an answer before anything moves
+_FENCE_LENGTH = MODEL_NUMBER.length + ID.length  # no register and no block that is read is as long
 
 T = TypeVar("T")
 
@@ -68,13 +72,14 @@ class FeetechBus:
         self.traffic = traffic or Traffic()
         self._sdk = _sdk()
         self._packets = self._sdk.PacketHandler(0)
+        self._owing: set[int] = set()  # servos whose reply may still come
         self._port = SerialPort(port, baud_rate=BAUD_RATE, timeout_s=timeout_s)
 
     def ping(self, servo_id: int) -> int | None:
         """The model number of a servo; None where nobody answers to the id."""
         request = [0, 0, servo_id, 2, self._sdk.INST_PING, 0]
         for _ in range(ATTEMPTS):
-            if servo_id in self._ask(request, [servo_id], 0):
+            if self._ask_one(request, servo_id, 0) is not None:
                 return self.read(servo_id, MODEL_NUMBER)
         return None
 
@@ -101,14 +106,14 @@ class FeetechBus:
         request = [0, 0, servo_id, len(data) + 3, self._sdk.INST_WRITE, register.address, *data, 0]
         for attempt in range(ATTEMPTS):
             self.traffic.retried += attempt > 0
-            if servo_id in self._ask(request, [servo_id], 0):
+            if self._ask_one(request, servo_id, 0) is not None:
                 return
         raise self._silent(servo_id, f"cannot write {register.name}")
 
     def read_one(self, servo_id: int, address: int, length: int) -> Reply | None:
         """A block of registers of one servo, asked for once; None where no good answer came."""
         request = [0, 0, servo_id, 4, self._sdk.INST_READ, address, length, 0]
-        return self._ask(request, [servo_id], length).get(servo_id)
+        return self._ask_one(request, servo_id, length)
 
     def read_all(self, servo_ids: Sequence[int], address: int, length: int) -> dict[int, Reply]:
         """The same block of several servos by one request; only those that answered well."""
@@ -127,6 +132,23 @@ class FeetechBus:
     def close(self) -> None:
         """Give the port back; the servos go on as they were told."""
         self._port.close()
+
+    def _ask_one(self, request: list[int], servo_id: int, length: int) -> Reply | None:
+        if servo_id in self._owing and not self._heard_everything(servo_id):
+            return None
+        reply = self._ask(request, [servo_id], length).get(servo_id)
+        if reply is None:
+            self._owing.add(servo_id)
+        return reply
+
+    def _heard_everything(self, servo_id: int) -> bool:
+        """Whether all that a servo still had to say is behind us: it answers in order."""
+        request = [0, 0, servo_id, 4, self._sdk.INST_READ, MODEL_NUMBER.address, _FENCE_LENGTH, 0]
+        reply = self._ask(request, [servo_id], _FENCE_LENGTH).get(servo_id)
+        if reply is None or reply.data[-1] != servo_id:
+            return False
+        self._owing.discard(servo_id)
+        return True
 
     def _ask(self, request: list[int], servo_ids: Sequence[int], length: int) -> dict[int, Reply]:
         return self._guarded(lambda: self._exchange(request, servo_ids, length))
