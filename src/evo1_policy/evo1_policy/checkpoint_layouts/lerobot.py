@@ -114,11 +114,23 @@ def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:
             ),
             views=integer(data, path, "max_views", default=3),
             horizon=integer(data, path, "chunk_size", default=50),
+            execute_actions=_executed(data, path),
             action_width=integer(data, path, "max_action_dim", default=24),
             state_width=integer(data, path, "max_state_dim", default=24),
         )
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def _executed(data: Mapping[str, Any], path: Path) -> int:
+    """LeRobot's `n_action_steps`; 0, our own choice, where it is its default: the whole chunk."""
+    horizon = integer(data, path, "chunk_size", default=50)
+    executed = integer(data, path, "n_action_steps", default=horizon)
+    if not 1 <= executed <= horizon:
+        raise CheckpointError(
+            f"{path}: n_action_steps: expected 1 to {horizon} (chunk_size), got {executed}"
+        )
+    return 0 if executed == horizon else executed
 
 
 def write_small_files(
@@ -176,7 +188,7 @@ def _config(config: Evo1Config, robot: RobotConfig, norm_map: dict[str, str]) ->
         "input_features": {_STATE: {"type": "STATE", "shape": [robot.width]}, **cameras},
         "output_features": {_ACTION: {"type": "ACTION", "shape": [robot.width]}},
         "chunk_size": config.horizon,
-        "n_action_steps": config.horizon,
+        "n_action_steps": min(config.execute_actions or config.horizon, config.horizon),
         "max_state_dim": config.state_width,
         "max_action_dim": config.action_width,
         "max_views": config.views,

@@ -80,8 +80,12 @@ def test_statistics_without_padding_are_read_too(foreign, robot):
         ),
         (lambda d: edit(d / "config.json", chunk_size="x"), "chunk_size: expected a whole"),
         (
-            lambda d: edit(d / "config.json", chunk_size=1),
+            lambda d: edit(d / "config.json", chunk_size=1, n_action_steps=1),
             "horizon: expected 2 or more, got 1; the",
+        ),
+        (
+            lambda d: edit(d / "config.json", n_action_steps=500),
+            r"n_action_steps: expected 1 to \d+ \(chunk_size\), got 500",
         ),
         (
             lambda d: edit(d / "config.json", num_categories=3, default_embodiment_id=3),
@@ -93,6 +97,14 @@ def test_what_is_wrong_is_named(foreign, robot, change, message):
     change(foreign)
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(foreign, robot=robot)
+
+
+@pytest.mark.parametrize(("steps", "executed"), [(3, 3), (5, None)])
+def test_how_much_of_a_chunk_is_executed_is_read_unless_it_is_all_of_it(
+    foreign, robot, steps, executed
+):
+    edit(foreign / "config.json", chunk_size=5, n_action_steps=steps)
+    assert (read_checkpoint(foreign, robot=robot).config.execute_actions or None) == executed
 
 
 def test_statistics_of_more_joints_are_refused(foreign, robot):
