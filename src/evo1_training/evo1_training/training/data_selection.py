@@ -1,6 +1,5 @@
 """Which datasets a run takes, and for which robot. Must not import ROS or torch."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from evo1_policy.model.config import Evo1Config
@@ -13,11 +12,10 @@ from evo1_training.datasets.reader import (
     TrainingSamples,
     read_dataset_groups,
 )
+from evo1_training.datasets.reader.frame_cache import Progress
 from evo1_training.datasets.reader.robot_check import ROBOT_COPY
 from evo1_training.training.train_config import DataConfig
 from evo1_training.training.training_data import TrainingData, split_datasets
-
-Progress = Callable[[int], None]
 
 
 def newest_dataset(root: Path) -> Path:
@@ -69,6 +67,15 @@ def find_robot(config: DataConfig, paths: tuple[Path, ...]) -> RobotConfig:
         raise DatasetError(str(error)) from error
 
 
+def selected_robot(config: DataConfig) -> RobotConfig:
+    """The robot that the data are of; opens no dataset.
+
+    Raises:
+        DatasetError: see find_robot, dataset_paths and the dataset groups.
+    """
+    return _robot(config, _specs(config))
+
+
 def open_data(
     config: DataConfig, model: Evo1Config, *, seed: int, progress: Progress | None = None
 ) -> tuple[TrainingData, RobotConfig]:
@@ -78,14 +85,14 @@ def open_data(
         config: which data.
         model: whose image slots, image size and horizon they must have.
         seed: of the order.
-        progress: called with the number of frames as they enter the cache.
+        progress: called as frames enter the cache.
 
     Raises:
         DatasetError: a folder is missing, empty or damaged; rates, joints or widths differ; too
             few episodes. Names the file and what to do.
     """
     specs = _specs(config)
-    robot = find_robot(config, tuple(spec.path for spec in specs))
+    robot = _robot(config, specs)
     if config.groups and robot.embodiment not in {spec.embodiment for spec in specs}:
         raise DatasetError(
             f"{config.groups}: no embodiment '{robot.embodiment}', which the robot file names; "
@@ -115,6 +122,10 @@ def open_data(
     _check_rates(datasets)
     Mixture(datasets)  # refuses datasets of one embodiment that mean other numbers
     return split_datasets(datasets, holdout=config.holdout, seed=seed), robot
+
+
+def _robot(config: DataConfig, specs: list[DatasetSpec]) -> RobotConfig:
+    return find_robot(config, tuple(spec.path for spec in specs))
 
 
 def _specs(config: DataConfig) -> list[DatasetSpec]:

@@ -71,7 +71,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether bf16 is faster than fp32 here; without hardware for it it is much slower."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def attention_for(device: torch.device, *, bf16: bool) -> contextlib.AbstractContextManager[None]:

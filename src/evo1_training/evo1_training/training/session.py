@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import Accelerator
 
+from evo1_policy.checkpoint import Checkpoint
 from evo1_policy.model.preprocessing import load_tokenizer
 from evo1_policy.normalization import NormStats
 from evo1_policy.robot_config import RobotConfig
@@ -27,7 +28,7 @@ from evo1_training.training.checkpoints import (
     plain_model,
 )
 from evo1_training.training.config_values import TrainConfigError, plain
-from evo1_training.training.data_selection import dataset_paths, open_data
+from evo1_training.training.data_selection import dataset_paths, open_data, selected_robot
 from evo1_training.training.loading import BatchStream
 from evo1_training.training.milestone_head import new_milestone_head
 from evo1_training.training.objective import Objective, has_fast_bf16
@@ -40,6 +41,7 @@ from evo1_training.training.starting_point import (
     make_model,
     open_start,
     resume_weights,
+    tokenizer_files,
 )
 from evo1_training.training.summary import describe_start, write_summary
 from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
@@ -89,10 +91,14 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         folder.point("last", resume.step)  # a kill may have come before the link
     if resume is not None and resume.step >= config.stage(stage).steps:
         return Finished(folder=folder, outcome=None, summary=_finished_text(folder, resume, stage))
+    robot, start = selected_robot(config.data), None
+    if resume is None:  # what is wrong with it is said before minutes of decoding
+        start = open_start(config, robot)
+        tokenizer_files(config, start)
     bar = DecodingBar(enabled=accelerator.is_main_process)
-    data, robot = open_data(config.data, config.model, seed=config.seed, progress=bar)
+    data, _ = open_data(config.data, config.model, seed=config.seed, progress=bar)
     bar.close()
-    parts = _parts(config, stage, folder, accelerator, data, robot, resume)
+    parts = _parts(config, stage, folder, accelerator, data, robot, start, resume)
     try:
         outcome = Trainer(parts).run()
     finally:
@@ -114,10 +120,10 @@ def _parts(
     accelerator: Accelerator,
     data: TrainingData,
     robot: RobotConfig,
+    start: Checkpoint | None,
     resume: SavedStep | None,
 ) -> Parts:
     section = config.stage(stage)
-    start = open_start(config, robot) if resume is None else None
     stats = choose_stats(config, data, start, resume)
     tokenizer_dir = folder.path / "tokenizer"
     if accelerator.is_main_process:

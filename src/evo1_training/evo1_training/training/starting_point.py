@@ -141,24 +141,32 @@ def choose_stats(
     return {name: stats[name] for name in data.embodiments}
 
 
-def copy_tokenizer(config: TrainConfig, start: Checkpoint | None, target: Path) -> None:
-    """Copy the tokenizer's files, and nothing else of the folder that they lie in.
+def tokenizer_files(config: TrainConfig, start: Checkpoint | None) -> tuple[Path, ...]:
+    """The tokenizer's files, and nothing else of the folder that they lie in.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: there are none.
     """
     source = _tokenizer_source(config, start)
-    target.mkdir(parents=True, exist_ok=True)
-    copied = 0
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
-            copied += 1
-    if not copied:
+    files = tuple(source / name for name in TOKENIZER_FILES if (source / name).is_file())
+    if not files:
         raise CheckpointError(
             f"{source}: no tokenizer; expected tokenizer.json, or vocab.json with merges.txt; "
             "give its folder with tokenizer=FOLDER"
         )
+    return files
+
+
+def copy_tokenizer(config: TrainConfig, start: Checkpoint | None, target: Path) -> None:
+    """Copy the tokenizer's files to a folder.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    files = tokenizer_files(config, start)
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, target / file.name)
 
 
 def _tokenizer_source(config: TrainConfig, start: Checkpoint | None) -> Path:

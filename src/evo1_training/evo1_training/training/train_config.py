@@ -231,7 +231,8 @@ class TrainConfig:
         runs: folder of all runs.
         seed: of new weights, order, noise and augmentation.
         precision: of the arithmetic; weights and optimiser are always fp32. 'auto' takes bf16
-            where the processor multiplies it in hardware (GPUs, CPUs with AMX), else fp32.
+            where the processor multiplies it in hardware (GPUs, CPUs with AMX or AVX512-BF16),
+            else fp32.
         device: 'auto' (GPUs where there are some) or 'cpu'.
         backbone: InternVL3-1B's folder.
         from_scratch: whether a new backbone may stand in where none is given.

@@ -26,17 +26,21 @@ class DecodingBar:
         self._enabled = enabled
         self._bar: tqdm[NoReturn] | None = None
 
-    def __call__(self, frames: int) -> None:
-        """So many more frames are there."""
+    def __call__(self, camera: str, frames: int, of: int) -> None:
+        """So many more frames of a camera are there."""
         if self._enabled and frames:
             if self._bar is None:
-                self._bar = tqdm(desc="decoding frames, once", unit=" frames", mininterval=1.0)
+                title = f"decoding {camera.rsplit('.', 1)[-1]}, once"
+                self._bar = tqdm(total=of, desc=title, unit="frame", mininterval=1.0)
             self._bar.update(frames)
+            if self._bar.n >= of:
+                self.close()
 
     def close(self) -> None:
         """End the bar."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
 
 class Watcher:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from evo1_policy.checkpoint import read_checkpoint, shipped_checkpoint
+from evo1_policy.checkpoint import CheckpointError, read_checkpoint, shipped_checkpoint
 from evo1_policy.normalization import read_norm_stats
 from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy
@@ -227,6 +227,17 @@ def test_a_checkpoint_of_another_architecture_is_refused_before_the_first_step(c
     with pytest.raises(TrainConfigError, match=r"another architecture: model\.horizon: 6 here, 5"):
         train(other, "stage2")
     assert not (config_path(config).parent / "stage2").exists()
+
+
+@pytest.mark.parametrize("wrong", ["tokenizer", "start_from"])
+def test_what_a_run_starts_from_is_checked_before_frames_are_decoded(config, tmp_path, wrong):
+    cache = tmp_path / "cache"
+    data = dataclasses.replace(config.data, cache_dir=str(cache))
+    with pytest.raises(CheckpointError, match="nowhere"):
+        train(
+            dataclasses.replace(config, data=data, **{wrong: str(tmp_path / "nowhere")}), "stage1"
+        )
+    assert not cache.exists()
 
 
 def test_a_wrong_dataset_path_is_refused(config, tmp_path):

@@ -36,7 +36,7 @@ SHARD_BYTES = 512 << 20
 _OPEN_SHARDS = 256  # each holds a file descriptor
 _FACTS = "cache.json"
 
-Progress = Callable[[int], None]
+Progress = Callable[[str, int, int], None]  # camera, frames more, frames in all
 
 
 class FrameCache:
@@ -112,7 +112,7 @@ def open_frame_cache(
         size: edge of the square that frames are resized to [px]; None keeps their size.
         cache_dir: folder of all caches.
         jobs: threads that decode.
-        progress: called with the number of frames each time some are done.
+        progress: called each time some frames are done.
         shard_bytes: size of one file, at most.
 
     Raises:
@@ -177,7 +177,8 @@ class _Build:
         starts = range(0, self._folder.rows, self._per)
         missing = [start for start in starts if not self._done(start)]
         if progress is not None:
-            progress(sum(self._count(start) for start in starts if start not in missing))
+            done = sum(self._count(start) for start in starts if start not in missing)
+            progress(self._camera, done, self._folder.rows)
         self._check_space(sum(self._count(start) for start in missing))
         with ThreadPoolExecutor(max(jobs, 1)) as pool:
             tasks = [pool.submit(self._shard, start, progress) for start in missing]
@@ -210,7 +211,7 @@ class _Build:
                 checksum = zlib.crc32(data, checksum)
                 file.write(data)
                 if progress is not None:
-                    progress(1)
+                    progress(self._camera, 1, self._folder.rows)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self._place / f"{start // self._per:05d}.{checksum:08x}.frames")

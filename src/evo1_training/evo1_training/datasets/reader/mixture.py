@@ -81,7 +81,7 @@ def open_mixture(
         seed: chooses the shuffling.
         shuffle: False keeps the datasets one after the other.
         robot: robot file of the datasets of its embodiment.
-        progress: called with the number of frames as they enter a cache.
+        progress: called as frames enter a cache.
 
     Raises:
         DatasetError: a dataset cannot be used, or they do not fit together.

@@ -110,7 +110,7 @@ class TrainingSamples:
             spec: which dataset, and how its columns are meant.
             options: how frames become samples.
             robot: the robot file that joints, rate and cameras must agree with.
-            progress: called with the number of frames as they enter the cache.
+            progress: called as frames enter the cache.
 
         Raises:
             DatasetError: the dataset cannot be used; names the file and the key.

@@ -45,9 +45,12 @@ def test_cache_without_resizing_keeps_the_frames(folder, tmp_path):
 
 def test_frames_are_split_into_shards(folder, tmp_path):
     done = []
-    cache = build(folder, tmp_path, shard_bytes=5 * 28 * 28 * 3, progress=done.append)
+    cache = build(
+        folder, tmp_path, shard_bytes=5 * 28 * 28 * 3, progress=lambda *told: done.append(told)
+    )
     assert len(shards(tmp_path)) == 4  # 5 + 5 + 5 + 1
-    assert sum(done) == 16
+    assert sum(frames for _, frames, _ in done) == 16
+    assert {(camera, of) for camera, _, of in done} == {(CAMERA, 16)}
     source = FrameSource(folder)
     assert all((cache.read(r) == resize(source.read(CAMERA, r), 28)).all() for r in range(16))
     cache.verify()
@@ -56,7 +59,7 @@ def test_frames_are_split_into_shards(folder, tmp_path):
 def test_second_opening_builds_nothing(folder, tmp_path):
     build(folder, tmp_path)
     before = shards(tmp_path)[0].stat().st_mtime_ns
-    build(folder, tmp_path, progress=lambda count: pytest.fail("built again"))
+    build(folder, tmp_path, progress=lambda *told: pytest.fail("built again"))
     assert shards(tmp_path)[0].stat().st_mtime_ns == before
 
 
@@ -73,7 +76,7 @@ def test_processes_that_ask_at_once_build_it_once(folder, tmp_path):
 
 
 def _count_built(folder, tmp_path, built):
-    def count(frames):
+    def count(camera, frames, of):
         with built.get_lock():
             built.value += frames
 
