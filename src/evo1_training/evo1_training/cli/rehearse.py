@@ -8,24 +8,28 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evo1_policy.robot_config import RobotConfigError, load_robot
+from evo1_policy.robot_config import RobotConfigError
 from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.rendering import RenderingError
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
-from evo1_sim.world import World, WorldError
-from evo1_training.recording.episode_store import EpisodeStore
-from evo1_training.recording.simulated_takes import SimulatedTakeError, SimulatedTakes
+from evo1_sim.world import WorldError
+from evo1_training.recording.rehearsal import (
+    AttemptReport,
+    Rehearsal,
+    rehearse,
+    rehearse_in_parallel,
+)
+from evo1_training.recording.simulated_takes import SimulatedTakeError
 from evo1_training.recording.take import RefusedError
-
-MAX_FAILURES = 20  # in a row
 
 _DESCRIPTION = """\
 Let the scripted expert demonstrate a task in simulated time and record it: the same episodes as
 `demonstrate` gives through a running system, several times faster than real time.
 
-Two of five takes begin from an arm that was pushed aside, and in most of the others the arm sways
+Half of the takes begin from an arm that was pushed aside, and in most of the others the arm sways
 around what the expert asks for, so that the policy sees how to recover; --plain leaves both out.
-Failed attempts are discarded, and the next seed is tried.
+Failed attempts are discarded, and the next seed is tried. Several processes share the seeds: the
+same command with the same --workers records the same episodes.
 """
 
 _EPILOG = """\
@@ -38,15 +42,25 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    if options.episodes < 1 or not 0 <= options.seed <= MAX_SEED:
+    if min(options.episodes, options.workers) < 1 or not 0 <= options.seed <= MAX_SEED:
         print(
-            f"rehearse: --episodes must be 1 or more, --seed 0 to {MAX_SEED}: later ones are "
-            "evaluated on",
+            "rehearse: --episodes and --workers must be 1 or more, "
+            f"--seed 0 to {MAX_SEED}: later ones are evaluated on",
             file=sys.stderr,
         )
         return 2
     try:
-        kept, failed = rehearse(options)
+        rehearsal = Rehearsal(
+            robot_file=_robot_file(options.robot),
+            task=options.task,
+            root=options.root,
+            episodes=options.episodes,
+            seed=options.seed,
+            rough=not options.plain,
+            width=options.width,
+            height=options.height,
+        )
+        kept, failed = rehearse_with_bar(rehearsal, min(options.workers, options.episodes))
     except KeyboardInterrupt:
         print("rehearse: interrupted; finished episodes stay", file=sys.stderr)
         return 130
@@ -64,41 +78,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def rehearse(options: argparse.Namespace) -> tuple[int, int]:
-    """Record; returns how many were kept and how many failed.
+def rehearse_with_bar(rehearsal: Rehearsal, workers: int) -> tuple[int, int]:
+    """Record; returns how many were kept and how many failed."""
+    kept = failed = 0
+    with tqdm(total=rehearsal.episodes, unit="episode", file=sys.stderr) as bar:
 
-    Raises:
-        SimulatedTakeError: the recorder does not do its part, or too many failed in a row.
-    """
-    robot = load_robot(_robot_file(options.robot))
-    world = World(robot.name, task=options.task or None)
-    task = options.task or world.task_names[0]
-    takes = SimulatedTakes(
-        robot,
-        world,
-        EpisodeStore(options.root, keep_deleted=0),
-        width=options.width,
-        height=options.height,
-    )
-    kept = failed = in_a_row = 0
-    seed = options.seed
-    try:
-        with tqdm(total=options.episodes, unit="episode", file=sys.stderr) as bar:
-            while kept < options.episodes:
-                attempt = takes.attempt(task, seed, rough=not options.plain)
-                if attempt.detail:
-                    failed, in_a_row = failed + 1, in_a_row + 1
-                    if in_a_row >= MAX_FAILURES:
-                        raise SimulatedTakeError(
-                            f"{in_a_row} attempts in a row failed, the last with: {attempt.detail}"
-                        )
-                else:
-                    kept, in_a_row = kept + 1, 0
-                    bar.update()
-                bar.set_postfix(seed=seed, failed=failed)
-                seed += 1
-    finally:
-        takes.close()
+        def tell(attempt: AttemptReport) -> None:
+            nonlocal kept, failed
+            kept, failed = kept + (not attempt.detail), failed + bool(attempt.detail)
+            bar.set_postfix_str(f"seed={attempt.seed}, failed={failed}", refresh=False)
+            bar.update(not attempt.detail)
+
+        if workers > 1:
+            rehearse_in_parallel(rehearsal, workers, tell)
+        else:
+            rehearse(rehearsal, tell)
     return kept, failed
 
 
@@ -128,6 +122,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first attempt")
     parser.add_argument(
         "--root", type=Path, default=Path("~/evo1_episodes").expanduser(), metavar="FOLDER"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        metavar="N",
+        help="processes, about 0.5 GB each (default: one for each core, %(default)s here)",
     )
     parser.add_argument("--plain", action="store_true", help="no pushes, no sway")
     parser.add_argument("--width", type=int, default=IMAGE_WIDTH, help="of the images [px]")

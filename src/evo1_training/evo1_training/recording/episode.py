@@ -193,12 +193,17 @@ def episode_folders(root: Path) -> list[Path]:
     return found
 
 
-def next_episode_id(root: Path) -> str:
+def next_episode_number(root: Path) -> int:
     """Return the first unused number; one that was deleted last is used again."""
     numbers = [
         int(match[1]) for path in root.glob("episode_*") if (match := _FOLDER.match(path.name))
     ]
-    return f"episode_{max(numbers, default=-1) + 1:06d}"
+    return max(numbers, default=-1) + 1
+
+
+def numbered_episode(number: int) -> str:
+    """Name of an episode's folder."""
+    return f"episode_{number:06d}"
 
 
 def _is_episode(path: Path) -> bool:

@@ -8,7 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
-from evo1_training.recording.episode import next_episode_id
+from evo1_training.recording.episode import next_episode_number, numbered_episode
 
 TRASH = ".trash"
 
@@ -37,7 +37,7 @@ class EpisodeStore:
 
     def next_folder(self) -> Path:
         """Where the next episode goes."""
-        return self.root / next_episode_id(self.root)
+        return self.root / numbered_episode(next_episode_number(self.root))
 
     def add(self, folder: Path) -> None:
         """Count an episode as saved."""

@@ -1,0 +1,191 @@
+"""Many simulated takes into one folder, by one process or by several. Must not import ROS."""
+
+import contextlib
+import multiprocessing
+import queue
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from evo1_policy.robot_config import load_robot
+from evo1_sim.world import World
+from evo1_training.recording.episode import next_episode_number, numbered_episode
+from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.simulated_takes import SimulatedTakeError, SimulatedTakes
+
+MAX_FAILURES = 20  # in a row
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """What to demonstrate.
+
+    Attributes:
+        robot_file: of the arm.
+        task: its name; empty for the arm's first.
+        root: where episodes go.
+        episodes: to keep.
+        seed: of the first attempt.
+        seeds_apart: from one attempt to the next.
+        first: number of the first episode; None: the next one that is free.
+        rough: with pushes and sway.
+        width: of the images [px].
+        height: of the images [px].
+    """
+
+    robot_file: Path
+    task: str
+    root: Path
+    episodes: int
+    seed: int
+    width: int
+    height: int
+    rough: bool = True
+    seeds_apart: int = 1
+    first: int | None = None
+
+    def shared_by(self, workers: int) -> list["Rehearsal"]:
+        """The same in parts: each has its own seeds and its own numbers of episodes."""
+        each = [self.episodes // workers + (k < self.episodes % workers) for k in range(workers)]
+        first = next_episode_number(self.root)
+        return [
+            replace(
+                self,
+                episodes=episodes,
+                seed=self.seed + k * self.seeds_apart,
+                seeds_apart=self.seeds_apart * workers,
+                first=first + sum(each[:k]),
+            )
+            for k, episodes in enumerate(each)
+            if episodes
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttemptReport:
+    """One take.
+
+    Attributes:
+        seed: of the scene.
+        detail: what went wrong; empty: the episode was kept.
+    """
+
+    seed: int
+    detail: str
+
+
+class _NumberedStore(EpisodeStore):
+    """Numbers its episodes from where it was told, whatever else is in the folder."""
+
+    def __init__(self, root: Path, first: int) -> None:
+        super().__init__(root, keep_deleted=0)
+        self._first = first
+
+    def next_folder(self) -> Path:
+        return self.root / numbered_episode(self._first + len(self.saved))
+
+
+def rehearse(rehearsal: Rehearsal, tell: Callable[[AttemptReport], None]) -> None:
+    """Record in this process.
+
+    Args:
+        rehearsal: what to record.
+        tell: called after each attempt.
+
+    Raises:
+        SimulatedTakeError: the recorder does not do its part, or too many failed in a row.
+        RobotConfigError: the robot file cannot be used.
+        WorldError: the arm has no such task.
+        OSError: an episode cannot be written.
+    """
+    robot = load_robot(rehearsal.robot_file)
+    world = World(robot.name, task=rehearsal.task or None)
+    task = rehearsal.task or world.task_names[0]
+    if rehearsal.first is None:
+        store = EpisodeStore(rehearsal.root, keep_deleted=0)
+    else:
+        store = _NumberedStore(rehearsal.root, rehearsal.first)
+    takes = SimulatedTakes(robot, world, store, width=rehearsal.width, height=rehearsal.height)
+    in_a_row = 0
+    try:
+        for seed in count(rehearsal.seed, rehearsal.seeds_apart):
+            if len(store.saved) == rehearsal.episodes:
+                break
+            detail = takes.attempt(task, seed, rough=rehearsal.rough).detail
+            in_a_row = in_a_row + 1 if detail else 0
+            tell(AttemptReport(seed=seed, detail=detail))
+            if in_a_row == MAX_FAILURES:
+                raise SimulatedTakeError(
+                    f"{in_a_row} attempts in a row failed, the last with: {detail}"
+                )
+    finally:
+        takes.close()
+
+
+def rehearse_in_parallel(
+    rehearsal: Rehearsal, workers: int, tell: Callable[[AttemptReport], None]
+) -> None:
+    """Record in several processes; which scenes are kept depends on how many there are.
+
+    Args:
+        rehearsal: what to record.
+        workers: processes.
+        tell: called in this process after each attempt of any of them.
+
+    Raises:
+        As rehearse: the first error of any process, when the others have ended their take.
+    """
+    rehearsal.root.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")  # a renderer does not survive a fork
+    with (
+        context.Manager() as manager,
+        ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_leave_interrupts_to_the_parent
+        ) as pool,
+    ):
+        told, stop = manager.Queue(), manager.Event()
+        tasks = [pool.submit(_work, part, told, stop) for part in rehearsal.shared_by(workers)]
+        try:
+            for attempt in _attempts(tasks, told):
+                tell(attempt)
+        finally:
+            stop.set()
+        for task in tasks:
+            task.result()
+
+
+def _attempts(tasks: list["Future[None]"], told: Any) -> Iterator[AttemptReport]:
+    while True:
+        ended = all(task.done() for task in tasks)
+        failed = any(task.done() and task.exception() for task in tasks)
+        try:
+            while True:
+                yield told.get_nowait()
+        except queue.Empty:
+            if ended or failed:
+                return
+            wait_for(tasks, timeout=_POLL_S)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class _StopError(Exception):
+    """Another process failed, or the person interrupted."""
+
+
+def _work(rehearsal: Rehearsal, told: Any, stop: Any) -> None:
+    def tell(attempt: AttemptReport) -> None:
+        told.put(attempt)
+        if stop.is_set():
+            raise _StopError
+
+    with contextlib.suppress(_StopError):
+        rehearse(rehearsal, tell)
