@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo1_bringup.drivers.position_filter import MAX_SPEED, SLACK, PositionFilter
+from evo1_bringup.drivers.position_filter import MAX_SPEED, RANGE, SLACK, PositionFilter
 
 CYCLE_NS = 10_000_000
 
@@ -27,6 +27,17 @@ def test_a_jump_is_rejected_and_the_truth_believed_again():
     assert not positions.believe(1, 2400, 2 * CYCLE_NS)
     assert positions.believe(1, 2010, 3 * CYCLE_NS)
     assert positions.rejected == 1
+
+
+@given(silent_cycles=st.integers(0, 300), forged=st.integers(*RANGE))
+def test_one_forged_position_after_a_silence_costs_five_cycles_at_most(silent_cycles, forged):
+    positions = PositionFilter()
+    for cycle in range(2):
+        positions.believe(1, 2000, cycle * CYCLE_NS)
+    back = (1 + silent_cycles) * CYCLE_NS
+    positions.believe(1, forged, back)
+    heard = [positions.believe(1, 2000, back + cycle * CYCLE_NS) for cycle in range(1, 6)]
+    assert any(heard)
 
 
 @given(st.lists(st.integers(-10000, 10000), max_size=60))
