@@ -128,7 +128,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", choices=("xarm6", "so100"), help="make one of them")
-    parser.add_argument("--episodes", type=int, default=320, help="demonstrations an arm [320]")
+    parser.add_argument("--episodes", type=int, default=360, help="demonstrations an arm [360]")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "policies")
     parser.add_argument("--out", type=Path, default=CHECKPOINTS)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="choices of training")

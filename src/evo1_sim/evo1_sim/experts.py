@@ -203,11 +203,12 @@ class Expert:
             base = _at(cell.position(task.base.name), top)
             return _can_waypoints(_foot(task.can, cell) + pick, base + place, 0.27)
         if isinstance(task, CubeIntoBox):
-            cube = cell.position(task.cube.name)
-            side = _nearest_side(
-                cell.rotation(task.cube.name), float(np.arctan2(cube[1], cube[0]))
-            )
-            return _cube_waypoints(cube + pick, side, cell.position(task.box.name) + place)
+            cube, box = (cell.position(thing.name) for thing in (task.cube, task.box))
+            plans = [
+                _cube_waypoints(cube + pick, side, box + place)
+                for side in _near_sides(cube, cell.rotation(task.cube.name))
+            ]
+            return min(plans, key=lambda plan: self._turn(plan[0]))
         raise ExpertError(f"no expert for task '{task.name}'")
 
     def _move(self, joints: Vector, waypoint: Waypoint) -> npt.NDArray[np.float64]:
@@ -244,6 +245,18 @@ class Expert:
                 raise ExpertError(f"{self._world.task.name}: the arm would flip over on its way")
             path.append(joints)
         return np.array(path)
+
+    def _turn(self, waypoint: Waypoint) -> float:
+        """How far the wrist turns to get there [rad]; infinite out of reach.
+
+        A choice by where the wrist is, not by the scene alone: who cannot tell two sides apart and
+        begins to turn comes nearer to one of them, instead of staying between them.
+        """
+        now = self._world.targets
+        try:
+            return abs(float(self._reach(waypoint, now)[-2] - now[-2]))
+        except ExpertError:
+            return float("inf")
 
     def _reach(self, waypoint: Waypoint, start: Vector) -> Vector:
         """Joint positions (D,) [rad] at a waypoint, near `start`."""
@@ -298,11 +311,12 @@ def _cube_waypoints(cube: Vector, yaw: float, box: Vector) -> list[Waypoint]:
     ]
 
 
-def _nearest_side(rotation: npt.NDArray[np.float64], pan: float) -> float:
-    """Yaw of the cube's face nearest to the arm's own plane, which needs the least roll [rad]."""
+def _near_sides(position: Vector, rotation: npt.NDArray[np.float64]) -> list[float]:
+    """Yaws of the cube's faces on this side [rad], the one nearest to the arm's plane first."""
     cube = float(np.arctan2(rotation[1, 0], rotation[0, 0]))
-    straight = pan + np.pi
-    return straight + (cube - straight + np.pi / 4) % (np.pi / 2) - np.pi / 4
+    straight = float(np.arctan2(position[1], position[0])) + np.pi
+    nearest = straight + (cube - straight + np.pi / 4) % (np.pi / 2) - np.pi / 4
+    return [nearest, nearest - np.pi / 2, nearest + np.pi / 2]
 
 
 def _excess(joints: Vector, path: npt.NDArray[np.float64]) -> float:
