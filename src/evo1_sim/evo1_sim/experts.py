@@ -34,6 +34,7 @@ GRASP_HEIGHT = 0.035  # of the xArm6's tool over the can's foot [m]: pads at its
 HOLD_CAN = 0.55  # rad; contact is at 0.36, the rest is grip
 RELEASE_CAN = 0.14  # rad; wide enough to let go, narrow enough for the box
 OPEN_JAW = 0.65  # rad
+COME_OVER = 0.06  # m over a cube's grasp; the wrist camera sees its sides from there
 HOLD_CUBE = -0.1  # rad; contact is at 0.13
 
 
@@ -204,11 +205,8 @@ class Expert:
             return _can_waypoints(_foot(task.can, cell) + pick, base + place, 0.27)
         if isinstance(task, CubeIntoBox):
             cube, box = (cell.position(thing.name) for thing in (task.cube, task.box))
-            plans = [
-                _cube_waypoints(cube + pick, side, box + place)
-                for side in _near_sides(cube, cell.rotation(task.cube.name))
-            ]
-            return min(plans, key=lambda plan: self._turn(plan[0]))
+            sides = _near_sides(cube, cell.rotation(task.cube.name))
+            return self._cube_waypoints(cube + pick, sides, box + place)
         raise ExpertError(f"no expert for task '{task.name}'")
 
     def _move(self, joints: Vector, waypoint: Waypoint) -> npt.NDArray[np.float64]:
@@ -246,15 +244,28 @@ class Expert:
             path.append(joints)
         return np.array(path)
 
-    def _turn(self, waypoint: Waypoint) -> float:
-        """How far the wrist turns to get there [rad]; infinite out of reach.
+    def _cube_waypoints(self, cube: Vector, sides: list[float], box: Vector) -> list[Waypoint]:
+        """Come over the cube, turn to one of its sides, pick it.
 
-        A choice by where the wrist is, not by the scene alone: who cannot tell two sides apart and
-        begins to turn comes nearer to one of them, instead of staying between them.
+        The wrist turns where its camera sees the sides. From farther away nobody can tell them: a
+        policy that was shown a turn there learns the mean of all turns. The side is the one
+        nearest to where the wrist is, so that whoever begins to turn comes nearer to one of two.
         """
+        above = [_cube_grasp(cube, side).over(COME_OVER) for side in sides]
+        turns = [self._turn(waypoint) for waypoint in above]
+        k = int(np.argmin(np.abs(turns)))
+        if not np.isfinite(turns[k]):
+            raise ExpertError(f"{self._world.task.name}: the cube is out of the arm's reach")
+        turned = replace(above[k], yaw=sides[k] + 0.1)
+        direction = np.sign(self._turn(turned) - turns[k])  # of the yaw, as the wrist turns
+        come = _cube_grasp(cube, sides[k] - float(direction) * turns[k]).over(COME_OVER)
+        return [come.freely(), *_cube_waypoints(_cube_grasp(cube, sides[k]), box)]
+
+    def _turn(self, waypoint: Waypoint) -> float:
+        """How far the wrist turns to get there [rad]; infinite out of reach."""
         now = self._world.targets
         try:
-            return abs(float(self._reach(waypoint, now)[-2] - now[-2]))
+            return float(self._reach(waypoint, now)[-2] - now[-2])
         except ExpertError:
             return float("inf")
 
@@ -287,20 +298,24 @@ def _can_waypoints(can: Vector, goal: Vector, height: float) -> list[Waypoint]:
     ]
 
 
-def _cube_waypoints(cube: Vector, yaw: float, box: Vector) -> list[Waypoint]:
-    """Pick a cube with the fixed finger beside it, carry it into the box."""
+def _cube_grasp(cube: Vector, yaw: float) -> Waypoint:
+    """Where the fixed finger stands beside a cube."""
     # The tool is the fixed finger's face; the cube's middle lies towards the jaw, at -x.
     toward_jaw = -np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    pick = Waypoint(
+    return Waypoint(
         position=_at(cube, cube[2] - 0.0125 + 0.004) - (0.0125 + 0.011) * toward_jaw,
         yaw=yaw,
         gripper=OPEN_JAW,
     )
+
+
+def _cube_waypoints(pick: Waypoint, box: Vector) -> list[Waypoint]:
+    """From over a cube: turn to its side, pick it, carry it into the box."""
     box_yaw = float(np.arctan2(box[1], box[0])) + np.pi
     inward = -np.array([np.cos(box_yaw), np.sin(box_yaw), 0.0])
     place = Waypoint(position=_at(box, 0.05) - 0.0125 * inward, yaw=box_yaw, gripper=HOLD_CUBE)
     return [
-        pick.over(0.06).freely(),
+        pick.over(COME_OVER).freely(),
         replace(pick, seconds=0.1),
         pick.with_gripper(HOLD_CUBE, 0.3),
         pick.over(0.075).with_gripper(HOLD_CUBE, 0.0),
