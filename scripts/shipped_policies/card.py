@@ -1,12 +1,15 @@
 """The model card of a policy that ships: what it was made from, and what it can do."""
 
 import json
+import re
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from evo1_policy.model.config import Evo1Config
+
+_FOLDERS = re.compile(r"/(?:[\w.-]+/)+")  # of the machine that trained
 
 
 def write_card(
@@ -70,7 +73,7 @@ def _card(
         f"{config.num_inference_steps} Euler steps; predicts the {says}.",
         "An additional loss on the joint positions at the next grasp and release, taken from the "
         "demonstrations themselves; no simulator's knowledge.",
-        *(line[2:] for line in trained.splitlines() if line.startswith("- ")),
+        *(_FOLDERS.sub("", line[2:]) for line in trained.splitlines() if line.startswith("- ")),
     ]
     wrapped = [textwrap.fill(text, 98) for text in paragraphs]
     bullets = [

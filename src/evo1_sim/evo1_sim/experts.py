@@ -34,7 +34,6 @@ GRASP_HEIGHT = 0.035  # of the xArm6's tool over the can's foot [m]: pads at its
 HOLD_CAN = 0.55  # rad; contact is at 0.36, the rest is grip
 RELEASE_CAN = 0.14  # rad; wide enough to let go, narrow enough for the box
 OPEN_JAW = 0.65  # rad
-COME_OVER = 0.06  # m over a cube's grasp; the wrist camera sees its sides from there
 HOLD_CUBE = -0.1  # rad; contact is at 0.13
 
 
@@ -204,9 +203,11 @@ class Expert:
             base = _at(cell.position(task.base.name), top)
             return _can_waypoints(_foot(task.can, cell) + pick, base + place, 0.27)
         if isinstance(task, CubeIntoBox):
-            cube, box = (cell.position(thing.name) for thing in (task.cube, task.box))
-            sides = _near_sides(cube, cell.rotation(task.cube.name))
-            return self._cube_waypoints(cube + pick, sides, box + place)
+            cube = cell.position(task.cube.name)
+            side = _nearest_side(
+                cell.rotation(task.cube.name), float(np.arctan2(cube[1], cube[0]))
+            )
+            return _cube_waypoints(cube + pick, side, cell.position(task.box.name) + place)
         raise ExpertError(f"no expert for task '{task.name}'")
 
     def _move(self, joints: Vector, waypoint: Waypoint) -> npt.NDArray[np.float64]:
@@ -244,31 +245,6 @@ class Expert:
             path.append(joints)
         return np.array(path)
 
-    def _cube_waypoints(self, cube: Vector, sides: list[float], box: Vector) -> list[Waypoint]:
-        """Come over the cube, turn to one of its sides, pick it.
-
-        The wrist turns where its camera sees the sides. From farther away nobody can tell them: a
-        policy that was shown a turn there learns the mean of all turns. The side is the one
-        nearest to where the wrist is, so that whoever begins to turn comes nearer to one of two.
-        """
-        above = [_cube_grasp(cube, side).over(COME_OVER) for side in sides]
-        turns = [self._turn(waypoint) for waypoint in above]
-        k = int(np.argmin(np.abs(turns)))
-        if not np.isfinite(turns[k]):
-            raise ExpertError(f"{self._world.task.name}: the cube is out of the arm's reach")
-        turned = replace(above[k], yaw=sides[k] + 0.1)
-        direction = np.sign(self._turn(turned) - turns[k])  # of the yaw, as the wrist turns
-        come = _cube_grasp(cube, sides[k] - float(direction) * turns[k]).over(COME_OVER)
-        return [come.freely(), *_cube_waypoints(_cube_grasp(cube, sides[k]), box)]
-
-    def _turn(self, waypoint: Waypoint) -> float:
-        """How far the wrist turns to get there [rad]; infinite out of reach."""
-        now = self._world.targets
-        try:
-            return float(self._reach(waypoint, now)[-2] - now[-2])
-        except ExpertError:
-            return float("inf")
-
     def _reach(self, waypoint: Waypoint, start: Vector) -> Vector:
         """Joint positions (D,) [rad] at a waypoint, near `start`."""
         try:
@@ -298,24 +274,20 @@ def _can_waypoints(can: Vector, goal: Vector, height: float) -> list[Waypoint]:
     ]
 
 
-def _cube_grasp(cube: Vector, yaw: float) -> Waypoint:
-    """Where the fixed finger stands beside a cube."""
+def _cube_waypoints(cube: Vector, yaw: float, box: Vector) -> list[Waypoint]:
+    """Pick a cube with the fixed finger beside it, carry it into the box."""
     # The tool is the fixed finger's face; the cube's middle lies towards the jaw, at -x.
     toward_jaw = -np.array([np.cos(yaw), np.sin(yaw), 0.0])
-    return Waypoint(
+    pick = Waypoint(
         position=_at(cube, cube[2] - 0.0125 + 0.004) - (0.0125 + 0.011) * toward_jaw,
         yaw=yaw,
         gripper=OPEN_JAW,
     )
-
-
-def _cube_waypoints(pick: Waypoint, box: Vector) -> list[Waypoint]:
-    """From over a cube: turn to its side, pick it, carry it into the box."""
     box_yaw = float(np.arctan2(box[1], box[0])) + np.pi
     inward = -np.array([np.cos(box_yaw), np.sin(box_yaw), 0.0])
     place = Waypoint(position=_at(box, 0.05) - 0.0125 * inward, yaw=box_yaw, gripper=HOLD_CUBE)
     return [
-        pick.over(COME_OVER).freely(),
+        pick.over(0.06).freely(),
         replace(pick, seconds=0.1),
         pick.with_gripper(HOLD_CUBE, 0.3),
         pick.over(0.075).with_gripper(HOLD_CUBE, 0.0),
@@ -326,12 +298,11 @@ def _cube_waypoints(pick: Waypoint, box: Vector) -> list[Waypoint]:
     ]
 
 
-def _near_sides(position: Vector, rotation: npt.NDArray[np.float64]) -> list[float]:
-    """Yaws of the cube's faces on this side [rad], the one nearest to the arm's plane first."""
+def _nearest_side(rotation: npt.NDArray[np.float64], pan: float) -> float:
+    """Yaw of the cube's face nearest to the arm's own plane, which needs the least roll [rad]."""
     cube = float(np.arctan2(rotation[1, 0], rotation[0, 0]))
-    straight = float(np.arctan2(position[1], position[0])) + np.pi
-    nearest = straight + (cube - straight + np.pi / 4) % (np.pi / 2) - np.pi / 4
-    return [nearest, nearest - np.pi / 2, nearest + np.pi / 2]
+    straight = pan + np.pi
+    return straight + (cube - straight + np.pi / 4) % (np.pi / 2) - np.pi / 4
 
 
 def _excess(joints: Vector, path: npt.NDArray[np.float64]) -> float:

@@ -37,18 +37,16 @@ class Roughness:
         sway_rad: largest sway of a joint.
         push_m: largest sideways displacement of the tool.
         floor_m: least height of the tool after a push: above what stands on the table.
-        turn_rad: largest turn of the wrist by a push.
     """
 
     sway_rad: float
     push_m: float
     floor_m: float
-    turn_rad: float
 
 
 ROUGHNESS = {
-    "xarm6": Roughness(sway_rad=0.06, push_m=0.09, floor_m=0.15, turn_rad=0.0),
-    "so100": Roughness(sway_rad=0.05, push_m=0.05, floor_m=0.055, turn_rad=0.8),
+    "xarm6": Roughness(sway_rad=0.06, push_m=0.09, floor_m=0.15),
+    "so100": Roughness(sway_rad=0.05, push_m=0.05, floor_m=0.055),
 }
 
 
@@ -94,8 +92,6 @@ def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) ->
     roughness = ROUGHNESS[world.arm.name]
     pushed = rough and rng.random() < PUSHED_SHARE
     first = _push(world, expert, roughness, rng) if pushed else 0
-    if pushed and first == 0:
-        expert = Expert(world, Variation.draw(seed))  # looks again, from where the arm is now
     start = world.targets
     path = np.concatenate([start[np.newaxis], *expert.moves(first)])
     sways = rough and rng.random() < SWAYING_SHARE
@@ -132,8 +128,6 @@ def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Gen
     carries = grasp < k < release
     floor = roughness.floor_m * (1.6 if carries else 1.0)
     goal = expert.displaced(offset, floor=floor)
-    if not carries:
-        goal[-2] += rng.uniform(-1, 1) * roughness.turn_rad
     begin = world.targets
     for fraction in np.arange(1, PUSH_TICKS + 1) / PUSH_TICKS:
         world.move(begin + fraction * (goal - begin), STEP_NS)

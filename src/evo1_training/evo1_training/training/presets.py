@@ -90,8 +90,8 @@ def _tiny() -> TrainConfig:
         name="tiny",
         from_scratch=True,
         stage1=dataclasses.replace(stage, steps=150, warmup_steps=50, freeze_backbone=True),
-        stage2=dataclasses.replace(stage, steps=6000),
-        single=dataclasses.replace(stage, steps=6150),
+        stage2=dataclasses.replace(stage, steps=5000),
+        single=dataclasses.replace(stage, steps=5150),
         data=DataConfig(cache_dir="~/.cache/evo1/frames", workers=1, max_pause_s=0.1),
         normalization=NormalizationConfig(range_floor=0.2),
         augmentation=AugmentationConfig(
