@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="rclpy or evo1_msgs is not installed here"))
         if item.get_closest_marker("gl") and not HAVE_GL:
             item.add_marker(pytest.mark.skip(reason="neither EGL nor OSMesa is installed here"))
-        if item.get_closest_marker("launch") and not HAVE_LAUNCH:
+        if item.get_closest_marker("launch_files") and not HAVE_LAUNCH:
             item.add_marker(
                 pytest.mark.skip(reason="launch and launch_ros are not installed here")
             )

@@ -12,5 +12,5 @@ if [ $# -gt 0 ]; then
 fi
 # A busy machine may fail what runs in real time (nodes, emulated serial buses); what fails twice is
 # wrong. Reruns are counted in the summary.
-python -m pytest -m "not ros and not launch" -n auto --maxprocesses 4 --dist loadfile --reruns 1
-python -m pytest -m "ros or launch" --reruns 1
+python -m pytest -m "not ros and not launch_files" -n auto --maxprocesses 4 --dist loadfile --reruns 1
+python -m pytest -m "ros or launch_files" --reruns 1

@@ -43,4 +43,4 @@ export PYTHONPATH=src/evo1_policy:src/evo1_sim:src/evo1_training:src/evo1_bringu
 export OMP_NUM_THREADS=1
 "$venv/bin/python" -c 'import numpy; assert numpy.__version__.startswith("1.26"), numpy.__version__'
 "$venv/bin/python" -m pytest -n auto --maxprocesses 4 --dist loadfile \
-  --reruns 1 -m "not ros and not launch" "$@"
+  --reruns 1 -m "not ros and not launch_files" "$@"

@@ -14,7 +14,7 @@ import pytest
 from evo1_bringup.launchable import LAUNCHABLE, arguments_of
 from evo1_bringup.options import parse_options
 
-pytestmark = pytest.mark.launch
+pytestmark = pytest.mark.launch_files  # launch_pytest takes the name launch for itself
 
 LAUNCH_DIR = Path(__file__).resolve().parents[1] / "launch"
 SHELL: dict[str, str] = {}
