@@ -254,7 +254,8 @@ def _talk(arguments: argparse.Namespace) -> int:
         elif arguments.command in ("unplug", "plug") and arguments.what == "arm":
             answer = commands.plug_arm(target, plugged=arguments.command == "plug")
         elif arguments.command in ("unplug", "plug"):
-            answer = commands.unplug(target, arguments.what)
+            silent = arguments.what if arguments.command == "unplug" else ""
+            answer = commands.unplug(target, silent)
         elif arguments.command == "recover-arm":
             answer = commands.recover_arm(target)
         elif arguments.command == "status":
