@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -101,6 +102,35 @@ def test_a_program_that_is_not_built_says_how_to_get_it(capsys, monkeypatch, tmp
 def test_command_without_a_policy_says_who_is_missing(capsys):
     assert main(["pause", "--timeout", "0.2"]) == 2
     assert "nobody offers /policy/pause after 0.2 s" in capsys.readouterr().err
+
+
+@pytest.mark.ros
+def test_plug_brings_every_camera_back_whatever_is_named(capsys):
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("sim_robot", context=context)
+    silent = node.declare_parameter("unplugged_cameras", "")
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    thread = threading.Thread(target=executor.spin)
+    thread.start()
+    try:
+        for command, expected in (
+            (["unplug", "image_2"], "image_2"),
+            (["plug", "image_2"], ""),
+            (["unplug", "image_1"], "image_1"),
+            (["plug"], ""),
+        ):
+            assert main(command) == 0
+            assert node.get_parameter(silent.name).value == expected
+    finally:
+        executor.shutdown()
+        thread.join()
+        node.destroy_node()
+        rclpy.shutdown(context=context)
 
 
 def test_parameter_file_is_json_with_quoted_words():

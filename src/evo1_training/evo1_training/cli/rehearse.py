@@ -13,12 +13,7 @@ from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.rendering import RenderingError
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 from evo1_sim.world import WorldError
-from evo1_training.recording.rehearsal import (
-    AttemptReport,
-    Rehearsal,
-    rehearse,
-    rehearse_in_parallel,
-)
+from evo1_training.recording.rehearsal import AttemptReport, Rehearsal, rehearse
 from evo1_training.recording.simulated_takes import SimulatedTakeError
 from evo1_training.recording.take import RefusedError
 
@@ -89,10 +84,7 @@ def rehearse_with_bar(rehearsal: Rehearsal, workers: int) -> tuple[int, int]:
             bar.set_postfix_str(f"seed={attempt.seed}, failed={failed}", refresh=False)
             bar.update(not attempt.detail)
 
-        if workers > 1:
-            rehearse_in_parallel(rehearsal, workers, tell)
-        else:
-            rehearse(rehearsal, tell)
+        rehearse(rehearsal, workers, tell)
     return kept, failed
 
 

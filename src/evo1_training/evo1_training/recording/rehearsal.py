@@ -33,7 +33,7 @@ class Rehearsal:
         episodes: to keep.
         seed: of the first attempt.
         seeds_apart: from one attempt to the next.
-        first: number of the first episode; None: the next one that is free.
+        first: number of the first episode; shared_by gives each part its own.
         rough: with pushes and sway.
         width: of the images [px].
         height: of the images [px].
@@ -48,7 +48,7 @@ class Rehearsal:
     height: int
     rough: bool = True
     seeds_apart: int = 1
-    first: int | None = None
+    first: int = 0
 
     def shared_by(self, workers: int) -> list["Rehearsal"]:
         """The same in parts: each has its own seeds and its own numbers of episodes."""
@@ -91,26 +91,12 @@ class _NumberedStore(EpisodeStore):
         return self.root / numbered_episode(self._first + len(self.saved))
 
 
-def rehearse(rehearsal: Rehearsal, tell: Callable[[AttemptReport], None]) -> None:
-    """Record in this process.
-
-    Args:
-        rehearsal: what to record.
-        tell: called after each attempt.
-
-    Raises:
-        SimulatedTakeError: the recorder does not do its part, or too many failed in a row.
-        RobotConfigError: the robot file cannot be used.
-        WorldError: the arm has no such task.
-        OSError: an episode cannot be written.
-    """
+def _record(rehearsal: Rehearsal, tell: Callable[[AttemptReport], None]) -> None:
+    """Record one part in this process."""
     robot = load_robot(rehearsal.robot_file)
     world = World(robot.name, task=rehearsal.task or None)
     task = rehearsal.task or world.task_names[0]
-    if rehearsal.first is None:
-        store = EpisodeStore(rehearsal.root, keep_deleted=0)
-    else:
-        store = _NumberedStore(rehearsal.root, rehearsal.first)
+    store = _NumberedStore(rehearsal.root, rehearsal.first)
     takes = SimulatedTakes(robot, world, store, width=rehearsal.width, height=rehearsal.height)
     in_a_row = 0
     try:
@@ -128,20 +114,24 @@ def rehearse(rehearsal: Rehearsal, tell: Callable[[AttemptReport], None]) -> Non
         takes.close()
 
 
-def rehearse_in_parallel(
-    rehearsal: Rehearsal, workers: int, tell: Callable[[AttemptReport], None]
-) -> None:
-    """Record in several processes; which scenes are kept depends on how many there are.
+def rehearse(rehearsal: Rehearsal, workers: int, tell: Callable[[AttemptReport], None]) -> None:
+    """Record; which scenes are kept depends on how many processes share the work.
 
     Args:
         rehearsal: what to record.
-        workers: processes.
+        workers: processes; with 1 it is this one.
         tell: called in this process after each attempt of any of them.
 
     Raises:
-        As rehearse: the first error of any process, when the others have ended their take.
+        SimulatedTakeError: the recorder does not do its part, or too many failed in a row.
+        RobotConfigError: the robot file cannot be used.
+        WorldError: the arm has no such task.
+        OSError: an episode cannot be written.
     """
-    rehearsal.root.mkdir(parents=True, exist_ok=True)
+    parts = rehearsal.shared_by(workers)
+    if workers == 1:
+        _record(parts[0], tell)
+        return
     context = multiprocessing.get_context("spawn")  # a renderer does not survive a fork
     with (
         context.Manager() as manager,
@@ -150,7 +140,7 @@ def rehearse_in_parallel(
         ) as pool,
     ):
         told, stop = manager.Queue(), manager.Event()
-        tasks = [pool.submit(_work, part, told, stop) for part in rehearsal.shared_by(workers)]
+        tasks = [pool.submit(_work, part, told, stop) for part in parts]
         try:
             for attempt in _attempts(tasks, told):
                 tell(attempt)
@@ -188,4 +178,4 @@ def _work(rehearsal: Rehearsal, told: Any, stop: Any) -> None:
             raise _StopError
 
     with contextlib.suppress(_StopError):
-        rehearse(rehearsal, tell)
+        _record(rehearsal, tell)
