@@ -2,9 +2,10 @@
 
     python scripts/study.py --dataset DIR [--seeds 0 1 2] [--only two_stages single_stage ...]
 
-Trains every variant with every seed, evaluates each on the same unseen scenes, and prints a table
-with Wilson intervals over all trials of a variant. Finished runs are not done again. On the CPU a
-run of the tiny preset takes about an hour, on a GPU minutes.
+Trains every variant with every seed, evaluates each on the same unseen scenes, and writes a table
+with Wilson intervals over all trials of a variant. A run's numbers are kept in `--results`; runs
+whose numbers are there are not done again, so several machines or days can share the work: copy
+the files together. On one core of a CPU a run of the tiny preset takes about a quarter of an hour.
 """
 
 import argparse
@@ -18,6 +19,7 @@ from typing import Any
 from evo1_training.evaluation.outcomes import wilson_interval
 
 ROOT = Path(__file__).resolve().parents[1]
+KEPT = ("trials", "successes", "success_rate", "seconds_to_success_median", "failures")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Variant:
     Attributes:
         question: what it is compared for.
         stages: of the training, in order.
-        choices: of the command line.
+        choices: of the command line; they win over those for all variants.
     """
 
     question: str
@@ -58,43 +60,74 @@ VARIANTS = {
 
 def main() -> None:
     """Train, evaluate, print."""
+    options = _parser().parse_args()
+    options.results.mkdir(parents=True, exist_ok=True)
+    for seed in options.seeds:  # outside: an unfinished study has whole seeds of every variant
+        for name in options.only:
+            if not _numbers(name, seed, options).is_file():
+                _run(name, seed, options)
+            print(_table(options.results), flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dataset", type=Path, required=True)
-    parser.add_argument("--out", type=Path, default=ROOT / "out" / "study")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "out" / "study", help="for runs [out/study]"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / "docs" / "study",
+        help="for a JSON file of each run, and the table [docs/study]",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=tuple(VARIANTS), default=list(VARIANTS))
     parser.add_argument("--trials", type=int, default=100, help="of each run [100]")
+    parser.add_argument("--workers", type=int, default=0, help="of the evaluation [one a core]")
     parser.add_argument(
         "--choices", nargs="*", default=[], metavar="KEY=VALUE", help="for all, such as steps=6000"
     )
-    options = parser.parse_args()
-    results: dict[str, list[dict[str, Any]]] = {}
-    for name in options.only:
-        for seed in options.seeds:
-            results.setdefault(name, []).append(_run(name, seed, options))
-            _write(results, options.out)
+    return parser
 
 
-def _run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """Train and evaluate one variant with one seed; returns the condition's numbers."""
+def _numbers(name: str, seed: int, options: argparse.Namespace) -> Path:
+    """Where a run's numbers are kept."""
+    path: Path = options.results / f"{name}_{seed}.json"
+    return path
+
+
+def _run(name: str, seed: int, options: argparse.Namespace) -> None:
+    """Train and evaluate one variant with one seed; its numbers are kept."""
     variant, out = VARIANTS[name], options.out / f"{name}_{seed}"
     out.mkdir(parents=True, exist_ok=True)
-    numbers = out / "evaluation.json"
-    if not numbers.is_file():
-        common = ["--name", "study", "--dataset", options.dataset, "--runs", out, f"seed={seed}"]
-        common += [f"data.cache_dir={options.out / 'frames'}", *variant.choices, *options.choices]
-        for stage in variant.stages:
-            _call("train", *stage.split(), *common)
-        last = "single" if variant.stages[-1] == "--single-stage" else "stage2"
-        policy = out / "study" / last / "last"
-        _call(
-            "evaluate", "--checkpoint", policy, "--trials", options.trials, "--seed", 2,
-            "--json", numbers,
-        )  # fmt: skip
-    condition: dict[str, Any] = json.loads(numbers.read_text())["conditions"][0]
-    return condition
+    common = ["--name", "study", "--dataset", options.dataset, "--runs", out, f"seed={seed}"]
+    common += [f"data.cache_dir={options.out / 'frames'}", *options.choices, *variant.choices]
+    for stage in variant.stages:
+        _call("train", *stage.split(), *common)
+    last = "single" if variant.stages[-1] == "--single-stage" else "stage2"
+    run, evaluation = out / "study" / last, out / "evaluation.json"
+    workers = ["--workers", options.workers] if options.workers else []
+    _call(
+        "evaluate", "--checkpoint", run / "last", "--trials", options.trials, "--seed", 2,
+        "--json", evaluation, *workers,
+    )  # fmt: skip
+    condition = json.loads(evaluation.read_text())["conditions"][0]
+    found = {
+        "variant": name,
+        "seed": seed,
+        "choices": [*options.choices, *variant.choices],
+        **{key: condition[key] for key in KEPT},
+        "held_out_error": _curve(run / "metrics.jsonl"),
+    }
+    _numbers(name, seed, options).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _curve(metrics: Path) -> dict[str, float]:
+    """Held-out open-loop error, of the normalised range, by step."""
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    key = "open_loop/normalised"
+    return {str(row["step"]): round(row[key], 5) for row in rows if key in row}
 
 
 def _call(command: str, *arguments: object) -> None:
@@ -103,23 +136,29 @@ def _call(command: str, *arguments: object) -> None:
     subprocess.run(words, check=True)
 
 
-def _write(results: dict[str, list[dict[str, Any]]], out: Path) -> None:
-    """Print the table, and keep it as Markdown."""
+def _table(results: Path) -> str:
+    """The table of all numbers that are kept; also written, as Markdown."""
     lines = [
-        "| variant | seeds | solved | rate | 95 % interval | compared for |",
-        "|---" * 6 + "|",
+        "| variant | each seed | solved | rate | 95 % interval | held-out error | compared for |",
+        "|---" * 7 + "|",
     ]
-    for name, runs in results.items():
+    for name, variant in VARIANTS.items():
+        runs: list[dict[str, Any]] = [
+            json.loads(path.read_text()) for path in sorted(results.glob(f"{name}_[0-9]*.json"))
+        ]
+        if not runs:
+            continue
         solved, trials = (sum(run[key] for run in runs) for key in ("successes", "trials"))
         low, high = wilson_interval(solved, trials)
         each = ", ".join(f"{run['success_rate']:.0%}" for run in runs)
+        errors = ", ".join(f"{list(run['held_out_error'].values())[-1]:.4f}" for run in runs)
         lines.append(
             f"| {name} | {each} | {solved}/{trials} | {solved / trials:.0%} | {low:.0%} to "
-            f"{high:.0%} | {VARIANTS[name].question} |"
+            f"{high:.0%} | {errors} | {variant.question} |"
         )
     text = "\n".join(lines) + "\n"
-    (out / "study.md").write_text(text)
-    print(text, flush=True)
+    (results / "study.md").write_text(text)
+    return text
 
 
 if __name__ == "__main__":

@@ -102,12 +102,16 @@ class SimLoops:
     def _run_rendering(self) -> None:
         renderer = self._make_renderer()
         self._rendering_ready.set()
+        shown_ns = None
         try:
             while not self._stop.is_set():
                 self._frame_due.wait()
                 self._frame_due.clear()
                 started_ns = time.monotonic_ns()
                 stamp_ns = self._simulated.capture(renderer)
+                if stamp_ns == shown_ns:  # captured between the tick and the news of it
+                    continue
+                shown_ns = stamp_ns
                 for camera in self._cameras:
                     if camera.plugged_in:
                         camera.publish(renderer.render(camera.name), stamp_ns)
