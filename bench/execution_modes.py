@@ -21,6 +21,7 @@ from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.signals import LoopSettings
 from evo1_policy.observation import Observation
+from evo1_policy.policy import Policy
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_sim.env import STEP_NS, Evo1Env
 from evo1_sim.experts import Expert
@@ -137,18 +138,14 @@ def main() -> int:
     return 0
 
 
-def _load(checkpoint: Path | None, robot: RobotConfig) -> Infers | None:
-    if checkpoint is None:
-        return None
-    from evo1_policy.policy import Policy  # late: torch takes seconds to import
-
-    return Policy.load(checkpoint, robot=robot, threads=1)
+def _load(checkpoint: Path | None, robot: RobotConfig) -> Policy | None:
+    return None if checkpoint is None else Policy.load(checkpoint, robot=robot, threads=1)
 
 
 def _runs(
     env: Evo1Env,
     robot: RobotConfig,
-    policy: Infers | None,
+    policy: Policy | None,
     mode: ExecutionMode,
     latency_ms: float,
     trials: int,
@@ -160,7 +157,9 @@ def _runs(
             source,
             robot,
             latency_ns=_latency(rng, latency_ms),
-            settings=LoopSettings(mode=mode),
+            settings=LoopSettings(
+                mode=mode, execute_actions=policy.execute_actions if policy else None
+            ),
         )
         yield _run(env, robot, source, pilot, SEED + trial)
 

@@ -1,6 +1,10 @@
-"""A relay in a thread of this process, and an arm that does what it is told."""
+"""A relay in a thread of this process, and an arm that does what it is told.
+
+Makes live_listener importable in any import mode.
+"""
 
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -10,6 +14,7 @@ import pytest
 
 from evo1_policy.robot_config import load_robot
 
+sys.path.insert(0, str(Path(__file__).parent))
 PROFILE = Path(__file__).parents[2] / "config" / "fastdds.xml"
 os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(PROFILE))
 TIMEOUT_S = 20.0

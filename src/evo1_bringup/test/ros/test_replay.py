@@ -2,45 +2,31 @@
 
 import json
 import os
-import time
-from dataclasses import replace
 
 import pytest
+from live_listener import SMALL, LiveListener, patient_robot_file
 
 pytestmark = [pytest.mark.ros, pytest.mark.gl]
 
 CHUNKS = 4
-TIMEOUT_S = 120.0
 
 
-class Person:
+class Person(LiveListener):
     """Watches the policy and steers the recorder."""
 
-    def __init__(self):
-        import rclpy
+    def __init__(self, supervisor, lines):
         from evo1_msgs.msg import ActionChunk, RecorderStatus
         from std_srvs.srv import Trigger
 
+        super().__init__(supervisor, lines)
         self.chunks = []
-        self.recorder = None
         self._request = Trigger.Request()
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self._node = rclpy.create_node("person", context=self._context)
-        self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._node.create_subscription(ActionChunk, "policy/action_chunk", self.chunks.append, 10)
-        self._node.create_subscription(RecorderStatus, "recorder/status", self._hear, 10)
+        self.node.create_subscription(ActionChunk, "policy/action_chunk", self.chunks.append, 10)
+        self.node.create_subscription(RecorderStatus, "recorder/status", self._hear, 10)
         self._clients = {
-            name: self._node.create_client(Trigger, f"recorder/{name}")
+            name: self.node.create_client(Trigger, f"recorder/{name}")
             for name in ("start", "save")
         }
-
-    def wait(self, condition, what):
-        end = time.monotonic() + TIMEOUT_S
-        while not condition():
-            self._executor.spin_once(timeout_sec=0.05)
-            assert time.monotonic() < end, f"waited in vain for {what}; {self.recorder}"
 
     def call(self, name):
         client = self._clients[name]
@@ -49,22 +35,8 @@ class Person:
         self.wait(answer.done, f"the answer of {name}")
         assert answer.result().success, answer.result().message
 
-    def close(self):
-        import rclpy
-
-        self._executor.shutdown()
-        self._node.destroy_node()
-        rclpy.shutdown(context=self._context)
-
     def _hear(self, status):
-        self.recorder = status
-
-
-def patient(text):
-    """The robot file for a busy machine: only what is old stops the arm, and nothing is."""
-    return text.replace("max_age_ms: 150", "max_age_ms: 900").replace(
-        "max_age_ms: 100", "max_age_ms: 800"
-    )
+        self.status = status
 
 
 def record(tmp_path, robots_dir, **options):
@@ -75,35 +47,26 @@ def record(tmp_path, robots_dir, **options):
     from evo1_bringup.supervisor import Supervisor
     from evo1_bringup.system import describe
 
-    robot_file = tmp_path / "robot.yaml"
-    robot_file.write_text(patient((robots_dir / "xarm6.yaml").read_text()))
-    given = {"record": "true", "record_root": str(tmp_path / "bags"), "device": "cpu"}
-    given |= {"camera_width": "64", "camera_height": "48", **options}
-    system = describe("xarm6", parse_options("xarm6", given))
-    processes = tuple(
-        replace(one, parameters={**one.parameters, "robot_file": str(robot_file)})
-        for one in system.processes
-    )
+    patient = patient_robot_file(robots_dir, "xarm6", tmp_path)
+    given = {"record": "true", "record_root": str(tmp_path / "bags"), "robot_file": str(patient)}
+    system = describe("xarm6", parse_options("xarm6", given | SMALL | options))
     for name, value in system.environment.items():
         os.environ.setdefault(name, value)
-    lines, person = [], Person()
-    try:
-        with Supervisor(
-            replace(system, processes=processes), printer=lambda *line: lines.append(line)
-        ):
+    lines = []
+    with Supervisor(system, printer=lambda *line: lines.append(line)) as running:
+        person = Person(running, lines)
+        try:
             person.wait(lambda: person.chunks, "the first chunk")
             person.call("start")
             person.wait(
-                lambda: person.recorder and person.recorder.state == RecorderStatus.RECORDING,
+                lambda: person.status and person.status.state == RecorderStatus.RECORDING,
                 "the take to begin",
             )
             before = len(person.chunks)
             person.wait(lambda: len(person.chunks) >= before + CHUNKS, "chunks")
             person.call("save")
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{lines[-40:]}") from error
-    finally:
-        person.close()
+        finally:
+            person.close()
     return tmp_path / "bags" / "episode_000000"
 
 

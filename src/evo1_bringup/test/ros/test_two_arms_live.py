@@ -1,9 +1,7 @@
 """Two simulated arms with a policy each, started as one, over real DDS."""
 
-import re
-import time
-
 import pytest
+from live_listener import SMALL, LiveListener, patient_robot_file
 
 from evo1_bringup.cli import main
 from evo1_bringup.processes import together
@@ -14,24 +12,17 @@ pytestmark = [pytest.mark.ros, pytest.mark.gl]
 
 RUNNING, STOPPED = 1, 4
 SHARED = {"/diagnostics", "/parameter_events", "/rosout", "/clock"}
-SMALL = {"camera_width": "64", "camera_height": "48", "device": "cpu"}
 
 
-class Cell:
+class Cell(LiveListener):
     """Both arms, and what is heard from their policies."""
 
     def __init__(self, supervisor, lines):
-        import rclpy
         from diagnostic_msgs.msg import DiagnosticArray
         from evo1_msgs.msg import PolicyStatus
         from trajectory_msgs.msg import JointTrajectory
 
-        self._supervisor, self._lines = supervisor, lines
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self.node = rclpy.create_node("listener", context=self._context)
-        self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
+        super().__init__(supervisor, lines)
         self.status = dict.fromkeys(SIDES)
         self.commands = dict.fromkeys(SIDES, 0)
         self.diagnostics = set()
@@ -58,21 +49,6 @@ class Cell:
     def chunks(self, side):
         return self.status[side].chunks_published if self.status[side] else 0
 
-    def wait(self, condition, what, seconds=180):
-        end = time.monotonic() + seconds
-        while not condition():
-            ended = self._supervisor.exited()
-            assert ended is None, f"{ended.message}: {self._lines[-20:]}"
-            assert time.monotonic() < end, f"no {what}; {self.status}"
-            self._executor.spin_once(timeout_sec=0.1)
-
-    def close(self):
-        import rclpy
-
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self._context)
-
 
 @pytest.fixture
 def own_domain(monkeypatch):
@@ -86,10 +62,8 @@ def own_domain(monkeypatch):
 
 @pytest.fixture
 def cell(own_domain, robots_dir, tmp_path):
-    patient = tmp_path / "patient.yaml"  # two arms on a busy machine are slow, not wrong
-    text = (robots_dir / "xarm6.yaml").read_text()
-    patient.write_text(re.sub(r"max_age_ms: \d+", "max_age_ms: 3000", text))
-    files = {f"{side}_robot_file": str(patient) for side in SIDES}
+    patient = str(patient_robot_file(robots_dir, "xarm6", tmp_path))
+    files = {f"{side}_robot_file": patient for side in SIDES}
     lines = []
     programs = together(describe_two_arms({**SMALL, **files}))
     with Supervisor(programs, printer=lambda *line: lines.append(line)) as supervisor:

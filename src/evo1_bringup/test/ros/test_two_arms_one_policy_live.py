@@ -1,11 +1,11 @@
 """Two simulated arms and one policy of random weights, started as people start them."""
 
-import re
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from live_listener import SMALL, LiveListener, patient_robot_file
 
 from evo1_bringup.cli import main
 from evo1_bringup.launchable import systems_of
@@ -52,22 +52,17 @@ def checkpoint(robot, tmp_path_factory):
     return folder
 
 
-class Cell:
+class Cell(LiveListener):
     """What is heard of both arms and of their policy."""
 
     def __init__(self, robot, supervisor, lines):
-        import rclpy
         from evo1_msgs.msg import PolicyStatus
         from sensor_msgs.msg import JointState
         from trajectory_msgs.msg import JointTrajectory
 
-        self._robot, self._supervisor, self._lines = robot, supervisor, lines
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context)
-        self.node = rclpy.create_node("listener", context=self._context)
-        self._executor = rclpy.executors.SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
-        self.status = self.joints = None
+        super().__init__(supervisor, lines)
+        self._robot = robot
+        self.joints = None
         self.positions = []  # (14,) each
         self.commands = {command.topic: 0 for command in robot.command}
         self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, 10)
@@ -91,29 +86,11 @@ class Cell:
         rows = np.array(self.positions)
         return np.ptp(rows, axis=0) if len(rows) else np.zeros(self._robot.width)
 
-    def wait(self, condition, what, seconds=180):
-        end = time.monotonic() + seconds
-        while not condition():
-            ended = self._supervisor.exited()
-            assert ended is None, f"{ended.message}: {self._lines[-20:]}"
-            assert time.monotonic() < end, f"no {what}; {self.status}"
-            self._executor.spin_once(timeout_sec=0.1)
-
-    def close(self):
-        import rclpy
-
-        self._executor.shutdown()
-        self.node.destroy_node()
-        rclpy.shutdown(context=self._context)
-
 
 @pytest.fixture
 def cell(robot, robots_dir, checkpoint, tmp_path):
-    patient = tmp_path / "patient.yaml"  # a busy machine is slow, not wrong
-    text = (robots_dir / "xarm6_bimanual.yaml").read_text()
-    patient.write_text(re.sub(r"max_age_ms: \d+", "max_age_ms: 3000", text))
-    given = {"checkpoint": str(checkpoint), "robot_file": str(patient), "device": "cpu"}
-    given |= {"camera_width": "64", "camera_height": "48"}
+    patient = patient_robot_file(robots_dir, "xarm6_bimanual", tmp_path)
+    given = {"checkpoint": str(checkpoint), "robot_file": str(patient), **SMALL}
     lines = []
     programs = together(systems_of("xarm6_bimanual", given))
     with Supervisor(programs, printer=lambda *line: lines.append(line)) as supervisor:
