@@ -70,7 +70,7 @@ class SystemOptions:
     teleop: bool = False
     record: bool = False
     record_root: str = ""
-    pre_roll_s: float = 0.0
+    pre_roll_s: float = 10.0
     namespace: str = ""
     device: str = "auto"
     robot_file: str = ""
@@ -200,9 +200,9 @@ _COMMON = (
     ),
     Option(
         name="pre_roll_s",
-        default="0",
+        default="10",
         description="With record:=true: a take that begins while a person has taken over starts "
-        "with so many seconds from before [s].",
+        "with so many seconds from before [s]; they wait in memory, 640 MB at most. 0: nothing.",
     ),
     Option(
         name="namespace",

@@ -164,7 +164,7 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
     parameters: dict[str, Parameter] = {
         "robot_file": str(path),
         "instruction": options.instruction,
-        "pre_roll_s": options.pre_roll_s,
+        "pre_roll_s": 0.0 if options.teleop else options.pre_roll_s,  # nobody takes over there
         "auto_activate": True,
     }
     if options.record_root:

@@ -289,7 +289,7 @@ def test_wrong_number_of_cameras_names_the_expected_ones():
 
 
 def test_record_adds_the_recorder_with_the_instruction_as_its_label(tmp_path):
-    system = system_of("xarm6", record="true", record_root=str(tmp_path / "new"), pre_roll_s="10")
+    system = system_of("xarm6", record="true", record_root=str(tmp_path / "new"))
     recorder = process_of(system, "recorder")
     assert recorder.package == "evo1_training"
     assert recorder.parameters == {
@@ -300,6 +300,16 @@ def test_record_adds_the_recorder_with_the_instruction_as_its_label(tmp_path):
         "root": str(tmp_path / "new"),
     }
     assert "root" not in process_of(system_of("xarm6", record="true"), "recorder").parameters
+
+
+def test_ten_seconds_before_a_take_over_wait_for_a_take_unless_nobody_can_take_over():
+    def pre_roll_s(**given):
+        recorder = process_of(system_of("xarm6", record="true", **given), "recorder")
+        return recorder.parameters["pre_roll_s"]
+
+    assert pre_roll_s() == 10.0
+    assert pre_roll_s(pre_roll_s="0") == 0.0
+    assert pre_roll_s(teleop="true") == 0.0
 
 
 @pytest.mark.parametrize("robot", ["xarm6", "so100"])

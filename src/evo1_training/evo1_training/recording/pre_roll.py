@@ -8,7 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 
 INTERVENTION = "evo1_msgs/msg/Intervention"
-MAX_BYTES = 96 * 2**20  # half of what waits for the disk, so that all of it finds room there
+MEGABYTE = 1_000_000
+MAX_BYTES = 640 * MEGABYTE  # ten seconds of two raw 640x480 cameras at 30 Hz are 553
 
 
 def read_change(data: bytes) -> tuple[int, bool]:

@@ -84,8 +84,8 @@ class Session:
         store: where episodes go.
         now_ns: the node's clock.
         min_free_gb: no take starts with less room, and one ends at half of it.
-        pre_roll_s: so much of what came before a take-over is kept for a take that begins
-            while the person drives.
+        pre_roll: what came before a take-over, for a take that begins while the person drives;
+            None keeps nothing.
         limits: of the writer.
         on_news: called from the writer's thread when `tick` has something to do.
     """
@@ -97,7 +97,7 @@ class Session:
         *,
         now_ns: Callable[[], int],
         min_free_gb: float = 1.0,
-        pre_roll_s: float = 0.0,
+        pre_roll: PreRoll | None = None,
         limits: WriterLimits | None = None,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
@@ -106,7 +106,7 @@ class Session:
         self._store = store
         self._now_ns = now_ns
         self._min_free_gb = min_free_gb
-        self._limits = limits
+        self._limits = limits or WriterLimits()
         self._on_news = on_news
         self._lock = threading.Lock()
         self._monitor = StreamMonitor(robot, ())
@@ -114,7 +114,7 @@ class Session:
         self._writer: BagWriter | None = None  # set while messages are to be written
         self._ending: BagWriter | None = None  # until its file has ended
         self._watched = WatchedTake(started_ns=0, ended_ns=0, streams=(), joints=())
-        self._pre_roll = PreRoll(round(pre_roll_s * 1e9))
+        self._pre_roll = pre_roll or PreRoll(0)
         self._rolled: dict[str, int] = {}  # messages of the take that came before it
         self._bytes = 0
         self._pace: tuple[int, int, float] = (0, 0, 0.0)  # time, bytes, bytes a second
@@ -271,7 +271,7 @@ class Session:
         folder, started_ns = self._store.next_folder(), self._now_ns()
         with self._lock:
             inputs = list(self._inputs.values())
-            first = self._pre_roll.first_ns
+            first, rolled = self._pre_roll.first_ns, self._pre_roll.size
         facts = EpisodeFacts(
             episode_id=folder.name,
             instruction=self.take.instruction,
@@ -286,7 +286,7 @@ class Session:
                 folder,
                 Sidecar(facts=facts),
                 [one.spec for one in inputs],
-                limits=self._limits,
+                limits=replace(self._limits, queue_bytes=self._limits.queue_bytes + rolled),
                 on_end=self._on_news,
             )
         except (OSError, EpisodeError) as error:

@@ -23,6 +23,7 @@ from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import report_qos
 from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.pre_roll import MEGABYTE, PreRoll
 from evo1_training.recording.session import Session, TakeResult
 from evo1_training.recording.take import TakeState
 from evo1_training.ros.recorder_desk import CANCELLED, Desk, describe
@@ -132,7 +133,9 @@ class RecorderNode(ManagedNode):
             store,
             now_ns=self._now_ns,
             min_free_gb=parameters.min_free_gb,
-            pre_roll_s=parameters.pre_roll_s,
+            pre_roll=PreRoll(
+                round(parameters.pre_roll_s * 1e9), parameters.pre_roll_mb * MEGABYTE
+            ),
             on_news=configured.news.trigger,
         )
         inputs = Inputs(

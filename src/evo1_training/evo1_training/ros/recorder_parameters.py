@@ -6,6 +6,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from evo1_training.recording.pre_roll import MAX_BYTES, MEGABYTE
+
 
 @dataclass(frozen=True, kw_only=True)
 class RecorderParameters:
@@ -19,6 +21,7 @@ class RecorderParameters:
     min_free_gb: float = 1.0
     keep_deleted: int = 5
     pre_roll_s: float = 0.0
+    pre_roll_mb: int = MAX_BYTES // MEGABYTE
     auto_activate: bool = True
 
 
@@ -35,7 +38,8 @@ _DESCRIPTIONS = {
     "min_free_gb": "No take starts with less room on the disk [GB], and one ends at half of it.",
     "keep_deleted": "So many discarded and deleted episodes stay in the trash below root.",
     "pre_roll_s": "A take that begins while a person has taken over starts with so much of what "
-    "came before the take-over [s]; at most 96 MiB are held in memory.",
+    "came before the take-over [s].",
+    "pre_roll_mb": "No more memory for it [MB]; ten seconds of two raw 640x480 cameras need 553.",
     "auto_activate": "Configure and activate without a lifecycle manager.",
 }
 
@@ -48,6 +52,8 @@ def declare_parameters(node: Node) -> None:
             descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=1e6)]
         if field.name == "pre_roll_s":
             descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=60.0)]
+        if field.name == "pre_roll_mb":
+            descriptor.integer_range = [IntegerRange(from_value=0, to_value=100_000, step=1)]
         if field.name == "keep_deleted":
             descriptor.integer_range = [IntegerRange(from_value=0, to_value=100_000, step=1)]
         if field.name == "extra_topics":  # an empty list has no type of its own

@@ -9,19 +9,23 @@ from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
 from evo1_policy.robot_config import parse_robot
-from evo1_training.recording.bag_writer import TopicSpec
+from evo1_training.recording.bag_writer import TopicSpec, WriterLimits
 from evo1_training.recording.definitions import definition
 from evo1_training.recording.episode import bag_path, read_sidecar
 from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.pre_roll import PreRoll
 from evo1_training.recording.session import Session, SessionInput
 from evo1_training.recording.stream_monitor import robot_topics
 from evo1_training.recording.take import Ending, RefusedError, TakeState
+
+# The first bytes of an intervention's message: a person drives.
+TAKEN_OVER = b"\0\1\0\0" + (5).to_bytes(4, "little") + bytes(4) + b"\1\0\0\0\0\1"
 
 
 class Rig:
     """A session, and a robot that sends one round of messages when told."""
 
-    def __init__(self, root, *, side=4, keep_deleted=5):
+    def __init__(self, root, *, side=4, keep_deleted=5, **choices):
         self.now_ns = T0
         self.robot = parse_robot(ROBOT_TEXT)
         self.topics = robot_topics(self.robot, {})
@@ -30,6 +34,7 @@ class Rig:
             EpisodeStore(root, keep_deleted=keep_deleted),
             now_ns=lambda: self.now_ns,
             min_free_gb=0.0,
+            **choices,
         )
         self.session.set_inputs(
             [
@@ -104,6 +109,24 @@ def _target():
         TRAJECTORY,
         message(TRAJECTORY, header=header(0), joint_names=["elbow", "finger"], points=[]),
     )
+
+
+def test_what_waited_for_a_take_over_lands_whole_beyond_what_may_wait_for_the_disk(tmp_path):
+    ring, rounds = PreRoll(10 * 10**9), 60
+    limits = WriterLimits(queue_bytes=100_000)
+    rig = Rig(tmp_path, side=100, pre_roll=ring, limits=limits)
+    for _ in range(rounds):
+        rig.send()
+    assert ring.size > 10 * limits.queue_bytes
+    ring.follow(TAKEN_OVER, rig.now_ns)
+    rig.begin()
+    rig.session.end(Ending.SAVE)
+    assert rig.finish().lost == 0
+    with bag_path(tmp_path / "episode_000000").open("rb") as file:
+        summary = make_reader(file).get_summary()
+    counts = summary.statistics.channel_message_counts
+    written = {channel.topic: counts[number] for number, channel in summary.channels.items()}
+    assert {written[topic.name] for topic in rig.topics} == {rounds + 1}
 
 
 def test_saved_take_holds_what_came_while_it_ran(tmp_path):
