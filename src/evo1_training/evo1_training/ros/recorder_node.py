@@ -23,6 +23,7 @@ from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import report_qos
 from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.memory import give_back_free_memory
 from evo1_training.recording.pre_roll import MEGABYTE, PreRoll
 from evo1_training.recording.session import Session, TakeResult
 from evo1_training.recording.take import TakeState
@@ -192,6 +193,7 @@ class RecorderNode(ManagedNode):
             active.inputs.hear_latched_again(self._patterns())
         if result is not None:
             self._conclude(result)
+            give_back_free_memory()
         if active.session.take.state is not self._state:
             self._state = active.session.take.state
             self.get_logger().info(active.session.take.describe())
