@@ -1,10 +1,10 @@
 """Make the small policies that ship with the workspace, from nothing.
 
-    python scripts/make_shipped_policies.py [--only xarm6]
+    python scripts/make_shipped_policies.py [--only xarm6_tiny]
 
-For each arm: record demonstrations, convert them, train both stages, evaluate on unseen scenes,
-and put the policy with its card where launch files and demo find it. Every step is the command
-that the README names; what is done is not done again, so an interrupted run goes on.
+For each: record demonstrations, convert them, train, evaluate on unseen scenes, and put the policy
+with its card where launch files and demo find it. Every step is the command that the README names;
+what is done is not done again, so an interrupted run goes on.
 """
 
 import argparse
@@ -13,10 +13,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from shipped_policies.card import write_card
+from shipped_policies.recipes import RECIPES, Recipe
 from shipped_policies.words import train_tokenizer
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,39 +26,34 @@ CHECKPOINTS = ROOT / "src" / "evo1_policy" / "checkpoints"
 ROBOTS = ROOT / "src" / "evo1_bringup" / "robots"
 BATCH = 40  # episodes that lie on the disk at a time: images are recorded raw
 SEEDS_APART = 1000  # between the batches
-TEST_SEED, TRIALS = 1, 100  # the scenes that the card reports
+TEST_SEED = 1  # the scenes that the card reports
 
 
-class Recipe:
-    """One arm's policy in the making.
+class Maker:
+    """Follows one recipe.
 
     Args:
-        robot: 'xarm6' or 'so100'.
-        work: folder for everything on the way.
-        episodes: demonstrations.
-        overrides: choices of training, `key=value`.
+        recipe: what is made.
+        root: folder for everything on the way of every policy.
+        overrides: more choices of training, `key=value`.
     """
 
-    def __init__(self, robot: str, work: Path, episodes: int, overrides: list[str]) -> None:
-        self.robot, self.episodes, self.overrides = robot, episodes, overrides
-        self.work = work / robot
-        self.work.mkdir(parents=True, exist_ok=True)
-        self._times = self.work / "times.json"
+    def __init__(self, recipe: Recipe, root: Path, overrides: Sequence[str] = ()) -> None:
+        self._recipe, self._root = recipe, root
+        self._choices = (*recipe.choices, *overrides)
+        self._work = root / recipe.name
+        self._work.mkdir(parents=True, exist_ok=True)
+        self._times = self._work / "times.json"
 
     @property
     def dataset(self) -> Path:
         """The converted demonstrations."""
-        return self.work / "dataset"
+        return self._work / "dataset"
 
     @property
     def policy(self) -> Path:
         """What stage 2 leaves."""
-        return self.work / "runs" / self.robot / "stage2" / "last"
-
-    @property
-    def results(self) -> Path:
-        """What evaluation leaves."""
-        return self.work / "evaluation.json"
+        return self._work / "runs" / self._recipe.name / "stage2" / "last"
 
     def seconds(self) -> dict[str, float]:
         """How long each step took [s]."""
@@ -67,49 +64,62 @@ class Recipe:
 
     def demonstrate(self) -> None:
         """Record and convert, batch by batch."""
-        bags = self.work / "bags"
-        for begin in range(0, self.episodes, BATCH):
-            done = self.work / f"converted_{begin:05d}"
-            if done.exists():
-                continue
-            shutil.rmtree(bags, ignore_errors=True)
-            count, seed = min(BATCH, self.episodes - begin), begin // BATCH * SEEDS_APART
-            robot_file = str(ROBOTS / f"{self.robot}.yaml")
-            self._run(
-                "rehearse", "--robot", robot_file, "--episodes", count, "--seed", seed,
-                "--root", bags,
-            )  # fmt: skip
-            more = ["--append"] if begin else []
-            self._run("convert", bags, "--to", self.dataset, "--format", "v2.1", *more)
-            done.touch()
+        recipe, bags = self._recipe, self._work / "bags"
+        robot_file = ROBOTS / f"{recipe.robot}.yaml"
+        for begin in range(0, recipe.episodes, BATCH):
+            for task in recipe.tasks:
+                done = self._work / f"converted_{task}_{begin:05d}"
+                if done.exists():
+                    continue
+                shutil.rmtree(bags, ignore_errors=True)
+                count = min(BATCH, recipe.episodes - begin)
+                self._run(
+                    "rehearse", "--robot", robot_file, "--task", task, "--episodes", count,
+                    "--seed", recipe.first_seed + begin // BATCH * SEEDS_APART, "--root", bags,
+                )  # fmt: skip
+                more = ["--append"] if self.dataset.exists() else []
+                self._run("convert", bags, "--to", self.dataset, "--format", "v2.1", *more)
+                done.touch()
         shutil.rmtree(bags, ignore_errors=True)
 
-    def train(self) -> None:
-        """Both stages; each goes on where it was."""
-        tokenizer = self.work / "tokenizer"
+    def train(self, before: "Maker | None") -> None:
+        """From nothing in both stages, or in stage 2 from another policy; each goes on.
+
+        Args:
+            before: has made the policy to begin as.
+        """
+        tokenizer = self._work / "tokenizer"
         tokenizer.mkdir(exist_ok=True)
         train_tokenizer().save(str(tokenizer / "tokenizer.json"), pretty=False)
-        runs = self.work / "runs"
-        common = ["--name", self.robot, "--dataset", self.dataset, f"runs={runs}"]
-        common += [f"tokenizer={tokenizer}", f"data.cache_dir={self.work / 'frames'}"]
-        for stage in ("1", "2"):
-            self._run("train", "--stage", stage, *common, *self.overrides)
+        common = ["--name", self._recipe.name, "--dataset", self.dataset]
+        common += [f"runs={self._work / 'runs'}", f"tokenizer={tokenizer}"]
+        common += [f"data.cache_dir={self._root / 'frames'}"]
+        if before is None:
+            self._run("train", "--stage", "1", *common, *self._choices)
+        else:
+            common += ["--dataset", before.dataset, "--from", before.policy]
+        self._run("train", "--stage", "2", *common, *self._choices)
 
-    def evaluate(self) -> None:
-        """Count successes on scenes that no demonstration shows."""
-        if not self.results.is_file():
-            self._run(
-                "evaluate", "--checkpoint", self.policy, "--trials", TRIALS, "--seed", TEST_SEED,
-                "--json", self.results, "--report", self.work / "report",
-            )  # fmt: skip
+    def evaluate(self) -> list[dict[str, Any]]:
+        """Count successes on scenes that no demonstration shows, for each task."""
+        results = []
+        for task in self._recipe.tasks:
+            path = self._work / f"evaluation_{task}.json"
+            if not path.is_file():
+                self._run(
+                    "evaluate", "--checkpoint", self.policy, "--task", task, "--trials",
+                    self._recipe.trials, "--seed", TEST_SEED, "--json", path,
+                    "--report", self._work / f"report_{task}",
+                )  # fmt: skip
+            results.append(json.loads(path.read_text()))
+        return results
 
-    def install(self, out: Path) -> Path:
+    def install(self, out: Path, results: Sequence[dict[str, Any]]) -> Path:
         """Put the policy with its card in place of the old one."""
-        target = out / f"{self.robot}_tiny"
+        target = out / self._recipe.name
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(self.policy.resolve(), target)
-        results: dict[str, Any] = json.loads(self.results.read_text())
-        write_card(target, self.robot, self.dataset, results, self.seconds())
+        write_card(target, self._recipe, self.dataset, results, self.seconds())
         return target
 
     def _run(self, command: str, *arguments: object) -> None:
@@ -127,18 +137,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=("xarm6", "so100"), help="make one of them")
-    parser.add_argument("--episodes", type=int, default=360, help="demonstrations an arm [360]")
+    names = [recipe.name for recipe in RECIPES]
+    parser.add_argument("--only", choices=names, help="make one of them, and what it begins as")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "policies")
     parser.add_argument("--out", type=Path, default=CHECKPOINTS)
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="choices of training")
     options = parser.parse_args()
-    for robot in ("xarm6", "so100") if options.only is None else (options.only,):
-        recipe = Recipe(robot, options.work.absolute(), options.episodes, options.overrides)
-        recipe.demonstrate()
-        recipe.train()
-        recipe.evaluate()
-        print(f"{recipe.install(options.out)}: done")
+    wanted = {options.only} if options.only else set(names)
+    wanted |= {recipe.after for recipe in RECIPES if recipe.name in wanted}
+    makers: dict[str, Maker] = {}
+    for recipe in RECIPES:
+        if recipe.name not in wanted:
+            continue
+        maker = Maker(recipe, options.work.absolute(), options.overrides)
+        maker.demonstrate()
+        maker.train(makers.get(recipe.after))
+        print(f"{maker.install(options.out, maker.evaluate())}: done")
+        makers[recipe.name] = maker
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from evo1_sim.tasks import (
     Task,
     TaskResult,
     judge,
+    lifted,
 )
 
 __all__ = ["TaskResult", "World", "WorldError"]
@@ -180,6 +181,10 @@ class World:
         mujoco.mj_kinematics(self.model, self.data)  # these two leave the physics' course as it is
         mujoco.mj_collision(self.model, self.data)
         return judge(self.task, self.cell)
+
+    def lifted(self) -> str:
+        """Which of the things that only the words tell apart the arm has lifted; '' for none."""
+        return lifted(self.task, self.cell)
 
     def _checked(self, targets: npt.ArrayLike) -> Joints:
         wanted = np.asarray(targets, dtype=np.float64)

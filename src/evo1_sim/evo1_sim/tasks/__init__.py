@@ -6,7 +6,7 @@ from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.coloured_can_into_box import COLOURS, ColouredCanIntoBox
 from evo1_sim.tasks.cube_into_box import CubeIntoBox
 from evo1_sim.tasks.disturbances import DISTURBANCES, UNDISTURBED, Disturbance
-from evo1_sim.tasks.task import Task, TaskResult, judge
+from evo1_sim.tasks.task import Task, TaskResult, judge, lifted
 from evo1_sim.tasks.two_cans_into_box import TwoCansIntoBox
 
 TASKS: dict[str, tuple[Task, ...]] = {
@@ -24,4 +24,5 @@ __all__ = [
     "Task",
     "TaskResult",
     "judge",
+    "lifted",
 ]

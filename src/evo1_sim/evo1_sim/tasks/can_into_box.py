@@ -4,7 +4,7 @@ import numpy as np
 
 from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.objects import Can, OpenBox
-from evo1_sim.tasks.task import SETTLED_SPEED, Area
+from evo1_sim.tasks.task import SETTLED_SPEED, Area, Thing
 
 
 class CanIntoBox:
@@ -19,6 +19,7 @@ class CanIntoBox:
     target_radius = can.radius
     target_area: Area = ((0.33, -0.27), (0.53, -0.07))
     spare_area: Area = ((0.33, -0.32), (0.62, 0.34))
+    choices: tuple[Thing, ...] = ()
 
     def objects(self) -> str:
         """MJCF of the can and the box."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.objects import BLUE, Can, OpenBox
-from evo1_sim.tasks.task import SETTLED_SPEED, Area
+from evo1_sim.tasks.task import SETTLED_SPEED, Area, Thing
 
 COLOURS = ("red", "blue")
 APART = 0.12  # m between the cans' axes: the open gripper fits between them
@@ -23,6 +23,7 @@ class ColouredCanIntoBox:
     target_radius = red.radius
     target_area: Area = ((0.33, -0.27), (0.53, -0.07))
     spare_area: Area = ((0.33, -0.32), (0.62, 0.34))
+    choices: tuple[Thing, ...] = (red, blue)
 
     def __init__(self, colour: str) -> None:
         """With the can that is meant, 'red' or 'blue'."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.objects import Cube, OpenBox
-from evo1_sim.tasks.task import SETTLED_SPEED, Area
+from evo1_sim.tasks.task import SETTLED_SPEED, Area, Thing
 
 
 class CubeIntoBox:
@@ -19,6 +19,7 @@ class CubeIntoBox:
     target_radius = cube.side / 2
     target_area: Area = ((0.17, -0.12), (0.25, -0.04))
     spare_area: Area = ((0.33, -0.16), (0.40, 0.16))
+    choices: tuple[Thing, ...] = ()
 
     def objects(self) -> str:
         """MJCF of the cube and the box."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from evo1_sim.tasks.cell import Cell
 from evo1_sim.tasks.objects import BLUE, Can, OpenBox
-from evo1_sim.tasks.task import SETTLED_SPEED, Area
+from evo1_sim.tasks.task import SETTLED_SPEED, Area, Thing
 
 
 class TwoCansIntoBox:
@@ -20,6 +20,7 @@ class TwoCansIntoBox:
     target_radius = red.radius
     target_area: Area = ((0.36, 0.22), (0.50, 0.38))
     spare_area: Area = ((0.30, -0.45), (0.60, 0.45))
+    choices: tuple[Thing, ...] = ()
 
     def objects(self) -> str:
         """MJCF of both cans and the box."""

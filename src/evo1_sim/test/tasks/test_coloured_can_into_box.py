@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from evo1_sim.experts import STEP_NS, Expert
 from evo1_sim.tasks.coloured_can_into_box import APART
 from evo1_sim.world import World
 
@@ -41,3 +42,20 @@ def test_the_cans_stand_apart_in_every_scene(world):
         world.reset(seed=seed)
         gap = world.cell.position("red_can") - world.cell.position("blue_can")
         assert np.hypot(gap[0], gap[1]) >= APART
+
+
+@pytest.mark.parametrize("colour", ["red", "blue"])
+def test_the_can_that_the_arm_lifts_is_told_by_name(colour):
+    world = World("xarm6", task=f"{colour}_can_into_box", seed=1)
+    lifted = [world.lifted()]
+    for targets in Expert(world).actions():
+        world.move(targets, STEP_NS)
+        lifted.append(world.lifted())
+    seen = list(dict.fromkeys(lifted))  # in the order of their first time
+    assert seen == ["", f"{colour}_can"]
+
+
+def test_a_can_in_the_air_that_nobody_holds_is_not_lifted(world):
+    world.cell.place("red_can", (0.4, -0.2, 0.3))
+    world.task_status()
+    assert world.lifted() == ""

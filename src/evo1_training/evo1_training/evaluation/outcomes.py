@@ -5,12 +5,13 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from evo1_training.evaluation.trials import Trial
 
 Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 
+Choice = Literal["told", "another", "none"]
 SOLVED = "solved"
 TIME_UP = "time_up"
 
@@ -36,6 +37,8 @@ class TrialOutcome:
         inference_ms: median of the inferences on this machine [ms]; None without any.
         video: path of the video below the report's folder; empty: none.
         thumbnails: JPEGs of the environment camera at start and end.
+        choice: whether the first thing that the arm lifted was what it was told; None where there
+            was nothing else to take, or nobody looked.
     """
 
     trial: Trial
@@ -50,6 +53,7 @@ class TrialOutcome:
     inference_ms: float | None = None
     video: str = ""
     thumbnails: tuple[bytes, ...] = ()
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,8 @@ class ConditionSummary:
         seconds_median: of the time to success [s]; None without any.
         seconds_max: the longest [s].
         ended: how often each ending came, most often first, without 'solved'.
+        choices: how often the arm lifted first what it was told, another thing, none; empty where
+            there was nothing to choose.
     """
 
     disturbance: str
@@ -75,6 +81,7 @@ class ConditionSummary:
     seconds_median: float | None
     seconds_max: float | None
     ended: Mapping[str, int]
+    choices: Mapping[Choice, int]
 
     @property
     def rate(self) -> float:
@@ -138,7 +145,13 @@ def summarise(outcomes: Sequence[TrialOutcome]) -> ConditionSummary:
         seconds_median=statistics.median(times) if times else None,
         seconds_max=max(times, default=None),
         ended=dict(ended.most_common()),
+        choices=_choices(outcomes),
     )
+
+
+def _choices(outcomes: Sequence[TrialOutcome]) -> dict[Choice, int]:
+    made = Counter(outcome.choice for outcome in outcomes if outcome.choice is not None)
+    return {choice: made[choice] for choice in get_args(Choice)} if made else {}
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -161,6 +174,13 @@ def table(conditions: Iterable[ConditionSummary]) -> list[str]:
             f"{c.disturbance:12} {f'{c.successes}/{c.trials}':>9} {c.rate:6.0%}  "
             f"{f'{c.low:.1%} to {c.high:.1%}':15} {median:15} {ended}".rstrip()
         )
+        if c.choices:
+            low, high = wilson_interval(c.choices["told"], c.trials)
+            lines.append(
+                f"{'':12} lifted first what it was told: {c.choices['told']}/{c.trials} "
+                f"({low:.1%} to {high:.1%}); another: {c.choices['another']}; nothing: "
+                f"{c.choices['none']}"
+            )
     return lines
 
 
@@ -175,6 +195,7 @@ def _condition_json(condition: ConditionSummary) -> dict[str, Any]:
         "seconds_to_success_median": condition.seconds_median,
         "seconds_to_success_max": condition.seconds_max,
         "failures": dict(condition.ended),
+        "lifted_first": dict(condition.choices),
     }
 
 
@@ -192,4 +213,5 @@ def _trial_json(outcome: TrialOutcome) -> dict[str, Any]:
         "interventions": outcome.interventions,
         "inference_ms": outcome.inference_ms,
         "video": outcome.video,
+        "lifted_first": outcome.choice,
     }

@@ -17,7 +17,7 @@ from evo1_sim.env import STEP_NS, Evo1Env
 from evo1_sim.experts import ExpertError
 from evo1_sim.tasks import TASKS
 from evo1_training.datasets.worker_pool import run_all
-from evo1_training.evaluation.outcomes import SOLVED, TIME_UP, TrialOutcome
+from evo1_training.evaluation.outcomes import SOLVED, TIME_UP, Choice, TrialOutcome
 from evo1_training.evaluation.pilots import ExpertPilot, Pilot, PolicyPilot
 from evo1_training.evaluation.trials import Trial
 from evo1_training.evaluation.videos import Image, TrialVideo, thumbnail
@@ -191,6 +191,7 @@ class Bench:
         except ExpertError as error:
             return self._outcome(trial, 0, "no_plan", str(error))
         solved, over, steps, code, message = False, False, 0, "", ""
+        taken = ""
         while not (solved or over or code):
             images = Glance(env)
             if video is not None:
@@ -198,13 +199,21 @@ class Bench:
             target = pilot.act(images, frame["state"], START_NS + steps * STEP_NS)
             frame, _, solved, over, info = env.step(target)
             steps += 1
+            taken = taken or env.world.lifted()
             code, message = pilot.stopped
         ended = SOLVED if solved else code or TIME_UP
         detail = info["detail"] if solved or not code else message
-        outcome = self._outcome(trial, steps, ended, detail)
+        outcome = replace(self._outcome(trial, steps, ended, detail), choice=self._choice(taken))
         if self._setup.report is None:
             return outcome
         return replace(outcome, thumbnails=(thumbnail(first), thumbnail(env.images()["image_1"])))
+
+    def _choice(self, taken: str) -> Choice | None:
+        """What it took first, where only the words tell what to take."""
+        task = self._env.world.task
+        if not task.choices:
+            return None
+        return "told" if taken == task.target else "another" if taken else "none"
 
     def _outcome(self, trial: Trial, steps: int, ended: str, detail: str) -> TrialOutcome:
         status = self._pilot.status

@@ -16,7 +16,14 @@ from evo1_training.evaluation.trials import Trial
 
 
 def outcome(
-    seed, *, success, seconds=5.0, ended="time_up", disturbance="none", instruction="pick"
+    seed,
+    *,
+    success,
+    seconds=5.0,
+    ended="time_up",
+    disturbance="none",
+    instruction="pick",
+    choice=None,
 ):
     return TrialOutcome(
         trial=Trial(disturbance=disturbance, seed=seed),
@@ -25,6 +32,7 @@ def outcome(
         ended="solved" if success else ended,
         detail="",
         instruction=instruction,
+        choice=choice,
     )
 
 
@@ -98,3 +106,17 @@ def test_trials_that_were_told_different_things_have_no_instruction_in_common():
     data = to_json(Evaluation(facts={}, outcomes=tuple(told)))
     assert data["instruction"] is None
     assert [trial["instruction"] for trial in data["trials"]] == ["a", "b"]
+
+
+def test_what_was_lifted_first_is_counted_where_only_the_words_tell_what_to_take():
+    made = ["told", "told", "another", "none"]
+    outcomes = tuple(outcome(k, success=k == 0, choice=made[k]) for k in range(4))
+    summary = summarise(outcomes)
+    assert summary.choices == {"told": 2, "another": 1, "none": 1}
+    assert "lifted first what it was told: 2/4" in table([summary])[-1]
+    found = to_json(Evaluation(facts={}, outcomes=outcomes))
+    assert found["conditions"][0]["lifted_first"] == {"told": 2, "another": 1, "none": 1}
+    assert [trial["lifted_first"] for trial in found["trials"]] == made
+    alone = summarise([outcome(0, success=True)])
+    assert alone.choices == {}
+    assert len(table([alone])) == 2

@@ -24,6 +24,14 @@ def test_the_expert_solves_a_trial_and_the_video_shows_it(tmp_path):
     assert 3.0 < outcome.seconds < 15.0
     assert (tmp_path / outcome.video).stat().st_size > 10_000
     assert len(outcome.thumbnails) == 2
+    assert outcome.choice is None
+
+
+@pytest.mark.gl
+def test_a_trial_tells_whether_what_was_lifted_first_was_what_the_words_named():
+    setup = Setup(arm="xarm6", task="blue_can_into_box", keep="none")
+    (outcome,) = outcomes_of(setup, plan_trials(1))
+    assert (outcome.success, outcome.choice) == (True, "told")
 
 
 @pytest.mark.gl

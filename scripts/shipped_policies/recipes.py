@@ -1,0 +1,45 @@
+"""Which policies ship, and what each is made of."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One policy in the making.
+
+    Attributes:
+        name: of the checkpoint's folder.
+        robot: 'xarm6' or 'so100'.
+        tasks: that it is shown and measured on; where there are several, the words tell which.
+        episodes: demonstrations of each task.
+        after: name of the policy that it begins as, in stage 2, learning from its data as well;
+            empty: from nothing, in both stages.
+        first_seed: of the demonstrations.
+        trials: of each task, on scenes that no demonstration shows.
+        choices: of training, `key=value`.
+    """
+
+    name: str
+    robot: str
+    tasks: tuple[str, ...]
+    episodes: int
+    after: str = ""
+    first_seed: int = 0
+    trials: int = 100
+    choices: tuple[str, ...] = ()
+
+
+RECIPES = (
+    Recipe(name="xarm6_tiny", robot="xarm6", tasks=("can_into_box",), episodes=360),
+    Recipe(name="so100_tiny", robot="so100", tasks=("cube_into_box",), episodes=360),
+    Recipe(
+        name="xarm6_colours",
+        robot="xarm6",
+        tasks=("red_can_into_box", "blue_can_into_box"),
+        episodes=120,
+        after="xarm6_tiny",
+        first_seed=200_000,  # the same scenes for both: only the words differ
+        trials=50,
+        choices=("steps=8000",),
+    ),
+)
