@@ -39,6 +39,7 @@ PERIOD_S = 10.0
 TAKE_S = 20.0
 TAKES_KEPT = 3
 HEAL_EVERY_S = 5.0
+FOR_A_PERSON = ("chunk_too_far", "chunk_breaks_limits", "tracking_error")
 READY_S = 240.0  # until the first chunk, on a busy machine
 LINES_KEPT = 40
 SHM = "/dev/shm/"
@@ -55,7 +56,8 @@ class Soak:
         refused: takes that the recorder did not begin or end when asked.
         chunks: executed.
         holds: times that the arm was held.
-        recoveries: times that the driver was asked to go on after a fault.
+        recoveries: times that the driver was asked to go on after a fault, or the policy after
+            what only a person ends; then the scene was reset as well.
         segments: paths of shared memory that any process ever had.
         ended: which process ended before its time; '' where none did.
         lines: the last that the processes printed.
@@ -81,16 +83,20 @@ class Soak:
 
 
 class Watcher(Person):
-    """Steers the recorder, and hears what the policy does."""
+    """Steers the recorder, hears what the policy does, and does what it waits for a person for."""
 
     def __init__(self) -> None:
         from evo1_msgs.msg import PolicyStatus
+        from evo1_msgs.srv import ResetTask
         from std_srvs.srv import Trigger
 
         super().__init__()
         self.policy: Any = None
         self._healed_s = 0.0
         self._recover = self._node.create_client(Trigger, "so100_driver/recover")
+        self._resume = self._node.create_client(Trigger, "policy/resume")
+        self._reset = self._node.create_client(ResetTask, "sim_robot/reset")
+        self._next_scene = ResetTask.Request(seed=-1)
         self._node.create_subscription(PolicyStatus, "policy/status", self._hear_policy, 10)
 
     def try_call(self, name: str, soak: Soak) -> bool:
@@ -104,12 +110,19 @@ class Watcher(Person):
         return True
 
     def heal(self, soak: Soak) -> None:
-        """Ask the driver to go on after a fault: a busy machine misses cycles of the bus."""
-        faulty = self.policy is not None and self.policy.reason_code == "arm_fault"
-        if faulty and time.monotonic() - self._healed_s > HEAL_EVERY_S:
-            self._healed_s = time.monotonic()
+        """Go on after a fault, which a busy machine makes, and after a task that went wrong."""
+        code = "" if self.policy is None else self.policy.reason_code
+        if time.monotonic() - self._healed_s < HEAL_EVERY_S:
+            return
+        if code == "arm_fault":
             self._recover.call_async(self._request)
-            soak.recoveries += 1
+        elif code in FOR_A_PERSON:
+            self._reset.call_async(self._next_scene)
+            self._resume.call_async(self._request)
+        else:
+            return
+        self._healed_s = time.monotonic()
+        soak.recoveries += 1
 
     def _hear_policy(self, message: Any) -> None:
         self.policy = message

@@ -87,10 +87,17 @@ def _card(
 def _measured(name: str, result: Mapping[str, Any]) -> str:
     condition = result["conditions"][0]
     low, high = condition["wilson_low"], condition["wilson_high"]
+    lifted = condition.get("lifted_first")
+    chose = (
+        f" What it lifted first was what it was told in {lifted['told']} scenes, something else "
+        f"in {lifted['another']}, nothing in {lifted['none']}."
+        if lifted
+        else ""
+    )
     return (
         f"**{condition['successes']} of {condition['trials']} unseen scenes solved "
         f"({condition['success_rate']:.0%}; Wilson interval at 95 %: {low:.0%} to {high:.0%})**, "
         f"median time {condition['seconds_to_success_median'] or 0:.1f} s. Measured with "
         f"`evaluate --checkpoint {name} --task {result['task']} --trials {condition['trials']} "
-        f"--seed {result['seed']}`."
+        f"--seed {result['seed']}`.{chose}"
     )

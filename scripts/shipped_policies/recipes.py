@@ -40,6 +40,6 @@ RECIPES = (
         after="xarm6_tiny",
         first_seed=200_000,  # the same scenes for both: only the words differ
         trials=50,
-        choices=("steps=8000",),
+        choices=("steps=12000",),
     ),
 )

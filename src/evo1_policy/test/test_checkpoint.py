@@ -216,7 +216,8 @@ def test_shipped_checkpoints_are_small_honest_and_for_the_shipped_robot_file(
 
 
 def test_an_embodiment_without_shipped_policy_is_told_what_there_is():
-    with pytest.raises(CheckpointError, match=r"'aloha' \(known: so100_tiny, xarm6_tiny\)"):
+    known = "so100_tiny, xarm6_colours, xarm6_tiny"
+    with pytest.raises(CheckpointError, match=rf"'aloha' \(known: {known}\)"):
         shipped_checkpoint("aloha")
 
 
