@@ -74,7 +74,7 @@ def test_episodes_are_readable_up_to_the_last_second_after_fifty_kills(killed):
     assert len(killed) > KILLS * 0.8  # a few are killed before they begin
     root = next(iter(killed)).parent
     assert recover_main([str(root)]) == 0
-    behind_s = []
+    with_messages = 0
     for folder, accepted_ns in killed.items():
         if not any(folder.iterdir()):
             continue  # killed between two calls of the operating system
@@ -88,11 +88,9 @@ def test_episodes_are_readable_up_to_the_last_second_after_fifty_kills(killed):
             assert [time_ns for _, time_ns, _ in reader.messages()] == sorted(times)
             assert reader.message_count == len(times)
         if accepted_ns:
-            behind_s.append((accepted_ns - max(times)) * 1e-9)
-    assert len(behind_s) >= KILLS * 0.8
-    starved = [seconds for seconds in behind_s if seconds >= 1.0]  # of a processor, by other tests
-    assert len(starved) <= KILLS * 0.05, starved
-    assert max(behind_s) < 5.0
+            with_messages += 1
+            assert accepted_ns - max(times) < 1_000_000_000
+    assert with_messages >= KILLS * 0.8
 
 
 def test_recovering_again_changes_nothing(killed):
