@@ -247,3 +247,8 @@ def channel(writer: Writer, name: str, type_name: str) -> int:
         definition = ""
     schema = writer.register_schema(type_name, "ros2msg", definition.encode())
     return writer.register_channel(name, "cdr", schema)
+
+
+def intervention_head(*, active):
+    """The first bytes of an intervention's message, which are all that counts."""
+    return b"\0\1\0\0" + (5).to_bytes(4, "little") + bytes(4) + b"\1\0\0\0\0" + bytes([active])

@@ -1,11 +1,8 @@
+from bag_writing import intervention_head
+
 from evo1_training.recording.pre_roll import Heard, PreRoll
 
 S = 1_000_000_000
-
-
-def head(*, active):
-    """The first bytes of an intervention's message, which are all that counts."""
-    return b"\0\1\0\0" + (5).to_bytes(4, "little") + bytes(4) + b"\1\0\0\0\0" + bytes([active])
 
 
 def fill(ring, seconds, *, size=10, rate=10):
@@ -17,7 +14,7 @@ def fill(ring, seconds, *, size=10, rate=10):
 def test_the_seconds_before_a_take_over_wait_for_a_take_while_the_person_drives():
     ring = PreRoll(2 * S)
     fill(ring, (0, 5))
-    ring.follow(head(active=True), 5 * S)
+    ring.follow(intervention_head(active=True), 5 * S)
     fill(ring, (5, 9))
     assert ring.first_ns == 3 * S
     messages = ring.take()
@@ -30,15 +27,15 @@ def test_nothing_is_kept_for_a_take_that_begins_without_a_person():
     fill(ring, (0, 5))
     assert ring.first_ns is None
     assert ring.take() == ()
-    ring.follow(head(active=True), 5 * S)
-    ring.follow(head(active=False), 6 * S)
+    ring.follow(intervention_head(active=True), 5 * S)
+    ring.follow(intervention_head(active=False), 6 * S)
     fill(ring, (5, 9))
     assert ring.take() == ()
 
 
 def test_memory_is_bounded_and_no_seconds_means_no_memory():
     ring = PreRoll(100 * S, max_bytes=500)
-    ring.follow(head(active=True), 0)
+    ring.follow(intervention_head(active=True), 0)
     fill(ring, (0, 50), size=100)
     assert ring.size <= 500
     off = PreRoll(0)

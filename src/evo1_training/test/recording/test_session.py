@@ -4,7 +4,17 @@ import time
 
 import numpy as np
 import pytest
-from bag_writing import IMAGE, JOINT_STATE, ROBOT_TEXT, T0, TRAJECTORY, cdr, header, message
+from bag_writing import (
+    IMAGE,
+    JOINT_STATE,
+    ROBOT_TEXT,
+    T0,
+    TRAJECTORY,
+    cdr,
+    header,
+    intervention_head,
+    message,
+)
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
@@ -17,9 +27,6 @@ from evo1_training.recording.pre_roll import PreRoll
 from evo1_training.recording.session import Session, SessionInput
 from evo1_training.recording.stream_monitor import robot_topics
 from evo1_training.recording.take import Ending, RefusedError, TakeState
-
-# The first bytes of an intervention's message: a person drives.
-TAKEN_OVER = b"\0\1\0\0" + (5).to_bytes(4, "little") + bytes(4) + b"\1\0\0\0\0\1"
 
 
 class Rig:
@@ -118,7 +125,7 @@ def test_what_waited_for_a_take_over_lands_whole_beyond_what_may_wait_for_the_di
     for _ in range(rounds):
         rig.send()
     assert ring.size > 10 * limits.queue_bytes
-    ring.follow(TAKEN_OVER, rig.now_ns)
+    ring.follow(intervention_head(active=True), rig.now_ns)
     rig.begin()
     rig.session.end(Ending.SAVE)
     assert rig.finish().lost == 0
