@@ -116,7 +116,10 @@ class FeetechBus:
         return self._ask_one(request, servo_id, length)
 
     def read_all(self, servo_ids: Sequence[int], address: int, length: int) -> dict[int, Reply]:
-        """The same block of several servos by one request; only those that answered well."""
+        """The same block of several servos by one request; only those that answered well.
+
+        They answer in the order of their ids here: nobody is waited for once the last one answered.
+        """
         broadcast, sync_read = self._sdk.BROADCAST_ID, self._sdk.INST_SYNC_READ
         request = [0, 0, broadcast, len(servo_ids) + 4, sync_read, address, length, *servo_ids, 0]
         return self._ask(request, servo_ids, length)
@@ -159,7 +162,7 @@ class FeetechBus:
         self._send(request)
         self._port.setPacketTimeout(0)
         replies: dict[int, Reply] = {}
-        while len(replies) < len(servo_ids):
+        while servo_ids[-1] not in replies:  # before it, everyone had their turn
             packet, result = self._packets.rxPacket(self._port)
             if result != self._sdk.COMM_SUCCESS:
                 self.traffic.corrupt += bool(packet)

@@ -1,6 +1,7 @@
 """The bus master against emulated servos that answer late, through a real pseudo-terminal."""
 
 import threading
+import time
 
 import pytest
 
@@ -11,6 +12,7 @@ from evo1_bringup.drivers.emulated_servo import EmulatedServo
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 
 TIMEOUT_S, LATE_S, QUICK_S = 0.1, 0.15, 0.0003
+PATIENCE_S = 30.0
 
 
 @pytest.fixture
@@ -62,3 +64,16 @@ def test_a_line_that_is_always_late_gives_no_numbers_at_all(line):
     bus.faults.latency_s = LATE_S
     with pytest.raises(BusError, match="Max_Position_Limit"):
         master.read(1, sts3215.MAX_POSITION)
+
+
+def test_nobody_is_waited_for_once_the_last_has_answered(line):
+    bus, master = line
+    master.close()
+    bus.faults.silent = {1}
+    patient = FeetechBus(master.port_name, timeout_s=PATIENCE_S)
+    began = time.monotonic()
+    block = sts3215.MIN_POSITION.address, sts3215.MIN_POSITION.length
+    assert set(patient.read_all([1, 2], *block)) == {2}
+    assert time.monotonic() < began + PATIENCE_S
+    assert patient.traffic.lost == 1
+    patient.close()
