@@ -71,6 +71,8 @@ def main() -> int:
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(BRINGUP / "config" / "fastdds.xml")
     text = (BRINGUP / "robots" / f"{arguments.robot}.yaml").read_text()
+    if arguments.root:
+        arguments.root.mkdir(parents=True, exist_ok=True)
     texts = {
         "raw": text,
         "compressed": text.replace("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"),

@@ -132,6 +132,8 @@ def main() -> int:
     """Run the systems, report on each; 1 where something grew or ended early."""
     arguments = _parser().parse_args()
     minutes = 1.0 if arguments.quick else arguments.minutes
+    if arguments.root:
+        arguments.root.mkdir(parents=True, exist_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     good = True

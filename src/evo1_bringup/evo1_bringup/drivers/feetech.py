@@ -118,7 +118,7 @@ class FeetechBus:
     def read_all(self, servo_ids: Sequence[int], address: int, length: int) -> dict[int, Reply]:
         """The same block of several servos by one request; only those that answered well.
 
-        They answer in the order of their ids here: nobody is waited for once the last one answered.
+        They answer in the order given: once the last has, nobody else is waited for.
         """
         broadcast, sync_read = self._sdk.BROADCAST_ID, self._sdk.INST_SYNC_READ
         request = [0, 0, broadcast, len(servo_ids) + 4, sync_read, address, length, *servo_ids, 0]
