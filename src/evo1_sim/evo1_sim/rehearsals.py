@@ -51,9 +51,7 @@ class Roughness:
 ROUGHNESS = {
     "xarm6": Roughness(sway_rad=0.06, push_m=0.09, floor_m=0.15),
     # Its object has sides: from far a policy cannot see which to take, and must dare to turn late.
-    "so100": Roughness(
-        sway_rad=0.05, push_m=0.05, floor_m=0.055, turned_share=0.8, turn_rad=0.9
-    ),
+    "so100": Roughness(sway_rad=0.05, push_m=0.05, floor_m=0.055, turned_share=0.8, turn_rad=0.9),
 }
 
 
