@@ -37,21 +37,16 @@ class Roughness:
         sway_rad: largest sway of a joint.
         push_m: largest sideways displacement of the tool.
         floor_m: least height of the tool after a push: above what stands on the table.
-        turned_share: of the pushed that have not missed: they stand over the object, turned.
-        turn_rad: largest turn of the last joint there.
     """
 
     sway_rad: float
     push_m: float
     floor_m: float
-    turned_share: float = 0.0
-    turn_rad: float = 0.0
 
 
 ROUGHNESS = {
     "xarm6": Roughness(sway_rad=0.06, push_m=0.09, floor_m=0.15),
-    # Its object has sides: from far a policy cannot see which to take, and must dare to turn late.
-    "so100": Roughness(sway_rad=0.05, push_m=0.05, floor_m=0.055, turned_share=0.8, turn_rad=0.9),
+    "so100": Roughness(sway_rad=0.05, push_m=0.05, floor_m=0.055),
 }
 
 
@@ -118,9 +113,6 @@ def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Gen
     """Carry out a part of the task, push the arm aside; return the waypoint to go on with."""
     grasp, release = _grip_changes(expert)
     missed = rng.random() < MISSED_SHARE
-    if not missed and roughness.turned_share and rng.random() < roughness.turned_share:
-        _turn(world, expert, rng.uniform(-1.0, 1.0) * roughness.turn_rad)
-        return 0
     free = [k for k in range(len(expert.waypoints)) if expert.waypoints[k].seconds == 0.0]
     k = 0 if missed else int(rng.choice(free))
     if missed:
@@ -136,38 +128,25 @@ def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Gen
     carries = grasp < k < release
     floor = roughness.floor_m * (1.6 if carries else 1.0)
     goal = expert.displaced(offset, floor=floor)
-    _glide(world, goal, PUSH_TICKS)
+    begin = world.targets
+    for fraction in np.arange(1, PUSH_TICKS + 1) / PUSH_TICKS:
+        world.move(begin + fraction * (goal - begin), STEP_NS)
     if k < grasp:
         return 0  # once more from above
     return release - 2 if carries else max(k, release + 1)
-
-
-def _turn(world: World, expert: Expert, angle: float) -> None:
-    """Go over the object and turn the last joint of the arm aside by an angle [rad]."""
-    for targets in expert.moves()[0]:
-        world.move(targets, STEP_NS)
-    goal = world.targets
-    goal[-2] += angle
-    _glide(world, goal, PUSH_TICKS)
 
 
 def _miss(world: World, expert: Expert, over_goal: int, share: float) -> None:
     """Close the gripper on nothing over the object and go a share of the way to the goal."""
     for targets in expert.moves()[0]:
         world.move(targets, STEP_NS)
-    closed = world.targets
+    begin, closed = world.targets, world.targets
     closed[-1] = expert.waypoints[over_goal].gripper
-    _glide(world, closed, CLOSING_TICKS)
+    for fraction in np.arange(1, CLOSING_TICKS + 1) / CLOSING_TICKS:
+        world.move(begin + fraction * (closed - begin), STEP_NS)
     way = expert.moves(over_goal)[0]
     for targets in way[: round(share * len(way))]:
         world.move(targets, STEP_NS)
-
-
-def _glide(world: World, goal: Array, ticks: int) -> None:
-    """Move evenly to joint targets (D,) [rad]."""
-    begin = world.targets
-    for fraction in np.arange(1, ticks + 1) / ticks:
-        world.move(begin + fraction * (goal - begin), STEP_NS)
 
 
 def _grip_changes(expert: Expert) -> tuple[int, int]:

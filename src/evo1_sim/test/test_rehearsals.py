@@ -48,24 +48,6 @@ def test_some_of_the_pushed_have_missed_and_go_back_with_an_open_gripper(rehears
     assert len(missed) < len(pushed)
 
 
-@pytest.mark.parametrize("seed", [19, 29])
-def test_some_so100s_begin_turned_over_the_cube_and_turn_to_its_side(seed):
-    world = World("so100")
-    plain = plan_rehearsal(world, "cube_into_box", seed, rough=False).demonstration.path
-    rehearsal = plan_rehearsal(world, "cube_into_box", seed)
-    path = rehearsal.demonstration.path
-    grasp, plain_grasp = _grasp(path), _grasp(plain)
-    assert rehearsal.pushed
-    assert np.abs(plain[:plain_grasp, :-2] - path[0, :-2]).max(axis=1).min() < 1e-9
-    assert abs(path[0, -2] - path[grasp, -2]) > 0.1
-    assert path[grasp, -2] == pytest.approx(plain[plain_grasp, -2], abs=1e-3)
-
-
-def _grasp(path):
-    """The first tick at which the gripper closes."""
-    return np.flatnonzero(np.diff(path[:, -1]) < 0)[0]
-
-
 def test_sway_keeps_its_bound_and_leaves_the_gripper_and_every_contact_alone(rehearsals):
     bound = ROUGHNESS["xarm6"].sway_rad
     for rehearsal in rehearsals.values():
