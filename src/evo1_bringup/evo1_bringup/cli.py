@@ -54,7 +54,13 @@ PROGRAMS = {
     "convert": ("evo1_training", "convert"),
     "check-dataset": ("evo1_training", "check_dataset"),
     "view": ("evo1_training", "view"),
+    "train": ("evo1_training", "train"),
+    "evaluate": ("evo1_training", "evaluate"),
+    "attention": ("evo1_training", "attention"),
+    "norm-stats": ("evo1_training", "norm_stats"),
+    "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),
+    "benchmark": ("evo1_policy", "benchmark"),
 }
 
 _TRIGGERS = {
@@ -154,7 +160,7 @@ def _run_program(name: str, words: Sequence[str]) -> int:
 
 
 def _program_lines() -> str:
-    lines = [f"  evo1 {name:<14} is ros2 run {' '.join(PROGRAMS[name])}" for name in PROGRAMS]
+    lines = [f"  evo1 {name:<18} is ros2 run {' '.join(PROGRAMS[name])}" for name in PROGRAMS]
     return "\n".join(["programs, each with its own --help:", *lines])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from evo1_training.datasets.conversion import convert
 from evo1_training.datasets.conversion_request import ConversionError, Request, Summary
 from evo1_training.datasets.worker_pool import available_cores
+from evo1_training.next_commands import command
 from evo1_training.recording.episode import EpisodeError
 
 _DESCRIPTION = """\
@@ -107,7 +108,10 @@ def report(summary: Summary, request: Request, took_s: float) -> str:
             "assembles the dataset"
         )
     elif (request.dataset / "meta").is_dir():
-        lines.append(f"next:  check_dataset {request.dataset}")
+        lines += [
+            f"next:  {command('check_dataset', request.dataset)}",
+            f"       {command('train', '--stage', 1, '--dataset', request.dataset)}",
+        ]
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.rendering import RenderingError
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 from evo1_sim.world import WorldError
+from evo1_training.next_commands import command
 from evo1_training.recording.rehearsal import AttemptReport, Rehearsal, rehearse
 from evo1_training.recording.simulated_takes import SimulatedTakeError
 from evo1_training.recording.take import RefusedError
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"rehearse: {error}", file=sys.stderr)
         return 1
     print(f"{kept} demonstrations saved in {options.root}, {failed} attempts failed")
+    dataset = f"~/evo1_datasets/{options.task or 'demonstrations'}"
+    print("next: ", command("convert", options.root, "--to", dataset))
     return 0
 
 

@@ -108,7 +108,9 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         folder.end()
     summary = ""
     if accelerator.is_main_process:
-        summary = write_summary(folder, outcome, config=config, stage=stage, robot=robot)
+        summary = write_summary(
+            folder, outcome, config=config, stage=stage, data=data, robot=robot
+        )
     accelerator.end_training()
     return Finished(folder=folder, outcome=outcome, summary=summary)
 

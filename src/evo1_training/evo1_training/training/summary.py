@@ -1,8 +1,11 @@
 """What is said before a run and after it, down to what to type next. Must not import ROS."""
 
+from pathlib import Path
+
 from accelerate import Accelerator
 
 from evo1_policy.robot_config import RobotConfig
+from evo1_training.next_commands import after_training, command
 from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
 from evo1_training.training.train_config import Stage, TrainConfig
 from evo1_training.training.trainer import Outcome
@@ -40,7 +43,13 @@ def describe_start(
 
 
 def write_summary(
-    folder: RunFolder, outcome: Outcome, *, config: TrainConfig, stage: Stage, robot: RobotConfig
+    folder: RunFolder,
+    outcome: Outcome,
+    *,
+    config: TrainConfig,
+    stage: Stage,
+    data: TrainingData,
+    robot: RobotConfig,
 ) -> str:
     """Say how a run ended and what to type next; also into summary.md."""
     path, section = folder.path, config.stage(stage)
@@ -66,17 +75,21 @@ def write_summary(
             "the data is the bottleneck: more data.workers, or data.cache_dir=~/.cache/evo1/frames"
         )
     if not outcome.interrupted:
-        lines += ["", "Next:", *_next(folder, config, stage, robot)]
+        lines += [
+            "",
+            "Next:",
+            *(f"  {line}" for line in _next(folder, config, stage, data, robot)),
+        ]
     text = "\n".join(lines)
     write_text(path / SUMMARY, text + "\n")
     return text
 
 
-def _next(folder: RunFolder, config: TrainConfig, stage: Stage, robot: RobotConfig) -> list[str]:
+def _next(
+    folder: RunFolder, config: TrainConfig, stage: Stage, data: TrainingData, robot: RobotConfig
+) -> list[str]:
     if stage == "stage1":
-        return [f"  ros2 run evo1_training train --stage 2 --name {config.name}"]
-    best = folder.path / "best"
-    return [
-        f"  ros2 run evo1_training evaluate --checkpoint {best}",
-        f"  ros2 launch evo1_bringup {robot.name}.launch.py checkpoint:={best}",
-    ]
+        usual = Path(TrainConfig.runs).expanduser() == Path(config.runs)
+        runs = [] if usual else ["--runs", config.runs]
+        return [command("train", "--stage", 2, "--name", config.name, *runs)]
+    return after_training(robot.name, folder.path / "best", data.instructions)

@@ -66,6 +66,13 @@ class TrainingData:
         """Keys of the norm stats that are needed, sorted."""
         return tuple(sorted({part.samples.spec.embodiment for part in self.train}))
 
+    @property
+    def instructions(self) -> frozenset[str]:
+        """Those of the datasets."""
+        return frozenset(
+            text for part in self.train for text in part.samples.folder.tasks.values()
+        )
+
     @cached_property
     def order(self) -> OrderConfig:
         """In which order the training samples come."""

@@ -8,6 +8,7 @@ from bag_writing import steady, write_episode
 
 from evo1_training.cli import convert as command
 from evo1_training.datasets import conversion
+from evo1_training.next_commands import command as typed
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +35,8 @@ def test_report_counts_what_was_done_and_says_what_to_type_next(tmp_path, capsys
         "x real time",
         "10 frames at 0.0 s dropped: fewer than 12 in a row (--min-frames)",
         "fewer than the horizon (50)",
-        f"check_dataset {tmp_path / 'dataset'}",
+        f"next:  {typed('check_dataset', tmp_path / 'dataset')}",
+        f"train --stage 1 --dataset {tmp_path / 'dataset'}",
     ):
         assert line in said, said
 

@@ -46,11 +46,11 @@ def choices(tmp_path, robots_dir):
 def test_both_stages_by_their_commands_lead_to_a_policy(choices, tmp_path, capsys):
     assert main(["--stage", "1", "--config", str(choices), "data.workers=0"]) == 0
     said = capsys.readouterr().out
-    assert "ros2 run evo1_training train --stage 2 --name sway" in said
     runs = tmp_path / "runs"
+    assert f"train --stage 2 --name sway --runs {runs}" in said
     assert main(["--stage", "2", "--runs", str(runs), "data.workers=0"]) == 0
     said = capsys.readouterr().out
-    assert f"evaluate --checkpoint {runs / 'sway' / 'stage2' / 'best'}" in said
+    assert f'instruction:="pour" checkpoint:={runs / "sway" / "stage2" / "best"}' in said
     assert (runs / "sway" / "stage2" / "best" / "model.safetensors").is_file()
     assert list((runs / "sway" / "stage2" / "tensorboard").iterdir())
     written = yaml.safe_load((runs / "sway" / "stage2" / "train.yaml").read_text())

@@ -1,0 +1,42 @@
+"""What to type next, in the words that work where it is read. Must not import ROS.
+
+Where ROS 2 is installed that is `ros2 run` and `ros2 launch`, beside the pip route's workspace
+`evo1`, and on a machine that only trains the Python module.
+"""
+
+import shutil
+from collections.abc import Collection
+
+from evo1_sim.tasks import TASKS
+
+
+def command(name: str, *words: object) -> str:
+    """Spell a command of this package, such as `train --stage 2`."""
+    if shutil.which("ros2"):
+        start = f"ros2 run evo1_training {name}"
+    elif shutil.which("evo1"):
+        start = f"evo1 {name.replace('_', '-')}"
+    else:
+        start = f"python -m evo1_training.cli.{name}"
+    return " ".join([start, *map(str, words)])
+
+
+def after_training(robot: str, checkpoint: object, instructions: Collection[str]) -> list[str]:
+    """How to evaluate a new policy and how to start it.
+
+    Args:
+        robot: its name, as in the robot file.
+        checkpoint: folder of the policy.
+        instructions: those of the data that it learned from. Tasks of the simulation are known by
+            their words; of others only the first is launched, and nothing can be evaluated.
+    """
+    tasks = [task for task in TASKS.get(robot, ()) if task.instruction in instructions]
+    lines = [
+        command("evaluate", "--checkpoint", checkpoint, "--task", task.name) for task in tasks
+    ]
+    words = f'instruction:="{min(instructions, default="")}"'
+    told = f"task:={tasks[0].name}" if tasks else words
+    launch = f"ros2 launch evo1_bringup {robot}.launch.py"
+    if shutil.which("evo1") and not shutil.which("ros2"):
+        launch = f"evo1 launch {robot}"
+    return [*lines, f"{launch} {told} checkpoint:={checkpoint}"]

@@ -1,0 +1,47 @@
+"""What the commands tell people to type next."""
+
+import pytest
+
+from evo1_training.next_commands import after_training, command
+
+STACKING = "stack the red can on the blue can"
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Put programs of these names on an otherwise empty PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def install(*names):
+        for name in names:
+            (tmp_path / name).touch(mode=0o755)
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("programs", "typed"),
+    [
+        (("ros2", "evo1"), "ros2 run evo1_training check_dataset DIR"),
+        (("evo1",), "evo1 check-dataset DIR"),
+        ((), "python -m evo1_training.cli.check_dataset DIR"),
+    ],
+)
+def test_a_command_is_spelled_as_this_machine_knows_it(install, programs, typed):
+    install(*programs)
+    assert command("check_dataset", "DIR") == typed
+
+
+def test_a_policy_is_evaluated_and_launched_on_the_task_of_its_data(install):
+    install("evo1")
+    assert after_training("xarm6", "runs/best", {STACKING}) == [
+        "evo1 evaluate --checkpoint runs/best --task can_stacking",
+        "evo1 launch xarm6 task:=can_stacking checkpoint:=runs/best",
+    ]
+
+
+def test_words_of_no_simulated_task_are_told_to_the_arm(install):
+    install("ros2")
+    assert after_training("so100", "best", {"wave", "pour"}) == [
+        'ros2 launch evo1_bringup so100.launch.py instruction:="pour" checkpoint:=best'
+    ]
