@@ -37,6 +37,7 @@ class Variant:
     choices: tuple[str, ...] = ()
 
 
+HORIZON_16 = ("model.horizon=16", "model.execute_actions=12")
 VARIANTS = {
     "two_stages": Variant(question="baseline: two stages, integration A, clean chunk"),
     "single_stage": Variant(
@@ -48,6 +49,12 @@ VARIANTS = {
     ),
     "velocity": Variant(
         question="clean chunk against velocity", choices=("model.semantics.prediction=velocity",)
+    ),
+    # The head pools to 128 numbers: the noise in a velocity fits through, 16 actions of 7 joints.
+    "horizon_16": Variant(question="clean chunk, horizon 16", choices=HORIZON_16),
+    "horizon_16_velocity": Variant(
+        question="clean chunk against velocity, horizon 16, three times the steps",
+        choices=(*HORIZON_16, "model.semantics.prediction=velocity", "stage2.steps=6000"),
     ),
     "no_milestones": Variant(
         question="without the loss on milestones", choices=("milestone_weight=0",)

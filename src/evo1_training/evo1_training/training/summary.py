@@ -33,6 +33,14 @@ def describe_start(
         f"{section.accumulation} accumulated x {ranks} {accelerator.device.type}), "
         f"{'bf16' if accelerator.mixed_precision == 'bf16' else 'fp32'}, seed {config.seed}",
     ]
+    noise, pool = config.model.horizon * robot.width, config.model.language.width
+    if config.model.semantics.prediction == "velocity" and pool < noise:
+        lines.append(
+            f"a velocity holds the noise, {noise} numbers ({config.model.horizon} actions x "
+            f"{robot.width} joints), and the head's pool has {pool}: some of it cannot get "
+            "through. Take a shorter model.horizon, a wider model.language.width or "
+            "model.semantics.prediction=sample"
+        )
     if config.backbone and batch < PAPER_BATCH:
         needed = -(-PAPER_BATCH // (section.batch_size * ranks))
         lines.append(

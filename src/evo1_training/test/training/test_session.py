@@ -319,7 +319,17 @@ def test_the_saved_checkpoint_says_what_it_was_made_of(done):
     card = (done.path / "last" / "README.md").read_text()
     assert "sway: 2 episodes (22 frames) to learn from, 1 held out" in card
     assert "Success of the task was not measured" in card
+    assert "noise" not in card
     assert read_checkpoint(done.path / "last").stats.embodiment == "xarm6"
+
+
+def test_a_pool_that_is_too_narrow_for_a_velocity_is_told(config):
+    semantics = dataclasses.replace(config.model.semantics, prediction="velocity")
+    model = dataclasses.replace(config.model, semantics=semantics)
+    stage = dataclasses.replace(config.stage1, steps=1)
+    run = train(dataclasses.replace(config, model=model, stage1=stage), "stage1")
+    card = (run.folder.path / "last" / "README.md").read_text()
+    assert "35 numbers (5 actions x 7 joints), and the head's pool has 16" in card
 
 
 def test_a_run_whose_data_changed_does_not_go_on_with_them(config, tmp_path, robot):
