@@ -67,7 +67,11 @@ _QUALITY: Mapping[str, _Rule] = {
     "skew": ("warning", "cameras were apart by more than half a step: synchronise their clocks"),
     "state-repeats": ("warning", "joints are published slower than fps: raise their rate"),
     "action-lag": ("warning", "action and state do not belong together: check stamps and clocks"),
-    "lag-varies": ("warning", "the delay changes from episode to episode: check stamps"),
+    "lag-varies": (
+        "warning",
+        "the delay changes from episode to episode: check stamps (an arm that `rehearse` pushes "
+        "does this with right ones)",
+    ),
     "action-is-state": ("note", "the action is the measured motion, not what was asked for"),
     "beyond-limits": (
         "warning",
