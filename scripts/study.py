@@ -56,6 +56,7 @@ VARIANTS = {
         question="clean chunk against velocity, horizon 16, three times the steps",
         choices=(*HORIZON_16, "model.semantics.prediction=velocity", "stage2.steps=6000"),
     ),
+    "fp32": Variant(question="baseline without bf16", choices=("precision=fp32",)),
     "no_milestones": Variant(
         question="without the loss on milestones", choices=("milestone_weight=0",)
     ),
