@@ -5,20 +5,21 @@ Where ROS 2 is installed that is `ros2 run` and `ros2 launch`, beside the pip ro
 """
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
-from evo1_sim.tasks import TASKS
+if TYPE_CHECKING:
+    from evo1_sim.tasks import Task
 
 
 def command(name: str, *words: object) -> str:
     """Spell a command of this package, such as `train --stage 2`."""
-    if shutil.which("ros2"):
-        start = f"ros2 run evo1_training {name}"
-    elif shutil.which("evo1"):
-        start = f"evo1 {name.replace('_', '-')}"
-    else:
-        start = f"python -m evo1_training.cli.{name}"
-    return " ".join([start, *map(str, words)])
+    starts = {
+        "ros2": f"ros2 run evo1_training {name}",
+        "evo1": f"evo1 {name.replace('_', '-')}",
+        "": f"python -m evo1_training.cli.{name}",
+    }
+    return " ".join([starts[_program()], *map(str, words)])
 
 
 def after_training(robot: str, checkpoint: object, instructions: Collection[str]) -> list[str]:
@@ -30,13 +31,26 @@ def after_training(robot: str, checkpoint: object, instructions: Collection[str]
         instructions: those of the data that it learned from. Tasks of the simulation are known by
             their words; of others only the first is launched, and nothing can be evaluated.
     """
-    tasks = [task for task in TASKS.get(robot, ()) if task.instruction in instructions]
+    tasks = [task for task in _simulated_tasks(robot) if task.instruction in instructions]
     lines = [
         command("evaluate", "--checkpoint", checkpoint, "--task", task.name) for task in tasks
     ]
     words = f'instruction:="{min(instructions, default="")}"'
     told = f"task:={tasks[0].name}" if tasks else words
     launch = f"ros2 launch evo1_bringup {robot}.launch.py"
-    if shutil.which("evo1") and not shutil.which("ros2"):
+    if _program() == "evo1":
         launch = f"evo1 launch {robot}"
     return [*lines, f"{launch} {told} checkpoint:={checkpoint}"]
+
+
+def _program() -> str:
+    """Which of the programs is here, the first of them; empty for none."""
+    return next(filter(shutil.which, ("ros2", "evo1")), "")
+
+
+def _simulated_tasks(robot: str) -> "Sequence[Task]":
+    try:
+        from evo1_sim.tasks import TASKS  # late: brings MuJoCo, which only this needs
+    except ImportError:  # a machine that only trains
+        return ()
+    return TASKS.get(robot, ())

@@ -14,6 +14,7 @@ from evo1_training.datasets.reader import (
 )
 from evo1_training.datasets.reader.frame_cache import Progress
 from evo1_training.datasets.reader.robot_check import ROBOT_COPY
+from evo1_training.next_commands import command
 from evo1_training.training.train_config import DataConfig
 from evo1_training.training.training_data import TrainingData, split_datasets
 
@@ -28,7 +29,7 @@ def newest_dataset(root: Path) -> Path:
     if not found:
         raise DatasetError(
             f"{root}: no dataset below this folder; give one with --dataset FOLDER, or make one: "
-            "ros2 run evo1_training convert"
+            f"{command('convert')}"
         )
     return max(found, key=lambda path: path.stat().st_mtime_ns).parents[1]
 

@@ -8,7 +8,6 @@ from bag_writing import steady, write_episode
 
 from evo1_training.cli import convert as command
 from evo1_training.datasets import conversion
-from evo1_training.next_commands import command as typed
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +20,8 @@ def run(*arguments) -> int:
     return command.main([*map(str, arguments), "--workers", "1"])
 
 
-def test_report_counts_what_was_done_and_says_what_to_type_next(tmp_path, capsys):
+def test_report_counts_what_was_done_and_says_what_to_type_next(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # neither ros2 nor evo1
     write_episode(tmp_path / "demos" / "episode_000000", steady(2.0, lost={10, 11, 45}))
     split = ("--gaps", "split", "--min-frames", 12)
     assert run(tmp_path / "demos", "--to", tmp_path / "dataset", *split) == 0
@@ -35,7 +35,7 @@ def test_report_counts_what_was_done_and_says_what_to_type_next(tmp_path, capsys
         "x real time",
         "10 frames at 0.0 s dropped: fewer than 12 in a row (--min-frames)",
         "fewer than the horizon (50)",
-        f"next:  {typed('check_dataset', tmp_path / 'dataset')}",
+        f"next:  python -m evo1_training.cli.check_dataset {tmp_path / 'dataset'}",
         f"train --stage 1 --dataset {tmp_path / 'dataset'}",
     ):
         assert line in said, said

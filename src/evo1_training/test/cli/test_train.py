@@ -17,8 +17,9 @@ from evo1_policy.robot_config import load_robot
 
 
 @pytest.fixture
-def choices(tmp_path, robots_dir):
+def choices(tmp_path, robots_dir, monkeypatch):
     """A config file of the tiny preset with a micro model, and the data that it names."""
+    monkeypatch.setattr("small_dataset.TASKS", ("pick up the can and put it into the white box",))
     robot = load_robot(robots_dir / "xarm6.yaml")
     root = write_dataset(tmp_path / "data" / "sway", robot)
     tiny = preset("tiny")
@@ -43,14 +44,18 @@ def choices(tmp_path, robots_dir):
     return file
 
 
-def test_both_stages_by_their_commands_lead_to_a_policy(choices, tmp_path, capsys):
+def test_both_stages_by_their_commands_lead_to_a_policy(choices, tmp_path, capsys, monkeypatch):
+    (tmp_path / "ros2").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["--stage", "1", "--config", str(choices), "data.workers=0"]) == 0
     said = capsys.readouterr().out
     runs = tmp_path / "runs"
-    assert f"train --stage 2 --name sway --runs {runs}" in said
+    assert f"ros2 run evo1_training train --stage 2 --name sway --runs {runs}" in said
     assert main(["--stage", "2", "--runs", str(runs), "data.workers=0"]) == 0
     said = capsys.readouterr().out
-    assert f'instruction:="pour" checkpoint:={runs / "sway" / "stage2" / "best"}' in said
+    best = runs / "sway" / "stage2" / "best"
+    assert f"evaluate --checkpoint {best} --task can_into_box" in said
+    assert f"xarm6.launch.py task:=can_into_box checkpoint:={best}" in said
     assert (runs / "sway" / "stage2" / "best" / "model.safetensors").is_file()
     assert list((runs / "sway" / "stage2" / "tensorboard").iterdir())
     written = yaml.safe_load((runs / "sway" / "stage2" / "train.yaml").read_text())
