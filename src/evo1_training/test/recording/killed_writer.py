@@ -1,11 +1,13 @@
 """Forks writers that record until they are killed: `python killed_writer.py ROOT ROBOT_FILE`.
 
 For each name of an episode on standard input it prints the process that records it. What was
-accepted so far stands in `<root>/<name>.accepted`, as the newest log time.
+accepted so far stands in `<root>/<name>.accepted`, as the newest log time. It ends with its
+input, and not before the last writer is gone and has let go of its bag.
 """
 
 import mmap
 import os
+import signal
 import struct
 import sys
 import time
@@ -29,12 +31,17 @@ def main() -> None:
     names = {topic: f"/{topic}" for topic in _written(robot)}
     topics = robot_topics(robot, names)
     specs = [TopicSpec(name=t.name, type=t.type, definition=definition(t.type)) for t in topics]
+    children = []
     for line in sys.stdin:
         child = os.fork()
         if not child:
             _record(root / line.strip(), robot, topics, specs)
+        children.append(child)
         sys.stdout.write(f"{child}\n")
         sys.stdout.flush()
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def _written(robot):
