@@ -7,7 +7,7 @@ TEST_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest test-numpy1 bench policies clean
+.PHONY: help setup demo test lint pytest test-numpy1 bench policy policies clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,8 @@ bench: setup  ## measure; prints tables and writes out/bench.json
 
 policies: setup  ## rebuild the checkpoints that ship with the workspace, from nothing (hours)
 	@$(RUN) python scripts/make_shipped_policies.py
+
+policy: policies
 
 clean:  ## remove everything that was built or installed
 	rm -rf .venv .venv-numpy1 build install log out

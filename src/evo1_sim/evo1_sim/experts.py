@@ -35,6 +35,8 @@ HOLD_CAN = 0.55  # rad; contact is at 0.36, the rest is grip
 RELEASE_CAN = 0.14  # rad; wide enough to let go, narrow enough for the box
 OPEN_JAW = 0.65  # rad
 HOLD_CUBE = -0.1  # rad; contact is at 0.13
+HALF_CUBE = 0.0125  # m
+FINGER_GAP = 0.017  # m to a face of the cube; to a corner that points at the finger, 12 mm
 
 
 class ExpertError(RuntimeError):
@@ -203,11 +205,8 @@ class Expert:
             base = _at(cell.position(task.base.name), top)
             return _can_waypoints(_foot(task.can, cell) + pick, base + place, 0.27)
         if isinstance(task, CubeIntoBox):
-            cube = cell.position(task.cube.name)
-            side = _nearest_side(
-                cell.rotation(task.cube.name), float(np.arctan2(cube[1], cube[0]))
-            )
-            return _cube_waypoints(cube + pick, side, cell.position(task.box.name) + place)
+            cube, box = cell.position(task.cube.name), cell.position(task.box.name)
+            return _cube_waypoints(cube + pick, box + place)
         raise ExpertError(f"no expert for task '{task.name}'")
 
     def _move(self, joints: Vector, waypoint: Waypoint) -> npt.NDArray[np.float64]:
@@ -274,18 +273,23 @@ def _can_waypoints(can: Vector, goal: Vector, height: float) -> list[Waypoint]:
     ]
 
 
-def _cube_waypoints(cube: Vector, yaw: float, box: Vector) -> list[Waypoint]:
-    """Pick a cube with the fixed finger beside it, carry it into the box."""
+def _cube_waypoints(cube: Vector, box: Vector) -> list[Waypoint]:
+    """Pick a cube with the fixed finger beside it, carry it into the box.
+
+    The jaw stays in the arm's own plane and turns the cube as it closes. Turning to the nearest
+    face instead would leave two equal choices at 45 degrees, and their mean is none.
+    """
+    yaw = float(np.arctan2(cube[1], cube[0])) + np.pi
     # The tool is the fixed finger's face; the cube's middle lies towards the jaw, at -x.
     toward_jaw = -np.array([np.cos(yaw), np.sin(yaw), 0.0])
     pick = Waypoint(
-        position=_at(cube, cube[2] - 0.0125 + 0.004) - (0.0125 + 0.011) * toward_jaw,
+        position=_at(cube, cube[2] - HALF_CUBE + 0.004) - (HALF_CUBE + FINGER_GAP) * toward_jaw,
         yaw=yaw,
         gripper=OPEN_JAW,
     )
     box_yaw = float(np.arctan2(box[1], box[0])) + np.pi
     inward = -np.array([np.cos(box_yaw), np.sin(box_yaw), 0.0])
-    place = Waypoint(position=_at(box, 0.05) - 0.0125 * inward, yaw=box_yaw, gripper=HOLD_CUBE)
+    place = Waypoint(position=_at(box, 0.05) - HALF_CUBE * inward, yaw=box_yaw, gripper=HOLD_CUBE)
     return [
         pick.over(0.06).freely(),
         replace(pick, seconds=0.1),
@@ -296,13 +300,6 @@ def _cube_waypoints(cube: Vector, yaw: float, box: Vector) -> list[Waypoint]:
         place.with_gripper(0.5, 0.3),
         place.over(0.08).with_gripper(0.5, 0.5),
     ]
-
-
-def _nearest_side(rotation: npt.NDArray[np.float64], pan: float) -> float:
-    """Yaw of the cube's face nearest to the arm's own plane, which needs the least roll [rad]."""
-    cube = float(np.arctan2(rotation[1, 0], rotation[0, 0]))
-    straight = pan + np.pi
-    return straight + (cube - straight + np.pi / 4) % (np.pi / 2) - np.pi / 4
 
 
 def _excess(joints: Vector, path: npt.NDArray[np.float64]) -> float:

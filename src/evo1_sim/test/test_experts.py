@@ -39,6 +39,17 @@ def test_the_expert_solves_the_task_within_the_robot_files_limits(arm, task, see
     assert (np.abs(np.diff(velocity, axis=0) * RATE_HZ) <= robot.acceleration_max).all()
 
 
+@pytest.mark.parametrize("askew_deg", [-45, -20, 0, 30, 45])
+@pytest.mark.parametrize("place", [(0.17, -0.12), (0.24, -0.05)])
+def test_the_closing_jaw_turns_a_cube_that_lies_askew(place, askew_deg):
+    world = World("so100", seed=2)
+    radially = np.arctan2(place[1], place[0])
+    world.cell.place("cube", (*place, 0.0125), yaw=radially + np.radians(askew_deg))
+    world.step(10_000_000)
+    solve(world)
+    assert world.task_status().success, world.task_status().detail
+
+
 def test_planning_leaves_the_world_as_it_is():
     world = World("xarm6", seed=4)
     before = world.data.qpos.copy()
