@@ -23,7 +23,9 @@ from evo1_training.evaluation.outcomes import (
 from evo1_training.evaluation.trials import Trial
 from evo1_training.ros.live_cell import LiveCell
 
-SETTLE_S = 0.5  # simulated time after a reset, for camera frames of the new scene to be seen
+# Simulated time after a reset. The last run's stop ends within a second, and half a second longer
+# the policy takes the arm to be where it stopped, not where the reset put it.
+SETTLE_S = 1.6
 OVERTIME_S = 10.0  # that the policy may take to end a run that is over
 
 
