@@ -6,8 +6,10 @@ loss, backward pass, clipping, AdamW. `--preset paper` is the paper's size, for 
 
 import argparse
 import dataclasses
+import multiprocessing
 import resource
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
@@ -54,7 +56,11 @@ def main() -> int:
                 gradient_checkpointing=checkpointing,
                 **({"batch_size": arguments.batch} if arguments.batch else {}),
             )
-            seconds, gigabytes = measure(config, stage, device, steps, bf16=bf16)
+            # In a process of its own: the memory of a process is the most it ever had.
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as alone:
+                seconds, gigabytes = alone.submit(
+                    measure, config, stage, device, steps, bf16=bf16
+                ).result()
             rate = stage.batch_size / seconds
             print(
                 f"{name:<8}{'yes' if checkpointing else 'no':<15}{stage.batch_size:>6}"
@@ -71,7 +77,10 @@ def main() -> int:
 def measure(
     config: TrainConfig, stage: StageConfig, device: torch.device, steps: int, *, bf16: bool
 ) -> tuple[float, float]:
-    """Mean time of a step [s] after a warm-up, and the most memory in use so far [GB]."""
+    """Mean time of a step [s] after a warm-up, and the most memory in use [GB].
+
+    On a GPU that of its tensors, on the CPU that of the process.
+    """
     model = new_model(config.model, seed=0).to(device)
     freeze(model, stage)
     head = None
@@ -87,12 +96,10 @@ def measure(
 
     def step() -> None:
         inputs = augmented_inputs(batch, config.model, config.augmentation, generator)
-        with (
-            torch.autocast(device.type, torch.bfloat16, enabled=bf16),
-            attention_for(device, bf16=bf16),
-        ):
-            loss: Tensor = objective(inputs, batch=batch, generator=generator)
-        loss.backward()
+        with attention_for(device, bf16=bf16):  # what is recomputed must be so in the same way
+            with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+                loss: Tensor = objective(inputs, batch=batch, generator=generator)
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), stage.clip)
         optimizer.step()
         optimizer.zero_grad()
