@@ -276,8 +276,8 @@ def _can_waypoints(can: Vector, goal: Vector, height: float) -> list[Waypoint]:
 def _cube_waypoints(cube: Vector, box: Vector) -> list[Waypoint]:
     """Pick a cube with the fixed finger beside it, carry it into the box.
 
-    The jaw stays in the arm's own plane and turns the cube as it closes. Turning to the nearest
-    face instead would leave two equal choices at 45 degrees, and their mean is none.
+    The jaw stays in the arm's own plane: closing, it turns the cube or takes it by two edges. To
+    turn to the nearest face would leave two equal choices at 45 degrees, whose mean is none.
     """
     yaw = float(np.arctan2(cube[1], cube[0])) + np.pi
     # The tool is the fixed finger's face; the cube's middle lies towards the jaw, at -x.

@@ -41,7 +41,7 @@ def test_the_expert_solves_the_task_within_the_robot_files_limits(arm, task, see
 
 @pytest.mark.parametrize("askew_deg", [-45, -20, 0, 30, 45])
 @pytest.mark.parametrize("place", [(0.17, -0.12), (0.24, -0.05)])
-def test_the_closing_jaw_turns_a_cube_that_lies_askew(place, askew_deg):
+def test_a_cube_is_put_into_the_box_however_askew_it_lies(place, askew_deg):
     world = World("so100", seed=2)
     radially = np.arctan2(place[1], place[0])
     world.cell.place("cube", (*place, 0.0125), yaw=radially + np.radians(askew_deg))
