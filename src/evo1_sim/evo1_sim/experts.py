@@ -35,7 +35,7 @@ HOLD_CAN = 0.55  # rad; contact is at 0.36, the rest is grip
 RELEASE_CAN = 0.14  # rad; wide enough to let go, narrow enough for the box
 OPEN_JAW = 0.65  # rad
 HOLD_CUBE = -0.1  # rad; contact is at 0.13
-HALF_CUBE = 0.0125  # m
+HALF_CUBE = CubeIntoBox.cube.side / 2
 FINGER_GAP = 0.017  # m to a face of the cube; to a corner that points at the finger, 12 mm
 
 
@@ -279,17 +279,15 @@ def _cube_waypoints(cube: Vector, box: Vector) -> list[Waypoint]:
     The jaw stays in the arm's own plane: closing, it turns the cube or takes it by two edges. To
     turn to the nearest face would leave two equal choices at 45 degrees, whose mean is none.
     """
-    yaw = float(np.arctan2(cube[1], cube[0])) + np.pi
-    # The tool is the fixed finger's face; the cube's middle lies towards the jaw, at -x.
-    toward_jaw = -np.array([np.cos(yaw), np.sin(yaw), 0.0])
+    # The tool is the fixed finger's face; what it holds lies towards the jaw, outwards.
+    yaw, outward = _arm_plane(cube)
     pick = Waypoint(
-        position=_at(cube, cube[2] - HALF_CUBE + 0.004) - (HALF_CUBE + FINGER_GAP) * toward_jaw,
+        position=_at(cube, cube[2] - HALF_CUBE + 0.004) - (HALF_CUBE + FINGER_GAP) * outward,
         yaw=yaw,
         gripper=OPEN_JAW,
     )
-    box_yaw = float(np.arctan2(box[1], box[0])) + np.pi
-    inward = -np.array([np.cos(box_yaw), np.sin(box_yaw), 0.0])
-    place = Waypoint(position=_at(box, 0.05) - HALF_CUBE * inward, yaw=box_yaw, gripper=HOLD_CUBE)
+    yaw, outward = _arm_plane(box)
+    place = Waypoint(position=_at(box, 0.05) - HALF_CUBE * outward, yaw=yaw, gripper=HOLD_CUBE)
     return [
         pick.over(0.06).freely(),
         replace(pick, seconds=0.1),
@@ -300,6 +298,12 @@ def _cube_waypoints(cube: Vector, box: Vector) -> list[Waypoint]:
         place.with_gripper(0.5, 0.3),
         place.over(0.08).with_gripper(0.5, 0.5),
     ]
+
+
+def _arm_plane(point: Vector) -> tuple[float, Vector]:
+    """Yaw [rad] of a jaw over a point in the plane of arm and point, and the way outwards (3,)."""
+    yaw = float(np.arctan2(point[1], point[0])) + np.pi
+    return yaw, -np.array([np.cos(yaw), np.sin(yaw), 0.0])
 
 
 def _excess(joints: Vector, path: npt.NDArray[np.float64]) -> float:

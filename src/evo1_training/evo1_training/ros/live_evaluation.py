@@ -13,6 +13,7 @@ from evo1_msgs.action import RunPolicy
 from evo1_msgs.msg import PolicyStatus, TaskStatus
 from tqdm import tqdm
 
+from evo1_policy.control.motion import SETTLE_NS
 from evo1_sim.tasks import TASKS
 from evo1_training.evaluation.outcomes import (
     SOLVED,
@@ -23,9 +24,9 @@ from evo1_training.evaluation.outcomes import (
 from evo1_training.evaluation.trials import Trial
 from evo1_training.ros.live_cell import LiveCell
 
-# Simulated time after a reset. The last run's stop ends within a second, and half a second longer
-# the policy takes the arm to be where it stopped, not where the reset put it.
-SETTLE_S = 1.6
+# Simulated time after a reset. The last run's stop ends within a second, and SETTLE_NS longer the
+# policy takes the arm to be where it stopped, not where the reset put it.
+SETTLE_S = 1.1 + SETTLE_NS / 1e9
 OVERTIME_S = 10.0  # that the policy may take to end a run that is over
 
 
