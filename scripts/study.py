@@ -52,6 +52,10 @@ VARIANTS = {
     ),
     # The head pools to 128 numbers: the noise in a velocity fits through, 16 actions of 7 joints.
     "horizon_16": Variant(question="clean chunk, horizon 16", choices=HORIZON_16),
+    "horizon_16_long": Variant(
+        question="clean chunk, horizon 16, three times the steps",
+        choices=(*HORIZON_16, "stage2.steps=6000"),
+    ),
     "horizon_16_velocity": Variant(
         question="clean chunk against velocity, horizon 16, three times the steps",
         choices=(*HORIZON_16, "model.semantics.prediction=velocity", "stage2.steps=6000"),
@@ -113,12 +117,13 @@ def _run(name: str, seed: int, options: argparse.Namespace) -> None:
     common += [f"data.cache_dir={options.out / 'frames'}", *options.choices, *variant.choices]
     for stage in variant.stages:
         _call("train", *stage.split(), *common)
+    # All runs in docs/study were measured so, most of them before there was a smoothing.
     last = "single" if variant.stages[-1] == "--single-stage" else "stage2"
     run, evaluation = out / "study" / last, out / "evaluation.json"
     workers = ["--workers", options.workers] if options.workers else []
     _call(
         "evaluate", "--checkpoint", run / "last", "--trials", options.trials, "--seed", 2,
-        "--json", evaluation, *workers,
+        "--smoothing-rad", 0, "--json", evaluation, *workers,
     )  # fmt: skip
     condition = json.loads(evaluation.read_text())["conditions"][0]
     found = {

@@ -62,6 +62,8 @@ class Summary:
     reported_position_jump_rad_max: float
     reported_velocity_jump_rad_s_max: float
     safety_interventions: int
+    slowed_p50: float  # duration sent / proposed of a chunk; 1: no limit slowed it
+    slowed_max: float
     stops: Mapping[str, int]  # reason code -> how often the arm was held or stopped for it
     stop_reasons: Mapping[str, str]  # reason code -> its newest message
     largest_motion_rad: float
@@ -121,6 +123,8 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
             (c.velocity_jump_rad_s for c in recording.chunks), default=0.0
         ),
         safety_interventions=sum(chunk.intervened for chunk in recording.chunks),
+        slowed_p50=_percentiles([c.stretch for c in recording.chunks])[0],
+        slowed_max=max((c.stretch for c in recording.chunks), default=0.0),
         stops=stops(recording.statuses),
         stop_reasons={s.reason_code: s.reason for s in recording.statuses if s.reason_code},
         largest_motion_rad=motion_rad,

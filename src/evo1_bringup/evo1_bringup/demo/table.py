@@ -37,7 +37,11 @@ def table(summary: Summary) -> str:
             f"{summary.command_lead_ms_p50:.0f} ms after arrival (p50), "
             f"least {summary.command_lead_ms_min:.0f} ms",
         ),
-        ("safety interventions", f"{summary.safety_interventions}"),
+        (
+            "safety interventions",
+            f"{summary.safety_interventions} of {summary.chunks} chunks; slowed "
+            f"{summary.slowed_p50:.2f} times (p50), {summary.slowed_max:.2f} at most",
+        ),
         ("stops", _stops(summary)),
         (
             "largest motion",

@@ -127,7 +127,9 @@ def test_each_reason_is_counted_once_for_each_hold():
 
 def test_changed_chunks_count_as_interventions(robot):
     chunks = (chunk(0.5), chunk(1.0, stretch=1.2), chunk(1.5, clipped_points=2))
-    assert judge(robot, replace(good(), chunks=chunks)).safety_interventions == 2
+    summary = judge(robot, replace(good(), chunks=chunks))
+    assert summary.safety_interventions == 2
+    assert (summary.slowed_p50, summary.slowed_max) == (1.0, 1.2)
 
 
 def test_task_that_was_solved_once_is_a_success(robot):

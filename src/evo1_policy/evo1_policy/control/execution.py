@@ -55,6 +55,7 @@ def plan_chunk(
     now_ns: int,
     splice_tick: int,
     limits: Limits,
+    smoothing_rad: float,
 ) -> Plan:
     """Execute a chunk from a splice on, within every limit, ending at rest.
 
@@ -64,8 +65,11 @@ def plan_chunk(
         now_ns: the clock [ns].
         splice_tick: grid point, a little later than now, where the chunk takes over.
         limits: of the robot.
+        smoothing_rad: how far an action may be moved to take noise out [rad].
     """
-    reference = make_reference(chunk, executing, splice_tick=splice_tick, limits=limits)
+    reference = make_reference(
+        chunk, executing, splice_tick=splice_tick, limits=limits, smoothing_rad=smoothing_rad
+    )
     past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
     positions, velocities, limited = follow(
         past.positions[-1], past.velocities[-1], reference.path, limits
@@ -76,6 +80,7 @@ def plan_chunk(
         clipped_points=reference.clipped,
         limited_points=limited,
         dropped_actions=reference.dropped,
+        smoothed_rad=reference.smoothed_rad,
     )
     return _finish(
         past.extended(positions, velocities), executing, now_ns, splice_tick, limits, seam

@@ -16,6 +16,7 @@ GAIN = 20.0  # 1/s, how fast a small deviation from the reference is worked off
 CATCH_UP = 0.5  # share of the acceleration that working off a large deviation may use
 SHARE = 1.0 - 1e-6  # of a limit that is planned with, so that rounding cannot exceed it
 MARGIN_RAD = 1e-6  # distance kept from position limits, for the same reason
+BENT_RAD = 1e-3  # nearer to the reference is on it: a millimetre at an arm's length
 
 
 def follow(
@@ -33,7 +34,8 @@ def follow(
         limits: of the robot.
 
     Returns:
-        Positions (M, D), velocities (M, D), and at how many points a limit bent the path.
+        Positions (M, D), velocities (M, D), and at how many points a limit bent the path by
+        more than BENT_RAD.
     """
     if _within_limits(position, velocity, reference, limits):
         return *reference, 0
@@ -133,7 +135,8 @@ def _follow_joint(
         v = new
         positions.append(q)
         velocities.append(v)
-        limited.append(not -1e-9 < new - wish < 1e-9)
+        bent = not -1e-9 < new - wish < 1e-9
+        limited.append(bent and not -BENT_RAD < q - target < BENT_RAD)
     return positions, velocities, limited
 
 

@@ -60,6 +60,10 @@ class Limits:
         """Grid step [s]."""
         return self.step_ns / 1e9
 
+    def clip(self, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Positions (..., D) [rad], those beyond a limit put at the limit."""
+        return np.minimum(np.maximum(positions, self.position_min), self.position_max)
+
     def furthest(
         self, here: npt.NDArray[np.float64], there: npt.NDArray[np.float64]
     ) -> tuple[float, int]:

@@ -151,7 +151,12 @@ class Motion:
         if refused is not None:
             return refused
         plan = plan_chunk(
-            self._shape(chunk), origin, now_ns=now_ns, splice_tick=splice_tick, limits=self._limits
+            self._shape(chunk),
+            origin,
+            now_ns=now_ns,
+            splice_tick=splice_tick,
+            limits=self._limits,
+            smoothing_rad=self._settings.smoothing_rad,
         )
         fresh = origin is not self._executing and measured is not None
         verdict = safety.check(

@@ -11,12 +11,14 @@ import numpy.typing as npt
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory, interpolate
 from evo1_policy.control.limits import Limits
+from evo1_policy.control.smoothing import smooth
 
 FADE_S = 0.2  # shortest cross-fade from the old trajectory to the new one
 FADE_MAX_S = 0.6  # longest, for a chunk that is far from the old trajectory
 FADE_SHARE = 0.5  # of the limits that a cross-fade may use
 SLOWEST = 0.25  # a chunk may take up to 1 / SLOWEST of its time; beyond, its path is bent
 SLOW_SHARE = 0.9  # of the limits that a slowed chunk may use
+CLIPPED_RAD = 0.01  # beyond a position limit; less is a network's error at a joint's end
 EASE_SHARE = 0.15  # of the acceleration that slowing down and speeding up may use
 
 Path = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]  # positions, velocities (M, D)
@@ -30,8 +32,9 @@ class Reference:
         path: positions (M, D) [rad] and velocities (M, D) [rad/s].
         stretch: its duration divided by the proposed one, 1 where nothing had to be slowed [-].
         offset_rad: distance of the chunk from the old trajectory at the splice [rad].
-        clipped: how many of the used actions position limits clipped.
+        clipped: how many of the used actions position limits clipped by over CLIPPED_RAD.
         dropped: how many actions were already past.
+        smoothed_rad: how far smoothing moved an action at most [rad].
     """
 
     path: Path
@@ -39,22 +42,30 @@ class Reference:
     offset_rad: float
     clipped: int
     dropped: int
+    smoothed_rad: float
 
 
 def make_reference(
-    chunk: ActionChunk, executing: Trajectory, *, splice_tick: int, limits: Limits
+    chunk: ActionChunk,
+    executing: Trajectory,
+    *,
+    splice_tick: int,
+    limits: Limits,
+    smoothing_rad: float,
 ) -> Reference:
-    """Lay a chunk onto the clock grid, faded in from what is being executed.
+    """Lay a chunk onto the clock grid, smoothed, and faded in from what is being executed.
 
     The chunk's last action must be due after the splice (safety.check_chunk sees to that).
     """
     splice_ns = splice_tick * limits.step_ns
-    actions = np.minimum(np.maximum(chunk.actions, limits.position_min), limits.position_max)
+    actions = limits.clip(chunk.actions)
     dropped = int(np.count_nonzero(chunk.times_ns() < splice_ns))
-    clipped = int(np.count_nonzero((actions != chunk.actions).any(axis=1)[dropped:]))
+    beyond = np.abs(actions - chunk.actions).max(axis=1)  # (H,)
+    clipped = int(np.count_nonzero(beyond[dropped:] > CLIPPED_RAD))
     points = max((chunk.end_ns - splice_ns) // limits.step_ns, 1)
     old = executing.knots(splice_tick, splice_tick + points)
-    wanted = _on_grid(actions, chunk, splice_ns, points, limits.step_s)
+    smoothed = smooth(actions, chunk.step_ns / 1e9, limits, most_rad=smoothing_rad)
+    wanted = _on_grid(limits.clip(smoothed), chunk, splice_ns, points, limits.step_s)
     faded = _cross_fade((old.positions, old.velocities), wanted, limits)
     path, stretch = _slow_down(faded, limits)
     return Reference(
@@ -63,6 +74,7 @@ def make_reference(
         offset_rad=float(np.abs(wanted[0][0] - old.positions[0]).max()),
         clipped=clipped,
         dropped=dropped,
+        smoothed_rad=float(np.abs(smoothed - actions).max()),
     )
 
 

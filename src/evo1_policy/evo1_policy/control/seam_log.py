@@ -10,7 +10,7 @@ KEPT = 100  # chunks
 
 @dataclass(frozen=True, kw_only=True)
 class WorstSeam:
-    """Largest values over the last seams; 0 before the first."""
+    """Largest values over the last seams; before the first, those of a perfect one."""
 
     seams: int = 0
     position_jump_rad: float = 0.0
@@ -18,6 +18,8 @@ class WorstSeam:
     acceleration_jump_rad_s2: float = 0.0
     jerk_rad_s3: float = 0.0
     chunk_offset_rad: float = 0.0
+    smoothed_rad: float = 0.0
+    stretch: float = 1.0
 
 
 class SeamLog:
@@ -42,4 +44,6 @@ class SeamLog:
             ),
             jerk_rad_s3=max((seam.jerk_rad_s3 for seam in seams), default=0.0),
             chunk_offset_rad=max((seam.chunk_offset_rad for seam in seams), default=0.0),
+            smoothed_rad=max((seam.smoothed_rad for seam in seams), default=0.0),
+            stretch=max((seam.stretch for seam in seams), default=1.0),
         )

@@ -44,6 +44,8 @@ class LoopSettings:
         ensemble_decay_per_s: a chunk of mode ensemble that is older by t counts exp(-t * this)
             as much [1/s].
         rtc_fall_actions: actions behind the frozen ones over which rtc lets go of what was sent.
+        smoothing_rad: how far an action may be moved to take noise out of a chunk that would have
+            to be slowed for it; 0: no smoothing [rad].
     """
 
     execute_actions: int | None = None
@@ -60,6 +62,7 @@ class LoopSettings:
     transition: Transition = Transition.BLEND
     ensemble_decay_per_s: float = 2.0
     rtc_fall_actions: int = 10
+    smoothing_rad: float = 0.02
 
 
 class LoopState(enum.Enum):
@@ -221,6 +224,7 @@ class SeamReport:
     clipped_points: int = 0
     limited_points: int = 0
     dropped_actions: int = 0
+    smoothed_rad: float = 0.0
 
     @property
     def intervened(self) -> bool:

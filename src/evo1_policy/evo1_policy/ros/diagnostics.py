@@ -100,6 +100,8 @@ def _seam_status(facts: StatusFacts) -> DiagnosticStatus:
             "acceleration jump [rad/s^2]": f"{worst.acceleration_jump_rad_s2:.2f}",
             "jerk [rad/s^3]": f"{worst.jerk_rad_s3:.1f}",
             "hidden offset [rad]": f"{worst.chunk_offset_rad:.3f}",
+            "smoothed by [rad]": f"{worst.smoothed_rad:.4f}",
+            "slowed [-]": f"{worst.stretch:.2f}",
         },
     )
 

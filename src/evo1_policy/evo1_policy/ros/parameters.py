@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from rcl_interfaces.msg import IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 
+from evo1_policy.control import smoothing
 from evo1_policy.control.dead_man import DeadMan
 from evo1_policy.control.modes import (
     ExecutionMode,
@@ -37,6 +38,7 @@ class PolicyParameters:
     instruction_transition: str = Transition.BLEND.value
     ensemble_decay: float = 2.0
     rtc_fall_actions: int = 10
+    smoothing_rad: float = 0.02
     dry_run: bool = False
     autostart: bool = False
     seed: int = 0
@@ -81,6 +83,8 @@ _DESCRIPTIONS = {
     "ensemble_decay": "Mode ensemble: a chunk older by t counts exp(-t * this) as much [1/s].",
     "rtc_fall_actions": "Mode rtc: actions behind the frozen ones over which a chunk lets go of "
     "what was sent.",
+    "smoothing_rad": "How far an action may be moved to take noise out of a chunk that would have "
+    "to be slowed for it; 0: no smoothing [rad].",
     "dry_run": "Publish chunks and previews, send no command to the arm.",
     "autostart": "Start to move as soon as the node is active and has an instruction.",
     "seed": "Seed of the policy's noise.",
@@ -148,6 +152,10 @@ def loop_settings(parameters: PolicyParameters) -> LoopSettings:
     """
     if not 0.0 <= parameters.ensemble_decay <= 100.0:
         raise ParameterError(f"ensemble_decay: expected 0 to 100, got {parameters.ensemble_decay}")
+    if not 0.0 <= parameters.smoothing_rad <= smoothing.MOST_RAD:
+        raise ParameterError(
+            f"smoothing_rad: expected 0 to {smoothing.MOST_RAD:g}, got {parameters.smoothing_rad}"
+        )
     try:
         return LoopSettings(
             execute_actions=parameters.execute_actions or None,
@@ -159,6 +167,7 @@ def loop_settings(parameters: PolicyParameters) -> LoopSettings:
             transition=parse_transition(parameters.instruction_transition),
             ensemble_decay_per_s=parameters.ensemble_decay,
             rtc_fall_actions=parameters.rtc_fall_actions,
+            smoothing_rad=parameters.smoothing_rad,
         )
     except UnknownWordError as error:
         word = str(error).replace("transition:", "instruction_transition:", 1)

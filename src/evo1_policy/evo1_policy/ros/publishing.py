@@ -196,6 +196,7 @@ def seam_message(seam: SeamReport) -> SeamReportMessage:
         clipped_points=seam.clipped_points,
         limited_points=seam.limited_points,
         dropped_actions=seam.dropped_actions,
+        smoothed_rad=seam.smoothed_rad,
     )
 
 

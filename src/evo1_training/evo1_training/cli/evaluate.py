@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from evo1_policy.checkpoint_layouts.contents import CheckpointError
 from evo1_policy.control.modes import ExecutionMode
+from evo1_policy.control.signals import LoopSettings
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_sim.rendering import RenderingError
 from evo1_sim.tasks import DISTURBANCES, TASKS
@@ -103,6 +104,13 @@ def build_parser() -> argparse.ArgumentParser:
         default=ExecutionMode.REPLACE.value,
         help="How chunks follow one another [replace].",
     )
+    parser.add_argument(
+        "--smoothing-rad",
+        type=float,
+        default=LoopSettings.smoothing_rad,
+        help="How far an action may be moved to take noise out of a chunk that would have to be "
+        "slowed for it; 0: no smoothing [0.02].",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write every number there.")
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="Write a page with videos there."
@@ -141,6 +149,7 @@ def _offline(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluati
         latency_ms=arguments.latency_ms,
         execute_actions=arguments.execute_actions,
         mode=ExecutionMode(arguments.mode),
+        smoothing_rad=arguments.smoothing_rad,
         limit_s=arguments.limit_s,
         report=arguments.report,
         keep=arguments.videos,
@@ -219,6 +228,7 @@ def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | Non
         "latency_ms": arguments.latency_ms if arguments.checkpoint else None,
         "execute_actions": arguments.execute_actions,
         "mode": arguments.mode if arguments.checkpoint else None,
+        "smoothing_rad": arguments.smoothing_rad if arguments.checkpoint else None,
     }
 
 

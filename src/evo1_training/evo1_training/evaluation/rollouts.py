@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from evo1_policy.control import smoothing
 from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.signals import LoopSettings
 from evo1_policy.robot_config import RobotConfig, parse_robot
@@ -46,6 +47,7 @@ class Setup:
         latency_ms: simulated time from a frame to its chunk [ms].
         execute_actions: of each chunk; None: as the checkpoint says, else half of it.
         mode: how chunks follow one another.
+        smoothing_rad: how far an action may be moved to take noise out [rad].
         limit_s: a trial without success ends then [s].
         report: folder of the report, which takes the videos; None: neither.
         keep: which videos.
@@ -60,6 +62,7 @@ class Setup:
     latency_ms: float = 100.0
     execute_actions: int | None = None
     mode: ExecutionMode = ExecutionMode.REPLACE
+    smoothing_rad: float = LoopSettings.smoothing_rad
     limit_s: float = 30.0
     report: Path | None = None
     keep: Keep = "failures"
@@ -77,6 +80,10 @@ class Setup:
             raise RolloutError(f"no task '{self.task}' for {self.arm}; known: {', '.join(tasks)}")
         if not 0 <= self.latency_ms <= 5000:
             raise RolloutError(f"--latency-ms {self.latency_ms:g}: expected 0 to 5000")
+        if not 0 <= self.smoothing_rad <= smoothing.MOST_RAD:
+            raise RolloutError(
+                f"--smoothing-rad {self.smoothing_rad:g}: expected 0 to {smoothing.MOST_RAD:g}"
+            )
         if not 1 <= self.limit_s <= 600:
             raise RolloutError(f"--limit-s {self.limit_s:g}: expected 1 to 600")
         if self.execute_actions is not None and self.execute_actions < 1:
@@ -240,7 +247,9 @@ def _make_pilot(setup: Setup) -> Pilot:
     robot: RobotConfig = parse_robot(setup.robot_text)
     policy = Policy.load(setup.checkpoint, robot=robot, device=setup.device, threads=1)
     settings = LoopSettings(
-        execute_actions=setup.execute_actions or policy.execute_actions, mode=setup.mode
+        execute_actions=setup.execute_actions or policy.execute_actions,
+        mode=setup.mode,
+        smoothing_rad=setup.smoothing_rad,
     )
     return PolicyPilot(policy, robot, latency_ns=round(setup.latency_ms * 1e6), settings=settings)
 

@@ -49,6 +49,7 @@ def test_the_expert_needs_no_checkpoint(capsys):
         (["--expert", "--robot", "ur5"], 2, "no simulated arm 'ur5'"),
         (["--expert", "--task", "pouring"], 2, "known: can_into_box, can_stacking"),
         (["--expert", "--workers", "-1"], 2, "--workers -1"),
+        (["--expert", "--smoothing-rad", "0.2"], 2, "--smoothing-rad 0.2: expected 0 to 0.1"),
         (["--checkpoint", "nowhere"], 1, "nowhere: no such checkpoint"),
         (["--checkpoint", "nowhere", "--robot", "no.yaml"], 1, "no.yaml: cannot read"),
     ],
