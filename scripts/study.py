@@ -117,10 +117,10 @@ def _run(name: str, seed: int, options: argparse.Namespace) -> None:
     common += [f"data.cache_dir={options.out / 'frames'}", *options.choices, *variant.choices]
     for stage in variant.stages:
         _call("train", *stage.split(), *common)
-    # All runs in docs/study were measured so, most of them before there was a smoothing.
     last = "single" if variant.stages[-1] == "--single-stage" else "stage2"
     run, evaluation = out / "study" / last, out / "evaluation.json"
     workers = ["--workers", options.workers] if options.workers else []
+    # Without smoothing, as all runs in docs/study: most are from before there was any.
     _call(
         "evaluate", "--checkpoint", run / "last", "--trials", options.trials, "--seed", 2,
         "--smoothing-rad", 0, "--json", evaluation, *workers,

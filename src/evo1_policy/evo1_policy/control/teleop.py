@@ -256,7 +256,7 @@ class TeleopFollower:
 
     def _inside(self, position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """The same, within the limits where only the encoders' noise lies beyond them."""
-        clipped = np.clip(position, self._limits.position_min, self._limits.position_max)
+        clipped = self._limits.clip(position)
         return np.where(np.abs(clipped - position) <= NOISE_RAD, clipped, position)
 
     def _grips(
@@ -323,7 +323,7 @@ class TeleopFollower:
             fastest = self._limits.velocity_max / 1e9
             speed = np.clip((after - before) / SPEED_WINDOW_NS, -fastest, fastest)
             wanted += speed * np.clip(times - last_ns, 0, carried_ns)[:, np.newaxis]
-        wanted = np.clip(wanted, self._limits.position_min, self._limits.position_max)
+        wanted = self._limits.clip(wanted)
         speeds = (wanted[2:] - wanted[:-2]) / (2.0 * self._limits.step_s)
         return wanted[1:-1], speeds
 

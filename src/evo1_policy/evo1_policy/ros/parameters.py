@@ -38,7 +38,7 @@ class PolicyParameters:
     instruction_transition: str = Transition.BLEND.value
     ensemble_decay: float = 2.0
     rtc_fall_actions: int = 10
-    smoothing_rad: float = 0.02
+    smoothing_rad: float = LoopSettings.smoothing_rad
     dry_run: bool = False
     autostart: bool = False
     seed: int = 0

@@ -109,7 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=float,
         default=LoopSettings.smoothing_rad,
         help="How far an action may be moved to take noise out of a chunk that would have to be "
-        "slowed for it; 0: no smoothing [0.02].",
+        f"slowed for it; 0: no smoothing [{LoopSettings.smoothing_rad:g}].",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="Write every number there.")
     parser.add_argument(
