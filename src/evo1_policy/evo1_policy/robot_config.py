@@ -17,6 +17,9 @@ from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 JOINT_STREAM = "joint_states"  # name of the stream of joint positions, beside the cameras
 MAX_RATE_HZ = 1000.0  # faster actions than any controller interpolates
+SLOWEST_CONTROLLER_HZ = 50.0  # of the controllers in use; assumed where a robot file does not say
+REST_ERROR_RAD = 0.05  # likewise, of an arm at rest
+STAMPS = ("header", "arrival")
 
 
 class RobotConfigError(ValueError):
@@ -51,6 +54,7 @@ class CameraConfig:
     topic: str
     type: str  # one of IMAGE_TYPES
     max_age_ms: float
+    stamp: str = STAMPS[0]  # 'arrival' for a driver whose stamps are no times of any clock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +63,7 @@ class StateConfig:
 
     topic: str
     max_age_ms: float
+    stamp: str = STAMPS[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,12 @@ class CommandConfig:
 
     topic: str
     joints: tuple[str, ...]
+    rate_hz: float = SLOWEST_CONTROLLER_HZ  # of its controller: a command needs two of its cycles
+
+    @property
+    def state_topic(self) -> str:
+        """Where its controller says what it follows, by the convention of ros2_controllers."""
+        return f"{self.topic.rpartition('/')[0]}/controller_state".lstrip("/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +86,7 @@ class SafetyConfig:
 
     max_start_error_rad: float  # a chunk that begins further from the arm is rejected
     max_tracking_error_rad: float  # measured against commanded; beyond, the arm holds
+    max_rest_error_rad: float = REST_ERROR_RAD  # at rest; beyond, somebody moved the arm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +106,7 @@ class RobotConfig:
     max_skew_ms: float
     safety: SafetyConfig
     text: str  # the file as read, to be copied beside data and weights
+    park: tuple[float, ...] | None = None  # rad; where it goes before its drives are let go
 
     @property
     def gripper(self) -> GripperConfig | None:
@@ -176,7 +189,8 @@ def _robot(root: Section, text: str) -> RobotConfig:
         state=_state(root.section("state")),
         command=tuple(_command(section) for section in root.sections("command")),
         teleop_topic=_teleop(root.section("teleop")),
-        home=_home(root.section("home"), joints),
+        home=_pose(root.section("home"), joints),
+        park=_pose(root.section("park"), joints) if root.has("park") else None,
         max_skew_ms=root.positive("max_skew_ms"),
         safety=_safety(root.section("safety")),
         text=text,
@@ -247,19 +261,32 @@ def _camera(section: Section) -> CameraConfig:
         topic=section.topic("topic"),
         type=section.choice("type", IMAGE_TYPES),
         max_age_ms=section.positive("max_age_ms"),
+        stamp=_stamp(section),
     )
     section.finish()
     return camera
 
 
 def _state(section: Section) -> StateConfig:
-    state = StateConfig(topic=section.topic("topic"), max_age_ms=section.positive("max_age_ms"))
+    state = StateConfig(
+        topic=section.topic("topic"),
+        max_age_ms=section.positive("max_age_ms"),
+        stamp=_stamp(section),
+    )
     section.finish()
     return state
 
 
+def _stamp(section: Section) -> str:
+    return section.choice("stamp", STAMPS) if section.has("stamp") else STAMPS[0]
+
+
 def _command(section: Section) -> CommandConfig:
-    command = CommandConfig(topic=section.topic("topic"), joints=section.names("joints"))
+    command = CommandConfig(
+        topic=section.topic("topic"),
+        joints=section.names("joints"),
+        rate_hz=section.positive("rate_hz") if section.has("rate_hz") else SLOWEST_CONTROLLER_HZ,
+    )
     section.finish()
     return command
 
@@ -274,15 +301,20 @@ def _safety(section: Section) -> SafetyConfig:
     safety = SafetyConfig(
         max_start_error_rad=section.positive("max_start_error_rad"),
         max_tracking_error_rad=section.positive("max_tracking_error_rad"),
+        max_rest_error_rad=(
+            section.positive("max_rest_error_rad")
+            if section.has("max_rest_error_rad")
+            else REST_ERROR_RAD
+        ),
     )
     section.finish()
     return safety
 
 
-def _home(section: Section, joints: Sequence[JointConfig]) -> tuple[float, ...]:
-    home = tuple(_within(section, joint.name, joint) for joint in joints)
+def _pose(section: Section, joints: Sequence[JointConfig]) -> tuple[float, ...]:
+    pose = tuple(_within(section, joint.name, joint) for joint in joints)
     section.finish()
-    return home
+    return pose
 
 
 def _within(section: Section, key: str, joint: JointConfig) -> float:
