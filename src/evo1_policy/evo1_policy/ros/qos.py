@@ -29,8 +29,17 @@ def state_qos() -> QoSProfile:
 
 
 def words_qos() -> QoSProfile:
-    """Instructions and stop: rare and precious."""
+    """Instructions: rare and precious."""
     return QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
+
+
+def stop_qos() -> QoSProfile:
+    """Subscriptions to `stop`: a best-effort one hears best-effort and reliable publishers."""
+    return QoSProfile(
+        depth=10,
+        reliability=QoSReliabilityPolicy.BEST_EFFORT,
+        durability=QoSDurabilityPolicy.VOLATILE,
+    )
 
 
 def fault_qos() -> QoSProfile:

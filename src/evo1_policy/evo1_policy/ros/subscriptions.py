@@ -27,6 +27,7 @@ from evo1_policy.ros.qos import (
     fault_qos,
     joy_qos,
     state_qos,
+    stop_qos,
     words_qos,
 )
 from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
@@ -200,7 +201,7 @@ class Words:
                 Bool,
                 "stop",
                 lambda message: on_stop() if message.data else None,
-                words_qos(),
+                stop_qos(),
                 qos_overriding_options=OVERRIDABLE,
             ),
             node.create_subscription(
