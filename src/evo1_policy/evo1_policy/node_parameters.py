@@ -171,6 +171,13 @@ class PolicyParameters:
         span=(0, 256),
     )
     auto_activate: bool = parameter(True, "Configure and activate without a lifecycle manager.")
+    resume_within_s: float = parameter(
+        LoopSettings.resume_within_ns / 1e9,
+        "After a gap in a stream, or a late chunk, of no more than this the motion resumes by "
+        "itself; after a longer one, and whatever a device or a person stopped, a person resumes "
+        "[s].",
+        span=(0.0, 3600.0),
+    )
     takeover: str = parameter(
         TakeoverMode.TOPIC.value,
         "How a person takes over: topic (by moving: the first message on the robot file's teleop "
@@ -223,6 +230,7 @@ def loop_settings(parameters: PolicyParameters) -> LoopSettings:
         ensemble_decay_per_s=parameters.ensemble_decay,
         rtc_fall_actions=parameters.rtc_fall_actions,
         smoothing_rad=parameters.smoothing_rad,
+        resume_within_ns=round(parameters.resume_within_s * 1e9),
     )
 
 

@@ -84,6 +84,10 @@ class Motion:
         """Whether the commanded trajectory is over."""
         return self.executing is None or now_ns >= self.executing.end_ns
 
+    def settled(self, now_ns: int) -> bool:
+        """Whether the arm rests, and its controllers have heard of it."""
+        return self._stop_again is None and self.at_rest(now_ns)
+
     # -- looking at the arm ------------------------------------------------------------------
 
     def look(self, measured: JointSample | None, held: HeldState | None, now_ns: int) -> str:

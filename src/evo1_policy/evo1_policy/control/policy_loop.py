@@ -169,10 +169,7 @@ class PolicyLoop:
                 self._stop_for(StopReason(code=StopCode.PAUSED, message=message), now_ns)
             case _, LoopState.TAKEOVER:
                 self._obey_while_driven(request, now_ns)
-            case (
-                (Request.TAKE_OVER | Request.PARK),
-                (LoopState.IDLE | LoopState.RUNNING | LoopState.HOLDING),
-            ):
+            case Request.TAKE_OVER | Request.PARK, state if state is not LoopState.STOPPED:
                 self._leave_policy(request, now_ns)
             case Request.RESUME, LoopState.HOLDING:
                 # A cause that is still there keeps the arm, but may be over soon.
@@ -251,9 +248,9 @@ class PolicyLoop:
         )
         if isinstance(verdict, StopReason):
             self._hold_astray(verdict, inputs)
-        elif verdict is not None:
-            self._send(verdict)
-        elif parking.over(now_ns):
+            return
+        self._send(verdict)
+        if parking.over(now_ns):
             self._enter(LoopState.IDLE, None)
 
     # -- faults ----------------------------------------------------------------------------
@@ -286,12 +283,10 @@ class PolicyLoop:
 
     def _leave_off(self, left: str, now_ns: int) -> None:
         """A controller follows something else: nothing is sent, a person looks."""
-        reason = StopReason(code=StopCode.CONTROLLER_LEFT, message=f"{left}; look, then resume")
-        driven = self._state is LoopState.TAKEOVER
-        if driven:
+        if self._state is LoopState.TAKEOVER or self._chunks.chunk or self._parking:
             self._person.end()
-        if driven or self._chunks.chunk or self._parking:
-            self._stop_for(reason, now_ns)
+            message = f"{left}; look, then resume"
+            self._stop_for(StopReason(code=StopCode.CONTROLLER_LEFT, message=message), now_ns)
 
     def _hold_astray(self, reason: StopReason, inputs: LoopInput) -> None:
         """Hold an arm that is not where it was commanded."""
@@ -341,8 +336,9 @@ class PolicyLoop:
         )
 
     def _count_idle(self, now_ns: int) -> None:
-        late = self._hold.reason is not None and self._hold.reason.code is StopCode.INFERENCE_LATE
-        running = self._state is LoopState.RUNNING or (self._state is LoopState.HOLDING and late)
+        reason = self._hold.reason
+        late = reason is not None and reason.code is StopCode.INFERENCE_LATE
+        running = late or self._state is LoopState.RUNNING
         self._idle.look(
             now_ns,
             running=running and self._accepted > 0,
@@ -393,6 +389,7 @@ class PolicyLoop:
             reason=self._hold.reason,
             lead_ms=self._desk.lead_ns / 1e6,
             recovers=self._hold.reason is not None and self._hold.recovers,
+            moving=not self._motion.settled(self._now_ns),
             chunks_accepted=self._accepted,
             chunks_rejected=self._rejected,
             interventions=self._interventions,

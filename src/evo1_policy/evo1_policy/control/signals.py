@@ -268,6 +268,7 @@ class LoopStatus:
     reason: StopReason | None
     lead_ms: float  # how early the next inference starts
     recovers: bool = False  # whether motion goes on by itself once the cause is gone
+    moving: bool = False  # a trajectory is executed, or a stop may have to be sent again
     chunks_accepted: int = 0
     chunks_rejected: int = 0
     interventions: int = 0

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 import rclpy
@@ -12,6 +13,7 @@ from rclpy.signals import SignalHandlerOptions
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
+REST_S = 30.0  # how long a node may take to bring what it moves to rest, before it ends
 
 
 class ManagedNode(LifecycleNode):
@@ -28,6 +30,10 @@ class ManagedNode(LifecycleNode):
         """Configure and activate, as auto_activate does; False where the log says why not."""
         success = TransitionCallbackReturn.SUCCESS
         return bool(self.trigger_configure() == success and self.trigger_activate() == success)
+
+    def may_end(self) -> bool:
+        """Whether what it moves is at rest; asked again and again before the process ends."""
+        return True
 
     def rest(self) -> None:
         """Deactivate where it is active; safe in any state."""
@@ -128,6 +134,10 @@ def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
             return 1
         while not stop.is_set():
             executor.spin_once()
+        stop.clear()  # by a second signal the node ends at once
+        end_s = time.monotonic() + REST_S
+        while not (node.may_end() or stop.is_set()) and time.monotonic() < end_s:
+            executor.spin_once(timeout_sec=0.05)
         node.rest()
         for _ in range(LAST_SPINS):
             executor.spin_once(timeout_sec=0.01)

@@ -197,6 +197,7 @@ def seam_message(seam: SeamReport) -> SeamReportMessage:
         limited_points=seam.limited_points,
         dropped_actions=seam.dropped_actions,
         smoothed_rad=seam.smoothed_rad,
+        late_ms=seam.late_ms,
     )
 
 
