@@ -37,6 +37,31 @@ class Knots:
         return Knots(times_ns=self.times_ns + offset_ns, values=self.values, order=self.order)
 
 
+class Course:
+    """The polynomials through knots, by the clock of the knots' times."""
+
+    def __init__(self, knots: Knots) -> None:
+        """Through `knots`, of which there is at least one."""
+        self._times_ns = knots.times_ns
+        self._coefficients = polynomials(knots)
+        self._last = knots.values[-1]
+        self.end_ns = int(knots.times_ns[-1])
+
+    def sample(self, now_ns: int) -> CommandedState:
+        """What is commanded at now_ns: before the first point that point, after the last the last.
+
+        The last point comes back as it was given, with what velocity it had.
+        """
+        if now_ns >= self.end_ns:
+            positions, velocities, accelerations = self._last
+            return CommandedState(
+                positions=positions, velocities=velocities, accelerations=accelerations
+            )
+        index = max(int(self._times_ns.searchsorted(now_ns, side="right")) - 1, 0)
+        seconds = max(now_ns - int(self._times_ns[index]), 0) * 1e-9
+        return evaluate(self._coefficients[index], seconds)
+
+
 def lead_in(before: CommandedState, now_ns: int, knots: Knots) -> Knots:
     """Return the knots with a commanded state at now_ns before them."""
     state = np.stack([before.positions, before.velocities, before.accelerations])
