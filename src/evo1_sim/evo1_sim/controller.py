@@ -108,7 +108,8 @@ class TrajectoryController:
         self._active = False
         self._holding = True
         self._course = Course(_resting(np.zeros(len(self.joint_names))))
-        self._course_ns = 0  # where on the course the last update was
+        self._course_ns = self._ahead_ns = 0  # on the course: the last update, one period later
+        self._ahead = self._course.sample(0)
         self._told: CommandedState | None = None  # the drives, for one period after the update
         self._told_ns: int | None = None  # the update that told it; None: none since activation
         self._state: FollowedState | None = None
@@ -209,10 +210,12 @@ class TrajectoryController:
             self._course_ns, self._taken = time_ns, None
         else:
             self._course_ns += period_ns
-        desired = self._course.sample(self._course_ns)
-        ahead_ns = self._course_ns + self._period_ns
-        if not self._gives_up(desired, positions, ahead_ns, first=first):
-            self._told, self._told_ns = self._course.sample(ahead_ns), time_ns
+        if first or self._course_ns != self._ahead_ns:
+            self._ahead = self._course.sample(self._course_ns)
+        desired, self._ahead_ns = self._ahead, self._course_ns + self._period_ns
+        self._ahead = self._course.sample(self._ahead_ns)
+        if not self._gives_up(desired, positions, first=first):
+            self._told, self._told_ns = self._ahead, time_ns
         self._state = FollowedState(
             stamp_ns=time_ns,
             positions=desired.positions,
@@ -248,15 +251,13 @@ class TrajectoryController:
         late = time_ns >= knots.times_ns[0]
         return Course(knots if late else lead_in(before, before_ns, knots))
 
-    def _gives_up(
-        self, desired: CommandedState, measured: Array, ahead_ns: int, *, first: bool
-    ) -> bool:
+    def _gives_up(self, desired: CommandedState, measured: Array, *, first: bool) -> bool:
         """Whether a tolerance is broken; then it tells the drives nothing new, and holds next."""
         if self._holding:
             return False
         error = np.abs(desired.positions - measured)
         over_ns = self._course_ns - self._course.end_ns
-        moving = ahead_ns < self._course.end_ns
+        moving = self._ahead_ns < self._course.end_ns
         settings = self._settings
         if settings.goal_time_s * 1e9 < settings.cmd_timeout_s * 1e9 < over_ns:
             self._hold(measured)  # this update still tells the drives the end of the course

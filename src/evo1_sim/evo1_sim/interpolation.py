@@ -104,19 +104,19 @@ def polynomials(knots: Knots) -> Array:
     return np.stack(choices, axis=1)
 
 
-_POWERS = np.arange(6)
-
-
 def evaluate(coefficients: Array, seconds: float) -> CommandedState:
     """Evaluate one segment's coefficients (6, D), `seconds` after its start."""
-    powers = seconds**_POWERS
-    velocity = _POWERS[1:] * powers[:5]
-    acceleration = _POWERS[2:] * _POWERS[1:5] * powers[:4]
-    return CommandedState(
-        positions=powers @ coefficients,
-        velocities=velocity @ coefficients[1:],
-        accelerations=acceleration @ coefficients[2:],
+    t, t2 = seconds, seconds * seconds
+    t3, t4 = t2 * t, t2 * t2
+    powers = np.array(
+        [
+            [1, t, t2, t3, t4, t4 * t],
+            [0, 1, 2 * t, 3 * t2, 4 * t3, 5 * t4],
+            [0, 0, 2, 6 * t, 12 * t2, 20 * t3],
+        ]
     )
+    positions, velocities, accelerations = powers @ coefficients
+    return CommandedState(positions=positions, velocities=velocities, accelerations=accelerations)
 
 
 def at_rest(positions: Array) -> CommandedState:
