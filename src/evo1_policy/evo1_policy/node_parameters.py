@@ -53,7 +53,7 @@ class Parameter:
                 raise ParameterError(f"{self.name}: expected true or false, got '{text}'")
             return _WORDS[text.lower()]
         try:
-            value = kind(text)
+            value = kind(text.lower() if self.choices else text)
         except ValueError as error:
             raise ParameterError(f"{self.name}: expected {_KINDS[kind]}, got '{text}'") from error
         self.check(value)
