@@ -19,8 +19,6 @@ try:
 except ImportError:
     from evo1_msgs.msg import ControllerState
 
-__all__ = ["ControllerState", "controller_state_qos"]
-
 
 def controller_state_qos() -> QoSProfile:
     """Of whoever reads it: the newest one counts. Publishers are reliable, as ros2_control's."""
