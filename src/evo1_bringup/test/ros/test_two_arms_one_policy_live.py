@@ -28,7 +28,7 @@ def robot(robots_dir):
 def checkpoint(robot, tmp_path_factory):
     """A policy of the shipped ones' size, with random weights: it sways around the home pose."""
     from evo1_policy.checkpoint import read_checkpoint, save_checkpoint, shipped_checkpoint
-    from evo1_policy.model.synthetic import random_model
+    from evo1_policy.model.evo1 import new_model
     from evo1_policy.normalization import FeatureStats, NormStats
 
     shipped = shipped_checkpoint("so100")
@@ -43,7 +43,7 @@ def checkpoint(robot, tmp_path_factory):
     folder = tmp_path_factory.mktemp("policy") / "random"
     save_checkpoint(
         folder,
-        model=random_model(config),
+        model=new_model(config, seed=0),
         stats=NormStats(embodiment=robot.embodiment, state=stats, action=stats),
         robot_text=robot.text,
         tokenizer_dir=shipped / "tokenizer",
