@@ -5,7 +5,6 @@ Letters: D the robot's width, W the model's.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -88,19 +87,6 @@ class FeatureStats:
     def shape(self) -> tuple[int, ...]:
         """(D,)."""
         return np.shape(self.min)
-
-    @classmethod
-    def from_bounds(cls, low: npt.ArrayLike, high: npt.ArrayLike) -> "FeatureStats":
-        """Stats of values spread evenly between low and high (D,)."""
-        lower, upper = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        return cls(
-            min=lower,
-            max=upper,
-            mean=(lower + upper) / 2,
-            std=(upper - lower) / math.sqrt(12),
-            q01=lower + 0.01 * (upper - lower),
-            q99=lower + 0.99 * (upper - lower),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,11 +35,11 @@ def checkpoint(robot, tmp_path_factory):
     config = replace(read_checkpoint(shipped).config, views=len(robot.cameras))
     assert config.action_width == 24  # 14 of them used
     home = np.array(robot.home)
-    bounds = (
+    low, high = (
         np.clip(home + sway, robot.position_min, robot.position_max)
         for sway in (-SWAY_RAD, SWAY_RAD)
     )
-    stats = FeatureStats.from_bounds(*bounds)
+    stats = FeatureStats(min=low, max=high)
     folder = tmp_path_factory.mktemp("policy") / "random"
     save_checkpoint(
         folder,
