@@ -18,19 +18,14 @@ from rclpy.timer import Timer
 
 from evo1_policy.control.modes import UnknownWordError, parse_transition
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, TakeoverMode
+from evo1_policy.node_parameters import PolicyParameters, dead_man_button, loop_settings
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
 from evo1_policy.ros.inference_thread import InferenceThread
 from evo1_policy.ros.interventions import Interventions
 from evo1_policy.ros.loading import PolicyFactory, load_policy
 from evo1_policy.ros.outputs import Outputs
-from evo1_policy.ros.parameters import (
-    PolicyParameters,
-    dead_man_button,
-    declare_parameters,
-    loop_settings,
-    read_parameters,
-)
+from evo1_policy.ros.parameters import declare_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, run_managed
 from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
