@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from evo1_policy.checkpoint_layouts import lerobot, official
 from evo1_policy.checkpoint_layouts.contents import (
@@ -26,7 +25,6 @@ from evo1_policy.checkpoint_layouts.contents import (
     check_agreement,
 )
 from evo1_policy.checkpoint_layouts.foreign import write_sidecar
-from evo1_policy.checkpoint_layouts.internvl import read_backbone
 from evo1_policy.checkpoint_layouts.own import (
     CARD,
     CONFIG,
@@ -72,7 +70,6 @@ __all__ = [
     "check_same_robot",
     "export_warnings",
     "load_model",
-    "new_model_on_backbone",
     "read_checkpoint",
     "save_checkpoint",
     "shipped_checkpoint",
@@ -148,38 +145,8 @@ def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | None = torch.floa
         opened = open_pickle(path, key)
     with opened as file:
         tensors = read_tensors(file, places, expected, dtype=dtype)
-    return _filled(model, tensors)
-
-
-def new_model_on_backbone(
-    directory: Path | str,
-    config: Evo1Config,
-    *,
-    seed: int,
-    dtype: torch.dtype | None = torch.float32,
-) -> "Evo1":
-    """A model to train: the backbone from InternVL3-1B's files, the head fresh from `seed`.
-
-    Args:
-        directory: InternVL3-1B as published, original or `-hf`.
-        config: its language model may have fewer layers than the file; the rest is dropped.
-        seed: of the head's weights; the global RNG stays as it was.
-        dtype: of the backbone; None keeps the file's. The head is fp32.
-
-    Raises:
-        CheckpointError: it is no such folder, or its tensors do not fit the config.
-    """
-    from evo1_policy.model.action_expert import ActionExpert
-    from evo1_policy.model.evo1 import empty_model
-
-    model = empty_model(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors = read_backbone(Path(directory), expected, layers=config.language.layers, dtype=dtype)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = ActionExpert(config).state_dict()
-    tensors |= {f"action_head.{name}": tensor for name, tensor in head.items()}
-    return _filled(model, tensors)
+    model.load_state_dict(tensors, assign=True)
+    return model.requires_grad_(True).eval()
 
 
 def save_checkpoint(
@@ -292,12 +259,6 @@ def _layout(directory: Path) -> Layout:
         f"{directory}: no checkpoint; expected {CONFIG} with {WEIGHTS} (ours, or LeRobot's), "
         f"{official.DEEPSPEED} (official, DeepSpeed) or {official.FLASH} (official, evo1-flash)"
     )
-
-
-def _filled(model: "Evo1", tensors: dict[str, Tensor]) -> "Evo1":
-    model.load_state_dict(tensors, assign=True)
-    model.requires_grad_(True)
-    return model.eval()
 
 
 def _write_weights(
