@@ -113,14 +113,6 @@ class Bag:
         """When its first message was received [ns]."""
         return int(self._open.start_time)
 
-    def count(self, topics: Collection[str]) -> int:
-        """How many messages these topics have."""
-        return sum(
-            connection.msgcount
-            for connection in self._open.connections
-            if connection.topic in topics
-        )
-
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Give the messages of some topics in the order of arrival.
 
