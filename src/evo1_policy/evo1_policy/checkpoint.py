@@ -1,8 +1,8 @@
 """Checkpoints: a directory that holds all that a policy needs, and nothing that executes.
 
 This is the door to checkpoint_layouts: reading finds out which layout a directory has and what
-its weights mean; saving writes any of them. Must not import ROS;
-transformers is imported only when a model is loaded.
+its weights mean; saving writes any of them. Must not import ROS; transformers is imported only
+when a model is loaded.
 """
 
 import os
@@ -17,13 +17,9 @@ import torch
 from safetensors.torch import save_file
 
 from evo1_policy.checkpoint_layouts import lerobot, official
-from evo1_policy.checkpoint_layouts.contents import (
-    Checkpoint,
-    CheckpointError,
-    Layout,
-    Wanted,
-    check_agreement,
-)
+from evo1_policy.checkpoint_layouts.contents import Checkpoint as Checkpoint
+from evo1_policy.checkpoint_layouts.contents import CheckpointError as CheckpointError
+from evo1_policy.checkpoint_layouts.contents import Layout, Wanted, check_agreement
 from evo1_policy.checkpoint_layouts.foreign import write_sidecar
 from evo1_policy.checkpoint_layouts.own import (
     CARD,
@@ -33,24 +29,20 @@ from evo1_policy.checkpoint_layouts.own import (
     STATS,
     TOKENIZER,
     WEIGHTS,
-    check_same_robot,
     copy_tokenizer,
     model_header,
     read_json,
     read_own,
     write_json,
 )
+from evo1_policy.checkpoint_layouts.own import check_same_robot as check_same_robot
 from evo1_policy.checkpoint_layouts.tensor_files import (
     grouped_tensors,
     open_pickle,
     open_safetensors,
     read_tensors,
 )
-from evo1_policy.checkpoint_layouts.tensor_names import (
-    lerobot_places,
-    official_places,
-    own_places,
-)
+from evo1_policy.checkpoint_layouts.tensor_names import lerobot_places, official_places, own_places
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import deviations
 from evo1_policy.normalization import Mode, NormStats, write_norm_stats
@@ -61,19 +53,6 @@ if TYPE_CHECKING:
 
 SaveLayout = Literal["own", "official", "lerobot"]
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16}  # by name
-
-__all__ = [
-    "DTYPES",
-    "Checkpoint",
-    "CheckpointError",
-    "SaveLayout",
-    "check_same_robot",
-    "export_warnings",
-    "load_model",
-    "read_checkpoint",
-    "save_checkpoint",
-    "shipped_checkpoint",
-]
 
 
 def read_checkpoint(
