@@ -69,7 +69,8 @@ def read_checkpoint(
 
     Args:
         directory: of ours, official (DeepSpeed or evo1-flash) or LeRobot's.
-        robot: the robot that it shall move, where the directory holds no robot file.
+        robot: that it shall move, where the directory holds no robot file; it must not contradict
+            one that it does.
         embodiment: key of the norm stats, 'arm' or 'arm/dataset', where there are several.
         semantics: 'authors_main', 'evo1_flash' or 'lerobot' instead of what the layout implies.
         norm_mode: 'bounds', 'quantiles' or 'mean_std' instead of what the directory implies.

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -187,7 +187,7 @@ def _write_video(observer: "DemoObserver", settings: DemoSettings) -> Path | Non
 
 def _write_summary(summary: Summary, out: Path) -> Path:
     path = out / "summary.json"
-    path.write_text(json.dumps(summary.as_dict(), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
     return path
 
 

@@ -5,7 +5,7 @@ Letters: N samples, D joints.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -73,10 +73,6 @@ class Summary:
     task: str
     task_success: bool
     task_detail: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
 
 
 def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Summary:

@@ -1,7 +1,7 @@
 """Numbers and verdict of a run."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def test_good_run_is_ok_with_its_numbers(robot):
 
 
 def test_summary_is_json_with_the_promised_keys(robot):
-    data = json.loads(json.dumps(judge(robot, good()).as_dict()))
+    data = json.loads(json.dumps(asdict(judge(robot, good()))))
     assert {
         "ok",
         "reason",

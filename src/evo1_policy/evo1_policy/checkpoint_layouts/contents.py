@@ -28,16 +28,7 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What a caller adds to what a directory says by itself.
-
-    Attributes:
-        robot: for directories that hold no robot file; it must not contradict one that they do.
-        embodiment: key of the norm stats, 'arm' or 'arm/dataset', where there are several.
-        semantics: a published line (model.variants) instead of the one that the layout implies.
-        norm_mode: a normalisation mode instead of the one that the directory implies.
-        tokenizer: folder of the tokenizer, for directories that hold none.
-        units: file with the units of the statistics, where they are not radians.
-    """
+    """What a caller adds to what a directory says by itself: see checkpoint.read_checkpoint."""
 
     robot: RobotConfig | None = None
     embodiment: str | None = None
