@@ -60,7 +60,6 @@ PROGRAMS = {
     "norm-stats": ("evo1_training", "norm_stats"),
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),
-    "benchmark": ("evo1_policy", "benchmark"),
 }
 
 _TRIGGERS = {

@@ -10,8 +10,8 @@ from trajectory_msgs.msg import JointTrajectory
 from evo1_policy.action_chunk import ActionChunk as Chunk
 from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamReport
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.ros.chunk_times import ChunkTimes
 from evo1_policy.ros.diagnostics import diagnostics_message
-from evo1_policy.ros.latency import ChunkTimes
 from evo1_policy.ros.movers import controllers_of, publishers_of
 from evo1_policy.ros.process import full_name
 from evo1_policy.ros.publishing import ChunkWriter, ModelFacts

@@ -30,8 +30,8 @@ from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.ros.chunk_times import ChunkTimes, LatencyLog
 from evo1_policy.ros.inference_thread import InferenceThread, Inferred
-from evo1_policy.ros.latency import ChunkTimes, LatencyLog
 from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.status import StatusFacts
 

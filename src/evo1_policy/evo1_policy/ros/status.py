@@ -10,7 +10,7 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from evo1_policy.control.seam_log import WorstSeam
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, StopReason
 from evo1_policy.perception.streams import StreamReport
-from evo1_policy.ros.latency import LatencyPercentiles
+from evo1_policy.ros.chunk_times import LatencyPercentiles
 from evo1_policy.ros.publishing import time_message
 
 FLAPS = 3
