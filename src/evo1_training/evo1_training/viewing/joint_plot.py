@@ -3,6 +3,7 @@
 Must not import ROS or torch.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
 
@@ -16,11 +17,26 @@ _COLUMNS = 2
 _DPI = 110
 _LONGEST_TITLE = 90
 _GAP_COLOURS = ("tab:red", "tab:orange", "tab:purple", "tab:brown")
+_LEAST_SPAN = 0.1  # of a joint's axis [rad]
 _MOST_POINTS = 4000  # more cannot be told apart in print
 
 
-def draw_joints(view: EpisodeView, path: Path) -> None:
+def draw_joints(
+    view: EpisodeView,
+    path: Path,
+    *,
+    labels: tuple[str, str] = ("state", "action"),
+    marks_s: Sequence[float] = (),
+    mark: str = "",
+) -> None:
     """Draw state and action of every joint.
+
+    Args:
+        view: the episode, or any other run.
+        path: the PNG.
+        labels: what state and action are called.
+        marks_s: moments to mark by thin lines [s].
+        mark: what happened at each of them.
 
     Raises:
         OSError: the file cannot be written.
@@ -53,12 +69,18 @@ def draw_joints(view: EpisodeView, path: Path) -> None:
             axis.axis("off")
             continue
         _shade(axis, view, streams)
-        _line(axis, view.state, number, "state", "tab:blue")
-        _line(axis, view.action, number, "action", "tab:orange")
+        for index, moment_s in enumerate(marks_s):
+            label = "_" if index else mark
+            axis.axvline(moment_s, color="0.75", linewidth=0.6, label=label, zorder=0)
+        _line(axis, view.state, number, labels[0], "-", "tab:blue")
+        _line(axis, view.action, number, labels[1], "--", "tab:orange")
         axis.set_title(view.joints[number], size=9, loc="left", pad=2)
         axis.tick_params(labelsize=8)
         axis.grid(visible=True, alpha=0.3)
         axis.set_xlim(0, max(view.duration_s, 1e-3))
+        low, high = axis.get_ylim()
+        if high - low < _LEAST_SPAN:  # a joint at rest shall look at rest, not like noise blown up
+            axis.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
     for column in range(_COLUMNS):
         used = min(lines, max(1, len(view.joints) - column * lines))
         axes[used - 1, column].tick_params(labelbottom=True)
@@ -68,12 +90,11 @@ def draw_joints(view: EpisodeView, path: Path) -> None:
     figure.savefig(path)
 
 
-def _line(axis: Axes, curve: Curve, joint: int, label: str, colour: str) -> None:
+def _line(axis: Axes, curve: Curve, joint: int, label: str, style: str, colour: str) -> None:
     if not len(curve.times_s):
         return
     every = max(1, len(curve.times_s) // _MOST_POINTS)
     times, values = curve.times_s[::every], curve.values[::every, joint]
-    style = "-" if label == "state" else "--"
     axis.plot(times, values, style, color=colour, label=label, linewidth=1.1)
 
 
