@@ -6,6 +6,7 @@ Must not import ROS or torch.
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -41,28 +42,8 @@ def draw_joints(
     Raises:
         OSError: the file cannot be written.
     """
-    lines = max(1, -(-len(view.joints) // _COLUMNS))
-    height = 1.7 * lines + 1.1
-    figure = Figure(figsize=(12.6, height), dpi=_DPI)
-    FigureCanvasAgg(figure)
-    title = shorten(view.title, _LONGEST_TITLE, placeholder=" ...")
-    figure.text(0.01, 1 - 0.12 / height, title, va="top", size=13, weight="bold")
-    subtitle = "   ".join([view.name, f"{view.duration_s:.1f} s", *view.remarks])
-    figure.text(0.01, 1 - 0.42 / height, subtitle, va="top", size=9, color="0.35")
-    axes = figure.subplots(
-        lines,
-        _COLUMNS,
-        squeeze=False,
-        sharex=True,
-        gridspec_kw={
-            "left": 0.055,
-            "right": 0.985,
-            "top": 1 - 0.95 / height,
-            "bottom": 0.45 / height,
-            "wspace": 0.14,
-            "hspace": 0.35,
-        },
-    )
+    figure, axes = _panels(view)
+    lines = len(axes)
     streams = sorted({gap.stream for gap in view.gaps})
     for number, axis in enumerate(axes.T.flat):
         if number >= len(view.joints):
@@ -88,6 +69,33 @@ def draw_joints(
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", ncols=len(labels), fontsize=9, frameon=False)
     figure.savefig(path)
+
+
+def _panels(view: EpisodeView) -> tuple[Figure, Any]:
+    """A titled figure, and its axes in `_COLUMNS` columns, enough for every joint."""
+    lines = max(1, -(-len(view.joints) // _COLUMNS))
+    height = 1.7 * lines + 1.1
+    figure = Figure(figsize=(12.6, height), dpi=_DPI)
+    FigureCanvasAgg(figure)
+    title = shorten(view.title, _LONGEST_TITLE, placeholder=" ...")
+    figure.text(0.01, 1 - 0.12 / height, title, va="top", size=13, weight="bold")
+    subtitle = "   ".join([view.name, f"{view.duration_s:.1f} s", *view.remarks])
+    figure.text(0.01, 1 - 0.42 / height, subtitle, va="top", size=9, color="0.35")
+    axes = figure.subplots(
+        lines,
+        _COLUMNS,
+        squeeze=False,
+        sharex=True,
+        gridspec_kw={
+            "left": 0.055,
+            "right": 0.985,
+            "top": 1 - 0.95 / height,
+            "bottom": 0.45 / height,
+            "wspace": 0.14,
+            "hspace": 0.35,
+        },
+    )
+    return figure, axes
 
 
 def _line(axis: Axes, curve: Curve, joint: int, label: str, style: str, colour: str) -> None:
