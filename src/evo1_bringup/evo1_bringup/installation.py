@@ -99,7 +99,7 @@ def robot_description(xacro: Xacro) -> str:
         raise NotInstalledError("'xacro' is not in the PATH; install ros-jazzy-xacro")
     words = [program, str(find_shared(xacro.package, xacro.file))]
     words += [f"{name}:={value}" for name, value in xacro.arguments.items()]
-    urdf = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    urdf = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.dumps({"robot_description": urdf})
 
 

@@ -12,6 +12,7 @@ from evo1_bringup.cameras import camera_processes
 from evo1_bringup.options import BIMANUAL, ROS2_CONTROL, OptionError, SystemOptions
 from evo1_bringup.processes import Include, Process, Programs, Setting
 from evo1_bringup.real_arms import so100_arm, so100_emulated, xarm6_arm
+from evo1_policy.checkpoint_layouts.training_facts import read_training
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 
 __all__ = ["Include", "Process", "System", "check_installed", "describe"]
@@ -42,6 +43,8 @@ def describe(robot: str, options: SystemOptions) -> System:
         raise OptionError(
             f"checkpoint: no policy ships for {robot}; give one (docs/launch.md), or teleop:=true"
         )
+    if options.hardware and options.policy.checkpoint:
+        _check_origin(options)
     path = Path(options.policy.robot_file or _own_robot_file(robot, options))
     try:
         config = load_robot(path)
@@ -72,6 +75,17 @@ def check_installed(programs: Programs) -> None:
         installation.find_shared(include.package, f"launch/{include.launch_file}")
     for process in programs.processes:
         installation.find_executable(process.package, process.executable)
+
+
+def _check_origin(options: SystemOptions) -> None:
+    """Refuse a simulation's policy on a real arm, unless somebody asked for that in words."""
+    simulated = read_training(options.policy.checkpoint).trained_in == "simulation"
+    if simulated and not options.allow_simulation_policy:
+        raise OptionError(
+            f"checkpoint: {options.policy.checkpoint} was trained in simulation and has never "
+            "seen a real arm or camera; give one that was trained on this arm, or say "
+            "allow_simulation_policy:=true and keep a hand on the emergency stop"
+        )
 
 
 def _with_task(robot: str, options: SystemOptions) -> SystemOptions:
@@ -150,6 +164,8 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
         "pre_roll_s": 0.0 if options.teleop else options.pre_roll_s,  # nobody takes over there
         "auto_activate": True,
     }
+    if not options.hardware:
+        parameters["operator_name"] = "somebody in simulation"  # evo1_training knows it by that
     if options.record_root:
         parameters["root"] = options.record_root
     return Process(

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -53,6 +54,12 @@ from evo1_policy.checkpoint_layouts.tensor_names import (
     lerobot_places,
     official_places,
     own_places,
+)
+from evo1_policy.checkpoint_layouts.training_facts import (
+    UNKNOWN,
+    TrainingFacts,
+    read_training,
+    write_training,
 )
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import deviations
@@ -117,10 +124,12 @@ def read_checkpoint(
     )
     layout = _layout(directory)
     if layout == "own":
-        return read_own(directory, wanted)
-    if layout == "lerobot":
-        return lerobot.read_lerobot(directory, wanted)
-    return official.read_official(directory, layout, wanted)
+        checkpoint = read_own(directory, wanted)
+    elif layout == "lerobot":
+        checkpoint = lerobot.read_lerobot(directory, wanted)
+    else:
+        checkpoint = official.read_official(directory, layout, wanted)
+    return replace(checkpoint, training=read_training(directory))
 
 
 def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | None = torch.float32) -> "Evo1":
@@ -192,6 +201,7 @@ def save_checkpoint(
     tokenizer_dir: Path | str,
     card: str,
     dtype: torch.dtype | None = None,
+    training: TrainingFacts = UNKNOWN,
 ) -> None:
     """Write a checkpoint; the directory appears complete or not at all.
 
@@ -203,6 +213,7 @@ def save_checkpoint(
         tokenizer_dir: folder to copy the tokenizer from.
         card: Markdown that says what this is, how it was made and what it cannot do.
         dtype: of the floating-point parameters on disk; None keeps the model's.
+        training: what is known of how it was trained.
 
     Raises:
         CheckpointError: the directory exists, or the parts do not fit together.
@@ -218,6 +229,7 @@ def save_checkpoint(
         (partial / ROBOT).write_text(robot_text, encoding="utf-8")
         (partial / CARD).write_text(card, encoding="utf-8")
         copy_tokenizer(Path(tokenizer_dir), partial / TOKENIZER)
+        write_training(partial, training)
 
 
 def export_checkpoint(
@@ -230,6 +242,7 @@ def export_checkpoint(
     tokenizer_dir: Path | str | None = None,
     card: str = "",
     dtype: torch.dtype | None = None,
+    training: TrainingFacts = UNKNOWN,
 ) -> None:
     """Write a checkpoint for the authors' code (a DeepSpeed folder) or for LeRobot.
 
@@ -246,6 +259,7 @@ def export_checkpoint(
         tokenizer_dir: folder to copy the tokenizer from; None leaves it out.
         card: Markdown.
         dtype: of the floating-point parameters on disk; None keeps the model's.
+        training: what is known of how it was trained.
 
     Raises:
         CheckpointError: the directory exists, the parts do not fit together, or the layout has no
@@ -277,6 +291,7 @@ def export_checkpoint(
             robot_text=robot_text,
             tokenizer=Path(tokenizer_dir) if tokenizer_dir is not None else None,
         )
+        write_training(partial, training)
 
 
 def export_warnings(layout: ExportLayout, config: Evo1Config, stats: NormStats) -> tuple[str, ...]:

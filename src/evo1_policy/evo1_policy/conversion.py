@@ -93,6 +93,7 @@ def _write(checkpoint: Checkpoint, target: Path, layout: Target, dtype: str) -> 
             tokenizer_dir=checkpoint.tokenizer_dir,
             card=card,
             dtype=DTYPES[dtype],
+            training=checkpoint.training,
         )
     else:
         export_checkpoint(
@@ -104,6 +105,7 @@ def _write(checkpoint: Checkpoint, target: Path, layout: Target, dtype: str) -> 
             tokenizer_dir=checkpoint.tokenizer,
             card=card,
             dtype=DTYPES[dtype],
+            training=checkpoint.training,
         )
     return sum(parameter.numel() for parameter in model.parameters())
 
