@@ -43,6 +43,12 @@ def orderly_prefix(folder: Path | str, rank: int) -> str:
     return shlex.join(orderly(folder, rank))
 
 
+def in_its_turn(words: Sequence[str]) -> Sequence[str]:
+    """The command behind what `orderly` puts before it."""
+    here = str(Path(__file__).resolve())
+    return words[words.index(here) + 3 :] if here in words else words
+
+
 def _hearing(when_the_parent_dies: str) -> list[str]:
     """A prefix that lets SIGINT end a child, and has the kernel signal it when its parent dies.
 

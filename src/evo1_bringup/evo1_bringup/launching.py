@@ -29,11 +29,11 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushRosNamespace
 
-from evo1_bringup.ending import DRIVERS, PATIENCE_S, orderly_prefix
+from evo1_bringup.ending import DRIVERS, PATIENCE_S, in_its_turn, orderly_prefix
 from evo1_bringup.installation import find_shared, robot_description
 from evo1_bringup.launchable import arguments_of, systems_of
 from evo1_bringup.options import Option
-from evo1_bringup.processes import Exit, Include, Process, Programs, together
+from evo1_bringup.processes import Exit, Include, Process, Programs, Role, together
 from evo1_bringup.supervisor import parameter_text
 from evo1_bringup.system import check_installed
 
@@ -91,10 +91,9 @@ def _exit(event: ProcessExited, process: Process | None) -> Exit:
     """Which process ended; one of an included file is a driver, or a spawner that is done."""
     if process is not None:
         return Exit(label=process.label, code=event.returncode, role=process.role)
-    done = "spawner" in event.process_name
-    return Exit(
-        label=event.process_name, code=event.returncode, role="finishes" if done else "driver"
-    )
+    program = Path(in_its_turn(event.cmd)[0]).name
+    role: Role = "finishes" if program == "spawner" else "driver"
+    return Exit(label=program, code=event.returncode, role=role)
 
 
 def _consequences(ended: Exit, real_arm: bool) -> list[Action]:
@@ -126,6 +125,7 @@ def _node(process: Process, file: Path) -> Node:
     return Node(
         package=process.package,
         executable=process.executable,
+        exec_name=process.executable,
         name=process.name,
         namespace=process.namespace,
         parameters=[*process.parameter_files, *([str(file)] if process.parameters else [])],

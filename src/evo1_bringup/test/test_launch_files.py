@@ -257,7 +257,7 @@ def test_launch_ends_the_policy_first_and_an_included_driver_last(launched, cell
     [
         ("recorder", "recorder was ended by SIGKILL. The arm does not need it"),
         ("policy", "policy was ended by SIGKILL. The REAL arm comes to rest and is HELD"),
-        ("driver", "was ended by SIGKILL. NOTHING DRIVES THE REAL ARM NOW"),
+        ("driver", "driver was ended by SIGKILL. NOTHING DRIVES THE REAL ARM NOW"),
     ],
 )
 def test_launch_holds_a_real_arm_whoever_dies_and_says_so(launched, cell, name, words):
