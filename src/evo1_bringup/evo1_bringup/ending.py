@@ -11,7 +11,6 @@ Imports the standard library alone: it starts without site packages.
 
 import fcntl
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -36,11 +35,6 @@ def orderly(folder: Path | str, rank: int) -> list[str]:
     """
     words = [sys.executable, "-I", "-S", str(Path(__file__).resolve()), str(folder), str(rank)]
     return [*_hearing("INT"), *words]
-
-
-def orderly_prefix(folder: Path | str, rank: int) -> str:
-    """The same as one text for a shell."""
-    return shlex.join(orderly(folder, rank))
 
 
 def in_its_turn(words: Sequence[str]) -> Sequence[str]:

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 from evo1_bringup.processes import Xacro
@@ -67,11 +66,7 @@ def find_executable(package: str, name: str) -> Path:
     Raises:
         NotInstalledError: no prefix of AMENT_PREFIX_PATH has it.
     """
-    return _first(
-        (prefix / "lib" / package / name for prefix in prefixes()),
-        f"'{package}' has no executable '{name}'",
-        package,
-    )
+    return _find(f"lib/{package}/{name}", package, f"executable '{name}'")
 
 
 def find_shared(package: str, name: str) -> Path:
@@ -80,11 +75,7 @@ def find_shared(package: str, name: str) -> Path:
     Raises:
         NotInstalledError: no prefix of AMENT_PREFIX_PATH has it.
     """
-    return _first(
-        (prefix / "share" / package / name for prefix in prefixes()),
-        f"'{package}' has no {name}",
-        package,
-    )
+    return _find(f"share/{package}/{name}", package, name)
 
 
 def robot_description(xacro: Xacro) -> str:
@@ -103,8 +94,9 @@ def robot_description(xacro: Xacro) -> str:
     return json.dumps({"robot_description": urdf})
 
 
-def _first(candidates: Iterable[Path], problem: str, package: str) -> Path:
-    for path in candidates:
-        if path.is_file():
+def _find(place: str, package: str, what: str) -> Path:
+    for prefix in prefixes():
+        if (path := prefix / place).is_file():
             return path
-    raise NotInstalledError(f"{problem}; {_HINTS.get(package, _DEFAULT_HINT)}")
+    hint = _HINTS.get(package, _DEFAULT_HINT)
+    raise NotInstalledError(f"'{package}' has no {what}; {hint}")

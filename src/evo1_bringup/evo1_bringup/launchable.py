@@ -12,12 +12,12 @@ from evo1_bringup.options import (
     EMULATED,
     ROBOTS,
     SINGLE_ARMS,
-    Option,
     OptionError,
     options_of,
     parse_options,
 )
 from evo1_bringup.system import System, describe
+from evo1_policy.node_parameters import Parameter
 
 TWO_ARMS = "two_arms"
 LAUNCHABLE = (*ROBOTS, TWO_ARMS)
@@ -36,7 +36,7 @@ _CHANGED = {
 }
 
 
-def arguments_of(name: str) -> tuple[Option, ...]:
+def arguments_of(name: str) -> tuple[Parameter, ...]:
     """The options of one of LAUNCHABLE.
 
     Raises:
@@ -45,7 +45,7 @@ def arguments_of(name: str) -> tuple[Option, ...]:
     if name != TWO_ARMS:
         return options_of(name)
     every = {option.name: option for robot in SINGLE_ARMS for option in options_of(robot)}
-    robot = Option(
+    robot = Parameter(
         name="robot", default=SINGLE_ARMS[0], description="Its kind.", choices=SINGLE_ARMS
     )
     every["driver"] = replace(every["driver"], default="", choices=())  # by the kind of the arm

@@ -6,6 +6,7 @@ launch's own `launch-prefix`. launch's patience is longer than that.
 """
 
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,13 +30,13 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushRosNamespace
 
-from evo1_bringup.ending import DRIVERS, PATIENCE_S, in_its_turn, orderly_prefix
+from evo1_bringup.ending import DRIVERS, PATIENCE_S, in_its_turn, orderly
 from evo1_bringup.installation import find_shared, robot_description
 from evo1_bringup.launchable import arguments_of, systems_of
-from evo1_bringup.options import Option
 from evo1_bringup.processes import Exit, Include, Process, Programs, Role, together
 from evo1_bringup.supervisor import parameter_text
 from evo1_bringup.system import check_installed
+from evo1_policy.node_parameters import Parameter
 
 _SIGTERM_AFTER_S = str(PATIENCE_S[DRIVERS] + 10.0)  # launch's own patience
 
@@ -75,15 +76,15 @@ def launch_actions(programs: Programs, environment: Mapping[str, str]) -> list[A
     return [*actions, *nodes]
 
 
-def _argument(option: Option) -> DeclareLaunchArgument:
+def _argument(option: Parameter) -> DeclareLaunchArgument:
     """Without its default and choices: parse_options has them, and knows what was typed."""
-    default = f" Not given: {option.default}." if option.default else ""
+    default = f" Not given: {option.default}." if option.default != "" else ""
     return DeclareLaunchArgument(
         option.name, default_value="", description=f"{option.described}{default}"
     )
 
 
-def _typed(context: LaunchContext, option: Option) -> str:
+def _typed(context: LaunchContext, option: Parameter) -> str:
     return str(LaunchConfiguration(option.name).perform(context))
 
 
@@ -111,7 +112,7 @@ def _include(include: Include, folder: Path) -> Action:
     }
     return GroupAction(
         [
-            SetLaunchConfiguration("launch-prefix", orderly_prefix(folder, DRIVERS)),
+            SetLaunchConfiguration("launch-prefix", shlex.join(orderly(folder, DRIVERS))),
             *([PushRosNamespace(include.namespace)] if include.namespace else []),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(path)), launch_arguments=arguments.items()
@@ -131,7 +132,7 @@ def _node(process: Process, file: Path) -> Node:
         parameters=[*process.parameter_files, *([str(file)] if process.parameters else [])],
         remappings=list(process.remappings),
         arguments=list(process.arguments),
-        prefix=orderly_prefix(file.parent, process.rank),
+        prefix=shlex.join(orderly(file.parent, process.rank)),
         sigterm_timeout=_SIGTERM_AFTER_S,
         output="screen",
         emulate_tty=True,

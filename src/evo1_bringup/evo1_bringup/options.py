@@ -123,23 +123,6 @@ class SystemOptions:
         return self.port == EMULATED
 
 
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One argument as a person types it: `name:=value`."""
-
-    name: str
-    default: str
-    description: str
-    choices: tuple[str, ...] = ()  # empty: free text
-
-    @property
-    def described(self) -> str:
-        """The description with the choices."""
-        if not self.choices:
-            return self.description
-        return f"{self.description} ({', '.join(self.choices)})"
-
-
 _SYSTEM = parameters_of(SystemOptions)
 _FIRST = (*_REAL_ARM, "checkpoint", "instruction", "task", "seed", "cameras", "camera_driver")
 # What a parameter of the policy node means to a whole system.
@@ -164,13 +147,14 @@ _CHANGED: dict[str, dict[str, Any]] = {
 }
 
 
-def options_of(robot: str) -> tuple[Option, ...]:
-    """The options of a robot, the important ones first.
+def options_of(robot: str) -> tuple[Parameter, ...]:
+    """The options of a robot as people are told of them, the important ones first.
 
     Raises:
         OptionError: no such robot.
     """
-    return tuple(_option(row) for row in _rows(robot).values())
+    changed = {**_CHANGED, "driver": {"default": next(iter(_DRIVERS.get(robot, ())), "")}}
+    return tuple(replace(row, **changed.get(row.name, {})) for row in _rows(robot).values())
 
 
 def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
@@ -213,18 +197,6 @@ def _rows(robot: str) -> dict[str, Parameter]:
     every["driver"] = replace(every["driver"], choices=_DRIVERS.get(robot, ()))
     names = dict.fromkeys((*_FIRST, *every))
     return {name: every[name] for name in names if name in _OWN[robot] or name not in _REAL_ARM}
-
-
-def _option(row: Parameter) -> Option:
-    boolean = isinstance(row.default, bool)
-    default = f"{row.default}".lower() if boolean else f"{row.default}"
-    said: dict[str, Any] = {
-        "default": row.choices[0] if row.name == "driver" else default,
-        "description": row.description,
-        "choices": ("true", "false") if boolean else row.choices,
-        **_CHANGED.get(row.name, {}),
-    }
-    return Option(name=row.name, **said)
 
 
 def _read(robot: str, values: dict[str, Any]) -> SystemOptions:

@@ -37,6 +37,20 @@ class Process:
     arguments: tuple[str, ...] = ()
     role: Role = "needed"
 
+    @classmethod
+    def node(
+        cls, package: str, executable: str, namespace: str, role: Role, **parameters: Setting
+    ) -> "Process":
+        """A node that has the name of its program."""
+        return cls(
+            package=package,
+            executable=executable,
+            name=executable,
+            namespace=namespace,
+            role=role,
+            parameters=parameters,
+        )
+
     @property
     def label(self) -> str:
         """How people are told about it."""

@@ -119,42 +119,29 @@ def _own_robot_file(robot: str, options: SystemOptions) -> Path:
 
 
 def _simulation(robot: str, options: SystemOptions, path: Path) -> Process:
-    return Process(
-        package="evo1_sim",
-        executable="sim_robot",
-        name="sim_robot",
-        namespace=options.namespace,
-        parameters={
-            "arm": robot,
-            "robot_file": str(path),
-            "task": options.task,
-            "seed": options.policy.seed,
-            "camera_width": options.camera_width,
-            "camera_height": options.camera_height,
-        },
-        role="driver",
+    return Process.node(
+        "evo1_sim",
+        "sim_robot",
+        options.namespace,
+        "driver",
+        arm=robot,
+        robot_file=str(path),
+        task=options.task,
+        seed=options.policy.seed,
+        camera_width=options.camera_width,
+        camera_height=options.camera_height,
     )
 
 
 def _mover(options: SystemOptions, path: Path) -> Process:
     """What commands the arm: the policy, or the relay of a demonstrator."""
+    where = options.namespace
     if options.teleop:
-        return Process(
-            package="evo1_bringup",
-            executable="teleop_relay",
-            name="teleop_relay",
-            namespace=options.namespace,
-            parameters={"robot_file": str(path)},
-            role="mover",
-        )
-    return Process(
-        package="evo1_policy",
-        executable="policy_node",
-        name="policy",
-        namespace=options.namespace,
-        parameters={**asdict(options.policy), "robot_file": str(path)},
-        role="mover",
-    )
+        file = str(path)
+        return Process.node("evo1_bringup", "teleop_relay", where, "mover", robot_file=file)
+    parameters = {**asdict(options.policy), "robot_file": str(path)}
+    node = Process.node("evo1_policy", "policy_node", where, "mover", **parameters)
+    return replace(node, name="policy")
 
 
 def _recorder(options: SystemOptions, path: Path) -> Process:
@@ -168,14 +155,7 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
         parameters["operator_name"] = "somebody in simulation"  # evo1_training knows it by that
     if options.record_root:
         parameters["root"] = options.record_root
-    return Process(
-        package="evo1_training",
-        executable="recorder",
-        name="recorder",
-        namespace=options.namespace,
-        parameters=parameters,
-        role="optional",
-    )
+    return Process.node("evo1_training", "recorder", options.namespace, "optional", **parameters)
 
 
 def _teleop_note(robot: str, options: SystemOptions, config: RobotConfig) -> str:
