@@ -1,7 +1,6 @@
 """The drivers of real cameras. Must not import ROS or launch."""
 
-from pathlib import Path
-
+from evo1_bringup.option_values import read_file
 from evo1_bringup.options import REALSENSE, USB_CAM, V4L2_CAMERA, OptionError, SystemOptions
 from evo1_bringup.processes import Process, Setting
 from evo1_policy.robot_config import CameraConfig, RobotConfig
@@ -17,27 +16,22 @@ def camera_processes(options: SystemOptions, config: RobotConfig) -> list[Proces
     """
     if not options.cameras:
         return []
-    if options.cameras.endswith((".yaml", ".yml")):
-        if not Path(options.cameras).is_file():
-            raise OptionError(f"cameras: '{options.cameras}' does not exist")
-        return [
-            _camera(camera, options, parameter_file=options.cameras) for camera in config.cameras
-        ]
+    cameras, file = config.cameras, ""
     devices = [device.strip() for device in options.cameras.split(",")]
-    if len(devices) != len(config.cameras):
-        names = ", ".join(f"{camera.name} ({camera.topic})" for camera in config.cameras)
+    if options.cameras.endswith((".yaml", ".yml")):
+        file, devices = read_file("cameras", options.cameras), [""] * len(cameras)
+    if len(devices) != len(cameras):
+        names = ", ".join(f"{camera.name} ({camera.topic})" for camera in cameras)
         raise OptionError(
-            f"cameras: expected {len(config.cameras)} devices, one for each of {names}; "
+            f"cameras: expected {len(cameras)} devices, one for each of {names}; "
             f"got {len(devices)}: {options.cameras}"
         )
-    return [
-        _camera(camera, options, device=device)
-        for camera, device in zip(config.cameras, devices, strict=True)
-    ]
+    pairs = zip(cameras, devices, strict=True)
+    return [_camera(camera, options, device, file) for camera, device in pairs]
 
 
 def _camera(
-    camera: CameraConfig, options: SystemOptions, *, device: str = "", parameter_file: str = ""
+    camera: CameraConfig, options: SystemOptions, device: str, parameter_file: str
 ) -> Process:
     executable, published, names = _DRIVERS[options.camera_driver]
     topic = camera.topic.removesuffix("/compressed")  # image_transport adds it by itself

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from evo1_bringup.processes import Xacro
+from evo1_bringup.processes import Include
 
 _SOURCE = Path(__file__).resolve().parents[1]
 
@@ -18,9 +18,10 @@ _HINTS = {
     "evo1_training": "recording needs it: colcon build --packages-select evo1_training, then "
     "source install/setup.bash; or leave record:= out",
     "controller_manager": "install ros-jazzy-ros2-control",
-    "xarm_controller": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
-    "xarm_description": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
-    "xarm_api": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_api",
+    **dict.fromkeys(
+        ("xarm_api", "xarm_controller", "xarm_description"),
+        f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
+    ),
     "so_arm100_description": f"driver:=ros2_control needs ros2_so_arm100: {_ROBOTS} "
     "so_arm100_description",
     **{
@@ -78,20 +79,22 @@ def find_shared(package: str, name: str) -> Path:
     return _find(f"share/{package}/{name}", package, name)
 
 
-def robot_description(xacro: Xacro) -> str:
-    """What xacro makes, as the YAML text that the launch files of others take.
+def robot_description(include: Include) -> dict[str, str]:
+    """The argument of that name for a launch file that takes what xacro makes, as YAML text.
 
     Raises:
         NotInstalledError: xacro or the file is missing.
         subprocess.CalledProcessError: xacro cannot read it; it has said why.
     """
+    if include.xacro is None:
+        return {}
     program = shutil.which("xacro")
     if program is None:
         raise NotInstalledError("'xacro' is not in the PATH; install ros-jazzy-xacro")
-    words = [program, str(find_shared(xacro.package, xacro.file))]
-    words += [f"{name}:={value}" for name, value in xacro.arguments.items()]
+    words = [program, str(find_shared(*include.xacro))]
+    words += [f"{name}:={value}" for name, value in include.arguments.items()]
     urdf = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.dumps({"robot_description": urdf})
+    return {"robot_description": json.dumps({"robot_description": urdf})}
 
 
 def _find(place: str, package: str, what: str) -> Path:

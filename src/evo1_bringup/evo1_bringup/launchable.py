@@ -29,11 +29,7 @@ _OWN = (
     *(*_DEVICES, "calibration", "driver", "checkpoint", "instruction", "task", "seed"),
     *("robot_file", "params_file"),
 )
-_EPISODES = "~/evo1_episodes"  # where the recorder puts them if nobody says otherwise
-_CHANGED = {
-    "namespace": "Namespace around both arms: NAMESPACE/left and NAMESPACE/right.",
-    "record_root": f"Folder of both arms' episodes, in left/ and right/. Not given: {_EPISODES}.",
-}
+_EPISODES = "~/evo1_episodes"  # where the recorder puts them
 
 
 def arguments_of(name: str) -> tuple[Parameter, ...]:
@@ -58,11 +54,7 @@ def arguments_of(name: str) -> tuple[Parameter, ...]:
             for side in SIDES
             for one in own
         ),
-        *(
-            replace(one, description=_CHANGED.get(one.name, one.description))
-            for one in every.values()
-            if one.name not in _OWN
-        ),
+        *(one for one in every.values() if one.name not in _OWN),
     )
 
 

@@ -46,7 +46,9 @@ def launch_description(name: str) -> LaunchDescription:
     options = arguments_of(name)
 
     def start(context: LaunchContext) -> list[Action]:
-        given = {option.name: _typed(context, option) for option in options}
+        given = {
+            option.name: LaunchConfiguration(option.name).perform(context) for option in options
+        }
         programs = together(systems_of(name, given))
         check_installed(programs)
         return launch_actions(programs, os.environ)
@@ -65,9 +67,12 @@ def launch_actions(programs: Programs, environment: Mapping[str, str]) -> list[A
     processes = dict(zip(nodes, programs.processes, strict=True))
 
     def ended(event: ProcessExited, context: LaunchContext) -> list[Action]:
-        if context.is_shutdown:
+        end = _exit(event, processes.get(event.action))
+        if context.is_shutdown or end.harmless:
             return []
-        return _consequences(_exit(event, processes.get(event.action)), programs.real_arm)
+        told = [LogInfo(msg=end.advice(real_arm=programs.real_arm))]
+        stays = programs.real_arm or not end.missed
+        return told if stays else [*told, Shutdown(reason=end.message)]
 
     # the watch first: a process may end at once. It sees those of the included files too
     actions.append(RegisterEventHandler(OnProcessExit(on_exit=ended)))
@@ -84,10 +89,6 @@ def _argument(option: Parameter) -> DeclareLaunchArgument:
     )
 
 
-def _typed(context: LaunchContext, option: Parameter) -> str:
-    return str(LaunchConfiguration(option.name).perform(context))
-
-
 def _exit(event: ProcessExited, process: Process | None) -> Exit:
     """Which process ended; one of an included file is a driver, or a spawner that is done."""
     if process is not None:
@@ -97,19 +98,9 @@ def _exit(event: ProcessExited, process: Process | None) -> Exit:
     return Exit(label=program, code=event.returncode, role=role)
 
 
-def _consequences(ended: Exit, real_arm: bool) -> list[Action]:
-    if ended.harmless:
-        return []
-    told = [LogInfo(msg=ended.advice(real_arm=real_arm))]
-    return told if real_arm or not ended.missed else [*told, Shutdown(reason=ended.message)]
-
-
 def _include(include: Include, folder: Path) -> Action:
     path = find_shared(include.package, f"launch/{include.launch_file}")
-    arguments = {
-        name: value if isinstance(value, str) else robot_description(value)
-        for name, value in include.arguments.items()
-    }
+    arguments = {**include.arguments, **robot_description(include)}
     return GroupAction(
         [
             SetLaunchConfiguration("launch-prefix", shlex.join(orderly(folder, DRIVERS))),

@@ -6,12 +6,12 @@ files and the `evo1` command both declare their arguments from here. Must not im
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from evo1_bringup.option_values import (
     OptionError,
     read_file,
-    read_folder,
     read_namespace,
     read_params_file,
 )
@@ -87,7 +87,9 @@ class SystemOptions:
         False, "Start the recorder of evo1_training beside the policy or the teleoperation."
     )
     record_root: str = parameter(
-        "", "Folder of the recorded episodes. Not given: ~/evo1_episodes."
+        "",
+        "Folder of the recorded episodes, of two arms in left/ and right/. Not given: "
+        "~/evo1_episodes.",
     )
     pre_roll_s: float = parameter(
         10.0,
@@ -95,7 +97,7 @@ class SystemOptions:
         "seconds from before [s]; they wait in memory, 640 MB at most. 0: nothing.",
         span=(0.0, 60.0),
     )
-    namespace: str = parameter("", "Namespace of every node and topic, for a second arm.")
+    namespace: str = parameter("", "Namespace of every node and topic.")
     params_file: str = parameter(
         "",
         "ROS parameter file (YAML) for the policy node, below '/**' or its name. It wins over "
@@ -205,7 +207,8 @@ def _read(robot: str, values: dict[str, Any]) -> SystemOptions:
     if values.get("cameras") == "none":
         values["cameras"] = ""
     values["calibration"] = read_file("calibration", str(values.get("calibration", "")))
-    values["record_root"] = read_folder(str(values.get("record_root", "")))
+    if "record_root" in values:
+        values["record_root"] = str(Path(values["record_root"]).expanduser().resolve())
     return SystemOptions(**values)
 
 

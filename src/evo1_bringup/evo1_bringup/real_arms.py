@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evo1_bringup.drivers.xarm_faults import ONLINE_MODE, SERVO_MODE
 from evo1_bringup.options import DIRECT, ROS2_CONTROL, SystemOptions
-from evo1_bringup.processes import Include, Process, Setting, Xacro
+from evo1_bringup.processes import Include, Process, Setting
 from evo1_policy.robot_config import RobotConfig
 
 XARM_HARDWARE_NAMESPACE = "xarm"
@@ -152,13 +152,13 @@ def _xarm6_ros2_control(
         "robot_ip": options.robot_ip,
         "report_type": "dev",  # joint states at 100 Hz, and faults seen at once
     }
-    urdf = Xacro(package="xarm_description", file="urdf/xarm_device.urdf.xacro", arguments=arm)
     files = {
         "xarm_description": "_robot_description.launch.py",
         "xarm_controller": "_ros2_control.launch.py",
     }
+    urdf = ("xarm_description", "urdf/xarm_device.urdf.xacro")
     includes = tuple(
-        Include(package=package, launch_file=file, arguments={**arm, "robot_description": urdf})
+        Include(package=package, launch_file=file, arguments=arm, xacro=urdf)
         for package, file in files.items()
     )
     controller = config.command[0].topic.split("/")[0]

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from evo1_bringup.ending import DRIVERS, PATIENCE_S, orderly
@@ -99,12 +98,7 @@ class Supervisor:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Take everything down, whatever happened."""
         self.stop()
 

@@ -9,7 +9,6 @@ from described import process_of, system_of
 from evo1_bringup import installation
 from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import OptionError
-from evo1_bringup.processes import Xacro
 from evo1_bringup.system import PROFILE_VARIABLE, check_installed
 from evo1_policy.checkpoint import shipped_checkpoint
 from evo1_policy.node_parameters import POLICY_PARAMETERS
@@ -153,18 +152,16 @@ def test_real_xarm6_takes_the_place_of_the_simulation():
 def test_the_robot_description_that_reaches_the_topic_knows_the_box():
     publishes, control = system_of("xarm6", robot_ip="10.0.0.2").includes
     expected = {"robot_ip": "10.0.0.2", "dof": "6", "report_type": "dev", "add_gripper": "true"}
-    for include in (publishes, control):
+    for include in (publishes, control):  # xacro gets the arguments of each
+        assert include.xacro == ("xarm_description", "urdf/xarm_device.urdf.xacro")
         assert expected.items() <= include.arguments.items()
-        urdf = include.arguments["robot_description"]
-        assert isinstance(urdf, Xacro)
-        assert expected.items() <= urdf.arguments.items()
     assert publishes.arguments == control.arguments
 
 
 def test_xarm_ros2s_own_xacro_puts_the_box_into_the_hardware():
-    xacro = system_of("xarm6", robot_ip="10.0.0.2").includes[0].arguments["robot_description"]
+    include = system_of("xarm6", robot_ip="10.0.0.2").includes[0]
     try:
-        text = installation.robot_description(xacro)
+        text = installation.robot_description(include)["robot_description"]
     except NotInstalledError as error:
         pytest.skip(f"needs xacro and xarm_description: {error}")
     urdf = ElementTree.fromstring(yaml.safe_load(text)["robot_description"])
