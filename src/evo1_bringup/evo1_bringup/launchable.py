@@ -47,13 +47,7 @@ def arguments_of(name: str) -> tuple[Parameter, ...]:
     every["driver"] = replace(every["driver"], default="", choices=())  # by the kind of the arm
     own = [robot, *(every[name] for name in _OWN)]
     return (
-        *(
-            replace(
-                one, name=f"{side}_{one.name}", description=f"The {side} arm. {one.description}"
-            )
-            for side in SIDES
-            for one in own
-        ),
+        *(replace(one, name=f"{side}_{one.name}") for side in SIDES for one in own),
         *(one for one in every.values() if one.name not in _OWN),
     )
 
@@ -75,6 +69,7 @@ def systems_of(name: str, given: Mapping[str, str]) -> tuple[System, ...]:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise OptionError(f"{unknown[0]}: no option of {TWO_ARMS}; known: {', '.join(known)}")
+    given = {name: text.strip() for name, text in given.items() if text.strip()}
     for device in _DEVICES:
         left, right = (
             {word.strip() for word in given.get(f"{side}_{device}", "").split(",")}
