@@ -42,7 +42,10 @@ def arguments_of(name: str) -> tuple[Parameter, ...]:
         return options_of(name)
     every = {option.name: option for robot in SINGLE_ARMS for option in options_of(robot)}
     robot = Parameter(
-        name="robot", default=SINGLE_ARMS[0], description="Its kind.", choices=SINGLE_ARMS
+        name="robot",
+        default=SINGLE_ARMS[0],
+        description="The kind of this arm.",
+        choices=SINGLE_ARMS,
     )
     every["driver"] = replace(every["driver"], default="", choices=())  # by the kind of the arm
     own = [robot, *(every[name] for name in _OWN)]
