@@ -63,12 +63,14 @@ def launch_actions(programs: Programs, environment: Mapping[str, str]) -> list[A
     for name, value in programs.environment.items():
         if name not in environment:
             actions.append(SetEnvironmentVariable(name, value))
-    nodes = [_node(process, folder / f"{i}") for i, process in enumerate(programs.processes)]
+    nodes = [_node(process, folder / f"{i}.yaml") for i, process in enumerate(programs.processes)]
     processes = dict(zip(nodes, programs.processes, strict=True))
 
     def ended(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        if context.is_shutdown or str(folder) not in event.cmd:  # somebody else's process
+            return []
         end = _exit(event, processes.get(event.action))
-        if context.is_shutdown or end.harmless:
+        if end.harmless:
             return []
         told = [LogInfo(msg=end.advice(real_arm=programs.real_arm))]
         stays = programs.real_arm or not end.missed

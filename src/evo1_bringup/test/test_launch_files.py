@@ -224,6 +224,8 @@ def cell(monkeypatch, tmp_path) -> str:
         "    Process(package='fake', executable='policy', role='mover'),\n"
         "    Process(package='fake', executable='recorder', role='optional')),\n"
         "    includes=(Include(package='fake', launch_file='driver.launch.py'),)), {})\n"
+        "from launch.actions import ExecuteProcess\n"
+        "actions.append(ExecuteProcess(cmd=['true']))\n"  # of whoever includes our launch file
     )
 
 
@@ -279,6 +281,7 @@ def test_launch_ends_a_simulation_with_what_it_needs(launched, cell, name):
     end_of(system, name)
     system.process.wait(timeout=60)
     assert "was ended by SIGKILL; ending everything else" in system.text()
+    assert "true ended" not in system.text()
     assert system.text().count(" ended\n") == 2, system.text()
 
 
