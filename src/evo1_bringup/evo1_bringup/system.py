@@ -177,6 +177,9 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
     if options.hardware:
         where = options.robot_ip or options.port
         notes.append(f"A REAL {config.name} at {where}: keep its workspace clear.")
+        checkpoint = options.policy.checkpoint
+        if checkpoint and read_training(checkpoint).trained_in == "unknown":
+            notes.append("The checkpoint does not say whether it was trained in simulation.")
         if not options.cameras:
             topics = ", ".join(camera.topic for camera in config.cameras)
             notes.append(f"Start the cameras yourself; they are expected on {topics}.")

@@ -216,6 +216,7 @@ def test_real_xarm6_waits_for_a_person_and_says_so():
     assert process_of(system, "policy_node").parameters["autostart"] is False
     assert any("evo1 resume" in note for note in system.notes)
     assert any("REAL" in note for note in system.notes)
+    assert any("does not say whether it was trained" in note for note in system.notes)
 
 
 def test_real_so100_takes_the_place_of_the_simulation(calibration):
