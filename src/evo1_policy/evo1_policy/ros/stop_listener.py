@@ -6,6 +6,7 @@ nodes of the namespace were discovered long ago, while who sent it would have to
 
 import contextlib
 import errno
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -51,7 +52,7 @@ class StopListener:
         part: str = stop_line.MOVER,
     ) -> None:
         self._node, self._on_stop, self._on_clear = node, on_stop, on_clear
-        self._name = node.get_fully_qualified_name()
+        self._name = f"{node.get_fully_qualified_name()} (pid {os.getpid()})"
         self._line = self._claim(part)
         self._askers: SimpleQueue[bytes] = SimpleQueue()
         self._topic = node.create_publisher(Bool, STOP_TOPIC, words_qos())
