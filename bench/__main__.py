@@ -18,6 +18,7 @@ BENCHMARKS = {
     "node_overhead": "camera stamp to published chunk, lost frames; our DDS profile and default",
     "stop_latency": "from typing evo1 stop to the word on the wire and the policy's STOPPED",
     "planning": "planning and checking one chunk",
+    "control_seams": "position steps and accelerations at seams, true controller, five situations",
     "execution_modes": "replace, ensemble, rtc, synchronous: jerk, idle time, success; a plot",
     "convert": "recorded episodes to a dataset, in times real time; raw and JPEG images",
     "reader": "training samples a second; LeRobot beside it where it is installed",

@@ -7,6 +7,7 @@ a request that does not fit, which anybody may send at any time.
 
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from rclpy.signals import SignalHandlerOptions
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
+REST_S = 30.0  # how long a node may take to bring what it moves to rest, before it ends
 _TRANSITIONS = tuple(
     f"on_{name}"
     for name in ("configure", "cleanup", "shutdown", "activate", "deactivate", "error")
@@ -53,6 +55,10 @@ class ManagedNode(LifecycleNode):
         """Configure and activate, as auto_activate does; False where the log says why not."""
         success = TransitionCallbackReturn.SUCCESS
         return bool(self.trigger_configure() == success and self.trigger_activate() == success)
+
+    def may_end(self) -> bool:
+        """Whether what it moves is at rest; asked again and again before the process ends."""
+        return True
 
     def rest(self) -> None:
         """Deactivate where it is active; safe in any state."""
@@ -188,6 +194,10 @@ def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
             return 1
         while not (stop.is_set() or node.broken):
             executor.spin_once()
+        stop.clear()  # by a second signal the node ends at once
+        end_s = time.monotonic() + REST_S
+        while not (node.broken or stop.is_set() or node.may_end()) and time.monotonic() < end_s:
+            executor.spin_once(timeout_sec=0.05)
         node.rest()
         for _ in range(LAST_SPINS):
             executor.spin_once(timeout_sec=0.01)
