@@ -90,7 +90,7 @@ def stop(target: Target, *, everywhere: bool = False) -> Answer:
 
     with _node() as node:
         if not _spin_for(node, target.timeout_s, said):
-            raise NoAnswerError(_absence(node, target, [STOP_ANSWER_TOPIC]))
+            raise NoAnswerError(_absence(node, target, [STOP_TOPIC], "nobody hears"))
         answers = [text for item in stops.values() for text in item.answers.values()]
         missing = [f"{n} that hear {topic}" for topic, s in stops.items() if (n := s.missing)]
     if missing:
@@ -327,10 +327,12 @@ def _ask(
     return [future.result() for future in futures]
 
 
-def _absence(node: Node, target: Target, relatives: Sequence[str]) -> str:
+def _absence(
+    node: Node, target: Target, relatives: Sequence[str], problem: str = "nobody offers"
+) -> str:
     """That nobody is there, and where somebody is."""
     names = {name for name, _ in node.get_service_names_and_types()}
-    names |= {name for name, _ in node.get_topic_names_and_types() if node.count_publishers(name)}
+    names |= {name for name, _ in node.get_topic_names_and_types()}
     wanted = [target.name(relative) for relative in relatives]
     places = sorted(
         {
@@ -340,7 +342,7 @@ def _absence(node: Node, target: Target, relatives: Sequence[str]) -> str:
             if name.endswith(f"/{relative}") and name not in wanted
         }
     )
-    text = f"nobody offers {' or '.join(wanted)} after {target.timeout_s:g} s; "
+    text = f"{problem} {' or '.join(wanted)} after {target.timeout_s:g} s; "
     if not places:
         return text + "is the system running, with this ROS_DOMAIN_ID and namespace?"
     return text + "here are: " + ", ".join(f"--namespace {place or '/'}" for place in places)

@@ -7,7 +7,7 @@ by evo1_policy.control.teleop; this is the wiring, and the latch of a stop.
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -17,7 +17,6 @@ from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.control.signals import SafeTrajectory
@@ -30,6 +29,7 @@ from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
 from evo1_policy.ros.movers import other_movers, other_publishers
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
+from evo1_policy.ros.services import Answer, offer
 from evo1_policy.ros.stop_listener import MoverThereError, StopListener
 from evo1_policy.ros.trajectory_cdr import command_encoders
 
@@ -120,7 +120,7 @@ class TeleopRelayNode(Node):
             ("stop", self._stop),
             ("clear_stop", self._clear_stop),
         ):
-            self.create_service(Trigger, f"~/{name}", self._answering(act))
+            offer(self, f"~/{name}", act)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
 
@@ -171,34 +171,24 @@ class TeleopRelayNode(Node):
                     f"held: {', '.join(others)} moves this arm too; end it, then evo1 resume"
                 )
 
-    def _answering(self, act: Callable[[], str]) -> Callable[..., Trigger.Response]:
-        """A service that acts and says what follows."""
-
-        def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            response.message = act()
-            response.success = not self._stopped or act != self._resume
-            return response
-
-        return answer
-
-    def _pause(self) -> str:
+    def _pause(self) -> Answer:
         self._send(self._follower.pause(self._now_ns()))
-        return self._tell()
+        return True, self._tell()
 
-    def _resume(self) -> str:
+    def _resume(self) -> Answer:
         if not self._stopped:
             self._follower.resume()
-        return self._tell()
+        return not self._stopped, self._tell()
 
-    def _stop(self) -> str:
+    def _stop(self) -> Answer:
         self._stopped = "stopped by request; evo1 clear-stop, then evo1 resume go on"
         return self._pause()
 
-    def _clear_stop(self) -> str:
+    def _clear_stop(self) -> Answer:
         if self._stopped:
             self._stopped = ""
             self._stop_listener.tell_cleared()
-        return self._tell()
+        return True, self._tell()
 
     # -- what follows ----------------------------------------------------------------------
 

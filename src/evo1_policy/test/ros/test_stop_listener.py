@@ -46,7 +46,7 @@ class Spun:
     def listen(self, **options):
         self.listener = StopListener(
             self.node,
-            on_stop=lambda: self.heard.append(True) or "STOPPED",
+            on_stop=lambda: (self.heard.append(True) is None, "STOPPED"),
             on_clear=lambda: self.heard.append(False),
             **options,
         )
