@@ -27,7 +27,7 @@ MOVERS = ("policy", "teleop_relay")  # a namespace has one of them
 
 _DISCOVERY_S = 1.0  # in which a new node has nearly always heard of the others
 _REPEAT_S = 0.25  # of a stop
-_CONFIRM_S = 3.0  # for those who were found to confirm a stop
+_LATE_DISCOVERY_S = 3.5  # in which it has heard of them though a packet was lost
 _SETTLE_S = 0.5  # of an arm before and after it is put elsewhere
 
 
@@ -74,33 +74,35 @@ def stop(target: Target, *, everywhere: bool = False) -> Answer:
     """Say `stop` in the arm's namespace, or in every one, until all who move an arm confirm it."""
     stops: dict[str, _Stop] = {}
     begun_s = time.monotonic()
+    suffix = f"/{STOP_TOPIC}"
 
     def said() -> bool:
-        """Say it to whoever is known by now; whether that was everybody."""
-        suffix = f"/{STOP_TOPIC}"
+        """Say it to whoever is known by now; whether everybody who can be known has confirmed."""
         known = (name for name, _ in node.get_topic_names_and_types() if name.endswith(suffix))
         for topic in known if everywhere else [target.name(STOP_TOPIC)]:
             if topic not in stops:
                 stops[topic] = _Stop(node, topic.removesuffix(suffix))
             stops[topic].say()
         waited_s = time.monotonic() - begun_s
-        if not any(item.listeners for item in stops.values()) or waited_s < _DISCOVERY_S:
-            return False
-        return waited_s > _CONFIRM_S or not any(item.missing for item in stops.values())
+        if waited_s > _LATE_DISCOVERY_S:
+            return any(item.listeners for item in stops.values())
+        confirmed = any(item.answers for item in stops.values()) and not any(
+            item.missing for item in stops.values()
+        )
+        return confirmed and waited_s > _DISCOVERY_S and not everywhere
 
     with _node() as node:
         if not _spin_for(node, target.timeout_s, said):
             raise NoAnswerError(_absence(node, target, [STOP_TOPIC], "nobody hears"))
         answers = [text for item in stops.values() for text in item.answers.values()]
         missing = [f"{n} that hear {topic}" for topic, s in stops.items() if (n := s.missing)]
-    if missing:
+    if missing or not answers:
         answers.append(
-            f"NOT CONFIRMED by {', '.join(missing)}: they hang, or were killed a moment ago; "
-            "say it again, or press the emergency stop"
+            f"NOT CONFIRMED by {', '.join(missing) or 'anybody'}: they hang, or were killed a "
+            "moment ago; say it again, or press the emergency stop"
         )
-    return Answer(
-        success=not missing, message="\n".join(answers or ["told drivers, which do not answer"])
-    )
+        return Answer(success=False, message="\n".join(answers))
+    return Answer(success=True, message="\n".join(answers))
 
 
 class _Stop:
@@ -137,10 +139,12 @@ def clear_stop(target: Target) -> Answer:
     """Leave the latched stop: drivers by the topic, whoever moves the arm by its service."""
     with _node() as node:
         topic = node.create_publisher(Bool, target.name(STOP_TOPIC), words_qos())
-        _spin_for(node, target.timeout_s, lambda: topic.get_subscription_count() > 0)
-        _spin_for(node, _DISCOVERY_S)
-        topic.publish(Bool(data=False))
-    return trigger(target, "clear_stop")
+        try:
+            there = _await(node, target, Trigger, [f"{mover}/clear_stop" for mover in MOVERS])
+        finally:  # a driver without a policy is told too
+            _spin_for(node, _DISCOVERY_S)
+            topic.publish(Bool(data=False))
+        return _answer(node, target, Trigger, there, Trigger.Request())
 
 
 def reset(target: Target, task: str, seed: int) -> Answer:
@@ -290,13 +294,20 @@ def _call(target: Target, kind: Any, relatives: Sequence[str], request: object) 
     """Call whichever of the services are there."""
     with _node() as node:
         there = _await(node, target, kind, relatives)
-        answers = _ask(node, target, kind, there, request)
-        lines = [answer.message or "done" for answer in answers]
-        lines += [
-            f"{count} nodes offer {name} and one answered; end one of them"
-            for name in map(target.name, there)
-            if (count := node.count_services(name)) > 1
-        ]
+        return _answer(node, target, kind, there, request)
+
+
+def _answer(
+    node: Node, target: Target, kind: Any, relatives: Sequence[str], request: object
+) -> Answer:
+    """What services that are there answer, as one."""
+    answers = _ask(node, target, kind, relatives, request)
+    lines = [answer.message or "done" for answer in answers]
+    lines += [
+        f"{count} nodes offer {name} and one answered; end one of them"
+        for name in map(target.name, relatives)
+        if (count := node.count_services(name)) > 1
+    ]
     return Answer(success=all(answer.success for answer in answers), message="\n".join(lines))
 
 

@@ -19,13 +19,15 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from evo1_policy.control.held import HeldStates
 from evo1_policy.control.signals import SafeTrajectory
 from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState
 from evo1_policy.control.teleop_target import read_target
 from evo1_policy.observation import JointSample
 from evo1_policy.perception.buffers import JointBuffer, Stream
-from evo1_policy.perception.messages import MessageError, read_joints
+from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
+from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
 from evo1_policy.ros.movers import other_movers, other_publishers
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
@@ -67,9 +69,9 @@ class TeleopRelayNode(Node):
             ),
             self._robot.joint_names,
         )
-        self._encoders = command_encoders(
-            self._robot.joint_names, [output.joints for output in self._robot.command]
-        )
+        outputs = [output.joints for output in self._robot.command]
+        self._encoders = command_encoders(self._robot.joint_names, outputs)
+        self._held = HeldStates(self._robot.joint_names, outputs)
         self._told = self._stopped = ""
         self._received = self._refused = self._ticks = 0
         self._make_interfaces()
@@ -100,6 +102,8 @@ class TeleopRelayNode(Node):
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(String, "~/status", latched)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
+        states = [output.state_topic for output in self._robot.command]
+        listen_to_controllers(self, states, self._on_controller)
         self.create_subscription(
             JointState,
             self._robot.state.topic,
@@ -144,6 +148,17 @@ class TeleopRelayNode(Node):
             )
             return
         self._send(verdict)
+
+    def _on_controller(self, output: int, message: ControllerState) -> None:
+        self._held.add(
+            message.joint_names,
+            message.reference.positions,
+            message.reference.velocities,
+            stamp_ns=stamp_ns(message.header.stamp),
+            received_ns=self._now_ns(),
+            output=output,
+        )
+        self._follower.held = self._held.newest
 
     def _on_joints(self, message: JointState) -> None:
         received_ns = self._now_ns()
