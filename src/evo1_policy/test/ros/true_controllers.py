@@ -88,14 +88,14 @@ def parameters(robot):
         },
         ARM: {
             "joints": arm,
-            "command_interfaces": both,
-            "state_interfaces": both,
+            "command_interfaces": list(both),  # rcl reads no aliases
+            "state_interfaces": list(both),
             "constraints": constraints,
         },
         GRIPPER: {
             "joints": gripper,
             "command_interfaces": ["position"],
-            "state_interfaces": both,
+            "state_interfaces": list(both),
         },
     }
     return {name: {"ros__parameters": values} for name, values in nodes.items()}
