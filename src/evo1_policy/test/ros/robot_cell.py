@@ -99,6 +99,15 @@ class RobotCell:
         count = len(self.chunks)
         self.wait(lambda: len(self.chunks) >= count + 2, "two new chunks")
 
+    def resume(self):
+        """What was stopped stays so until a person says otherwise."""
+        self.wait(lambda: "resume to go on" in self.status.reason, "words on what to do")
+        assert not self.status.recovers_by_itself
+        assert self.status.state == PolicyStatus.HOLDING
+        answer = self.call("resume")
+        assert answer.success, answer.message
+        self.wait_moving()
+
     def call(self, name):
         client = self._triggers[name]
         return self._call(client, Trigger.Request())
