@@ -13,6 +13,13 @@ from evo1_bringup.drivers.sts3215 import BROADCAST_ID, checksum
 
 _HEADER = b"\xff\xff"
 _LONGEST = 250
+_SHORTEST = {  # parameters that a request has
+    sts3215.READ: 2,
+    sts3215.WRITE: 1,
+    sts3215.REG_WRITE: 1,
+    sts3215.SYNC_READ: 2,
+    sts3215.SYNC_WRITE: 2,
+}
 
 
 @dataclass(kw_only=True)
@@ -94,6 +101,9 @@ class EmulatedBus:
             self.counts.malformed += 1
 
     def _answer(self, target: int, instruction: int, parameters: bytes) -> bytes:
+        if len(parameters) < _SHORTEST.get(instruction, 0):
+            self.counts.malformed += 1
+            return b""
         if instruction == sts3215.SYNC_WRITE:
             self._sync_write(parameters)
             return b""
@@ -106,7 +116,7 @@ class EmulatedBus:
         if instruction == sts3215.PING:
             return self._replies(target, lambda _: b"")
         if instruction == sts3215.READ:
-            address, length = parameters
+            address, length = parameters[:2]
             return self._replies(target, lambda servo: servo.read(address, length))
         return self._write(target, instruction, parameters)
 

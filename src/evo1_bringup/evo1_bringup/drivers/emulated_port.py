@@ -94,6 +94,8 @@ class EmulatedPort:
                 if answer:
                     time.sleep(latency_s)
                     os.write(host, answer)
+        except OSError:  # the terminal is gone: as if somebody had pulled the cable
+            self._open = False
         finally:
             os.close(device)
             os.close(host)

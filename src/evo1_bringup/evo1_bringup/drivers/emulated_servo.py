@@ -21,6 +21,7 @@ _DEFAULTS = {
     sts3215.MAX_VOLTAGE: 80,
     sts3215.MIN_VOLTAGE: 40,
     sts3215.MAX_TORQUE: 1000,
+    sts3215.PHASE: 12 | sts3215.MULTI_TURN,
     sts3215.P_GAIN: 32,
     sts3215.D_GAIN: 32,
     sts3215.PROTECTION_CURRENT: 500,
@@ -70,9 +71,17 @@ class EmulatedServo:
         return self.get(sts3215.TORQUE_ENABLE) == 1
 
     @property
+    def shaft(self) -> float:
+        """Where the shaft stands on the servo's own scale, which may wrap [ticks]."""
+        shaft = self.encoder - self.get(sts3215.HOMING_OFFSET)
+        wraps = not self.get(sts3215.PHASE) & sts3215.MULTI_TURN
+        return shaft % TICKS_PER_TURN if wraps else shaft
+
+    @property
     def present(self) -> int:
         """The position that it reports [ticks]."""
-        return round(self.encoder) - self.get(sts3215.HOMING_OFFSET)
+        wraps = not self.get(sts3215.PHASE) & sts3215.MULTI_TURN
+        return round(self.shaft) % TICKS_PER_TURN if wraps else round(self.shaft)
 
     @property
     def goal(self) -> int:
@@ -106,7 +115,7 @@ class EmulatedServo:
 
     def advance(self, duration_s: float) -> None:
         """Turn towards the goal, ever slower, and no faster than the servo can."""
-        error = self.goal + self.get(sts3215.HOMING_OFFSET) - self.encoder if self.torque else 0.0
+        error = self.goal - self.shaft if self.torque else 0.0  # never across the seam
         reach = MAX_SPEED * duration_s
         wanted = error * -math.expm1(-duration_s / LAG_S)
         moved = min(max(wanted, -reach), reach)

@@ -14,6 +14,10 @@ MAX_ID = 252
 PING, READ, WRITE, REG_WRITE, ACTION = 1, 2, 3, 4, 5
 SYNC_READ, SYNC_WRITE = 0x82, 0x83
 
+# Bit of PHASE: positions count on over turns, where the servo knows none after a loss of power;
+# cleared, they are modulo a turn. Servos come with either; LeRobot clears it.
+MULTI_TURN = 0x10
+
 # Bits of the status byte that stands in every reply, and in register 65.
 STATUS_BITS = {
     0: "voltage out of range",
@@ -61,6 +65,7 @@ MAX_TEMPERATURE = _register("Max_Temperature_Limit", 13, 1)  # deg C
 MAX_VOLTAGE = _register("Max_Voltage_Limit", 14, 1)  # 0.1 V
 MIN_VOLTAGE = _register("Min_Voltage_Limit", 15, 1)  # 0.1 V
 MAX_TORQUE = _register("Max_Torque_Limit", 16, 2)  # 0.1 %
+PHASE = _register("Phase", 18, 1)  # see MULTI_TURN
 P_GAIN = _register("P_Coefficient", 21, 1)
 D_GAIN = _register("D_Coefficient", 22, 1)
 I_GAIN = _register("I_Coefficient", 23, 1)

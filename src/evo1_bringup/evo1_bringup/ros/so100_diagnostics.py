@@ -46,6 +46,7 @@ def _bus(report: DriverReport, rate_hz: float) -> DiagnosticStatus:
             "replies corrupt": str(report.traffic.corrupt),
             "positions rejected": str(report.rejected),
             "requests repeated": str(report.traffic.retried),
+            "stalls": str(report.stalls),
         },
     )
 

@@ -37,6 +37,7 @@ class DriverParameters:
         return DriverSettings(
             max_silent_cycles=self.max_silent_cycles,
             write_calibration=self.write_calibration,
+            max_stall_s=max(0.1, 5 * self.reply_timeout_ms * 1e-3),  # a cycle may wait for three
             health=HealthLimits(
                 temperature_warn=self.temperature_warn,
                 temperature_stop=self.temperature_stop,

@@ -5,10 +5,12 @@ drivers/xarm_faults.py, which is tested.
 """
 
 import sys
+import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import String
@@ -37,7 +39,7 @@ class XarmMonitorNode(Node):
         self._types = xarm_interfaces()
         self._mode = int(self.declare_parameter("mode", SERVO_MODE).value)
         hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
-        self._watch = BoxWatch(mode=self._mode, now_ns=self._now_ns())
+        self._watch = BoxWatch(mode=self._mode, now_ns=time.monotonic_ns())
         self._told: str | None = None
         self._ticks = 0
         self._faults = self.create_publisher(String, ARM_FAULT_TOPIC, fault_qos())
@@ -48,7 +50,8 @@ class XarmMonitorNode(Node):
         group = ReentrantCallbackGroup()
         self._steps = self._recovery(hardware, group)
         self.create_service(Trigger, "~/recover", self._recover, callback_group=group)
-        self.create_timer(_TICK_S, self._tick)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not blind it
+        self.create_timer(_TICK_S, self._tick, clock=steady)
         if self.declare_parameter("enable_at_start", False).value:
             self._start_recovery()
 
@@ -75,10 +78,10 @@ class XarmMonitorNode(Node):
         report = BoxReport(
             state=message.state, mode=message.mode, error=message.err, warning=message.warn
         )
-        self._watch.observe(report, self._now_ns())
+        self._watch.observe(report, time.monotonic_ns())
 
     def _tick(self) -> None:
-        fault = self._watch.fault(self._now_ns())
+        fault = self._watch.fault(time.monotonic_ns())
         text = "" if fault is None else f"{fault.code}: {fault.text}; {_RECOVERY}"
         if text != self._told:
             self._told = text
@@ -133,9 +136,6 @@ class XarmMonitorNode(Node):
             self._next(index + 1)
 
         client.call_async(request).add_done_callback(done)
-
-    def _now_ns(self) -> int:
-        return int(self.get_clock().now().nanoseconds)
 
 
 def main() -> int:

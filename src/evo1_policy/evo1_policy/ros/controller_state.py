@@ -10,7 +10,9 @@ from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 try:
     from control_msgs.msg import JointTrajectoryControllerState as ControllerState
 except ImportError:
-    from evo1_msgs.msg import ControllerState as ControllerState
+    from evo1_msgs.msg import ControllerState
+
+__all__ = ["ControllerState", "controller_state_qos"]
 
 
 def controller_state_qos() -> QoSProfile:
