@@ -58,7 +58,6 @@ class EmulatedServo:
             self.set(register, value)
         self.set(sts3215.ID, servo_id)
         self._stored = bytes(self._memory)
-        self._staged: tuple[int, bytes] | None = None
 
     @property
     def servo_id(self) -> int:
@@ -131,8 +130,7 @@ class EmulatedServo:
     def read(self, address: int, length: int) -> bytes:
         """What the bus reads."""
         self._refresh()
-        data = bytes(self._memory[address : address + length])
-        return data + bytes(length - len(data))
+        return bytes(self._memory[address : address + length]).ljust(min(length, _SIZE), b"\0")
 
     def write(self, address: int, data: bytes) -> None:
         """What the bus writes; read-only registers ignore it."""
@@ -141,16 +139,6 @@ class EmulatedServo:
                 self._memory[address + offset] = value
         if address < 40 and self.get(sts3215.LOCK) == 0:
             self._stored = bytes(self._memory)
-
-    def stage(self, address: int, data: bytes) -> None:
-        """Keep a write for `act`."""
-        self._staged = (address, data)
-
-    def act(self) -> None:
-        """Do the staged write."""
-        if self._staged is not None:
-            self.write(*self._staged)
-            self._staged = None
 
     def _refresh(self) -> None:
         if self.temperature > self.get(sts3215.MAX_TEMPERATURE):

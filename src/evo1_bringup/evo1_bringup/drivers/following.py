@@ -6,6 +6,7 @@ nothing. Whoever asks, goals keep the limits of the robot file. Must not import 
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,23 @@ LONGEST_STEP_S = 0.03  # that one cycle may move: after a delay the servos stand
 _SUBSTEP_S = 0.01
 
 Joints = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A trajectory as it came; none of its numbers has been checked.
+
+    Attributes:
+        points: none at all means: come to rest.
+        joint_names: order of the numbers in each point.
+        stamp_ns: its start; 0 starts now [ns].
+        sent_ns: when it was sent, by the sender's clock; 0 where nobody knows [ns].
+    """
+
+    points: Sequence[TrajectoryPoint]
+    joint_names: Sequence[str]
+    stamp_ns: int = 0
+    sent_ns: int = 0
 
 
 class NewestTrajectory:
@@ -53,27 +71,14 @@ class NewestTrajectory:
         if stopped:
             self.rest()
 
-    def accept(
-        self,
-        points: Sequence[TrajectoryPoint],
-        joint_names: Sequence[str],
-        *,
-        stamp_ns: int,
-        now_ns: int,
-        steady_ns: int,
-        begin: npt.ArrayLike,
-        sent_ns: int = 0,
-    ) -> None:
+    def accept(self, asked: Asked, *, now_ns: int, steady_ns: int, begin: npt.ArrayLike) -> None:
         """Follow a trajectory from now on; one that is empty or over says: come to rest.
 
         Args:
-            points: of the trajectory.
-            joint_names: order of the numbers in each point.
-            stamp_ns: its start; 0 starts now [ns].
-            now_ns: present time on the stamp's clock [ns].
+            asked: the trajectory.
+            now_ns: present time on its stamp's clock [ns].
             steady_ns: present time on the clock of `sample` [ns].
             begin: where an output that follows nothing is commanded (D,) [rad].
-            sent_ns: when it was sent, by the sender's clock; 0 where nobody knows [ns].
 
         Raises:
             TrajectoryError: it cannot be followed; what is followed already is followed on,
@@ -81,10 +86,11 @@ class NewestTrajectory:
         """
         if self.stopped:
             raise TrajectoryError("stopped by a person; evo1 clear-stop, or recover")
-        check_points(points, joint_names)
+        points, sent_ns = asked.points, asked.sent_ns
+        _check_numbers(asked)
         if points and sent_ns and self._sent_ns - REORDERED_NS < sent_ns < self._sent_ns:
             raise TrajectoryError("sent before the one that is followed")
-        start_ns = steady_ns + (stamp_ns - now_ns if stamp_ns else 0)
+        start_ns = steady_ns + (asked.stamp_ns - now_ns if asked.stamp_ns else 0)
         if start_ns - steady_ns > FURTHEST_NS:
             raise TrajectoryError(
                 f"it begins {(start_ns - steady_ns) * 1e-9:.0f} s from now; check that both "
@@ -95,7 +101,7 @@ class NewestTrajectory:
             self.rest()
             return
         follower = self._follower or TrajectoryFollower(self._joint_names, start=begin)
-        follower.accept(points, joint_names, stamp_ns=start_ns or 1, now_ns=steady_ns)
+        follower.accept(points, asked.joint_names, stamp_ns=start_ns or 1, now_ns=steady_ns)
         self._follower, self._sent_ns = follower, sent_ns
         away = np.abs(follower.sample(steady_ns) - np.asarray(begin)) - self._reach
         if away.max() > 0:
@@ -112,18 +118,14 @@ class NewestTrajectory:
         return None if self._follower is None else self._follower.sample_state(steady_ns)
 
 
-def check_points(points: Sequence[TrajectoryPoint], joint_names: Sequence[str]) -> None:
-    """Refuse numbers that are none, and those that no joint could mean.
-
-    Raises:
-        TrajectoryError: names the point and the joint.
-    """
-    for i, point in enumerate(points):
+def _check_numbers(asked: Asked) -> None:
+    """Refuse numbers that are none, and those that no joint could mean."""
+    for i, point in enumerate(asked.points):
         for field in ("positions", "velocities", "accelerations"):
             numbers = np.asarray(getattr(point, field), dtype=np.float64)
             wrong = np.flatnonzero(~(np.abs(numbers) <= LARGEST_RAD))
             if wrong.size:
-                joint = [*joint_names, "?"][min(int(wrong[0]), len(joint_names))]
+                joint = [*asked.joint_names, "?"][min(int(wrong[0]), len(asked.joint_names))]
                 raise TrajectoryError(
                     f"points[{i}].{field}: joint '{joint}' is {numbers[wrong[0]]:g}; expected at "
                     f"most {LARGEST_RAD:g} either way: no joint means more"

@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus, PortLostError, Traffic
-from evo1_bringup.drivers.following import Goals, NewestTrajectory
+from evo1_bringup.drivers.following import Asked, Goals, NewestTrajectory
 from evo1_bringup.drivers.servo_health import Finding, HealthLimits, HealthReading, HealthWatch
 from evo1_bringup.drivers.so100_arm import ArmReading, So100Arm
 from evo1_bringup.drivers.so100_calibration import ServoCalibration
 from evo1_policy.control.limits import Limits
 from evo1_policy.robot_config import RobotConfig
-from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
+from evo1_sim.trajectory import TrajectoryError
 
 BROKEN = "driver_error"  # a fault after which nothing is commanded: the servos hold
 HEALTH_EVERY = 2  # cycles; each of six servos is looked at eight times a second
@@ -181,14 +181,7 @@ class So100Driver:
         self._fault = None
         self._state = DriverState.HOLDING
 
-    def follow(
-        self,
-        points: Sequence[TrajectoryPoint],
-        joint_names: Sequence[str],
-        *,
-        stamp_ns: int,
-        sent_ns: int = 0,
-    ) -> None:
+    def follow(self, asked: Asked) -> None:
         """Follow a trajectory from now on; see NewestTrajectory.accept.
 
         Raises:
@@ -201,13 +194,7 @@ class So100Driver:
         steady_ns = self._steady_ns()
         self._notice_stall(steady_ns)
         self._newest.accept(
-            points,
-            joint_names,
-            stamp_ns=stamp_ns,
-            now_ns=self._now_ns(),
-            steady_ns=steady_ns,
-            begin=self._goals.positions,
-            sent_ns=sent_ns,
+            asked, now_ns=self._now_ns(), steady_ns=steady_ns, begin=self._goals.positions
         )
 
     def stop(self, stopped: bool) -> None:

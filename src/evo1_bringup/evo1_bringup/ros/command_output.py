@@ -1,7 +1,7 @@
 """One command output as a controller offers it: trajectories in, what is followed out."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,29 +10,15 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from trajectory_msgs.msg import JointTrajectory
 
+from evo1_bringup.drivers.following import Asked
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig
 from evo1_policy.ros.controller_state import ControllerState
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos
 from evo1_sim.ros.trajectory_messages import read_points
-from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
+from evo1_sim.trajectory import TrajectoryError
 
 Joints = npt.NDArray[np.float64]
-
-
-class Follow(Protocol):
-    """Takes a trajectory, or raises TrajectoryError with the reason why not."""
-
-    def __call__(
-        self,
-        points: Sequence[TrajectoryPoint],
-        joint_names: Sequence[str],
-        *,
-        stamp_ns: int,
-        sent_ns: int,
-    ) -> None:
-        """See NewestTrajectory.accept for stamp_ns and sent_ns."""
-        ...
 
 
 class CommandOutput:
@@ -41,10 +27,12 @@ class CommandOutput:
     Args:
         node: that drives it.
         command: the output, in the robot file.
-        follow: takes its trajectories; what it refuses is logged.
+        follow: takes its trajectories; its TrajectoryErrors are logged.
     """
 
-    def __init__(self, node: Node, command: CommandConfig, follow: Follow) -> None:
+    def __init__(
+        self, node: Node, command: CommandConfig, follow: Callable[[Asked], None]
+    ) -> None:
         self._node, self._command, self._follow = node, command, follow
         self._publisher = node.create_publisher(
             ControllerState, command.state_topic, QoSProfile(depth=1)
@@ -75,10 +63,12 @@ class CommandOutput:
     def _on_trajectory(self, message: JointTrajectory, info: Mapping[str, Any]) -> None:
         try:
             self._follow(
-                read_points(message),
-                message.joint_names,
-                stamp_ns=stamp_ns(message.header.stamp),
-                sent_ns=int(info["source_timestamp"]),
+                Asked(
+                    points=read_points(message),
+                    joint_names=message.joint_names,
+                    stamp_ns=stamp_ns(message.header.stamp),
+                    sent_ns=int(info["source_timestamp"]),
+                )
             )
         except TrajectoryError as error:
             self._node.get_logger().error(

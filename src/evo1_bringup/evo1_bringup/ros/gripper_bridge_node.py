@@ -9,7 +9,6 @@ publishes all joints (ros2_so_arm100) it only listens.
 import importlib
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,14 @@ from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
-from evo1_bringup.drivers.following import NewestTrajectory
+from evo1_bringup.drivers.following import Asked, NewestTrajectory
 from evo1_bringup.drivers.gripper_gate import GripperGate
 from evo1_bringup.ros.command_output import CommandOutput
 from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError, load_robot
 from evo1_policy.ros.process import run_node
-from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
+from evo1_sim.trajectory import TrajectoryError
 
 GRIPPER_COMMAND = "GripperCommand"
 PARALLEL_GRIPPER_COMMAND = "ParallelGripperCommand"
@@ -97,25 +96,12 @@ class GripperBridgeNode(Node):
             message.effort = []
         self._publisher.publish(message)
 
-    def _follow(
-        self,
-        points: Sequence[TrajectoryPoint],
-        joint_names: Sequence[str],
-        *,
-        stamp_ns: int,
-        sent_ns: int,
-    ) -> None:
+    def _follow(self, asked: Asked) -> None:
         if self._position is None:
             raise TrajectoryError("the gripper's position was never heard")
-        self._newest.accept(
-            points,
-            joint_names,
-            stamp_ns=stamp_ns,
-            now_ns=int(self.get_clock().now().nanoseconds),
-            steady_ns=time.monotonic_ns(),
-            begin=[self._position if self._target is None else self._target],
-            sent_ns=sent_ns,
-        )
+        now_ns, steady_ns = int(self.get_clock().now().nanoseconds), time.monotonic_ns()
+        begin = [self._position if self._target is None else self._target]
+        self._newest.accept(asked, now_ns=now_ns, steady_ns=steady_ns, begin=begin)
 
     def _tick(self) -> None:
         if self._position is None:

@@ -23,6 +23,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
+from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.so100_arm import ArmReading
 from evo1_bringup.drivers.so100_calibration import load_calibration
 from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
@@ -38,7 +39,6 @@ from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
 from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.pacing import Pacer
-from evo1_sim.trajectory import TrajectoryPoint
 
 PERIOD_NS = 10_000_000
 MAX_LAG_NS = 50_000_000  # a longer stall is not caught up
@@ -159,19 +159,10 @@ class So100DriverNode(ManagedNode):
         self.get_logger().info(response.message)
         return response
 
-    def _follow(
-        self,
-        points: Sequence[TrajectoryPoint],
-        joint_names: Sequence[str],
-        *,
-        stamp_ns: int,
-        sent_ns: int,
-    ) -> None:
+    def _follow(self, asked: Asked) -> None:
         if self._configured is not None:
             with self._lock:
-                self._configured.driver.follow(
-                    points, joint_names, stamp_ns=stamp_ns, sent_ns=sent_ns
-                )
+                self._configured.driver.follow(asked)
 
     def _stop(self, stopped: bool) -> str:
         if self._configured is None:
@@ -258,7 +249,7 @@ class So100DriverNode(ManagedNode):
         driver = So100Driver(
             lambda traffic: FeetechBus(
                 parameters.port,
-                timeout_s=parameters.reply_timeout_ms * 1e-3,
+                timeout_s=parameters.reply_timeout_s,
                 traffic=traffic,
             ),
             servos,

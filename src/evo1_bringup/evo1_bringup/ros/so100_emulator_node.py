@@ -18,7 +18,7 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_bringup.drivers.emulated_arm import EmulatedArm, write_emulated_calibration
-from evo1_bringup.drivers.emulated_port import EmulatedPort
+from evo1_bringup.drivers.emulated_bus import EmulatedPort
 from evo1_bringup.drivers.so100_calibration import CalibrationError, load_calibration
 from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.messages import MessageError, read_joints

@@ -6,7 +6,6 @@ drivers/xarm_online_planning.py, which is tested.
 
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
+from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.xarm_online_planning import Move, OnlinePlanning
 from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
@@ -26,7 +26,7 @@ from evo1_policy.robot_config import RobotConfigError, load_robot
 from evo1_policy.ros.process import run_node
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, state_qos
 from evo1_policy.ros.stop_listener import MoverThereError, StopListener
-from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
+from evo1_sim.trajectory import TrajectoryError
 
 _TICK_S = 0.01
 
@@ -88,24 +88,12 @@ class XarmDirectNode(Node):
         self.get_logger().warning(text, throttle_duration_sec=1.0)
         return text
 
-    def _follow(
-        self,
-        points: Sequence[TrajectoryPoint],
-        joint_names: Sequence[str],
-        *,
-        stamp_ns: int,
-        sent_ns: int,
-    ) -> None:
+    def _follow(self, asked: Asked) -> None:
         if self._fault or self._measured is None:
             raise TrajectoryError(self._fault or "no joint states yet")
+        now_ns, steady_ns = int(self.get_clock().now().nanoseconds), time.monotonic_ns()
         self._planning.newest.accept(
-            points,
-            joint_names,
-            stamp_ns=stamp_ns,
-            now_ns=int(self.get_clock().now().nanoseconds),
-            steady_ns=time.monotonic_ns(),
-            begin=self._measured,
-            sent_ns=sent_ns,
+            asked, now_ns=now_ns, steady_ns=steady_ns, begin=self._measured
         )
 
     def _tick(self) -> None:

@@ -7,8 +7,9 @@ import time
 import numpy as np
 
 from evo1_bringup.drivers.emulated_arm import EmulatedArm, emulated_calibration
-from evo1_bringup.drivers.emulated_port import EmulatedPort
+from evo1_bringup.drivers.emulated_bus import EmulatedPort
 from evo1_bringup.drivers.feetech import FeetechBus
+from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.so100_driver import DriverSettings, So100Driver
 from evo1_sim.trajectory import TrajectoryPoint
 
@@ -83,4 +84,4 @@ def go(driver, robot, positions, seconds):
         velocities=[0.0] * robot.width,
         time_from_start_ns=round(seconds * 1e9),
     )
-    driver.follow([point], robot.joint_names, stamp_ns=0)
+    driver.follow(Asked(points=[point], joint_names=robot.joint_names))

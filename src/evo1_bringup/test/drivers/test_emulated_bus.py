@@ -37,15 +37,6 @@ def test_write_is_acknowledged_and_moves_the_goal():
     assert line.servos[0].get(sts3215.GOAL_POSITION) == 2048
 
 
-def test_registered_writes_wait_for_the_action():
-    line = bus(1, 2)
-    for servo_id in (1, 2):
-        line.feed(packet(servo_id, sts3215.REG_WRITE, 42, 0xE8, 0x03))
-    assert [servo.get(sts3215.GOAL_POSITION) for servo in line.servos] == [0, 0]
-    assert line.feed(packet(254, sts3215.ACTION)) == b""
-    assert [servo.get(sts3215.GOAL_POSITION) for servo in line.servos] == [1000, 1000]
-
-
 def test_sync_read_is_answered_in_the_order_of_the_request():
     line = bus(1, 2, 3)
     answer = line.feed(packet(254, sts3215.SYNC_READ, 56, 2, 3, 1))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from evo1_bringup.drivers.emulated_arm import EmulatedArm, emulated_calibration
 from evo1_bringup.drivers.feetech import Reply
-from evo1_bringup.drivers.following import LONGEST_STEP_S, REORDERED_NS
+from evo1_bringup.drivers.following import LONGEST_STEP_S, REORDERED_NS, Asked
 from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
 from evo1_policy.robot_config import load_robot
 from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
@@ -94,10 +94,11 @@ class Bench:
             time_from_start_ns=duration_ns,
         )
         stamp_ns = self.now_ns if stamp_ns is None else stamp_ns
-        self.driver.follow([point], self.robot.joint_names, stamp_ns=stamp_ns, sent_ns=sent_ns)
+        self.follow([point], stamp_ns=stamp_ns, sent_ns=sent_ns)
 
-    def empty(self):
-        self.driver.follow([], self.robot.joint_names, stamp_ns=0)
+    def follow(self, points, **times):
+        asked = Asked(points=points, joint_names=self.robot.joint_names, **times)
+        self.driver.follow(asked)
 
     def cycle(self, elapsed_ns=10 * MS):
         """One cycle after a time; no goal breaks a limit by it."""
@@ -209,7 +210,7 @@ def test_a_trajectory_that_runs_far_from_the_arm_stops_it_and_says_so(bench):
     far = [1.2, *bench.goals[1:]]
     points = [TrajectoryPoint(positions=far, time_from_start_ns=at) for at in (0, S)]
     with pytest.raises(TrajectoryError, match="runs too far away: joint 'shoulder_pan_joint'"):
-        bench.driver.follow(points, bench.robot.joint_names, stamp_ns=bench.now_ns - 10 * MS)
+        bench.follow(points, stamp_ns=bench.now_ns - 10 * MS)
     path = bench.run(1.0)[:, 0]
     assert np.ptp(path[-50:]) == 0.0
     assert path.max() < 0.6
@@ -291,7 +292,7 @@ def test_no_number_that_can_be_sent_breaks_the_driver_or_a_limit(robot, messages
     for sent, when in messages:
         stamp = stamps[when] if when != "now" else bench.now_ns
         with contextlib.suppress(TrajectoryError):
-            bench.driver.follow(sent, robot.joint_names, stamp_ns=stamp)
+            bench.follow(sent, stamp_ns=stamp)
         for _ in range(3):
             bench.cycle()
 
@@ -348,7 +349,7 @@ def test_whatever_happens_limits_hold_and_every_stop_brings_rest(robot, events, 
             story.pending.reverse()
         else:
             room, here = bench.stopping_distance(), bench.goals
-            bench.empty() if value == "empty" else bench.driver.stop(True)
+            bench.follow([]) if value == "empty" else bench.driver.stop(True)
             rests = bench.run(0.4)
             assert (np.abs(rests - here) <= room + TIGHT).all()
             assert bench.driver.at_rest

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.xarm_online_planning import LOOKAHEAD_NS, PERIOD_NS, OnlinePlanning
 from evo1_policy.robot_config import load_robot
 from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
@@ -29,9 +30,8 @@ def planning(robot, goal, seconds, now_ns=0):
 
 
 def accept(made, point, joints, now_ns, measured=HOME):
-    made.newest.accept(
-        [point], joints, stamp_ns=0, now_ns=now_ns, steady_ns=now_ns, begin=measured
-    )
+    asked = Asked(points=[point], joint_names=joints)
+    made.newest.accept(asked, now_ns=now_ns, steady_ns=now_ns, begin=measured)
 
 
 def moves(made, until_ns, measured=None):
