@@ -24,7 +24,6 @@ from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.following import Asked
-from evo1_bringup.drivers.so100_arm import ArmReading
 from evo1_bringup.drivers.so100_calibration import load_calibration
 from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
 from evo1_bringup.ros.command_output import CommandOutput
@@ -55,6 +54,7 @@ class Configured:
     parameters: DriverParameters
     robot: RobotConfig
     driver: So100Driver
+    state: JointState
     joints: Publisher
     diagnostics: Publisher
     faults: Publisher
@@ -175,7 +175,6 @@ class So100DriverNode(ManagedNode):
 
     def _run(self, configured: Configured, output: CommandOutput, ended: threading.Event) -> None:
         """On the bus thread, which goes on until it is told to end."""
-        message = JointState(name=list(configured.robot.joint_names))
         pacer = Pacer(period_ns=PERIOD_NS, max_lag_ns=MAX_LAG_NS, now_ns=time.monotonic_ns())
         while not ended.is_set():
             wait_ns = pacer.wait_ns(time.monotonic_ns())
@@ -183,26 +182,26 @@ class So100DriverNode(ManagedNode):
                 time.sleep(wait_ns * 1e-9)
                 continue
             pacer.tick()
-            with self._lock:
-                stamp = self.get_clock().now().to_msg()
-                reading = self._cycle(configured.driver)
-                commanded = configured.driver.commanded
-            self._tell_fault(configured)
-            if reading is None or ended.is_set():
-                continue
+            try:
+                self._turn(configured, output)
+            except Exception as error:  # noqa: BLE001  whatever it is, the arm stays held
+                self.get_logger().error(traceback.format_exc())
+                with self._lock:
+                    configured.driver.fail(f"the driver failed: {error!r}; please report it")
+
+    def _turn(self, configured: Configured, output: CommandOutput) -> None:
+        self._tell_fault(configured)
+        with self._lock:
+            stamp = self.get_clock().now().to_msg()
+            reading = configured.driver.cycle()
+            commanded = configured.driver.commanded
+        if reading is not None:
+            message = configured.state
             message.header.stamp = stamp
             message.position = array("d", reading.positions.tobytes())
             message.velocity = array("d", reading.velocities.tobytes())
             configured.joints.publish(message)
             output.tell(commanded, reading.positions, stamp)
-
-    def _cycle(self, driver: So100Driver) -> ArmReading | None:
-        try:
-            return driver.cycle()
-        except Exception as error:  # noqa: BLE001  whatever it is, the arm is held and people told
-            self.get_logger().error(traceback.format_exc())
-            driver.fail(f"the driver itself failed: {error!r}; please report it")
-            return None
 
     def _tell_fault(self, configured: Configured) -> None:
         fault = configured.driver.fault
@@ -262,6 +261,7 @@ class So100DriverNode(ManagedNode):
             parameters=parameters,
             robot=robot,
             driver=driver,
+            state=JointState(name=list(robot.joint_names)),
             joints=self.create_publisher(
                 JointState, robot.state.topic, state_qos(), qos_overriding_options=OVERRIDABLE
             ),

@@ -26,19 +26,18 @@ def ramp(start, end, steps):
 
 
 def demonstration():
-    """At 30 Hz: 1 s open, closed within 0.5 s, held for 3 s with noise, opened, 1 s open."""
+    """At 30 Hz: 1 s open, closed within 0.5 s, held for 3 s with noise, opened, 2.5 s open."""
     noise = [0.004, -0.006, 0.002, 0.005, -0.003]
     hold = [0.6 + noise[k % 5] for k in range(90)]
-    return [0.0] * 30 + ramp(0.0, 0.6, 15) + hold + ramp(0.6, 0.0, 15) + [0.0] * 30
+    return [0.0] * 30 + ramp(0.0, 0.6, 15) + hold + ramp(0.6, 0.0, 15) + [0.0] * 75
 
 
 def test_a_demonstration_that_closes_holds_and_opens_makes_a_handful_of_goals():
-    for duration_ns in (60 * MS, 400 * MS, 900 * MS):
+    for duration_ns, most in ((60 * MS, 9), (400 * MS, 5), (1500 * MS, 4)):
         sent = stream(GripperGate(STROKE), demonstration(), 33_333_333, duration_ns)
-        assert 3 <= len(sent) <= 11, (duration_ns, sent)
+        assert 3 <= len(sent) <= most, (duration_ns, sent)
         assert abs(max(sent) - 0.6) < 0.02
         assert abs(sent[-1]) < 0.02
-    assert len(sent) <= 5  # where a goal takes as long as an xArm's gripper needs
 
 
 def test_the_first_target_is_sent():
