@@ -96,12 +96,14 @@ class Cell:
     def __init__(self):
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
-        from std_msgs.msg import String
+        from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+        from std_msgs.msg import Bool, String
         from std_srvs.srv import Trigger
         from trajectory_msgs.msg import JointTrajectory
 
         from evo1_bringup.ros.xarm_direct_node import XarmDirectNode
         from evo1_bringup.ros.xarm_monitor_node import XarmMonitorNode
+        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
         from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos
 
         self.node = rclpy.create_node("client")
@@ -114,6 +116,15 @@ class Cell:
         self._commands = self.node.create_publisher(
             JointTrajectory, "xarm6_traj_controller/joint_trajectory", 10
         )
+        self.controller = []
+        self.node.create_subscription(
+            ControllerState,
+            "xarm6_traj_controller/controller_state",
+            self.controller.append,
+            controller_state_qos(),
+        )
+        best_effort = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        self.stop = self.node.create_publisher(Bool, "stop", best_effort)
         self._recover = self.node.create_client(Trigger, "xarm_monitor/recover")
         self._executor = SingleThreadedExecutor()
         for node in self._nodes:
@@ -178,3 +189,31 @@ def test_a_fault_is_named_recovery_enables_and_targets_are_followed(cell):
     cell.send(HOME, 1)
     cell.spin(0.5)
     assert cell.box.moves == moves
+
+
+def test_a_stop_latches_and_numbers_that_no_joint_could_mean_are_refused(cell):
+    from std_msgs.msg import Bool
+
+    cell.wait(lambda: cell.faults and cell.faults[-1], "fault")
+    assert not cell.controller  # a box that has stopped follows nothing
+    assert cell.recover().success
+    cell.wait(lambda: cell.box.state == 2 and cell.faults[-1] == "", "end of the fault")
+    for value in (float("nan"), 1e308, float("-inf")):
+        cell.send([value, *HOME[1:]], 1)
+    cell.spin(0.5)
+    assert cell.box.moves == 0
+    cell.send(HOME + [0.8, 0, 0, 0, 0, 0], 2)  # noqa: RUF005  an array
+    cell.wait(lambda: cell.box.angles[0] > 0.1, "motion")
+    assert cell.controller[-1].reference.velocities[0] > 0.0
+    cell.wait(lambda: cell.stop.get_subscription_count() > 0, "translator that hears stop")
+    cell.stop.publish(Bool(data=True))
+    cell.wait(lambda: not any(cell.controller[-1].reference.velocities), "rest")
+    moves, asked = cell.box.moves, cell.box.goal[0]
+    assert asked < 0.75
+    cell.send(HOME, 1)
+    cell.spin(0.5)
+    assert cell.box.moves == moves
+    cell.stop.publish(Bool(data=False))
+    cell.spin(0.3)
+    cell.send(HOME, 1)
+    cell.wait(lambda: np.abs(cell.box.angles - HOME).max() < 0.01, "motion again")
