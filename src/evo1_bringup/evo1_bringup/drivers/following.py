@@ -71,7 +71,7 @@ class NewestTrajectory:
         if stopped:
             self.rest()
 
-    def accept(self, asked: Asked, *, now_ns: int, steady_ns: int, begin: npt.ArrayLike) -> None:
+    def accept(self, asked: Asked, *, now_ns: int, steady_ns: int, begin: npt.ArrayLike) -> str:
         """Follow a trajectory from now on; one that is empty or over says: come to rest.
 
         Args:
@@ -79,6 +79,9 @@ class NewestTrajectory:
             now_ns: present time on its stamp's clock [ns].
             steady_ns: present time on the clock of `sample` [ns].
             begin: where an output that follows nothing is commanded (D,) [rad].
+
+        Returns:
+            What people should know; empty where it is followed as asked.
 
         Raises:
             TrajectoryError: it cannot be followed; what is followed already is followed on,
@@ -96,10 +99,12 @@ class NewestTrajectory:
                 f"it begins {(start_ns - steady_ns) * 1e-9:.0f} s from now; check that both "
                 "clocks agree"
             )
-        if not points or start_ns + points[-1].time_from_start_ns < steady_ns:
+        late_ns = steady_ns - start_ns - points[-1].time_from_start_ns if points else 0
+        if not points or late_ns > 0:
             self._sent_ns = max(sent_ns, self._sent_ns)
             self.rest()
-            return
+            late = f"it ended {late_ns * 1e-9:.3f} s ago, so the joints come to rest now; "
+            return late + "check that both clocks agree" if late_ns else ""
         follower = self._follower or TrajectoryFollower(self._joint_names, start=begin)
         follower.accept(points, asked.joint_names, stamp_ns=start_ns or 1, now_ns=steady_ns)
         self._follower, self._sent_ns = follower, sent_ns
@@ -112,6 +117,7 @@ class NewestTrajectory:
                 f"{away[joint] + self._reach[joint]:.3f} rad from where it is commanded, allowed "
                 f"are {self._reach[joint]:g}; the arm comes to rest"
             )
+        return ""
 
     def sample(self, steady_ns: int) -> CommandedState | None:
         """Where the joints shall be; None where nothing is followed."""

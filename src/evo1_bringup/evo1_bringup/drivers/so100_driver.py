@@ -181,7 +181,7 @@ class So100Driver:
         self._fault = None
         self._state = DriverState.HOLDING
 
-    def follow(self, asked: Asked) -> None:
+    def follow(self, asked: Asked) -> str:
         """Follow a trajectory from now on; see NewestTrajectory.accept.
 
         Raises:
@@ -193,7 +193,7 @@ class So100Driver:
             raise TrajectoryError(f"the driver does not follow: {self._state.value}")
         steady_ns = self._steady_ns()
         self._notice_stall(steady_ns)
-        self._newest.accept(
+        return self._newest.accept(
             asked, now_ns=self._now_ns(), steady_ns=steady_ns, begin=self._goals.positions
         )
 

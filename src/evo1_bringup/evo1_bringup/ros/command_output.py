@@ -27,12 +27,10 @@ class CommandOutput:
     Args:
         node: that drives it.
         command: the output, in the robot file.
-        follow: takes its trajectories; its TrajectoryErrors are logged.
+        follow: takes its trajectories; what it answers, or raises as TrajectoryError, is logged.
     """
 
-    def __init__(
-        self, node: Node, command: CommandConfig, follow: Callable[[Asked], None]
-    ) -> None:
+    def __init__(self, node: Node, command: CommandConfig, follow: Callable[[Asked], str]) -> None:
         self._node, self._command, self._follow = node, command, follow
         self._publisher = node.create_publisher(
             ControllerState, command.state_topic, QoSProfile(depth=1)
@@ -62,7 +60,7 @@ class CommandOutput:
 
     def _on_trajectory(self, message: JointTrajectory, info: Mapping[str, Any]) -> None:
         try:
-            self._follow(
+            said = self._follow(
                 Asked(
                     points=read_points(message),
                     joint_names=message.joint_names,
@@ -71,6 +69,8 @@ class CommandOutput:
                 )
             )
         except TrajectoryError as error:
+            said = f"trajectory not followed: {error}"
+        if said:
             self._node.get_logger().error(
-                f"{self._command.topic}: trajectory refused: {error}", throttle_duration_sec=1.0
+                f"{self._command.topic}: {said}", throttle_duration_sec=1.0
             )

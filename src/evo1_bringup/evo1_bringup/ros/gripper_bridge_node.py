@@ -96,12 +96,12 @@ class GripperBridgeNode(Node):
             message.effort = []
         self._publisher.publish(message)
 
-    def _follow(self, asked: Asked) -> None:
+    def _follow(self, asked: Asked) -> str:
         if self._position is None:
             raise TrajectoryError("the gripper's position was never heard")
         now_ns, steady_ns = int(self.get_clock().now().nanoseconds), time.monotonic_ns()
         begin = [self._position if self._target is None else self._target]
-        self._newest.accept(asked, now_ns=now_ns, steady_ns=steady_ns, begin=begin)
+        return self._newest.accept(asked, now_ns=now_ns, steady_ns=steady_ns, begin=begin)
 
     def _tick(self) -> None:
         if self._position is None:

@@ -159,10 +159,11 @@ class So100DriverNode(ManagedNode):
         self.get_logger().info(response.message)
         return response
 
-    def _follow(self, asked: Asked) -> None:
-        if self._configured is not None:
-            with self._lock:
-                self._configured.driver.follow(asked)
+    def _follow(self, asked: Asked) -> str:
+        if self._configured is None:
+            return "not configured"
+        with self._lock:
+            return self._configured.driver.follow(asked)
 
     def _stop(self, stopped: bool) -> str:
         if self._configured is None:

@@ -88,11 +88,11 @@ class XarmDirectNode(Node):
         self.get_logger().warning(text, throttle_duration_sec=1.0)
         return text
 
-    def _follow(self, asked: Asked) -> None:
+    def _follow(self, asked: Asked) -> str:
         if self._fault or self._measured is None:
             raise TrajectoryError(self._fault or "no joint states yet")
         now_ns, steady_ns = int(self.get_clock().now().nanoseconds), time.monotonic_ns()
-        self._planning.newest.accept(
+        return self._planning.newest.accept(
             asked, now_ns=now_ns, steady_ns=steady_ns, begin=self._measured
         )
 

@@ -94,11 +94,11 @@ class Bench:
             time_from_start_ns=duration_ns,
         )
         stamp_ns = self.now_ns if stamp_ns is None else stamp_ns
-        self.follow([point], stamp_ns=stamp_ns, sent_ns=sent_ns)
+        return self.follow([point], stamp_ns=stamp_ns, sent_ns=sent_ns)
 
     def follow(self, points, **times):
         asked = Asked(points=points, joint_names=self.robot.joint_names, **times)
-        self.driver.follow(asked)
+        return self.driver.follow(asked)
 
     def cycle(self, elapsed_ns=10 * MS):
         """One cycle after a time; no goal breaks a limit by it."""
@@ -157,7 +157,8 @@ def test_a_stop_that_waited_in_the_queue_is_obeyed_though_its_end_is_past(bench)
     stop_ns = bench.now_ns
     bench.steady_ns += 80 * MS  # late, but no stall
     ended = bench.goals[0] + bench.stopping_distance()[0]
-    bench.send(ended, 30 * MS, stamp_ns=stop_ns)
+    said = bench.send(ended, 30 * MS, stamp_ns=stop_ns)
+    assert said.startswith("it ended 0.050 s ago, so the joints come to rest now; check that both")
     rests = bench.run(1.0)[:, 0]
     assert rests[-1] <= ended + 1e-9
     assert np.ptp(rests[-50:]) == 0.0
