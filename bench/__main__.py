@@ -17,6 +17,7 @@ BENCHMARKS = {
     "sim_rate": "camera rate and real-time factor of the simulation node at its default size",
     "node_overhead": "camera stamp to published chunk, lost frames; our DDS profile and default",
     "planning": "planning and checking one chunk",
+    "control_seams": "position steps and accelerations at seams, true controller, five situations",
     "execution_modes": "replace, ensemble, rtc, synchronous: jerk, idle time, success; a plot",
     "convert": "recorded episodes to a dataset, in times real time; raw and JPEG images",
     "reader": "training samples a second; LeRobot beside it where it is installed",

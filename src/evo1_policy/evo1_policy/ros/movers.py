@@ -8,10 +8,38 @@ import rclpy
 from rcl_interfaces.srv import GetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from evo1_policy import stop_line
 
 ANSWER_S = 2.0  # a node that is alive answers sooner
+# Whoever only looks: recorders, viewers, command lines. None of them moves an arm.
+ONLOOKERS = ("recorder", "rosbag2", "_ros2cli", "foxglove", "rviz", "rqt", "plotjuggler", "evo1_")
+
+
+def publishers_of(node: Node, topic: str) -> list[str]:
+    """The full name of each publisher of a resolved topic, as far as discovered."""
+    return [_full_name(info) for info in node.get_publishers_info_by_topic(topic)]
+
+
+def controllers_of(node: Node, command_topic: str, state_topic: str) -> set[str]:
+    """Who follows the commands on a topic, by full name.
+
+    A controller says what it follows: it subscribes to the one and publishes the other. Where
+    nobody does, any subscriber counts that does not only look.
+    """
+    listeners = {
+        _full_name(info): info.node_name
+        for info in node.get_subscriptions_info_by_topic(command_topic)
+    }
+    speakers = set(publishers_of(node, state_topic))
+    if speakers:
+        return set(listeners) & speakers
+    return {full for full, name in listeners.items() if not name.startswith(ONLOOKERS)}
+
+
+def _full_name(info: TopicEndpointInfo) -> str:
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 
 def other_publishers(node: Node, command_topics: Sequence[str]) -> list[str]:
@@ -25,10 +53,7 @@ def other_publishers(node: Node, command_topics: Sequence[str]) -> list[str]:
     """
     own, others = Counter(publisher.topic_name for publisher in node.publishers), set[str]()
     for topic in map(node.resolve_topic_name, command_topics):
-        names = Counter(
-            f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-            for info in node.get_publishers_info_by_topic(topic)
-        )
+        names = Counter(publishers_of(node, topic))
         names[node.get_fully_qualified_name()] -= own[topic]
         others |= {name for name, count in names.items() if count > 0}
     return sorted(others)

@@ -19,6 +19,7 @@ from evo1_policy.perception.messages import (
     stamp_ns,
 )
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
+from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
 from evo1_policy.ros.qos import (
     ARM_FAULT_TOPIC,
     JOY_TOPIC,
@@ -91,6 +92,12 @@ class Sensors:
                 callback_group=self._group,
                 qos_overriding_options=OVERRIDABLE,
             ),
+            *listen_to_controllers(
+                node,
+                [output.state_topic for output in robot.command],
+                self._on_controller,
+                self._group,
+            ),
             *(self._subscribe_camera(camera) for camera in robot.cameras),
         ]
         self._thread = ReadingThread(self._subscriptions, node.context, on_failure)
@@ -157,6 +164,16 @@ class Sensors:
                 stamp_ns=stamp_ns(message.header.stamp),
                 received_ns=received_ns,
             )
+
+    def _on_controller(self, output: int, message: ControllerState) -> None:
+        self._runner.add_held(
+            output,
+            message.joint_names,
+            message.reference.positions,
+            message.reference.velocities,
+            stamp_ns=stamp_ns(message.header.stamp),
+            received_ns=self._now_ns(),
+        )
 
     def _on_joints(self, message: JointState) -> None:
         received_ns = self._now_ns()
