@@ -111,8 +111,7 @@ class GripperBridgeNode(Node):
         if now is not None:
             self._target, speed = float(now.positions[0]), now.velocities
         told = self._position if self._target is None else self._target
-        stamp = self.get_clock().now().to_msg()
-        self._output.tell((np.array([told]), speed), np.array([self._position]), stamp)
+        self._output.tell((np.array([told]), speed), np.array([self._position]))
         if self._target is None or not self._client.server_is_ready():
             return
         goal = self._gate.offer(self._target, steady_ns)

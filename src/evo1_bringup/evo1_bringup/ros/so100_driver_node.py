@@ -202,7 +202,7 @@ class So100DriverNode(ManagedNode):
             message.position = array("d", reading.positions.tobytes())
             message.velocity = array("d", reading.velocities.tobytes())
             configured.joints.publish(message)
-            output.tell(commanded, reading.positions, stamp)
+            output.tell(commanded, reading.positions)
 
     def _tell_fault(self, configured: Configured) -> None:
         fault = configured.driver.fault

@@ -105,7 +105,7 @@ class XarmDirectNode(Node):
             self._client.call_async(self._asked(move)).add_done_callback(self._on_answer)
         if not self._fault:  # a box that has stopped follows nothing
             commanded = self._planning.commanded(steady_ns, self._measured)
-            self._output.tell(commanded, self._measured, self.get_clock().now().to_msg())
+            self._output.tell(commanded, self._measured)
 
     def _asked(self, move: Move) -> Any:
         return self._request(
