@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from evo1_bringup.drivers import servo_health, sts3215
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
-from evo1_bringup.drivers.servo_health import HealthReading, VoltageRange, read_health
+from evo1_bringup.drivers.servo_health import HealthReading, read_health
 from evo1_bringup.drivers.so100_calibration import (
     RAD_PER_TICK,
     ServoCalibration,
@@ -131,16 +131,17 @@ class So100Arm:
             store(self.bus, servo.servo_id, _SETTINGS | (_GRIPPER_SETTINGS if gripper else {}))
             count_one_turn(self.bus, servo.servo_id, servo.name)
 
-    def voltages(self) -> dict[int, VoltageRange]:
-        """What each servo accepts, by id.
+    def voltages(self) -> dict[int, tuple[float, float]]:
+        """The lowest and the highest that each servo accepts, by id [V].
 
         Raises:
             BusError: a servo does not answer.
         """
+        ends = (sts3215.MIN_VOLTAGE, sts3215.MAX_VOLTAGE)
         return {
-            servo_id: VoltageRange(
-                lower=self.bus.read(servo_id, sts3215.MIN_VOLTAGE) / 10,
-                upper=self.bus.read(servo_id, sts3215.MAX_VOLTAGE) / 10,
+            servo_id: (
+                self.bus.read(servo_id, ends[0]) / 10,
+                self.bus.read(servo_id, ends[1]) / 10,
             )
             for servo_id in self._ids
         }

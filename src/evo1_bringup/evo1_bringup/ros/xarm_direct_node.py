@@ -42,15 +42,15 @@ class XarmDirectNode(Node):
 
     def __init__(self) -> None:
         super().__init__("xarm_direct")
-        types = xarm_interfaces()
+        _, services = xarm_interfaces()
         robot = load_robot(str(self.declare_parameter("robot_file", "").value))
         hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
         self._joints = robot.command[0].joints
         self._planning = OnlinePlanning(robot, self._joints)
         self._measured: npt.NDArray[np.float64] | None = None
         self._fault = ""
-        self._request: Any = types.move_joint.Request
-        self._client = self.create_client(types.move_joint, f"{hardware}/set_servo_angle")
+        self._request: Any = services.MoveJoint.Request
+        self._client = self.create_client(services.MoveJoint, f"{hardware}/set_servo_angle")
         self.create_subscription(JointState, robot.state.topic, self._on_joints, state_qos())
         self.create_subscription(String, ARM_FAULT_TOPIC, self._on_fault, fault_qos())
         self._output = CommandOutput(self, robot.command[0], self._follow)

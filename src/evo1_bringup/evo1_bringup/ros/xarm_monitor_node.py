@@ -36,7 +36,7 @@ class XarmMonitorNode(Node):
 
     def __init__(self) -> None:
         super().__init__("xarm_monitor")
-        self._types = xarm_interfaces()
+        messages, services = xarm_interfaces()
         self._mode = int(self.declare_parameter("mode", SERVO_MODE).value)
         hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
         self._watch = BoxWatch(mode=self._mode, now_ns=time.monotonic_ns())
@@ -45,29 +45,30 @@ class XarmMonitorNode(Node):
         self._faults = self.create_publisher(String, ARM_FAULT_TOPIC, fault_qos())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
         self.create_subscription(
-            self._types.robot_msg, f"{hardware}/robot_states", self._on_report, 10
+            messages.RobotMsg, f"{hardware}/robot_states", self._on_report, 10
         )
         group = ReentrantCallbackGroup()
-        self._steps = self._recovery(hardware, group)
+        self._steps = self._recovery(services, hardware, group)
         self.create_service(Trigger, "~/recover", self._recover, callback_group=group)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not blind it
         self.create_timer(_TICK_S, self._tick, clock=steady)
         if self.declare_parameter("enable_at_start", False).value:
             self._start_recovery()
 
-    def _recovery(self, hardware: str, group: ReentrantCallbackGroup) -> list[tuple[Any, Any]]:
+    def _recovery(
+        self, services: Any, hardware: str, group: ReentrantCallbackGroup
+    ) -> list[tuple[Any, Any]]:
         """Clients and requests, in the order that UFACTORY asks for."""
-        types = self._types
         wanted = (
-            ("clean_error", types.call, types.call.Request()),
-            ("clean_warn", types.call, types.call.Request()),
+            ("clean_error", services.Call, services.Call.Request()),
+            ("clean_warn", services.Call, services.Call.Request()),
             (
                 "motion_enable",
-                types.set_int_by_id,
-                types.set_int_by_id.Request(id=_ALL_JOINTS, data=1),
+                services.SetInt16ById,
+                services.SetInt16ById.Request(id=_ALL_JOINTS, data=1),
             ),
-            ("set_mode", types.set_int, types.set_int.Request(data=self._mode)),
-            ("set_state", types.set_int, types.set_int.Request(data=0)),
+            ("set_mode", services.SetInt16, services.SetInt16.Request(data=self._mode)),
+            ("set_state", services.SetInt16, services.SetInt16.Request(data=0)),
         )
         return [
             (self.create_client(kind, f"{hardware}/{name}", callback_group=group), request)

@@ -22,23 +22,23 @@ class ControlBox:
 
         from evo1_bringup.ros.xarm_interfaces import xarm_interfaces
 
-        types = xarm_interfaces()
-        self._node, self._message = node, types.robot_msg
+        messages, services = xarm_interfaces()
+        self._node, self._message = node, messages.RobotMsg
         self.state, self.mode, self.error = 4, 0, 31
         self.angles, self.goal, self.speed = HOME.copy(), HOME.copy(), 0.0
         self.calls, self.moves = [], 0
-        self._reports = node.create_publisher(types.robot_msg, "/xarm/robot_states", 10)
+        self._reports = node.create_publisher(messages.RobotMsg, "/xarm/robot_states", 10)
         self._joints = node.create_publisher(JointState, "joint_states", 10)
         self._state = JointState(name=[*JOINTS, "drive_joint"])
         for name, kind in (
-            ("clean_error", types.call),
-            ("clean_warn", types.call),
-            ("motion_enable", types.set_int_by_id),
-            ("set_mode", types.set_int),
-            ("set_state", types.set_int),
+            ("clean_error", services.Call),
+            ("clean_warn", services.Call),
+            ("motion_enable", services.SetInt16ById),
+            ("set_mode", services.SetInt16),
+            ("set_state", services.SetInt16),
         ):
             node.create_service(kind, f"/xarm/{name}", self._answer(name))
-        node.create_service(types.move_joint, "/xarm/set_servo_angle", self._move)
+        node.create_service(services.MoveJoint, "/xarm/set_servo_angle", self._move)
         self._then = time.monotonic()
         node.create_timer(0.01, self._tick)
 
