@@ -54,6 +54,7 @@ class FollowedPublisher:
     """
 
     def __init__(self, node: Node, command: CommandConfig) -> None:
+        self._node = node
         self._publisher = node.create_publisher(
             ControllerState,
             command.state_topic,
@@ -70,3 +71,7 @@ class FollowedPublisher:
         message.reference.velocities = array("d", followed.velocities.tobytes())
         message.feedback.positions = array("d", followed.feedback.tobytes())
         self._publisher.publish(message)
+
+    def close(self) -> None:
+        """Take the topic away."""
+        self._node.destroy_publisher(self._publisher)
