@@ -16,6 +16,8 @@ FOLDER = Path(__file__).resolve().parent
 BENCHMARKS = {
     "sim_rate": "camera rate and real-time factor of the simulation node at its default size",
     "node_overhead": "camera stamp to published chunk, lost frames; our DDS profile and default",
+    "cameras": "JPEG cameras and joints into the node: joints heard, age of images, memory; loads",
+    "skew": "how often free-running cameras give an observation, by rates and phases; no figure",
     "planning": "planning and checking one chunk",
     "execution_modes": "replace, ensemble, rtc, synchronous: jerk, idle time, success; a plot",
     "convert": "recorded episodes to a dataset, in times real time; raw and JPEG images",
