@@ -1,7 +1,7 @@
 """What the policy sees at one instant. Must not import ROS or torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,9 @@ class Observation:
     """One settled observation at the reference camera's tick.
 
     Attributes:
-        images: camera name -> (H, W, 3) uint8 RGB, in the robot file's order.
+        images: camera name -> (H, W, 3) uint8 RGB, in the robot file's order; those of a stream
+            are decoded when they are looked at, which may raise perception.frames'
+            DamagedImageError.
         state: (D,) float64 [rad], in the robot file's joint order, at stamp_ns.
         instruction: what to do, in words.
         stamp_ns: capture time of the reference camera's frame [ns].
@@ -29,6 +31,16 @@ class Observation:
     skew_ns: int
     source_stamps_ns: Mapping[str, int] = field(default_factory=dict)
 
+    def decoded(self) -> "Observation":
+        """The same with every image decoded, on this thread.
+
+        Raises:
+            evo1_policy.perception.frames.DamagedImageError: one cannot be.
+        """
+        if isinstance(self.images, dict):
+            return self
+        return replace(self, images=dict(self.images))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Missing:
@@ -36,8 +48,8 @@ class Missing:
 
     Attributes:
         stream: name of the stream at fault (a camera's name, or 'joint_states').
-        code: short reason: 'never', 'stale', 'skew', 'joint', 'pending' (will settle by itself
-            within a frame; no reason to hold).
+        code: short reason: 'never', 'stale', 'clock', 'skew', 'joint', 'pending' (will settle by
+            itself within a frame; no reason to hold).
         message: for people, with topic, numbers and what to do.
     """
 

@@ -10,6 +10,7 @@ from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
 from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
+from evo1_policy.perception.frames import DamagedImageError
 
 
 class TakeoverMode(enum.Enum):
@@ -82,6 +83,7 @@ class StopCode(enum.Enum):
     JOINTS_STALE = "joints_stale"
     JOINT_MISSING = "joint_missing"
     SKEW = "skew"
+    CLOCK_OFFSET = "clock_offset"
     INFERENCE_LATE = "inference_late"
     CONTROLLER_GONE = "controller_gone"
     ARM_FAULT = "arm_fault"
@@ -116,6 +118,7 @@ _RECOVERS = frozenset(
         StopCode.JOINTS_STALE,
         StopCode.JOINT_MISSING,
         StopCode.SKEW,
+        StopCode.CLOCK_OFFSET,
         StopCode.INFERENCE_LATE,
         StopCode.CONTROLLER_GONE,
         StopCode.ARM_FAULT,
@@ -162,10 +165,15 @@ class InferenceDone:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceFailed:
-    """An inference that raised."""
+    """An inference that raised.
+
+    `damaged` is the image that could not be decoded; nothing was inferred then, and nothing is
+    wrong with the policy.
+    """
 
     request_id: int
     error: str
+    damaged: DamagedImageError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,11 @@
 """The same facts as diagnostic_msgs, for the monitors that every ROS system has."""
 
+import math
+
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from evo1_policy.control.signals import LoopState
+from evo1_policy.perception.buffers import clock_problem
 from evo1_policy.perception.streams import StreamReport
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.status import StatusFacts, describe
@@ -47,11 +50,17 @@ def _loop_status(facts: StatusFacts) -> DiagnosticStatus:
 
 
 def _stream_status(report: StreamReport) -> DiagnosticStatus:
-    if report.age_ms < 0:
+    if math.isnan(report.age_ms):
         level, text = DiagnosticStatus.STALE, f"nothing received on {report.topic}"
     elif report.age_ms > report.max_age_ms:
         level = DiagnosticStatus.ERROR
         text = f"{report.age_ms:.0f} ms old, allowed are {report.max_age_ms:.0f} ms"
+    elif clock := clock_problem(
+        report.topic,
+        round(report.offset_ms * 1e6),
+        max_age_ns=round(report.max_age_ms * 1e6),
+    ):
+        level, text = DiagnosticStatus.ERROR, clock
     elif report.problem:
         level, text = DiagnosticStatus.WARN, report.problem
     else:
@@ -64,6 +73,7 @@ def _stream_status(report: StreamReport) -> DiagnosticStatus:
             "topic": report.topic,
             "rate [Hz]": f"{report.rate_hz:.1f}",
             "age [ms]": f"{report.age_ms:.1f}",
+            "arrival minus stamp [ms]": f"{report.offset_ms:.1f}",
             "max age [ms]": f"{report.max_age_ms:.0f}",
             "received": str(report.received),
             "rejected": str(report.rejected),

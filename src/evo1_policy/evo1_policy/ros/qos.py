@@ -28,6 +28,14 @@ def state_qos() -> QoSProfile:
     return QoSProfile(depth=4, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
+def heard_joints_qos() -> QoSProfile:
+    """Joint states, for listeners: whatever their publisher promises, and room for a busy one.
+
+    A broadcaster at 500 Hz fills it in 0.1 s.
+    """
+    return QoSProfile(depth=50, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+
+
 def words_qos() -> QoSProfile:
     """Instructions and stop: rare and precious."""
     return QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)

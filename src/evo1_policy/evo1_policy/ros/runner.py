@@ -18,6 +18,7 @@ from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.seam_log import SeamLog
 from evo1_policy.control.signals import (
     InferenceDone,
+    InferenceFailed,
     LoopInput,
     LoopOutput,
     LoopState,
@@ -27,6 +28,7 @@ from evo1_policy.control.signals import (
 )
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import Missing, Observation
+from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.inference_thread import InferenceThread, Inferred
@@ -132,12 +134,10 @@ class Runner:
             if (before is None) != (self._released() is None):
                 self.step()
 
-    def add_image(
-        self, camera: str, image: npt.NDArray[np.uint8], *, stamp_ns: int, received_ns: int
-    ) -> None:
-        """Keep a frame (H, W, 3) uint8 RGB, and step the loop if it completes an observation."""
+    def add_image(self, camera: str, frame: Frame, *, stamp_ns: int, received_ns: int) -> None:
+        """Keep a frame as it came, and step the loop if it completes an observation."""
         with self._lock:
-            self._streams.add_image(camera, image, stamp_ns=stamp_ns, received_ns=received_ns)
+            self._streams.add_image(camera, frame, stamp_ns=stamp_ns, received_ns=received_ns)
             if self._streams.frames_settled():
                 self._unsettled = True
                 self.step()
@@ -166,6 +166,9 @@ class Runner:
         with self._lock:
             self._stepped_s = time.monotonic()
             inferred = self._inference.take()
+            outcome = inferred.outcome if inferred else None
+            if isinstance(outcome, InferenceFailed) and outcome.damaged is not None:
+                self._streams.spoil(outcome.damaged)
             now_ns = self._now_ns()
             output = self._loop.step(self._inputs(now_ns, inferred))
             planned_ns = self._now_ns()
@@ -236,7 +239,10 @@ class Runner:
         )
 
     def _observe(self, now_ns: int) -> Observation | Missing:
-        """Return the newest observation once; inferring from one twice seen wastes its age."""
+        """Return the newest observation, again and again until there is a newer one.
+
+        The loop infers from each once, and may have to wait until it can.
+        """
         before_ns, self._last_ns = self._last_ns, now_ns
         if now_ns < before_ns:
             self._streams.reset()
@@ -246,11 +252,9 @@ class Runner:
         observation = self._streams.sample(now_ns, self._instruction)
         if isinstance(observation, Missing):
             return observation
-        seen, self._newest = observation is self._newest, observation
-        if not seen:
+        if observation is not self._newest:
             self._unsettled = False
-        if seen:
-            return Missing(stream="cameras", code="pending", message="no newer frame yet")
+        self._newest = observation
         return observation
 
     def _tell(self, status: LoopStatus) -> None:

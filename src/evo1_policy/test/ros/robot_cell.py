@@ -225,6 +225,12 @@ class RobotCell:
         if self.buttons is not None:
             self._joy.publish(Joy(buttons=self.buttons))
 
+    def publish_joints_best_effort(self):
+        """As some drivers do; who asks for reliable messages hears nothing."""
+        qos = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        topic = self.robot.state.topic
+        self._joint_publisher = self.node.create_publisher(JointState, topic, qos)
+
     def _publish_images(self):
         now_ns = self.now_ns()
         rows, columns = IMAGE_SIZE

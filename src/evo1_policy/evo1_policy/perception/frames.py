@@ -1,0 +1,91 @@
+"""Camera messages as they came, decoded when somebody looks. Must not import ROS or torch."""
+
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evo1_policy.perception.colour import Image
+from evo1_policy.perception.messages import MessageError, check_image, decode_image
+
+
+class DamagedImageError(MessageError):
+    """An image that is no picture; says which frame of which camera."""
+
+    def __init__(self, error: MessageError, *, camera: str, stamp_ns: int) -> None:
+        super().__init__(str(error))
+        self.camera = camera
+        self.stamp_ns = stamp_ns
+
+
+class Frame:
+    """One image message, decoded by whoever looks first, on their thread; safe for threads.
+
+    The pixels live as long as somebody holds them, the message as long as the frame.
+
+    Args:
+        message: a sensor_msgs Image or CompressedImage, of rclpy or rosbags.
+        topic: where it came from, for errors.
+
+    Raises:
+        MessageError: it cannot be a picture, which is seen without decoding it.
+    """
+
+    def __init__(self, message: Any, *, topic: str) -> None:
+        check_image(message, topic=topic)
+        self.nbytes = len(message.data)
+        self._message = message
+        self._topic = topic
+        self._lock = threading.Lock()
+        self._seen: weakref.ref[Image] | None = None
+
+    def image(self) -> Image:
+        """The pixels (H, W, 3) uint8 RGB.
+
+        Raises:
+            MessageError: the data are damaged.
+        """
+        with self._lock:
+            image = self._seen() if self._seen is not None else None
+            if image is None:
+                image = decode_image(self._message, topic=self._topic)
+                self._seen = weakref.ref(image)
+            return image
+
+
+class Images(Mapping[str, Image]):
+    """The images of one observation, by camera, each decoded when it is first asked for.
+
+    Args:
+        frames: camera name -> its frame, or the pixels of one.
+        stamps_ns: camera name -> stamp of that frame [ns].
+    """
+
+    def __init__(self, frames: Mapping[str, Frame | Image], stamps_ns: Mapping[str, int]) -> None:
+        self._frames = frames
+        self._stamps_ns = stamps_ns
+        self._images: dict[str, Image] = {}
+
+    def __getitem__(self, camera: str) -> Image:
+        """The pixels (H, W, 3) uint8 RGB.
+
+        Raises:
+            DamagedImageError: they cannot be decoded.
+            KeyError: there is no such camera.
+        """
+        if camera not in self._images:
+            frame = self._frames[camera]
+            try:
+                self._images[camera] = frame.image() if isinstance(frame, Frame) else frame
+            except MessageError as error:
+                stamp_ns = self._stamps_ns[camera]
+                raise DamagedImageError(error, camera=camera, stamp_ns=stamp_ns) from error
+        return self._images[camera]
+
+    def __iter__(self) -> Iterator[str]:
+        """Camera names, in the robot file's order."""
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        """How many cameras."""
+        return len(self._frames)
