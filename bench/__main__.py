@@ -19,6 +19,7 @@ BENCHMARKS = {
     "cameras": "JPEG cameras and joints into the node: joints heard, age of images, memory; loads",
     "skew": "how often free-running cameras give an observation, by rates and phases; no figure",
     "planning": "planning and checking one chunk",
+    "control_seams": "position steps and accelerations at seams, true controller, five situations",
     "execution_modes": "replace, ensemble, rtc, synchronous: jerk, idle time, success; a plot",
     "convert": "recorded episodes to a dataset, in times real time; raw and JPEG images",
     "reader": "training samples a second; LeRobot beside it where it is installed",

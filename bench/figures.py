@@ -9,5 +9,5 @@ def merge_figures(path: Path, figures: Mapping[str, float]) -> None:
     """Add flat figures (e.g. 'sim.camera_hz': 29.9) to a JSON file; it need not exist yet."""
     path.parent.mkdir(parents=True, exist_ok=True)
     present = json.loads(path.read_text()) if path.exists() else {}
-    present.update({key: round(float(value), 6) for key, value in figures.items()})
+    present.update({key: float(f"{value:.9g}") for key, value in figures.items()})
     path.write_text(json.dumps(dict(sorted(present.items())), indent=2) + "\n")

@@ -7,6 +7,7 @@ the limits slow down and bend.
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ import numpy.typing as npt
 from figures import merge_figures
 
 from evo1_policy.action_chunk import ActionChunk
-from evo1_policy.control.motion import Accepted, Motion
+from evo1_policy.control.chunks import Accepted, Chunks
+from evo1_policy.control.motion import Motion
 from evo1_policy.control.signals import LoopSettings
 from evo1_policy.observation import JointSample
 from evo1_policy.robot_config import RobotConfig, load_robot
@@ -22,6 +24,7 @@ from evo1_policy.robot_config import RobotConfig, load_robot
 ROBOTS = Path(__file__).resolve().parent.parent / "src" / "evo1_bringup" / "robots"
 HORIZON = 50
 BETWEEN_CHUNKS_NS = 800_000_000
+LEAD_NS = 140_000_000  # from asking for a chunk until it takes over
 START_NS = 1_000_000_000_000
 
 
@@ -52,7 +55,8 @@ def main() -> int:
 
 
 def _measure(robot: RobotConfig, count: int, noise_rad: float) -> tuple[list[float], Accepted]:
-    motion = Motion(robot, LoopSettings(), HORIZON)
+    motion = Motion(robot)
+    chunks = Chunks(robot, LoopSettings(), motion, HORIZON)
     middle = (robot.position_min + robot.position_max) / 2.0
     middle = middle + 0.3 * (np.array(robot.home) - middle)
     now_ns, position = START_NS, middle
@@ -62,9 +66,11 @@ def _measure(robot: RobotConfig, count: int, noise_rad: float) -> tuple[list[flo
         noise = noise_rad * rng.standard_normal((HORIZON, robot.width))
         chunk = _chunk(robot, middle, noise, now_ns)
         measured = JointSample(positions=position, stamp_ns=now_ns)
+        for earlier_ns in (100_000_000, 0):  # until it is sure where the arm is
+            motion.look(replace(measured, stamp_ns=now_ns - earlier_ns), None, now_ns)
         _empty_caches()
         start = time.perf_counter()
-        verdict = motion.execute(chunk, measured, now_ns)
+        verdict = chunks.execute(chunk, measured, now_ns, lead_ns=LEAD_NS)
         times_ms.append((time.perf_counter() - start) * 1e3)
         if not isinstance(verdict, Accepted):
             raise SystemExit(f"a chunk was refused: {verdict.message}")

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 from figures import merge_figures
+from model_inputs import random_inputs
 from torch import Tensor
 
 from evo1_policy.model.evo1 import new_model
-from evo1_policy.model.synthetic import random_inputs
 from evo1_training.training.batch import TrainingBatch, augmented_inputs
 from evo1_training.training.milestone_head import new_milestone_head
 from evo1_training.training.objective import Objective, attention_for, has_fast_bf16

@@ -45,7 +45,6 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            f"benchmark = {NAME}.cli.benchmark:main",
             f"convert_checkpoint = {NAME}.cli.convert_checkpoint:main",
             f"replay = {NAME}.cli.replay:main",
             f"policy_node = {NAME}.ros.policy_node:main",

@@ -60,7 +60,6 @@ PROGRAMS = {
     "norm-stats": ("evo1_training", "norm_stats"),
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),
-    "benchmark": ("evo1_policy", "benchmark"),
 }
 
 _TRIGGERS = {
@@ -224,18 +223,25 @@ def _launch(arguments: argparse.Namespace) -> int:
 
 
 def run_programs(programs: Programs) -> int:
-    """Run them until Ctrl-C (0) or until one of its processes ends (1)."""
-    asked = False
+    """Run them until Ctrl-C (0), or until one that the arm needs ends (1).
+
+    A simulation ends with it; a real arm is held until Ctrl-C. A second Ctrl-C waits for nobody.
+    """
+    asked = 0
 
     def ask(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        asked = True
+        asked += 1
+        if asked > 1:
+            supervisor.hurry()
 
+    supervisor = Supervisor(programs, printer=_print_line)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ask)
     _say(*programs.notes, "Ctrl-C ends it.")
-    with Supervisor(programs, printer=_print_line) as supervisor:
-        ended = supervisor.wait(lambda: asked)
+    with supervisor:
+        ended = supervisor.wait(lambda: asked > 0)
+        _say("evo1: what moves the arm ends first, then the rest; Ctrl-C again waits for nobody.")
     if ended is not None:
         _say(f"evo1: {ended.message}; everything else was ended too.")
         return 1

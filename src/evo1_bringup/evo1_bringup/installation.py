@@ -3,27 +3,32 @@
 Follows AMENT_PREFIX_PATH by hand, so that it works without ROS too. Must not import ROS or launch.
 """
 
+import json
 import os
+import shutil
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
+from evo1_bringup.processes import Xacro
+
 _SOURCE = Path(__file__).resolve().parents[1]
 
+_ROBOTS = "vcs import --recursive src < robots.repos, then colcon build --packages-up-to"
 _HINTS = {
     "evo1_training": "recording needs it: colcon build --packages-select evo1_training, then "
     "source install/setup.bash; or leave record:= out",
-    "usb_cam": "install ros-jazzy-usb-cam, or start the cameras yourself (cameras:=none)",
     "controller_manager": "install ros-jazzy-ros2-control",
-    "xarm_controller": "a real xArm6 needs xarm_ros2: vcs import --recursive src < robots.repos, "
-    "then colcon build --packages-up-to xarm_controller",
-    "xarm_description": "a real xArm6 needs xarm_ros2: vcs import --recursive src < robots.repos, "
-    "then colcon build --packages-up-to xarm_controller",
-    "xarm_api": "a real xArm6 needs xarm_ros2: vcs import --recursive src < robots.repos, "
-    "then colcon build --packages-up-to xarm_api",
-    "so_arm100_description": "driver:=ros2_control needs ros2_so_arm100: vcs import --recursive "
-    "src < robots.repos, then colcon build --packages-up-to so_arm100_description",
-    "v4l2_camera": "install ros-jazzy-v4l2-camera, or start the cameras yourself",
-    "realsense2_camera": "install ros-jazzy-realsense2-camera, or start the cameras yourself",
+    "xarm_controller": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
+    "xarm_description": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
+    "xarm_api": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_api",
+    "so_arm100_description": f"driver:=ros2_control needs ros2_so_arm100: {_ROBOTS} "
+    "so_arm100_description",
+    **{
+        camera: f"install ros-jazzy-{camera.replace('_', '-')}, or start the cameras yourself "
+        "(cameras:=none)"
+        for camera in ("usb_cam", "v4l2_camera", "realsense2_camera")
+    },
 }
 _DEFAULT_HINT = "build the workspace and source install/setup.bash"
 
@@ -69,17 +74,33 @@ def find_executable(package: str, name: str) -> Path:
     )
 
 
-def find_launch_file(package: str, name: str) -> Path:
-    """The launch file that `ros2 launch package name` would read.
+def find_shared(package: str, name: str) -> Path:
+    """A file below a package's share folder, such as ("xarm_api", "launch/x.launch.py").
 
     Raises:
         NotInstalledError: no prefix of AMENT_PREFIX_PATH has it.
     """
     return _first(
-        (prefix / "share" / package / "launch" / name for prefix in prefixes()),
-        f"'{package}' has no launch file '{name}'",
+        (prefix / "share" / package / name for prefix in prefixes()),
+        f"'{package}' has no {name}",
         package,
     )
+
+
+def robot_description(xacro: Xacro) -> str:
+    """What xacro makes, as the YAML text that the launch files of others take.
+
+    Raises:
+        NotInstalledError: xacro or the file is missing.
+        subprocess.CalledProcessError: xacro cannot read it; it has said why.
+    """
+    program = shutil.which("xacro")
+    if program is None:
+        raise NotInstalledError("'xacro' is not in the PATH; install ros-jazzy-xacro")
+    words = [program, str(find_shared(xacro.package, xacro.file))]
+    words += [f"{name}:={value}" for name, value in xacro.arguments.items()]
+    urdf = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    return json.dumps({"robot_description": urdf})
 
 
 def _first(candidates: Iterable[Path], problem: str, package: str) -> Path:

@@ -1,7 +1,14 @@
-"""A system as launch actions. The only module that imports launch."""
+"""A system as launch actions. The only module that imports launch.
+
+How it ends: launch and the terminal signal every process at once, so each is started through
+`ending`, which holds the signal back until it is its turn; those of included launch files too, by
+launch's own `launch-prefix`. launch's patience is longer than that.
+"""
 
 import os
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
@@ -13,6 +20,7 @@ from launch.actions import (
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
+    SetLaunchConfiguration,
     Shutdown,
 )
 from launch.event_handlers import OnProcessExit
@@ -20,13 +28,16 @@ from launch.events.process import ProcessExited
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushRosNamespace
-from launch_ros.parameter_descriptions import ParameterValue
 
-from evo1_bringup.installation import find_launch_file
+from evo1_bringup.ending import DRIVERS, PATIENCE_S, orderly_prefix
+from evo1_bringup.installation import find_shared, robot_description
 from evo1_bringup.launchable import arguments_of, systems_of
 from evo1_bringup.options import Option
-from evo1_bringup.processes import Include, Parameter, Process, Programs, together
+from evo1_bringup.processes import Exit, Include, Process, Programs, together
+from evo1_bringup.supervisor import parameter_text
 from evo1_bringup.system import check_installed
+
+_SIGTERM_AFTER_S = str(PATIENCE_S[DRIVERS] + 10.0)  # launch's own patience
 
 
 def launch_description(name: str) -> LaunchDescription:
@@ -44,23 +55,31 @@ def launch_description(name: str) -> LaunchDescription:
 
 def launch_actions(programs: Programs, environment: Mapping[str, str]) -> list[Action]:
     """Everything to start; `environment` is what the shell has set and keeps."""
+    folder = Path(tempfile.mkdtemp(prefix="evo1_"))  # locks and parameters; launch leaves its too
     actions: list[Action] = [LogInfo(msg=note) for note in programs.notes]
     for name, value in programs.environment.items():
         if name not in environment:
             actions.append(SetEnvironmentVariable(name, value))
-    actions += [_include(include) for include in programs.includes]
-    for process in programs.processes:
-        actions += _node(process)
-    return actions
+    nodes = [_node(process, folder / f"{i}") for i, process in enumerate(programs.processes)]
+    processes = dict(zip(nodes, programs.processes, strict=True))
+
+    def ended(event: ProcessExited, context: LaunchContext) -> list[Action]:
+        if context.is_shutdown:
+            return []
+        return _consequences(_exit(event, processes.get(event.action)), programs.real_arm)
+
+    # the watch first: a process may end at once. It sees those of the included files too
+    actions.append(RegisterEventHandler(OnProcessExit(on_exit=ended)))
+    actions.append(SetLaunchConfiguration("sigterm_timeout", _SIGTERM_AFTER_S))
+    actions += [_include(include, folder) for include in programs.includes]
+    return [*actions, *nodes]
 
 
 def _argument(option: Option) -> DeclareLaunchArgument:
-    boolean = "true" in option.choices  # parsed by us, since people also type True and 1
+    """Without its default and choices: parse_options has them, and knows what was typed."""
+    default = f" Not given: {option.default}." if option.default else ""
     return DeclareLaunchArgument(
-        option.name,
-        default_value=option.default,
-        description=option.described,
-        choices=None if boolean else list(option.choices) or None,
+        option.name, default_value="", description=f"{option.described}{default}"
     )
 
 
@@ -68,52 +87,52 @@ def _typed(context: LaunchContext, option: Option) -> str:
     return str(LaunchConfiguration(option.name).perform(context))
 
 
-def _include(include: Include) -> Action:
-    path = find_launch_file(include.package, include.launch_file)
-    included = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(path)), launch_arguments=include.arguments.items()
+def _exit(event: ProcessExited, process: Process | None) -> Exit:
+    """Which process ended; one of an included file is a driver, or a spawner that is done."""
+    if process is not None:
+        return Exit(label=process.label, code=event.returncode, role=process.role)
+    done = "spawner" in event.process_name
+    return Exit(
+        label=event.process_name, code=event.returncode, role="finishes" if done else "driver"
     )
-    if not include.namespace:
-        return included
-    return GroupAction([PushRosNamespace(include.namespace), included])
 
 
-def _node(process: Process) -> list[Action]:
-    node = Node(
+def _consequences(ended: Exit, real_arm: bool) -> list[Action]:
+    if ended.harmless:
+        return []
+    told = [LogInfo(msg=ended.advice(real_arm=real_arm))]
+    return told if real_arm or not ended.missed else [*told, Shutdown(reason=ended.message)]
+
+
+def _include(include: Include, folder: Path) -> Action:
+    path = find_shared(include.package, f"launch/{include.launch_file}")
+    arguments = {
+        name: value if isinstance(value, str) else robot_description(value)
+        for name, value in include.arguments.items()
+    }
+    return GroupAction(
+        [
+            SetLaunchConfiguration("launch-prefix", orderly_prefix(folder, DRIVERS)),
+            *([PushRosNamespace(include.namespace)] if include.namespace else []),
+            IncludeLaunchDescription(
+                PythonLaunchDescriptionSource(str(path)), launch_arguments=arguments.items()
+            ),
+        ]
+    )
+
+
+def _node(process: Process, file: Path) -> Node:
+    file.write_text(parameter_text(process), encoding="utf-8")
+    return Node(
         package=process.package,
         executable=process.executable,
         name=process.name,
         namespace=process.namespace,
-        parameters=[*process.parameter_files, _parameters(process)],
+        parameters=[*process.parameter_files, *([str(file)] if process.parameters else [])],
         remappings=list(process.remappings),
         arguments=list(process.arguments),
+        prefix=orderly_prefix(file.parent, process.rank),
+        sigterm_timeout=_SIGTERM_AFTER_S,
         output="screen",
         emulate_tty=True,
     )
-
-    def ended(event: ProcessExited, context: LaunchContext) -> list[Action]:
-        if context.is_shutdown or (process.finishes and event.returncode == 0):
-            return []
-        reason = f"{process.label} ended with exit code {event.returncode}"
-        return [LogInfo(msg=f"{reason}; ending everything else"), Shutdown(reason=reason)]
-
-    watch = OnProcessExit(target_action=node, on_exit=ended)
-    return [RegisterEventHandler(watch), node]  # the watch first: a node may end at once
-
-
-def _parameters(process: Process) -> dict[str, ParameterValue]:
-    return {
-        name: ParameterValue(_plain(value), value_type=_type(value))
-        for name, value in process.parameters.items()
-    }
-
-
-def _plain(value: Parameter) -> Parameter:
-    return value if isinstance(value, str) or not isinstance(value, tuple) else list(value)
-
-
-def _type(value: Parameter) -> object:
-    """Said outright, since launch guesses types from texts: an instruction 'on' is no boolean."""
-    if not isinstance(value, list | tuple):
-        return type(value)
-    return list[int] if value and isinstance(value[0], int) else list[str]

@@ -1,17 +1,21 @@
-"""Words that a person types as the value of an option, read. Must not import ROS or launch.
+"""Words and files that a person gives as the value of an option, read. No ROS, no launch.
 
 Each reader raises OptionError, with the option's name, for a value that cannot be used.
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evo1_policy.node_parameters import POLICY_PARAMETERS
+from evo1_policy.node_parameters import ParameterError as OptionError
+
+__all__ = ["OptionError", "read_file", "read_folder", "read_namespace", "read_params_file"]
 
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
-BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-
-
-class OptionError(ValueError):
-    """An option that is unknown or has a value that cannot be used; the message names it."""
 
 
 def read_file(name: str, text: str) -> str:
@@ -29,41 +33,6 @@ def read_folder(text: str) -> str:
     return str(Path(text).expanduser().resolve()) if text else ""
 
 
-def read_boolean(name: str, text: str) -> bool:
-    """True or false."""
-    value = BOOLEANS.get(text.lower())
-    if value is None:
-        raise OptionError(f"{name}: expected true or false, got '{text}'")
-    return value
-
-
-def read_integer(name: str, text: str) -> int:
-    """An integer."""
-    try:
-        return int(text)
-    except ValueError as error:
-        raise OptionError(f"{name}: expected an integer, got '{text}'") from error
-
-
-def read_seconds(name: str, text: str) -> float:
-    """A time of a minute at most [s]."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 60.0:
-        raise OptionError(f"{name}: expected 0 to 60 seconds, got '{text}'")
-    return value
-
-
-def read_seed(text: str) -> int:
-    """A seed that every program here takes."""
-    value = read_integer("seed", text)
-    if not 0 <= value < 2**31:
-        raise OptionError(f"seed: expected 0 to {2**31 - 1}, got {value}")
-    return value
-
-
 def read_namespace(text: str) -> str:
     """A ROS namespace without slashes at its ends; '' is the root."""
     namespace = text.strip("/")
@@ -75,9 +44,33 @@ def read_namespace(text: str) -> str:
     return namespace
 
 
-def read_size(name: str, text: str) -> int:
-    """A side of an image [pixels]."""
-    value = read_integer(name, text)
-    if not 16 <= value <= 4096:
-        raise OptionError(f"{name}: expected 16 to 4096 pixels, got {value}")
-    return value
+def read_params_file(text: str, namespace: str) -> dict[str, Any]:
+    """The policy node's parameters in a ROS parameter file; '' has none.
+
+    As rclpy does: those of '/**' first, then those of the node by its name.
+    """
+    path = read_file("params_file", text)
+    if not path:
+        return {}
+    try:
+        document = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise OptionError(f"params_file: {path}: not readable as YAML: {error}") from error
+    own = f"/{namespace}/policy" if namespace else "/policy"
+    sections = document if isinstance(document, Mapping) else {}
+    found = [sections[name] for name in ("/**", own[1:], own) if name in sections]
+    if not found or not all(isinstance(section, Mapping) for section in found):
+        raise OptionError(
+            f"params_file: {path}: expected '/**' or '{own}' and below it ros__parameters"
+        )
+    values: dict[str, Any] = {}
+    for section in found:
+        for name, value in (section.get("ros__parameters") or {}).items():
+            if name not in POLICY_PARAMETERS:
+                raise OptionError(f"params_file: {path}: {name}: no parameter of the policy node")
+            try:
+                POLICY_PARAMETERS[name].check(value)
+            except OptionError as error:
+                raise OptionError(f"params_file: {path}: {error}") from error
+            values[name] = value
+    return values

@@ -1,25 +1,30 @@
 """The options of a system: what a person may choose, with defaults and descriptions.
 
-The launch files and the `evo1` command both declare their arguments from here. Must not import
-ROS or launch.
+Every parameter of the policy node is one, by its own table; the rest is SystemOptions. The launch
+files and the `evo1` command both declare their arguments from here. Must not import ROS or launch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from evo1_bringup.option_values import (
-    BOOLEANS,
-    read_boolean,
+    OptionError,
     read_file,
     read_folder,
     read_namespace,
-    read_seconds,
-    read_seed,
-    read_size,
+    read_params_file,
 )
-from evo1_bringup.option_values import OptionError as OptionError
-from evo1_policy.control.modes import ExecutionMode, Transition
+from evo1_policy.node_parameters import (
+    POLICY_PARAMETERS,
+    Parameter,
+    PolicyParameters,
+    parameter,
+    parameters_of,
+)
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
+
+__all__ = ["OptionError"]
 
 SINGLE_ARMS = ("xarm6", "so100")
 BIMANUAL = "xarm6_bimanual"  # one policy for two arms; in simulation, or on drivers of one's own
@@ -28,9 +33,94 @@ EMULATED = "emulated"  # a port: the whole hardware path, without hardware
 DIRECT, ROS2_CONTROL, FEETECH = "direct", "ros2_control", "feetech"
 USB_CAM, V4L2_CAMERA, REALSENSE = "usb_cam", "v4l2_camera", "realsense2_camera"
 CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
-TOPIC, SERVICE, OFF = "topic", "service", "off"
-HOLD, RESUME = "hold", "resume"
-NONE, JOY = "none", "joy"
+
+_PIXELS = (16, 4096)
+_AUTO = "auto"
+_REAL_ARM = ("robot_ip", "port", "calibration", "driver")  # which of them a robot has: _OWN
+_OWN = {"xarm6": ("robot_ip", "driver"), "so100": ("port", "calibration", "driver"), BIMANUAL: ()}
+_DRIVERS = {"xarm6": (ROS2_CONTROL, DIRECT), "so100": (FEETECH, ROS2_CONTROL)}  # the default first
+
+
+@dataclass(frozen=True, kw_only=True)
+class SystemOptions:
+    """The choices for one start, parsed. Empty texts mean that nothing was chosen.
+
+    Attributes:
+        policy: parameters of the policy node. `autostart` is decided here; `robot_file`,
+            `instruction` and `seed` are for the other programs too.
+    """
+
+    robot_ip: str = parameter("", "Address of the xArm6's control box. Not given: the MuJoCo arm.")
+    port: str = parameter(
+        "",
+        "Serial port of the SO-100, such as /dev/ttyACM0. Not given: the MuJoCo arm. 'emulated': "
+        "the real driver on an emulated servo bus that moves the MuJoCo arm.",
+    )
+    calibration: str = parameter(
+        "",
+        "LeRobot calibration file (JSON) of this SO-100. Needed with port, but for "
+        "port:=emulated, which makes one.",
+    )
+    driver: str = parameter(
+        "",
+        "Way to the real arm. xArm6: xarm_ros2's ros2_control hardware (servo mode), or direct: "
+        "the control box plans between our targets (mode 6, firmware 1.10 or newer). SO-100: "
+        "feetech, our driver, or ros2_control: the controllers of ros2_so_arm100, which "
+        "calibrates by its own file.",
+    )
+    task: str = parameter("", "Scene of the simulation. Not given: the first task of the robot.")
+    cameras: str = parameter(
+        "",
+        "Real arm only. Not given or 'none': you start the cameras. A list of devices in the "
+        "order of the robot file's cameras, such as /dev/video0,/dev/video2 (RealSense: serial "
+        "numbers), or a YAML parameter file; camera_driver runs for each.",
+    )
+    camera_driver: str = parameter(
+        USB_CAM, "Driver of the cameras that `cameras` names.", choices=CAMERA_DRIVERS
+    )
+    teleop: bool = parameter(
+        False,
+        "Follow a demonstrator (keyboard, gamepad, leader arm, or the simulation's expert) in "
+        "place of the policy.",
+    )
+    record: bool = parameter(
+        False, "Start the recorder of evo1_training beside the policy or the teleoperation."
+    )
+    record_root: str = parameter(
+        "", "Folder of the recorded episodes. Not given: ~/evo1_episodes."
+    )
+    pre_roll_s: float = parameter(
+        10.0,
+        "With record:=true: a take that begins while a person has taken over starts with so many "
+        "seconds from before [s]; they wait in memory, 640 MB at most. 0: nothing.",
+        span=(0.0, 60.0),
+    )
+    namespace: str = parameter("", "Namespace of every node and topic, for a second arm.")
+    params_file: str = parameter(
+        "",
+        "ROS parameter file (YAML) for the policy node, below '/**' or its name. It wins over "
+        "defaults; an option that is typed wins over it.",
+    )
+    allow_simulation_policy: bool = parameter(
+        False, "Let a policy that was trained in simulation move a REAL arm."
+    )
+    camera_width: int = parameter(
+        IMAGE_WIDTH, "Width of the rendered cameras [pixels].", span=_PIXELS
+    )
+    camera_height: int = parameter(
+        IMAGE_HEIGHT, "Height of the rendered cameras [pixels].", span=_PIXELS
+    )
+    policy: PolicyParameters = field(default_factory=PolicyParameters)
+
+    @property
+    def hardware(self) -> bool:
+        """Whether a real arm is meant."""
+        return bool(self.robot_ip or self.port) and not self.emulated
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the servo bus of the SO-100 is emulated."""
+        return self.port == EMULATED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,215 +140,28 @@ class Option:
         return f"{self.description} ({', '.join(self.choices)})"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SystemOptions:
-    """The choices for one start, parsed. Empty texts mean that nothing was chosen."""
-
-    robot_ip: str = ""
-    port: str = ""
-    calibration: str = ""
-    driver: str = ""
-    checkpoint: str = ""
-    instruction: str = ""
-    task: str = ""
-    seed: int = 0
-    cameras: str = ""
-    camera_driver: str = USB_CAM
-    dry_run: bool = False
-    execution_mode: str = ExecutionMode.REPLACE.value
-    instruction_transition: str = Transition.BLEND.value
-    teleop: bool = False
-    record: bool = False
-    record_root: str = ""
-    pre_roll_s: float = 10.0
-    namespace: str = ""
-    device: str = "auto"
-    robot_file: str = ""
-    autostart: bool = True
-    takeover: str = TOPIC
-    takeover_return: str = HOLD
-    dead_man: str = NONE
-    camera_width: int = IMAGE_WIDTH
-    camera_height: int = IMAGE_HEIGHT
-
-    @property
-    def hardware(self) -> bool:
-        """Whether a real arm is meant."""
-        return bool(self.robot_ip or self.port) and not self.emulated
-
-    @property
-    def emulated(self) -> bool:
-        """Whether the servo bus of the SO-100 is emulated."""
-        return self.port == EMULATED
-
-
-_XARM6 = (
-    Option(
-        name="robot_ip",
-        default="",
-        description="Address of the xArm6's control box. Not given: the MuJoCo arm.",
-    ),
-    Option(
-        name="driver",
-        default=ROS2_CONTROL,
-        description="Way to the real arm: xarm_ros2's ros2_control hardware (servo mode), or "
-        "direct: the control box plans between our targets (mode 6, firmware 1.10 or newer).",
-        choices=(ROS2_CONTROL, DIRECT),
-    ),
-)
-_SO100 = (
-    Option(
-        name="port",
-        default="",
-        description="Serial port of the SO-100, such as /dev/ttyACM0. Not given: the MuJoCo arm. "
-        "'emulated': the real driver on an emulated servo bus that moves the MuJoCo arm.",
-    ),
-    Option(
-        name="calibration",
-        default="",
-        description="LeRobot calibration file (JSON) of this SO-100. Needed with port, but for "
-        "port:=emulated, which makes one.",
-    ),
-    Option(
-        name="driver",
-        default=FEETECH,
-        description="Way to the real arm: our driver, or ros2_control: the controllers of "
-        "ros2_so_arm100, which calibrates by its own file.",
-        choices=(FEETECH, ROS2_CONTROL),
-    ),
-)
-_COMMON = (
-    Option(
-        name="checkpoint",
-        default="",
-        description="Folder of a trained policy. Not given: the small one that ships with it.",
-    ),
-    Option(
-        name="instruction",
-        default="",
-        description="What to do, in words. Not given: that of the simulated task; a real arm "
-        "waits for one (evo1 instruct).",
-    ),
-    Option(
-        name="task",
-        default="",
-        description="Scene of the simulation. Not given: the first task of the robot.",
-    ),
-    Option(
-        name="seed",
-        default="0",
-        description="Start state of the simulated scene and noise of the policy, an integer.",
-    ),
-    Option(
-        name="cameras",
-        default="",
-        description="Real arm only. Not given or 'none': you start the cameras. A list of "
-        "devices in the order of the robot file's cameras, such as /dev/video0,/dev/video2 "
-        "(RealSense: serial numbers), or a YAML parameter file; camera_driver runs for each.",
-    ),
-    Option(
-        name="camera_driver",
-        default=USB_CAM,
-        description="Driver of the cameras that `cameras` names.",
-        choices=CAMERA_DRIVERS,
-    ),
-    Option(
-        name="dry_run",
-        default="false",
-        description="Publish chunks as a preview and send the arm no command.",
-        choices=("true", "false"),
-    ),
-    Option(
-        name="execution_mode",
-        default=ExecutionMode.REPLACE.value,
-        description="How chunks follow one another (docs/execution.md).",
-        choices=tuple(mode.value for mode in ExecutionMode),
-    ),
-    Option(
-        name="instruction_transition",
-        default=Transition.BLEND.value,
-        description="What a new instruction does to the chunk being executed.",
-        choices=tuple(transition.value for transition in Transition),
-    ),
-    Option(
-        name="teleop",
-        default="false",
-        description="Follow a demonstrator (keyboard, gamepad, leader arm, or the simulation's "
-        "expert) in place of the policy.",
-        choices=("true", "false"),
-    ),
-    Option(
-        name="record",
-        default="false",
-        description="Start the recorder of evo1_training beside the policy or the teleoperation.",
-        choices=("true", "false"),
-    ),
-    Option(
-        name="record_root",
-        default="",
-        description="Folder of the recorded episodes. Not given: ~/evo1_episodes.",
-    ),
-    Option(
-        name="pre_roll_s",
-        default="10",
-        description="With record:=true: a take that begins while a person has taken over starts "
-        "with so many seconds from before [s]; they wait in memory, 640 MB at most. 0: nothing.",
-    ),
-    Option(
-        name="namespace",
-        default="",
-        description="Namespace of every node and topic, for a second arm.",
-    ),
-    Option(
-        name="device",
-        default="auto",
-        description="Where the policy computes: auto takes the GPU where there is one.",
-        choices=("auto", "cpu", "cuda"),
-    ),
-    Option(
-        name="robot_file",
-        default="",
-        description="Another robot file (YAML). Not given: the one of this package.",
-    ),
-    Option(
-        name="autostart",
-        default="auto",
-        description="Move as soon as the policy is ready. auto: true in simulation, false on a "
-        "real arm, where a person starts it with `evo1 resume` (policy/resume) or the action "
+_SYSTEM = parameters_of(SystemOptions)
+_FIRST = (*_REAL_ARM, "checkpoint", "instruction", "task", "seed", "cameras", "camera_driver")
+# What a parameter of the policy node means to a whole system.
+_CHANGED: dict[str, dict[str, Any]] = {
+    "robot_file": {"description": "Another robot file (YAML). Not given: this package's."},
+    "checkpoint": {
+        "description": "Folder of a trained policy. Not given: in simulation the small one that "
+        "ships; a real arm needs one."
+    },
+    "instruction": {
+        "description": "What to do, in words. Not given: that of the simulated task; a real arm "
+        "waits for one (evo1 instruct)."
+    },
+    "seed": {"description": "Start state of the simulated scene and noise of the policy."},
+    "autostart": {
+        "default": _AUTO,
+        "choices": (_AUTO, "true", "false"),
+        "description": "Move as soon as the policy is ready. auto: true in simulation, false on "
+        "a real arm, where a person starts it with `evo1 resume` (policy/resume) or the action "
         "policy/run_policy.",
-        choices=("auto", "true", "false"),
-    ),
-    Option(
-        name="takeover",
-        default=TOPIC,
-        description="How a person takes over from the policy: topic (by moving: evo1 teleop, or "
-        "evo1 take-over), service (evo1 take-over only) or off.",
-        choices=(TOPIC, SERVICE, OFF),
-    ),
-    Option(
-        name="takeover_return",
-        default=HOLD,
-        description="After a person handed back: wait for evo1 resume, or go on.",
-        choices=(HOLD, RESUME),
-    ),
-    Option(
-        name="dead_man",
-        default=NONE,
-        description="joy: the policy moves the arm only while a button of the gamepad is held "
-        "(topic joy, button 4; docs/safety.md).",
-        choices=(NONE, JOY),
-    ),
-    Option(
-        name="camera_width",
-        default=str(IMAGE_WIDTH),
-        description="Width of the rendered cameras [pixels].",
-    ),
-    Option(
-        name="camera_height",
-        default=str(IMAGE_HEIGHT),
-        description="Height of the rendered cameras [pixels].",
-    ),
-)
+    },
+}
 
 
 def options_of(robot: str) -> tuple[Option, ...]:
@@ -267,14 +170,11 @@ def options_of(robot: str) -> tuple[Option, ...]:
     Raises:
         OptionError: no such robot.
     """
-    own = {"xarm6": _XARM6, "so100": _SO100, BIMANUAL: ()}.get(robot)
-    if own is None:
-        raise OptionError(f"robot: '{robot}' is unknown; known: {', '.join(ROBOTS)}")
-    return own + _COMMON
+    return tuple(_option(row) for row in _rows(robot).values())
 
 
 def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
-    """Parse options as typed; what is not given takes its default.
+    """Parse options as typed; what is empty or not given takes its default.
 
     Args:
         robot: one of ROBOTS.
@@ -283,51 +183,58 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
     Raises:
         OptionError: an option that this robot has not, or a value that cannot be used.
     """
-    declared = {option.name: option for option in options_of(robot)}
-    unknown = sorted(set(given) - set(declared))
+    rows = _rows(robot)
+    unknown = sorted(set(given) - set(rows))
     if unknown:
-        raise OptionError(f"{unknown[0]}: no option of {robot}; known: {', '.join(declared)}")
-    texts = {name: given.get(name, option.default).strip() for name, option in declared.items()}
-    for name, option in declared.items():
-        words = (*option.choices, *(BOOLEANS if "true" in option.choices else ()))
-        if words and texts[name].lower() not in words:
-            raise OptionError(f"{name}: '{texts[name]}' is none of {', '.join(option.choices)}")
-    options = SystemOptions(
-        robot_ip=texts.get("robot_ip", ""),
-        port=texts.get("port", ""),
-        calibration=read_file("calibration", texts.get("calibration", "")),
-        driver=texts.get("driver", "").lower(),
-        checkpoint=read_file("checkpoint", texts["checkpoint"]),
-        instruction=texts["instruction"],
-        task=texts["task"],
-        seed=read_seed(texts["seed"]),
-        cameras="" if texts["cameras"] == "none" else texts["cameras"],
-        camera_driver=texts["camera_driver"].lower(),
-        dry_run=read_boolean("dry_run", texts["dry_run"]),
-        execution_mode=texts["execution_mode"].lower(),
-        instruction_transition=texts["instruction_transition"].lower(),
-        teleop=read_boolean("teleop", texts["teleop"]),
-        record=read_boolean("record", texts["record"]),
-        record_root=read_folder(texts["record_root"]),
-        pre_roll_s=read_seconds("pre_roll_s", texts["pre_roll_s"]),
-        namespace=read_namespace(texts["namespace"]),
-        device=texts["device"].lower(),
-        robot_file=read_file("robot_file", texts["robot_file"]),
-        autostart=_autostart(texts),
-        takeover=texts["takeover"].lower(),
-        takeover_return=texts["takeover_return"].lower(),
-        dead_man=texts["dead_man"].lower(),
-        camera_width=read_size("camera_width", texts["camera_width"]),
-        camera_height=read_size("camera_height", texts["camera_height"]),
+        raise OptionError(f"{unknown[0]}: no option of {robot}; known: {', '.join(rows)}")
+    texts = {name: text.strip() for name, text in given.items() if text.strip()}
+    if texts.get("autostart", "").lower() == _AUTO:
+        del texts["autostart"]
+    typed: dict[str, Any] = {name: rows[name].read(text) for name, text in texts.items()}
+    namespace = read_namespace(texts.get("namespace", ""))
+    policy = read_params_file(texts.get("params_file", ""), namespace)
+    policy |= {name: value for name, value in typed.items() if name in POLICY_PARAMETERS}
+    for name in ("robot_file", "checkpoint"):
+        policy[name] = read_file(name, str(policy.get(name, "")))
+    system = {name: value for name, value in typed.items() if name in _SYSTEM}
+    options = _read(robot, {**system, "namespace": namespace})
+    options = replace(
+        options, policy=PolicyParameters(**{"autostart": not options.hardware, **policy})
     )
     _check_together(options)
     return options
 
 
-def _autostart(texts: Mapping[str, str]) -> bool:
-    if texts["autostart"].lower() != "auto":
-        return read_boolean("autostart", texts["autostart"])
-    return not (texts.get("robot_ip") or texts.get("port", "") not in ("", EMULATED))
+def _rows(robot: str) -> dict[str, Parameter]:
+    """Everything that this robot's options are, the important ones first."""
+    if robot not in _OWN:
+        raise OptionError(f"robot: '{robot}' is unknown; known: {', '.join(ROBOTS)}")
+    every = {**_SYSTEM, **POLICY_PARAMETERS}
+    every["driver"] = replace(every["driver"], choices=_DRIVERS.get(robot, ()))
+    names = dict.fromkeys((*_FIRST, *every))
+    return {name: every[name] for name in names if name in _OWN[robot] or name not in _REAL_ARM}
+
+
+def _option(row: Parameter) -> Option:
+    boolean = isinstance(row.default, bool)
+    default = f"{row.default}".lower() if boolean else f"{row.default}"
+    said: dict[str, Any] = {
+        "default": row.choices[0] if row.name == "driver" else default,
+        "description": row.description,
+        "choices": ("true", "false") if boolean else row.choices,
+        **_CHANGED.get(row.name, {}),
+    }
+    return Option(name=row.name, **said)
+
+
+def _read(robot: str, values: dict[str, Any]) -> SystemOptions:
+    if robot in _DRIVERS:
+        values.setdefault("driver", _DRIVERS[robot][0])
+    if values.get("cameras") == "none":
+        values["cameras"] = ""
+    values["calibration"] = read_file("calibration", str(values.get("calibration", "")))
+    values["record_root"] = read_folder(str(values.get("record_root", "")))
+    return SystemOptions(**values)
 
 
 def _check_together(options: SystemOptions) -> None:
@@ -340,13 +247,18 @@ def _check_together(options: SystemOptions) -> None:
     _check_so100(options)
     if options.record_root and not options.record:
         raise OptionError("record_root: only used with record:=true; give it, or leave this out")
-    if options.teleop and (options.checkpoint or options.dry_run):
-        name = "checkpoint" if options.checkpoint else "dry_run"
+    if options.teleop and (options.policy.checkpoint or options.policy.dry_run):
+        name = "checkpoint" if options.policy.checkpoint else "dry_run"
         raise OptionError(f"{name}: with teleop:=true no policy runs; leave one of them out")
     if options.robot_ip and options.namespace and options.driver != DIRECT:
         raise OptionError(
             "driver: the xArm6 of ros2_control cannot run in a namespace (names in "
             "controller_manager are fixed); choose direct, or leave the namespace out"
+        )
+    if options.hardware and not (options.policy.checkpoint or options.teleop):
+        raise OptionError(
+            "checkpoint: missing; the policies that ship were trained in simulation and no real "
+            "arm should follow them. Give the folder of one trained for this arm, or teleop:=true"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evo1_bringup.drivers.xarm_faults import ONLINE_MODE, SERVO_MODE
 from evo1_bringup.options import DIRECT, ROS2_CONTROL, SystemOptions
-from evo1_bringup.processes import Include, Process
+from evo1_bringup.processes import Include, Process, Xacro
 from evo1_policy.robot_config import RobotConfig
 
 XARM_HARDWARE_NAMESPACE = "xarm"
@@ -37,6 +37,7 @@ def so100_arm(
             "gripper_action": "gripper_controller/gripper_cmd",
             "action_type": "ParallelGripperCommand",
         },
+        role="driver",
     )
     return [bridge], (controllers,)
 
@@ -52,6 +53,7 @@ def _so100_driver(options: SystemOptions, path: Path) -> Process:
             "port": options.port,
             "calibration": options.calibration,
         },
+        role="driver",
     )
 
 
@@ -70,6 +72,7 @@ def so100_emulated(
         name="so100_emulator",
         namespace=options.namespace,
         parameters={"robot_file": str(path), "port": port, "calibration": calibration},
+        role="driver",
     )
     driver = _so100_driver(replace(options, port=port, calibration=calibration), path)
     patient = {**driver.parameters, **EMULATOR_PATIENCE}
@@ -95,6 +98,7 @@ def xarm6_arm(
             "driver_joint_states": f"{XARM_HARDWARE_NAMESPACE}/joint_states",
             "gripper_action": "xarm_gripper/gripper_action",
         },
+        role="driver",
     )
     monitor = Process(
         package="evo1_bringup",
@@ -137,6 +141,7 @@ def _xarm6_direct(options: SystemOptions, path: Path) -> tuple[Process, tuple[In
             "robot_file": str(path),
             "hardware_namespace": XARM_HARDWARE_NAMESPACE,
         },
+        role="driver",
     )
     return translator, (driver,)
 
@@ -145,6 +150,10 @@ def _xarm6_ros2_control(
     options: SystemOptions, config: RobotConfig
 ) -> tuple[Process, tuple[Include, ...]]:
     """The driver inside ros2_control, and its controller.
+
+    Jazzy's controller_manager takes the URDF from the topic robot_description, which the first
+    launch file publishes; its own one would be without the box's address. So both get ours, as
+    in xarm_ros2's own launch files.
 
     Not xarm_controller's _robot_ros2_control.launch.py: that one adds joint_state_publisher, which
     repeats old positions under fresh stamps at 10 Hz, so that a dead driver would look alive. The
@@ -156,23 +165,23 @@ def _xarm6_ros2_control(
         "hw_ns": XARM_HARDWARE_NAMESPACE,
         "add_gripper": "true",
         "ros2_control_plugin": "uf_robot_hardware/UFRobotSystemHardware",
+        "robot_ip": options.robot_ip,
+        "report_type": "dev",  # joint states at 100 Hz, and faults seen at once
     }
-    includes = (
-        Include(
-            package="xarm_description", launch_file="_robot_description.launch.py", arguments=arm
-        ),
-        Include(
-            package="xarm_controller",
-            launch_file="_ros2_control.launch.py",
-            # report_type dev: joint states at 100 Hz, and faults seen at once
-            arguments={**arm, "robot_ip": options.robot_ip, "report_type": "dev"},
-        ),
+    urdf = Xacro(package="xarm_description", file="urdf/xarm_device.urdf.xacro", arguments=arm)
+    files = {
+        "xarm_description": "_robot_description.launch.py",
+        "xarm_controller": "_ros2_control.launch.py",
+    }
+    includes = tuple(
+        Include(package=package, launch_file=file, arguments={**arm, "robot_description": urdf})
+        for package, file in files.items()
     )
     controller = config.command[0].topic.split("/")[0]
     spawner = Process(
         package="controller_manager",
         executable="spawner",
         arguments=(controller,),
-        finishes=True,
+        role="finishes",
     )
     return spawner, includes

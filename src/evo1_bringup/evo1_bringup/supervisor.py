@@ -1,44 +1,28 @@
 """Starts a system's processes without ros2 launch, watches them, and always takes them down.
 
 Each child has its own process group, so that Ctrl-C in a terminal reaches it once, from here, and
-not twice. Must not import ROS or launch.
+not twice; they end in the order of `ending`. Must not import ROS or launch.
 """
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO
 
+from evo1_bringup.ending import PATIENCE_S, orderly
 from evo1_bringup.installation import find_executable
-from evo1_bringup.processes import Process, Programs
+from evo1_bringup.processes import Exit, Process, Programs
 
 Printer = Callable[[str, str], None]  # label, line
 
 _POLL_S = 0.05
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exit:
-    """A process that ended."""
-
-    label: str
-    code: int  # negative: the signal that ended it
-
-    @property
-    def message(self) -> str:
-        """What happened, for people."""
-        if self.code < 0:
-            return f"{self.label} was ended by {signal.Signals(-self.code).name}"
-        return f"{self.label} ended with exit code {self.code}"
 
 
 def command_line(process: Process, executable: Path, parameter_file: Path) -> list[str]:
@@ -76,7 +60,8 @@ class Supervisor:
         programs: what to start; includes need ros2 launch and are not started here.
         printer: takes each line of output with the label of its process.
         environment: added to this process's own; what the shell has set wins over the system's.
-        grace_s: how long a child may take after SIGINT, and again after SIGTERM [s].
+        grace_s: how long a child may take once its turn to end has come, and again after SIGTERM
+            [s]; a mover, which may park the arm first, takes as long as the others wait for it.
     """
 
     def __init__(
@@ -99,6 +84,8 @@ class Supervisor:
         self._children: list[tuple[Process, subprocess.Popen[str]]] = []
         self._readers: list[threading.Thread] = []
         self._folder = tempfile.TemporaryDirectory(prefix="evo1_")
+        self._told: set[str] = set()  # whose end people know of
+        self._hurried = False
 
     def __enter__(self) -> "Supervisor":
         """Start every process; where one cannot start, take down those that did."""
@@ -120,50 +107,90 @@ class Supervisor:
         self.stop()
 
     def exited(self) -> Exit | None:
-        """The first process that ended although the system needs it, if any."""
-        for process, child in self._children:
-            code = child.poll()
-            if code is not None and not (process.finishes and code == 0):
-                return Exit(label=process.label, code=code)
-        return None
+        """The first process that ended although the arm needs it, if any."""
+        return next((ended for ended in self._ended() if ended.missed), None)
 
     def wait(self, until: Callable[[], bool]) -> Exit | None:
-        """Wait until `until` says so or a needed process ends; return that end."""
+        """Wait until `until` says so, and tell people whatever ends meanwhile.
+
+        Returns:
+            The first process that ended although the arm needs it. A simulation is not waited
+            for any longer then; a real arm is held by what still runs, until `until` says so.
+        """
         while not until():
-            if (ended := self.exited()) is not None:
-                return ended
+            missed = self.exited()
+            if missed is not None and not self._programs.real_arm:
+                return missed
+            for ended in self._ended():
+                if not ended.harmless and ended.label not in self._told:
+                    self._told.add(ended.label)
+                    self._printer("evo1", ended.advice(real_arm=self._programs.real_arm))
             time.sleep(_POLL_S)
-        return None
+        return self.exited()
 
     def pids(self) -> dict[str, int]:
         """Process ids by label."""
-        return {process.label: child.pid for process, child in self._children}
+        return {process.label: _program(child.pid) for process, child in self._children}
+
+    def hurry(self) -> None:
+        """Have `stop` wait for nobody's turn any longer: a second Ctrl-C."""
+        self._hurried = True
 
     def stop(self) -> list[Exit]:
-        """End every process: SIGINT once, SIGTERM after the grace, SIGKILL at last.
+        """End every process in its turn: SIGINT once, SIGTERM after the grace, SIGKILL at last.
 
         Returns:
             How each one ended. A second call changes nothing.
         """
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
-            running = [child for _, child in self._children if child.poll() is None]
-            for child in running:
-                _signal_group(child, number)
-            if _all_ended(running, self._grace_s):
-                break
+        self._signal(signal.SIGINT)
+        for rank, patience_s in enumerate((PATIENCE_S[1], self._grace_s, self._grace_s)):
+            self._wait_for(patience_s, rank)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._running():
+                self._signal(number)
+                self._wait_for(self._grace_s)
         for reader in self._readers:
             reader.join(timeout=1.0)
         self._folder.cleanup()
+        return self._ended()
+
+    def _ended(self) -> list[Exit]:
         return [
-            Exit(label=process.label, code=child.returncode) for process, child in self._children
+            Exit(label=process.label, code=code, role=process.role)
+            for process, child in self._children
+            if (code := child.poll()) is not None
         ]
+
+    def _running(self, rank: int | None = None) -> list[subprocess.Popen[str]]:
+        return [
+            child
+            for process, child in self._children
+            if child.poll() is None and rank in (None, process.rank)
+        ]
+
+    def _signal(self, number: int) -> None:
+        for child in self._running():
+            _signal_group(child, number)
+
+    def _wait_for(self, timeout_s: float, rank: int | None = None) -> None:
+        """Wait for those of a rank; a hurry ends it: it is everybody's turn then."""
+        end = time.monotonic() + timeout_s
+        while self._running(rank) and time.monotonic() < end:
+            if self._hurried:
+                self._hurried = False
+                for process, child in self._children:
+                    if process.rank > 0 and child.poll() is None:
+                        _signal_group(child, signal.SIGINT)
+                return
+            time.sleep(_POLL_S)
 
     def _start(self, process: Process) -> None:
         executable = find_executable(process.package, process.executable)
         file = Path(self._folder.name) / f"{len(self._children)}_{process.executable}.yaml"
         file.write_text(parameter_text(process), encoding="utf-8")
+        prefix = orderly(self._folder.name, process.rank)
         child = subprocess.Popen(
-            [*_hearing_signals(), *command_line(process, executable, file)],
+            [*prefix, *command_line(process, executable, file)],
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -185,14 +212,14 @@ class Supervisor:
             self._printer(label, line.rstrip("\n"))
 
 
-def _hearing_signals() -> list[str]:
-    """A prefix that lets SIGINT end the child, and has the kernel send it when this process dies.
-
-    A shell starts what it runs in the background with SIGINT ignored, and children inherit that.
-    """
-    heard = ["env", "--default-signal=INT"]
-    setpriv = shutil.which("setpriv")
-    return [*heard, setpriv, "--pdeathsig", "SIGINT"] if setpriv else heard
+def _program(pid: int) -> int:
+    """The program itself, where a process waits in front of it."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        waits = "ending.py" in Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8")
+    except OSError:
+        return pid
+    return int(children[0]) if waits and children else pid
 
 
 def _signal_group(child: subprocess.Popen[str], number: int) -> None:
@@ -204,12 +231,3 @@ def _signal_group(child: subprocess.Popen[str], number: int) -> None:
             child.send_signal(number)
     except ProcessLookupError:
         pass  # it ended in between
-
-
-def _all_ended(children: Sequence[subprocess.Popen[str]], timeout_s: float) -> bool:
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        if all(child.poll() is not None for child in children):
-            return True
-        time.sleep(_POLL_S)
-    return not children

@@ -4,17 +4,17 @@ The launch files turn it into launch actions (launching.py), the `evo1` command 
 subprocesses (supervisor.py). Must not import ROS or launch.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from evo1_bringup import installation
 from evo1_bringup.cameras import camera_processes
-from evo1_bringup.options import BIMANUAL, ROS2_CONTROL, OptionError, SystemOptions, options_of
-from evo1_bringup.processes import Include, Parameter, Process, Programs
+from evo1_bringup.options import BIMANUAL, ROS2_CONTROL, OptionError, SystemOptions
+from evo1_bringup.processes import Include, Process, Programs, Setting
 from evo1_bringup.real_arms import so100_arm, so100_emulated, xarm6_arm
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 
-__all__ = ["Include", "Parameter", "Process", "System", "check_installed", "describe"]
+__all__ = ["Include", "Process", "System", "check_installed", "describe"]
 
 PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
@@ -26,26 +26,23 @@ class System(Programs):
     Attributes:
         robot: the robot file as read.
         robot_path: the robot file.
-        simulated: whether the arm is the MuJoCo one.
     """
 
     robot: RobotConfig
     robot_path: Path
-    simulated: bool
 
 
 def describe(robot: str, options: SystemOptions) -> System:
     """Say what to start for `robot`.
 
     Raises:
-        OptionError: no such robot, or options that do not fit it.
+        OptionError: options that do not fit it.
     """
-    options_of(robot)  # names the known robots where this one is not among them
-    if robot == BIMANUAL and not (options.checkpoint or options.teleop):
+    if robot == BIMANUAL and not (options.policy.checkpoint or options.teleop):
         raise OptionError(
             f"checkpoint: no policy ships for {robot}; give one (docs/launch.md), or teleop:=true"
         )
-    path = Path(options.robot_file or _own_robot_file(robot, options))
+    path = Path(options.policy.robot_file or _own_robot_file(robot, options))
     try:
         config = load_robot(path)
     except RobotConfigError as error:
@@ -53,13 +50,12 @@ def describe(robot: str, options: SystemOptions) -> System:
     options = options if options.hardware else _with_task(robot, options)
     arm, includes = _arm(robot, options, path, config)
     cameras = camera_processes(options, config)
-    driver = _teleop_relay if options.teleop else _policy
     recorder = [_recorder(options, path)] if options.record else []
     return System(
         robot=config,
         robot_path=path,
-        simulated=not options.hardware,
-        processes=(*arm, *cameras, driver(options, path), *recorder),
+        real_arm=options.hardware,
+        processes=(*arm, *cameras, _mover(options, path), *recorder),
         includes=includes,
         environment={PROFILE_VARIABLE: str(installation.share_file("config", "fastdds.xml"))},
         notes=_notes(robot, options, config),
@@ -73,7 +69,7 @@ def check_installed(programs: Programs) -> None:
         NotInstalledError: one is missing; the message says how to get it.
     """
     for include in programs.includes:
-        installation.find_launch_file(include.package, include.launch_file)
+        installation.find_shared(include.package, f"launch/{include.launch_file}")
     for process in programs.processes:
         installation.find_executable(process.package, process.executable)
 
@@ -86,8 +82,8 @@ def _with_task(robot: str, options: SystemOptions) -> SystemOptions:
     name = options.task or next(iter(tasks))
     if name not in tasks:
         raise OptionError(f"task: '{name}' is unknown; known for {robot}: {', '.join(tasks)}")
-    instruction = options.instruction or tasks[name].instruction
-    return replace(options, task=name, instruction=instruction)
+    instruction = options.policy.instruction or tasks[name].instruction
+    return replace(options, task=name, policy=replace(options.policy, instruction=instruction))
 
 
 def _arm(
@@ -118,52 +114,39 @@ def _simulation(robot: str, options: SystemOptions, path: Path) -> Process:
             "arm": robot,
             "robot_file": str(path),
             "task": options.task,
-            "seed": options.seed,
+            "seed": options.policy.seed,
             "camera_width": options.camera_width,
             "camera_height": options.camera_height,
         },
+        role="driver",
     )
 
 
-def _policy(options: SystemOptions, path: Path) -> Process:
-    parameters: dict[str, Parameter] = {
-        "robot_file": str(path),
-        "checkpoint": options.checkpoint,
-        "instruction": options.instruction,
-        "device": options.device,
-        "dry_run": options.dry_run,
-        "execution_mode": options.execution_mode,
-        "instruction_transition": options.instruction_transition,
-        "autostart": options.autostart,
-        "seed": options.seed,
-        "auto_activate": True,
-        "takeover": options.takeover,
-        "takeover_return": options.takeover_return,
-        "dead_man": options.dead_man,
-    }
+def _mover(options: SystemOptions, path: Path) -> Process:
+    """What commands the arm: the policy, or the relay of a demonstrator."""
+    if options.teleop:
+        return Process(
+            package="evo1_bringup",
+            executable="teleop_relay",
+            name="teleop_relay",
+            namespace=options.namespace,
+            parameters={"robot_file": str(path)},
+            role="mover",
+        )
     return Process(
         package="evo1_policy",
         executable="policy_node",
         name="policy",
         namespace=options.namespace,
-        parameters=parameters,
-    )
-
-
-def _teleop_relay(options: SystemOptions, path: Path) -> Process:
-    return Process(
-        package="evo1_bringup",
-        executable="teleop_relay",
-        name="teleop_relay",
-        namespace=options.namespace,
-        parameters={"robot_file": str(path)},
+        parameters={**asdict(options.policy), "robot_file": str(path)},
+        role="mover",
     )
 
 
 def _recorder(options: SystemOptions, path: Path) -> Process:
-    parameters: dict[str, Parameter] = {
+    parameters: dict[str, Setting] = {
         "robot_file": str(path),
-        "instruction": options.instruction,
+        "instruction": options.policy.instruction,
         "pre_roll_s": 0.0 if options.teleop else options.pre_roll_s,  # nobody takes over there
         "auto_activate": True,
     }
@@ -175,6 +158,7 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
         name="recorder",
         namespace=options.namespace,
         parameters=parameters,
+        role="optional",
     )
 
 
@@ -205,9 +189,9 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
         notes.append(f"Simulated {config.name} (MuJoCo){bus}.")
     if options.teleop:
         notes.append(_teleop_note(robot, options, config))
-    elif options.dry_run:
+    elif options.policy.dry_run:
         notes.append("dry_run: the policy sends the arm no command.")
-    elif not options.autostart:
+    elif not options.policy.autostart:
         resume = f"evo1 resume{_namespace_words(options)}"
         notes.append(f"The arm stays at rest until `{resume}` or the action policy/run_policy.")
     place = f"{options.namespace}: " if options.namespace else ""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from evo1_bringup.launchable import LAUNCHABLE, arguments_of
 from evo1_bringup.options import parse_options
@@ -26,6 +27,9 @@ def description_of(robot: str):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.generate_launch_description()
+
+
+REAL = {"robot_ip": "10.0.0.2", "teleop": "true"}
 
 
 def actions_of(robot: str, **given: str):
@@ -71,28 +75,45 @@ def test_shell_keeps_its_own_image_profile():
         assert sum(isinstance(action, SetEnvironmentVariable) for action in made) == count
 
 
-def test_real_xarm6_includes_the_drivers_launch_files(monkeypatch, tmp_path):
-    from launch.actions import IncludeLaunchDescription
+def test_real_xarm6_gives_one_robot_description_to_both_launch_files(monkeypatch, tmp_path):
+    from launch.actions import GroupAction, IncludeLaunchDescription
 
     for package, name in (
-        ("xarm_description", "_robot_description.launch.py"),
-        ("xarm_controller", "_ros2_control.launch.py"),
+        ("xarm_description", "launch/_robot_description.launch.py"),
+        ("xarm_controller", "launch/_ros2_control.launch.py"),
+        ("xarm_description", "urdf/xarm_device.urdf.xacro"),
     ):
-        file = tmp_path / "share" / package / "launch" / name
-        file.parent.mkdir(parents=True)
+        file = tmp_path / "share" / package / name
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
-    found = f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}"
-    monkeypatch.setenv("AMENT_PREFIX_PATH", found)
-    actions = actions_of("xarm6", robot_ip="10.0.0.2")
-    includes = [action for action in actions if isinstance(action, IncludeLaunchDescription)]
-    assert len(includes) == 2
-    assert ("robot_ip", "10.0.0.2") in list(includes[1].launch_arguments)
+    program(tmp_path / "bin" / "xacro", 'echo "<robot>$*</robot>"')
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}")
+    actions = actions_of("xarm6", **REAL)
+    groups = [action for action in actions if isinstance(action, GroupAction)]
+    includes = [
+        entity
+        for group in groups
+        for entity in group.get_sub_entities()
+        if isinstance(entity, IncludeLaunchDescription)
+    ]
+    given = [dict(include.launch_arguments) for include in includes]
+    urdfs = {yaml.safe_load(one["robot_description"])["robot_description"] for one in given}
+    assert len(given) == 2
+    assert len(urdfs) == 1
+    assert "robot_ip:=10.0.0.2" in urdfs.pop()
     assert [node.node_package for node in nodes_of(actions)] == [
         "controller_manager",
         "evo1_bringup",
         "evo1_bringup",
-        "evo1_policy",
+        "evo1_bringup",
     ]
+
+
+def program(file: Path, script: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"#!/bin/bash\n{script}\n")
+    file.chmod(0o755)
 
 
 def test_the_drivers_of_a_real_arm_are_put_into_its_namespace(monkeypatch, tmp_path):
@@ -104,7 +125,7 @@ def test_the_drivers_of_a_real_arm_are_put_into_its_namespace(monkeypatch, tmp_p
     file.parent.mkdir(parents=True)
     file.touch()
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}")
-    actions = actions_of("xarm6", robot_ip="10.0.0.2", driver="direct", namespace="left")
+    actions = actions_of("xarm6", **REAL, driver="direct", namespace="left")
     group = next(action for action in actions if isinstance(action, GroupAction))
     pushed = [a for a in group.get_sub_entities() if isinstance(a, PushRosNamespace)]
     context = LaunchContext()
@@ -113,18 +134,21 @@ def test_the_drivers_of_a_real_arm_are_put_into_its_namespace(monkeypatch, tmp_p
 
 
 class Launched:
-    """A launch file running in a process of its own."""
+    """A launch file, or the programs of a script, in a process of its own."""
 
-    def __init__(self, robot: str, log: Path, arguments: dict[str, str]) -> None:
-        code = (
-            "import sys\n"
-            "from launch import LaunchDescription, LaunchService\n"
+    def __init__(self, robot: str, log: Path, arguments: dict[str, str], code: str = "") -> None:
+        code = code or (
             "from launch.actions import IncludeLaunchDescription\n"
             "from launch.launch_description_sources import PythonLaunchDescriptionSource\n"
             f"source = PythonLaunchDescriptionSource({str(LAUNCH_DIR / f'{robot}.launch.py')!r})\n"
-            "service = LaunchService()\n"
-            "service.include_launch_description(LaunchDescription([IncludeLaunchDescription(\n"
-            f"    source, launch_arguments={list(arguments.items())!r})]))\n"
+            f"given = {list(arguments.items())!r}\n"
+            "actions = [IncludeLaunchDescription(source, launch_arguments=given)]\n"
+        )
+        code += (
+            "import sys\n"
+            "from launch import LaunchDescription, LaunchService\n"
+            "service = LaunchService(noninteractive=True)\n"
+            "service.include_launch_description(LaunchDescription(actions))\n"
             "sys.exit(service.run())\n"
         )
         self.log = log
@@ -142,7 +166,14 @@ class Launched:
     def interrupt(self) -> int:
         """SIGINT once, to the launch process alone."""
         self.process.send_signal(signal.SIGINT)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
+
+    def wait_for(self, words: str) -> None:
+        end = time.monotonic() + 60
+        while words not in self.text():
+            assert self.process.poll() is None, self.text()
+            assert time.monotonic() < end, self.text()
+            time.sleep(0.05)
 
     def close(self) -> None:
         if self.process.poll() is None:
@@ -155,13 +186,100 @@ class Launched:
 def launched(tmp_path) -> Iterator:
     started: list[Launched] = []
 
-    def start(robot: str, **arguments: str) -> Launched:
-        started.append(Launched(robot, tmp_path / "launch.log", arguments))
+    def start(robot: str, *, code: str = "", **arguments: str) -> Launched:
+        started.append(Launched(robot, tmp_path / "launch.log", arguments, code))
         return started[-1]
 
     yield start
     for item in started:
         item.close()
+
+
+_FOREVER = "while :; do sleep 0.05; done"
+_INCLUDED = """
+from launch import LaunchDescription
+from launch.actions import ExecuteProcess
+def generate_launch_description():
+    return LaunchDescription([ExecuteProcess(cmd=["{file}"], output="screen")])
+"""
+
+
+@pytest.fixture
+def cell(monkeypatch, tmp_path) -> str:
+    """Code for `launched`: a policy, a recorder and a driver that is in an included file."""
+    for name, seconds in (("policy", 0.6), ("recorder", 0.0), ("driver", 0.0)):
+        script = f"trap 'sleep {seconds}; echo {name} ended; exit 0' INT; echo {name} is up"
+        program(tmp_path / "lib" / "fake" / name, f"{script}; {_FOREVER}")
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages" / "fake"
+    included = tmp_path / "share" / "fake" / "launch" / "driver.launch.py"
+    for file in (index, included):
+        file.parent.mkdir(parents=True)
+    index.touch()
+    included.write_text(_INCLUDED.format(file=tmp_path / "lib" / "fake" / "driver"))
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path}:{os.environ['AMENT_PREFIX_PATH']}")
+    return (
+        "from evo1_bringup.launching import launch_actions\n"
+        "from evo1_bringup.processes import Include, Process, Programs\n"
+        "actions = launch_actions(Programs(real_arm=REAL, processes=(\n"
+        "    Process(package='fake', executable='policy', role='mover'),\n"
+        "    Process(package='fake', executable='recorder', role='optional')),\n"
+        "    includes=(Include(package='fake', launch_file='driver.launch.py'),)), {})\n"
+    )
+
+
+def all_up(system: Launched) -> None:
+    for name in ("policy", "recorder", "driver"):
+        system.wait_for(f"{name} is up")
+
+
+def end_of(system: Launched, name: str) -> None:
+    """SIGKILL the program itself, which is not the process that launch started."""
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        words = entry.read_bytes().split(b"\0") if entry.exists() else []
+        script = str(system.log.parent / "lib" / "fake" / name).encode()
+        if words[:1] == [b"/bin/bash"] and script in words:
+            os.kill(int(entry.parent.name), signal.SIGKILL)
+
+
+@pytest.mark.ros
+def test_launch_ends_the_policy_first_and_an_included_driver_last(launched, cell):
+    system = launched("", code=f"REAL = True\n{cell}")
+    all_up(system)
+    assert system.interrupt() == 0, system.text()
+    ended = [line.split()[-2] for line in system.text().splitlines() if line.endswith(" ended")]
+    assert (ended[0], ended[-1], len(ended)) == ("policy", "driver", 3), system.text()
+    assert "process has died" not in system.text()
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("recorder", "recorder was ended by SIGKILL. The arm does not need it"),
+        ("policy", "policy was ended by SIGKILL. The REAL arm comes to rest and is HELD"),
+        ("driver", "was ended by SIGKILL. NOTHING DRIVES THE REAL ARM NOW"),
+    ],
+)
+def test_launch_holds_a_real_arm_whoever_dies_and_says_so(launched, cell, name, words):
+    system = launched("", code=f"REAL = True\n{cell}")
+    all_up(system)
+    end_of(system, name)
+    system.wait_for(words)
+    time.sleep(0.3)
+    assert " ended\n" not in system.text()
+    assert system.interrupt() == 0, system.text()
+    assert system.text().count(" ended\n") == 2, system.text()
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("name", ["policy", "driver"])
+def test_launch_ends_a_simulation_with_what_it_needs(launched, cell, name):
+    system = launched("", code=f"REAL = False\n{cell}")
+    all_up(system)
+    end_of(system, name)
+    system.process.wait(timeout=60)
+    assert "was ended by SIGKILL; ending everything else" in system.text()
+    assert system.text().count(" ended\n") == 2, system.text()
 
 
 def wait_for_status(launched: Launched, namespace: str = "") -> object:

@@ -3,6 +3,7 @@
 import pytest
 
 from evo1_bringup.options import ROBOTS, OptionError, options_of, parse_options
+from evo1_policy.node_parameters import POLICY_PARAMETERS
 
 
 @pytest.mark.parametrize("robot", ROBOTS)
@@ -32,18 +33,18 @@ def test_unknown_robot_is_named_with_the_known_ones():
     ("text", "value"), [("true", True), ("True", True), ("1", True), ("false", False)]
 )
 def test_booleans_are_read_as_people_type_them(text, value):
-    assert parse_options("xarm6", {"dry_run": text}).dry_run is value
+    assert parse_options("xarm6", {"dry_run": text}).policy.dry_run is value
 
 
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("dry_run", "perhaps", "dry_run: 'perhaps' is none of true, false"),
-        ("device", "tpu", "device: 'tpu' is none of auto, cpu, cuda"),
-        ("device", "1", "device: '1' is none of auto, cpu, cuda"),
+        ("dry_run", "perhaps", "dry_run: expected true or false, got 'perhaps'"),
+        ("device", "tpu", "device: expected one of auto, cpu, cuda, got 'tpu'"),
+        ("device", "1", "device: expected one of auto, cpu, cuda, got '1'"),
         ("seed", "many", "seed: expected an integer, got 'many'"),
         ("seed", "-1", "seed: expected 0 to 2147483647, got -1"),
-        ("camera_width", "2", "camera_width: expected 16 to 4096 pixels, got 2"),
+        ("camera_width", "2", "camera_width: expected 16 to 4096, got 2"),
         ("checkpoint", "/no/such/folder", "checkpoint: '/no/such/folder' does not exist"),
         ("robot_file", "/no/such.yaml", "robot_file: '/no/such.yaml' does not exist"),
     ],
@@ -54,10 +55,60 @@ def test_value_that_cannot_be_used_is_refused_by_name(name, text, problem):
 
 
 def test_simulation_starts_by_itself_and_a_real_arm_waits_for_a_person():
-    assert parse_options("xarm6", {}).autostart
-    assert not parse_options("xarm6", {"robot_ip": "10.0.0.2"}).autostart
-    assert parse_options("xarm6", {"robot_ip": "10.0.0.2", "autostart": "true"}).autostart
-    assert not parse_options("xarm6", {"autostart": "false"}).autostart
+    real = {"robot_ip": "10.0.0.2", "teleop": "true"}
+
+    def autostart(**given):
+        return parse_options("xarm6", given).policy.autostart
+
+    assert autostart()
+    assert autostart(autostart="auto")
+    assert not autostart(**real)
+    assert autostart(**real, autostart="true")
+    assert not autostart(autostart="false")
+
+
+def test_a_real_arm_asks_for_a_policy_of_its_own_or_a_demonstrator(tmp_path):
+    with pytest.raises(OptionError, match=r"checkpoint: missing; .* or teleop:=true"):
+        parse_options("xarm6", {"robot_ip": "10.0.0.2"})
+    assert parse_options("xarm6", {"robot_ip": "10.0.0.2", "checkpoint": str(tmp_path)}).hardware
+    assert parse_options("xarm6", {"robot_ip": "10.0.0.2", "teleop": "true"}).hardware
+
+
+def test_every_parameter_of_the_policy_node_is_an_option():
+    known = {option.name for option in options_of("so100")}
+    assert set(POLICY_PARAMETERS) <= known
+    parsed = parse_options("so100", {"smoothing_rad": "0.01", "num_steps": "3", "threads": "2"})
+    assert parsed.policy.smoothing_rad == 0.01
+    assert (parsed.policy.num_steps, parsed.policy.threads) == (3, 2)
+
+
+def test_what_is_typed_wins_over_the_parameter_file_and_that_over_defaults(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "/**:\n  ros__parameters: {execute_actions: 4, autostart: false, smoothing_rad: 0.0}\n"
+        "left/policy:\n  ros__parameters: {execute_actions: 6}\n"
+    )
+    given = {"params_file": str(file), "namespace": "left", "smoothing_rad": "0.01", "seed": ""}
+    policy = parse_options("xarm6", given).policy
+    assert (policy.execute_actions, policy.smoothing_rad) == (6, 0.01)
+    assert policy.autostart is False
+    assert policy.execution_mode == "replace"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("/**:\n  ros__parameters: {smothing_rad: 0.0}\n", "smothing_rad: no parameter of the"),
+        ("/**:\n  ros__parameters: {seed: 1.5}\n", "seed: expected int, got 1.5"),
+        ("sim:\n  ros__parameters: {seed: 1}\n", r"expected '/\*\*' or '/policy'"),
+        ("a: [", "not readable as YAML"),
+    ],
+)
+def test_a_parameter_file_that_would_be_ignored_is_refused(text, problem, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(OptionError, match=f"params_file: .*{problem}"):
+        parse_options("xarm6", {"params_file": str(file)})
 
 
 def test_real_so100_needs_its_calibration(tmp_path):
@@ -65,7 +116,8 @@ def test_real_so100_needs_its_calibration(tmp_path):
         parse_options("so100", {"port": "/dev/ttyACM0"})
     file = tmp_path / "arm.json"
     file.write_text("{}")
-    options = parse_options("so100", {"port": "/dev/ttyACM0", "calibration": str(file)})
+    real = {"port": "/dev/ttyACM0", "calibration": str(file), "teleop": "true"}
+    options = parse_options("so100", real)
     assert options.hardware
     with pytest.raises(OptionError, match="calibration: only used with port"):
         parse_options("so100", {"calibration": str(file)})
@@ -91,7 +143,7 @@ def test_task_is_for_the_simulation_only():
 
 
 def test_real_xarm_of_ros2_control_refuses_a_namespace():
-    given = {"robot_ip": "10.0.0.2", "namespace": "left"}
+    given = {"robot_ip": "10.0.0.2", "namespace": "left", "teleop": "true"}
     with pytest.raises(OptionError, match=r"driver: .*cannot run in a namespace .*choose direct"):
         parse_options("xarm6", given)
     assert parse_options("xarm6", {**given, "driver": "direct"}).namespace == "left"

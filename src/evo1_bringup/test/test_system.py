@@ -1,16 +1,31 @@
 """What is started for a robot and its options."""
 
+import sys
+from xml.etree import ElementTree
+
 import pytest
+import yaml
 
 from evo1_bringup import installation
 from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import OptionError, parse_options
+from evo1_bringup.processes import Xacro
 from evo1_bringup.system import PROFILE_VARIABLE, Process, System, check_installed, describe
+from evo1_policy.node_parameters import POLICY_PARAMETERS
 from evo1_policy.robot_config import differences, load_robot
+
+POLICY = ""  # a folder, for a real arm
+
+
+@pytest.fixture(autouse=True)
+def some_policy(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "POLICY", str(tmp_path))
 
 
 def system_of(robot: str, **given: str) -> System:
-    return describe(robot, parse_options(robot, given))
+    real = "robot_ip" in given or given.get("port", "emulated") != "emulated"
+    policy = {"checkpoint": POLICY} if real and "teleop" not in given else {}
+    return describe(robot, parse_options(robot, {**policy, **given}))
 
 
 def process_of(system: System, executable: str) -> Process:
@@ -27,7 +42,7 @@ def calibration(tmp_path):
 @pytest.mark.parametrize("robot", ["xarm6", "so100"])
 def test_simulation_is_the_sim_and_the_policy(robot):
     system = system_of(robot)
-    assert system.simulated
+    assert not system.real_arm
     assert [process.label for process in system.processes] == ["sim_robot", "policy"]
     assert system.includes == ()
     assert process_of(system, "sim_robot").parameters["arm"] == robot
@@ -72,7 +87,7 @@ def test_options_reach_the_programs(tmp_path):
         "camera_width": 640,
         "camera_height": 480,
     }
-    assert process_of(system, "policy_node").parameters == {
+    expected = {
         "robot_file": str(system.robot_path),
         "checkpoint": str(tmp_path),
         "instruction": "on",
@@ -86,7 +101,11 @@ def test_options_reach_the_programs(tmp_path):
         "takeover": "service",
         "takeover_return": "resume",
         "dead_man": "joy",
+        "num_steps": 0,
     }
+    parameters = process_of(system, "policy_node").parameters
+    assert expected.items() <= parameters.items()
+    assert set(parameters) == set(POLICY_PARAMETERS)
 
 
 def test_one_policy_for_two_arms_needs_a_checkpoint_or_a_demonstrator(tmp_path):
@@ -128,7 +147,7 @@ def test_bad_robot_file_names_file_and_key(tmp_path, robots_dir):
 
 def test_real_xarm6_takes_the_place_of_the_simulation():
     system = system_of("xarm6", robot_ip="10.0.0.2")
-    assert not system.simulated
+    assert system.real_arm
     assert [process.executable for process in system.processes] == [
         "spawner",
         "gripper_bridge",
@@ -140,13 +159,54 @@ def test_real_xarm6_takes_the_place_of_the_simulation():
         "xarm_description",
         "xarm_controller",
     ]
-    control = system.includes[1]
-    assert control.launch_file == "_ros2_control.launch.py"
-    expected = {"robot_ip": "10.0.0.2", "dof": "6", "report_type": "dev", "add_gripper": "true"}
-    assert expected.items() <= control.arguments.items()
+    assert system.includes[1].launch_file == "_ros2_control.launch.py"
     spawner = system.processes[0]
     assert spawner.arguments == ("xarm6_traj_controller",)
-    assert spawner.finishes
+    assert spawner.role == "finishes"
+
+
+def test_the_robot_description_that_reaches_the_topic_knows_the_box():
+    publishes, control = system_of("xarm6", robot_ip="10.0.0.2").includes
+    expected = {"robot_ip": "10.0.0.2", "dof": "6", "report_type": "dev", "add_gripper": "true"}
+    for include in (publishes, control):
+        assert expected.items() <= include.arguments.items()
+        urdf = include.arguments["robot_description"]
+        assert isinstance(urdf, Xacro)
+        assert expected.items() <= urdf.arguments.items()
+    assert publishes.arguments == control.arguments
+
+
+def test_xarm_ros2s_own_xacro_puts_the_box_into_the_hardware():
+    xacro = system_of("xarm6", robot_ip="10.0.0.2").includes[0].arguments["robot_description"]
+    try:
+        text = installation.robot_description(xacro)
+    except NotInstalledError as error:
+        pytest.skip(f"needs xacro and xarm_description: {error}")
+    urdf = ElementTree.fromstring(yaml.safe_load(text)["robot_description"])
+    hardware = urdf.find("ros2_control/hardware")
+    parameters = {one.get("name"): one.text for one in hardware.findall("param")}
+    assert hardware.findtext("plugin") == "uf_robot_hardware/UFRobotSystemHardware"
+    assert {"robot_ip": "10.0.0.2", "report_type": "dev", "dof": "6"}.items() <= parameters.items()
+
+
+def test_roles_say_what_ends_first_and_what_holds_the_arm():
+    def roles(robot, **given):
+        return {process.name: process.role for process in system_of(robot, **given).processes}
+
+    assert roles("xarm6", record="true") == {
+        "sim_robot": "driver",
+        "policy": "mover",
+        "recorder": "optional",
+    }
+    real = roles("xarm6", robot_ip="10.0.0.2", driver="direct", cameras="0,1", teleop="true")
+    assert real == {
+        "xarm_direct": "driver",
+        "gripper_bridge": "driver",
+        "xarm_monitor": "needed",
+        "image_1_camera": "needed",
+        "image_2_camera": "needed",
+        "teleop_relay": "mover",
+    }
 
 
 def test_real_xarm6_waits_for_a_person_and_says_so():
@@ -166,7 +226,7 @@ def test_real_so100_takes_the_place_of_the_simulation(calibration):
 
 def test_an_emulated_port_runs_the_real_driver_on_the_simulation():
     system = system_of("so100", port="emulated", namespace="left")
-    assert system.simulated
+    assert not system.real_arm
     assert [process.executable for process in system.processes] == [
         "sim_robot",
         "so100_emulator",
@@ -252,25 +312,52 @@ def test_camera_devices_are_started_on_the_robot_files_topics():
         "/dev/video0",
         "/dev/video2",
     ]
-    assert cameras[0].remappings[0] == ("image_raw", "env_camera/image_raw")
-    assert cameras[1].remappings == (
-        ("image_raw", "wrist_camera/image_raw"),
-        ("camera_info", "wrist_camera/camera_info"),
+    assert [camera.namespace for camera in cameras] == ["env_camera", "wrist_camera"]
+    assert [camera.remappings for camera in cameras] == [(), ()]  # image_raw, and its transports
+
+
+@pytest.mark.parametrize("driver", ["usb_cam", "v4l2_camera", "realsense2_camera"])
+@pytest.mark.parametrize("topic", ["env_camera/image_raw", "cell/env/colour", "/cell/env/colour"])
+@pytest.mark.parametrize("transport", ["", "/compressed"])
+def test_every_camera_reaches_its_topic_raw_and_compressed(
+    driver, topic, transport, tmp_path, robots_dir
+):
+    file = tmp_path / "mine.yaml"
+    text = (robots_dir / "xarm6.yaml").read_text()
+    kind = "CompressedImage" if transport else "Image"
+    text = text.replace(
+        "topic: env_camera/image_raw, type: sensor_msgs/msg/Image",
+        f"topic: {topic}{transport}, type: sensor_msgs/msg/{kind}",
     )
+    file.write_text(text)
+    system = system_of(
+        "xarm6",
+        robot_ip="10.0.0.2",
+        driver="direct",
+        namespace="left",
+        cameras="7,8",
+        camera_driver=driver,
+        robot_file=str(file),
+    )
+    camera = next(process for process in system.processes if process.package == driver)
+    image = "~/color/image_raw" if driver == "realsense2_camera" else "image_raw"
+    # image_transport: a name for each transport, put together before any rule applies
+    published = dict(camera.remappings).get(image + transport, image + transport)
+    wanted = topic if topic.startswith("/") else f"/left/{topic}"
+    assert f"/{camera.namespace}/{published}" == wanted + transport
 
 
 @pytest.mark.parametrize(
-    ("driver", "executable", "image", "parameter"),
+    ("driver", "executable", "parameter"),
     [
-        ("v4l2_camera", "v4l2_camera_node", "image_raw", ("video_device", "7")),
-        ("realsense2_camera", "realsense2_camera_node", "~/color/image_raw", ("serial_no", "_7")),
+        ("v4l2_camera", "v4l2_camera_node", ("video_device", "7")),
+        ("realsense2_camera", "realsense2_camera_node", ("serial_no", "_7")),
     ],
 )
-def test_camera_drivers_publish_on_the_robot_files_topics(driver, executable, image, parameter):
+def test_camera_drivers_are_given_their_device(driver, executable, parameter):
     system = system_of("xarm6", robot_ip="10.0.0.2", cameras="7,8", camera_driver=driver)
     camera = process_of(system, executable)
     assert camera.package == driver
-    assert camera.remappings[0] == (image, "env_camera/image_raw")
     assert camera.parameters[parameter[0]] == parameter[1]
 
 

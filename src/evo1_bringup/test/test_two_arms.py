@@ -2,9 +2,13 @@
 
 import pytest
 
+from evo1_bringup.launchable import TWO_ARMS, arguments_of, systems_of
 from evo1_bringup.options import OptionError
 from evo1_bringup.processes import together
-from evo1_bringup.two_arms import describe_two_arms, two_arms_options
+
+
+def describe_two_arms(given):
+    return systems_of(TWO_ARMS, given)
 
 
 def parameters_of(system, executable):
@@ -52,17 +56,19 @@ def test_a_real_arm_beside_a_simulated_one(tmp_path):
             "right_port": "/dev/ttyACM0",
             "right_calibration": str(file),
             "right_cameras": "/dev/video0,/dev/video2",
+            "right_checkpoint": str(tmp_path),
         }
     )
-    assert left.simulated
-    assert not right.simulated
+    assert not left.real_arm
+    assert right.real_arm
+    assert together([left, right]).real_arm
     assert parameters_of(right, "so100_driver")["port"] == "/dev/ttyACM0"
     assert parameters_of(left, "policy_node")["autostart"] is True
     assert parameters_of(right, "policy_node")["autostart"] is False
 
 
 def test_two_real_xarms_are_driven_directly():
-    ips = {"left_robot_ip": "10.0.0.2", "right_robot_ip": "10.0.0.3"}
+    ips = {"left_robot_ip": "10.0.0.2", "right_robot_ip": "10.0.0.3", "teleop": "true"}
     with pytest.raises(OptionError, match="left_driver: the xArm6 of ros2_control cannot run"):
         describe_two_arms(ips)
     systems = describe_two_arms({**ips, "left_driver": "direct", "right_driver": "direct"})
@@ -96,7 +102,7 @@ def test_episodes_of_the_arms_go_to_folders_of_their_own(tmp_path):
         ({"left_seed": "many"}, "left_seed: expected an integer"),
         ({"left_port": "/dev/ttyACM0"}, "left_port: no option of xarm6"),
         ({"right_task": "dance"}, "right_task: 'dance' is unknown"),
-        ({"device": "tpu"}, "left arm: device: 'tpu' is none of"),
+        ({"device": "tpu"}, "left arm: device: expected one of auto, cpu, cuda, got 'tpu'"),
         ({"record": "perhaps"}, "record: expected true or false"),
         (
             {"left_robot_ip": "10.0.0.2", "right_robot_ip": "10.0.0.2"},
@@ -114,7 +120,7 @@ def test_what_cannot_be_started_is_refused_by_name(given, problem):
 
 
 def test_every_option_has_a_description():
-    options = {option.name: option for option in two_arms_options()}
+    options = {option.name: option for option in arguments_of(TWO_ARMS)}
     assert all(len(option.description) > 10 for option in options.values())
     assert "serial port" in options["left_port"].description.lower()
     assert "direct" in options["right_driver"].description

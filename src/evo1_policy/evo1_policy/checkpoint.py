@@ -1,8 +1,8 @@
 """Checkpoints: a directory that holds all that a policy needs, and nothing that executes.
 
 This is the door to checkpoint_layouts: reading finds out which layout a directory has and what
-its weights mean; saving writes our own layout, exporting those of others. Must not import ROS;
-transformers is imported only when a model is loaded.
+its weights mean; saving writes any of them. Must not import ROS; transformers is imported only
+when a model is loaded.
 """
 
 import os
@@ -15,18 +15,12 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from evo1_policy.checkpoint_layouts import lerobot, official
-from evo1_policy.checkpoint_layouts.agreement import check_agreement
-from evo1_policy.checkpoint_layouts.contents import (
-    Checkpoint,
-    CheckpointError,
-    Layout,
-    Wanted,
-)
-from evo1_policy.checkpoint_layouts.foreign import write_extras
-from evo1_policy.checkpoint_layouts.internvl import read_backbone
+from evo1_policy.checkpoint_layouts.contents import Checkpoint as Checkpoint
+from evo1_policy.checkpoint_layouts.contents import CheckpointError as CheckpointError
+from evo1_policy.checkpoint_layouts.contents import Layout, Wanted, check_agreement
+from evo1_policy.checkpoint_layouts.foreign import write_sidecar
 from evo1_policy.checkpoint_layouts.own import (
     CARD,
     CONFIG,
@@ -35,25 +29,20 @@ from evo1_policy.checkpoint_layouts.own import (
     STATS,
     TOKENIZER,
     WEIGHTS,
-    check_same_robot,
     copy_tokenizer,
     model_header,
     read_json,
     read_own,
     write_json,
 )
+from evo1_policy.checkpoint_layouts.own import check_same_robot as check_same_robot
 from evo1_policy.checkpoint_layouts.tensor_files import (
     grouped_tensors,
     open_pickle,
     open_safetensors,
     read_tensors,
-    stored,
 )
-from evo1_policy.checkpoint_layouts.tensor_names import (
-    lerobot_places,
-    official_places,
-    own_places,
-)
+from evo1_policy.checkpoint_layouts.tensor_names import lerobot_places, official_places, own_places
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import deviations
 from evo1_policy.normalization import Mode, NormStats, write_norm_stats
@@ -62,22 +51,8 @@ from evo1_policy.robot_config import RobotConfig, parse_robot
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
 
-ExportLayout = Literal["official", "lerobot"]
+SaveLayout = Literal["own", "official", "lerobot"]
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16}  # by name
-
-__all__ = [
-    "DTYPES",
-    "Checkpoint",
-    "CheckpointError",
-    "check_same_robot",
-    "export_checkpoint",
-    "export_warnings",
-    "load_model",
-    "new_model_on_backbone",
-    "read_checkpoint",
-    "save_checkpoint",
-    "shipped_checkpoint",
-]
 
 
 def read_checkpoint(
@@ -94,7 +69,8 @@ def read_checkpoint(
 
     Args:
         directory: of ours, official (DeepSpeed or evo1-flash) or LeRobot's.
-        robot: the robot that it shall move, where the directory holds no robot file.
+        robot: that it shall move, where the directory holds no robot file; it must not contradict
+            one that it does.
         embodiment: key of the norm stats, 'arm' or 'arm/dataset', where there are several.
         semantics: 'authors_main', 'evo1_flash' or 'lerobot' instead of what the layout implies.
         norm_mode: 'bounds', 'quantiles' or 'mean_std' instead of what the directory implies.
@@ -149,38 +125,8 @@ def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | None = torch.floa
         opened = open_pickle(path, key)
     with opened as file:
         tensors = read_tensors(file, places, expected, dtype=dtype)
-    return _filled(model, tensors)
-
-
-def new_model_on_backbone(
-    directory: Path | str,
-    config: Evo1Config,
-    *,
-    seed: int,
-    dtype: torch.dtype | None = torch.float32,
-) -> "Evo1":
-    """A model to train: the backbone from InternVL3-1B's files, the head fresh from `seed`.
-
-    Args:
-        directory: InternVL3-1B as published, original or `-hf`.
-        config: its language model may have fewer layers than the file; the rest is dropped.
-        seed: of the head's weights; the global RNG stays as it was.
-        dtype: of the backbone; None keeps the file's. The head is fp32.
-
-    Raises:
-        CheckpointError: it is no such folder, or its tensors do not fit the config.
-    """
-    from evo1_policy.model.action_expert import ActionExpert
-    from evo1_policy.model.evo1 import empty_model
-
-    model = empty_model(config)
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    tensors = read_backbone(Path(directory), expected, layers=config.language.layers, dtype=dtype)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        head = ActionExpert(config).state_dict()
-    tensors |= {f"action_head.{name}": tensor for name, tensor in head.items()}
-    return _filled(model, tensors)
+    model.load_state_dict(tensors, assign=True)
+    return model.requires_grad_(True).eval()
 
 
 def save_checkpoint(
@@ -189,98 +135,61 @@ def save_checkpoint(
     model: "Evo1",
     stats: NormStats,
     robot_text: str,
-    tokenizer_dir: Path | str,
-    card: str,
+    tokenizer_dir: Path | str | None,
+    card: str = "",
     dtype: torch.dtype | None = None,
+    layout: SaveLayout = "own",
 ) -> None:
     """Write a checkpoint; the directory appears complete or not at all.
+
+    In the layouts of others (the authors' DeepSpeed folder, LeRobot's) their programs compute
+    with semantics of their own: see export_warnings. What such a layout has no place for is added
+    in files that they ignore, so that read_checkpoint gives back exactly what was saved.
 
     Args:
         directory: must not exist yet.
         model: its config is written beside its weights.
         stats: for the robot's embodiment.
         robot_text: text of the robot file.
-        tokenizer_dir: folder to copy the tokenizer from.
+        tokenizer_dir: folder to copy the tokenizer from; None leaves it out, not in our layout.
         card: Markdown that says what this is, how it was made and what it cannot do.
         dtype: of the floating-point parameters on disk; None keeps the model's.
-
-    Raises:
-        CheckpointError: the directory exists, or the parts do not fit together.
-    """
-    check_agreement(Path(directory), model.config, stats, parse_robot(robot_text, source=ROBOT))
-    with _appearing(Path(directory)) as partial:
-        tensors = {
-            name: stored(name, tensor, dtype) for name, tensor in model.state_dict().items()
-        }
-        _save_safetensors(tensors, partial / WEIGHTS, FORMAT)
-        write_json(partial / CONFIG, model_header(model.config))
-        write_norm_stats(stats, partial / STATS)
-        (partial / ROBOT).write_text(robot_text, encoding="utf-8")
-        (partial / CARD).write_text(card, encoding="utf-8")
-        copy_tokenizer(Path(tokenizer_dir), partial / TOKENIZER)
-
-
-def export_checkpoint(
-    directory: Path | str,
-    layout: ExportLayout,
-    *,
-    model: "Evo1",
-    stats: NormStats,
-    robot_text: str,
-    tokenizer_dir: Path | str | None = None,
-    card: str = "",
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write a checkpoint for the authors' code (a DeepSpeed folder) or for LeRobot.
-
-    Both programs then compute with semantics of their own: see export_warnings. What the layout
-    has no place for is added in files that they ignore, so that read_checkpoint gives back
-    exactly what was exported.
-
-    Args:
-        directory: must not exist yet.
-        layout: 'official' or 'lerobot'.
-        model: see save_checkpoint, also for the others.
-        stats: for the robot's embodiment.
-        robot_text: text of the robot file.
-        tokenizer_dir: folder to copy the tokenizer from; None leaves it out.
-        card: Markdown.
-        dtype: of the floating-point parameters on disk; None keeps the model's.
+        layout: 'own', 'official' or 'lerobot'.
 
     Raises:
         CheckpointError: the directory exists, the parts do not fit together, or the layout has no
             tensors for the model's stem.
     """
-    config = model.config
-    if config.vision.stem != "patch":
+    config, robot = model.config, parse_robot(robot_text, source=ROBOT)
+    if layout != "own" and config.vision.stem != "patch":
         raise CheckpointError(
             f"{directory}: vision.stem is '{config.vision.stem}', for which the {layout} layout "
             "has no tensors; only models with the published stem 'patch' can be exported"
         )
-    robot = parse_robot(robot_text, source=ROBOT)
+    if layout == "own" and tokenizer_dir is None:
+        raise CheckpointError(f"{directory}: our own layout holds a tokenizer; none was given")
     check_agreement(Path(directory), config, stats, robot)
     with _appearing(Path(directory)) as partial:
-        tensors = model.state_dict()
-        if layout == "lerobot":
-            grouped = grouped_tensors(tensors, lerobot_places(tensors), dtype)
-            _save_safetensors(grouped, partial / WEIGHTS, "pt")
-            lerobot.write_small_files(partial, config, stats, robot)
+        _write_weights(partial, model, layout, dtype)
+        if layout == "own":
+            write_json(partial / CONFIG, model_header(config))
+            write_norm_stats(stats, partial / STATS)
         else:
-            grouped = grouped_tensors(tensors, official_places(tensors), dtype)
-            torch.save({official.DEEPSPEED_KEY: grouped}, partial / official.DEEPSPEED)
+            write_sidecar(partial, config, stats)
+        if layout == "official":
             official.write_small_files(partial, config, stats)
+        if layout == "lerobot":
+            lerobot.write_small_files(partial, config, stats, robot)
+        (partial / ROBOT).write_text(robot_text, encoding="utf-8")
         (partial / CARD).write_text(card, encoding="utf-8")
-        write_extras(
-            partial,
-            config=config,
-            stats=stats,
-            robot_text=robot_text,
-            tokenizer=Path(tokenizer_dir) if tokenizer_dir is not None else None,
-        )
+        if tokenizer_dir is not None:
+            copy_tokenizer(Path(tokenizer_dir), partial / TOKENIZER)
 
 
-def export_warnings(layout: ExportLayout, config: Evo1Config, stats: NormStats) -> tuple[str, ...]:
+def export_warnings(layout: SaveLayout, config: Evo1Config, stats: NormStats) -> tuple[str, ...]:
     """In what the other program would compute something else than this model means."""
+    if layout == "own":
+        return ()
     if layout == "lerobot":
         return deviations("lerobot", config, stats)
     mode = () if stats.mode == "bounds" else (f"norm_stats.mode: {stats.mode}, there bounds",)
@@ -332,14 +241,18 @@ def _layout(directory: Path) -> Layout:
     )
 
 
-def _filled(model: "Evo1", tensors: dict[str, Tensor]) -> "Evo1":
-    model.load_state_dict(tensors, assign=True)
-    model.requires_grad_(True)
-    return model.eval()
-
-
-def _save_safetensors(tensors: dict[str, Tensor], path: Path, label: str) -> None:
-    save_file(tensors, path, metadata={"format": label})
+def _write_weights(
+    directory: Path, model: "Evo1", layout: SaveLayout, dtype: torch.dtype | None
+) -> None:
+    tensors = model.state_dict()
+    if layout == "official":
+        grouped = grouped_tensors(tensors, official_places(tensors), dtype)
+        torch.save({official.DEEPSPEED_KEY: grouped}, directory / official.DEEPSPEED)
+        return
+    places = own_places(tensors) if layout == "own" else lerobot_places(tensors)
+    label = FORMAT if layout == "own" else "pt"
+    path = directory / WEIGHTS
+    save_file(grouped_tensors(tensors, places, dtype), path, metadata={"format": label})
     path.chmod(0o644)  # safetensors writes it for the owner only
 
 

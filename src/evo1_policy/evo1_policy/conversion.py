@@ -1,36 +1,29 @@
 """Bring a checkpoint from one layout into another. Must not import ROS."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from evo1_policy.checkpoint import (
     DTYPES,
     Checkpoint,
     CheckpointError,
-    export_checkpoint,
+    SaveLayout,
     export_warnings,
     load_model,
     read_checkpoint,
     save_checkpoint,
 )
-from evo1_policy.normalization import Mode
 from evo1_policy.robot_config import load_robot
-
-Target = Literal["own", "official", "lerobot"]
 
 
 def convert_checkpoint(
     source: Path,
     target: Path,
-    layout: Target,
+    layout: SaveLayout,
     *,
     robot: Path | None = None,
-    embodiment: str | None = None,
-    semantics: str | None = None,
-    norm_mode: Mode | None = None,
-    tokenizer: Path | None = None,
-    units: Path | None = None,
     dtype: str = "keep",
+    **reading: Any,
 ) -> list[str]:
     """Read a checkpoint and write it in another layout.
 
@@ -38,13 +31,10 @@ def convert_checkpoint(
         source: folder to read; its files tell the layout.
         target: folder to write.
         layout: of the target.
-        robot: robot file; see read_checkpoint for this and the next five.
-        embodiment: key of the norm stats.
-        semantics: a published line.
-        norm_mode: of the normalisation.
-        tokenizer: folder.
-        units: of the norm stats.
+        robot: robot file, where the source holds none.
         dtype: one of checkpoint.DTYPES, of the weights in the target.
+        reading: what else read_checkpoint is told of the source: embodiment, semantics,
+            norm_mode, tokenizer, units.
 
     Returns:
         What to tell the user, line by line.
@@ -55,60 +45,33 @@ def convert_checkpoint(
     """
     if target.exists():
         raise CheckpointError(f"{target}: exists already; choose another or remove it")
-    checkpoint = read_checkpoint(
-        source,
-        robot=load_robot(robot) if robot else None,
-        embodiment=embodiment,
-        semantics=semantics,
-        norm_mode=norm_mode,
-        tokenizer=tokenizer,
-        units=units,
-    )
+    checkpoint = read_checkpoint(source, robot=load_robot(robot) if robot else None, **reading)
     if layout == "own":
         _ = checkpoint.tokenizer_dir  # missing: said before the weights are read
-    parameters = _write(checkpoint, target, layout, dtype)
+    model = load_model(checkpoint, dtype=None)
+    save_checkpoint(
+        target,
+        model=model,
+        stats=checkpoint.stats,
+        robot_text=checkpoint.robot.text,
+        tokenizer_dir=checkpoint.tokenizer,
+        card=_card(checkpoint, layout),
+        dtype=DTYPES[dtype],
+        layout=layout,
+    )
+    parameters = sum(parameter.numel() for parameter in model.parameters())
     said = [
         f"read    {source}: {checkpoint.layout}, {parameters:,} parameters, "
         f"robot {checkpoint.robot.name} ({checkpoint.robot.width} joints)",
         f"written {target}: {layout}",
     ]
-    differing = (
-        () if layout == "own" else export_warnings(layout, checkpoint.config, checkpoint.stats)
-    )
+    differing = export_warnings(layout, checkpoint.config, checkpoint.stats)
     if differing:
         said.append(f"warning: the {layout} code computes otherwise than this model means:")
     return said + [f"         {line}" for line in differing]
 
 
-def _write(checkpoint: Checkpoint, target: Path, layout: Target, dtype: str) -> int:
-    """Load the model and write it; returns the number of its parameters."""
-    model = load_model(checkpoint, dtype=None)
-    stats, text, card = checkpoint.stats, checkpoint.robot.text, _card(checkpoint, layout)
-    if layout == "own":
-        save_checkpoint(
-            target,
-            model=model,
-            stats=stats,
-            robot_text=text,
-            tokenizer_dir=checkpoint.tokenizer_dir,
-            card=card,
-            dtype=DTYPES[dtype],
-        )
-    else:
-        export_checkpoint(
-            target,
-            layout,
-            model=model,
-            stats=stats,
-            robot_text=text,
-            tokenizer_dir=checkpoint.tokenizer,
-            card=card,
-            dtype=DTYPES[dtype],
-        )
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _card(checkpoint: Checkpoint, layout: Target) -> str:
+def _card(checkpoint: Checkpoint, layout: SaveLayout) -> str:
     semantics = vars(checkpoint.config.semantics)
     return "\n".join(
         (

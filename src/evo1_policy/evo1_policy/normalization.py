@@ -5,7 +5,6 @@ Letters: D the robot's width, W the model's.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -89,26 +88,12 @@ class FeatureStats:
         """(D,)."""
         return np.shape(self.min)
 
-    @classmethod
-    def from_bounds(cls, low: npt.ArrayLike, high: npt.ArrayLike) -> "FeatureStats":
-        """Stats of values spread evenly between low and high (D,)."""
-        lower, upper = np.asarray(low, np.float64), np.asarray(high, np.float64)
-        return cls(
-            min=lower,
-            max=upper,
-            mean=(lower + upper) / 2,
-            std=(upper - lower) / math.sqrt(12),
-            q01=lower + 0.01 * (upper - lower),
-            q99=lower + 0.99 * (upper - lower),
-        )
-
 
 @dataclass(frozen=True, kw_only=True)
-class Normalizer:
-    """Maps one feature to the model's numbers and back; shapes (..., D).
+class NormRules:
+    """How statistics are computed with, the same for state and action.
 
     Attributes:
-        stats: of the feature.
         mode: 'bounds' maps [min, max] to [-1, 1], 'quantiles' maps [q01, q99], 'mean_std'
             gives zero mean and unit deviation.
         clamp: whether normalised values are cut to [-1, 1]; never in 'mean_std'.
@@ -117,17 +102,25 @@ class Normalizer:
         zero_guard: 'added' adds 1e-8 to every width or deviation, as the authors do; 'if_zero'
             replaces a width of 0 and adds to the deviation in the forward direction only, as
             LeRobot does.
-        constant_to_zero: whether a dimension that never moved is normalised to 0.
         units: that the statistics are in, where they are not radians.
     """
 
-    stats: FeatureStats
     mode: Mode = "bounds"
     clamp: bool = True
     range_floor: float = 0.0
     zero_guard: ZeroGuard = "added"
-    constant_to_zero: bool = False
     units: JointUnits | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalizer(NormRules):
+    """Maps one feature to the model's numbers and back; shapes (..., D).
+
+    `constant_to_zero`: whether a dimension that never moved is normalised to 0.
+    """
+
+    stats: FeatureStats
+    constant_to_zero: bool = False
 
     def normalise(self, values: npt.ArrayLike) -> Array:
         """Physical [rad] -> normalised."""
@@ -165,20 +158,16 @@ class Normalizer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NormStats:
-    """All that normalises one embodiment's data; travels in the checkpoint (norm_stats.json)."""
+class NormStats(NormRules):
+    """All that normalises one embodiment's data; travels in the checkpoint (norm_stats.json).
+
+    `constant_action_to_zero`: evo1-flash trains action dimensions that never moved as 0.
+    """
 
     embodiment: str
     state: FeatureStats
     action: FeatureStats
-    mode: Mode = "bounds"
-    clamp: bool = True
-    range_floor: float = 0.0
-    zero_guard: ZeroGuard = "added"
-    constant_action_to_zero: bool = (
-        False  # evo1-flash trains action dimensions that never moved as 0
-    )
-    units: JointUnits | None = None  # of statistics that are not in radians
+    constant_action_to_zero: bool = False
 
     def __post_init__(self) -> None:
         for name, stats in (("observation.state", self.state), ("action", self.action)):
@@ -198,15 +187,8 @@ class NormStats:
         return self._normalizer(self.action, constant_to_zero=self.constant_action_to_zero)
 
     def _normalizer(self, stats: FeatureStats, *, constant_to_zero: bool = False) -> Normalizer:
-        return Normalizer(
-            stats=stats,
-            mode=self.mode,
-            clamp=self.clamp,
-            range_floor=self.range_floor,
-            zero_guard=self.zero_guard,
-            constant_to_zero=constant_to_zero,
-            units=self.units,
-        )
+        rules = {item.name: getattr(self, item.name) for item in fields(NormRules)}
+        return Normalizer(stats=stats, constant_to_zero=constant_to_zero, **rules)
 
     def rules(self) -> dict[str, Any]:
         """How the statistics are used, as plain JSON data."""

@@ -29,7 +29,7 @@ CONFIG = Evo1Config.from_dict(MICRO.to_dict() | {"action_width": 8, "state_width
 
 def stats_of(robot, width=None):
     home = np.array(robot.home)[:width]
-    stats = FeatureStats.from_bounds(home - 0.5, home + 0.5)
+    stats = FeatureStats(min=home - 0.5, max=home + 0.5)
     return NormStats(embodiment=robot.embodiment, state=stats, action=stats)
 
 

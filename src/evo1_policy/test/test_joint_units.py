@@ -14,7 +14,7 @@ DEGREES_AND_PULSES = JointUnits(
 
 
 def stats(units):
-    feature = FeatureStats.from_bounds([-90, 0], [90, 850])
+    feature = FeatureStats(min=[-90, 0], max=[90, 850])
     return NormStats(embodiment="arm", state=feature, action=feature, units=units)
 
 

@@ -48,14 +48,14 @@ def test_clamp_cuts_bounds_but_never_mean_and_std():
 
 
 def test_a_joint_that_hardly_moved_is_scaled_by_the_floor_around_its_centre():
-    still = FeatureStats.from_bounds([0.5], [0.5])
+    still = FeatureStats(min=[0.5], max=[0.5])
     normalizer = Normalizer(stats=still, range_floor=0.2)
     np.testing.assert_allclose(normalizer.normalise([[0.45], [0.5]]), [[-0.5], [0.0]], atol=1e-6)
     np.testing.assert_allclose(normalizer.unnormalise([1.0]), [0.6], atol=1e-6)
 
 
 def test_a_constant_joint_without_floor_stays_finite():
-    still = FeatureStats.from_bounds([0.5], [0.5])
+    still = FeatureStats(min=[0.5], max=[0.5])
     assert np.isfinite(Normalizer(stats=still).normalise([0.5])).all()
     np.testing.assert_allclose(Normalizer(stats=still).unnormalise([0.3]), [0.5], atol=1e-7)
 

@@ -37,6 +37,31 @@ class Knots:
         return Knots(times_ns=self.times_ns + offset_ns, values=self.values, order=self.order)
 
 
+class Course:
+    """The polynomials through knots, by the clock of the knots' times."""
+
+    def __init__(self, knots: Knots) -> None:
+        """Through `knots`, of which there is at least one."""
+        self._times_ns = knots.times_ns
+        self._coefficients = polynomials(knots)
+        self._last = knots.values[-1]
+        self.end_ns = int(knots.times_ns[-1])
+
+    def sample(self, now_ns: int) -> CommandedState:
+        """What is commanded at now_ns: before the first point that point, after the last the last.
+
+        The last point comes back as it was given, with what velocity it had.
+        """
+        if now_ns >= self.end_ns:
+            positions, velocities, accelerations = self._last
+            return CommandedState(
+                positions=positions, velocities=velocities, accelerations=accelerations
+            )
+        index = max(int(self._times_ns.searchsorted(now_ns, side="right")) - 1, 0)
+        seconds = max(now_ns - int(self._times_ns[index]), 0) * 1e-9
+        return evaluate(self._coefficients[index], seconds)
+
+
 def lead_in(before: CommandedState, now_ns: int, knots: Knots) -> Knots:
     """Return the knots with a commanded state at now_ns before them."""
     state = np.stack([before.positions, before.velocities, before.accelerations])
@@ -79,19 +104,19 @@ def polynomials(knots: Knots) -> Array:
     return np.stack(choices, axis=1)
 
 
-_POWERS = np.arange(6)
-
-
 def evaluate(coefficients: Array, seconds: float) -> CommandedState:
     """Evaluate one segment's coefficients (6, D), `seconds` after its start."""
-    powers = seconds**_POWERS
-    velocity = _POWERS[1:] * powers[:5]
-    acceleration = _POWERS[2:] * _POWERS[1:5] * powers[:4]
-    return CommandedState(
-        positions=powers @ coefficients,
-        velocities=velocity @ coefficients[1:],
-        accelerations=acceleration @ coefficients[2:],
+    t, t2 = seconds, seconds * seconds
+    t3, t4 = t2 * t, t2 * t2
+    powers = np.array(
+        [
+            [1, t, t2, t3, t4, t4 * t],
+            [0, 1, 2 * t, 3 * t2, 4 * t3, 5 * t4],
+            [0, 0, 2, 6 * t, 12 * t2, 20 * t3],
+        ]
     )
+    positions, velocities, accelerations = powers @ coefficients
+    return CommandedState(positions=positions, velocities=velocities, accelerations=accelerations)
 
 
 def at_rest(positions: Array) -> CommandedState:

@@ -1,8 +1,9 @@
-"""Following a joint trajectory as ros2_controllers' joint_trajectory_controller does.
+"""Reading a joint trajectory, and following it exactly.
 
 Positions alone are joined by lines, positions and velocities by cubics, and positions, velocities
 and accelerations by quintics. A new trajectory replaces the running one at once, beginning at the
-commanded state; after the last point the arm holds. Must not import ROS.
+commanded state; after the last point the arm holds. This is what a driver of ours does; what
+ros2_control does with the same trajectory is in controller.py. Must not import ROS.
 
 Letters: N points, D joints.
 """
@@ -13,14 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evo1_sim.interpolation import (
-    CommandedState,
-    Knots,
-    at_rest,
-    evaluate,
-    lead_in,
-    polynomials,
-)
+from evo1_sim.interpolation import CommandedState, Course, Knots, at_rest, lead_in
 
 Array = npt.NDArray[np.float64]
 
@@ -54,31 +48,19 @@ class TrajectoryFollower:
     Args:
         joint_names: the output's joints, in the order of every (D,) array here.
         start: commanded positions (D,) [rad] before the first trajectory.
-        allow_partial: whether a trajectory may leave out joints, which then hold.
-        allow_end_velocity: whether the last point may move; the controller's default is no.
     """
 
-    def __init__(
-        self,
-        joint_names: Sequence[str],
-        *,
-        start: npt.ArrayLike | None = None,
-        allow_partial: bool = False,
-        allow_end_velocity: bool = False,
-    ) -> None:
+    def __init__(self, joint_names: Sequence[str], *, start: npt.ArrayLike | None = None) -> None:
         self.joint_names = tuple(joint_names)
-        self._allow_partial = allow_partial
-        self._allow_end_velocity = allow_end_velocity
         self._rest: Array | None = None
-        self._knots: Knots | None = None
-        self._coefficients = np.zeros((0, 6, len(self.joint_names)))
+        self._course: Course | None = None
         if start is not None:
             self.hold(start)
 
     @property
     def end_ns(self) -> int | None:
         """When the accepted trajectory ends [ns]; None while none was accepted."""
-        return None if self._knots is None else int(self._knots.times_ns[-1])
+        return None if self._course is None else self._course.end_ns
 
     def active(self, now_ns: int) -> bool:
         """Whether a trajectory is being executed at now_ns."""
@@ -91,7 +73,7 @@ class TrajectoryFollower:
             TrajectoryError: wrong width, or a number that is not finite.
         """
         self._rest = self._checked(positions, "the position to hold")
-        self._knots = None
+        self._course = None
 
     def accept(
         self,
@@ -130,14 +112,12 @@ class TrajectoryFollower:
         if not points:
             self.hold(before.positions)
             return
-        knots = self._read(points, joint_names, before)
-        start_ns = stamp_ns if stamp_ns else now_ns
-        knots = knots.shifted(start_ns)
-        self._check_end(knots, now_ns)
+        knots = read_knots(points, joint_names, self.joint_names)
+        knots = knots.shifted(stamp_ns if stamp_ns else now_ns)
+        check_end(int(knots.times_ns[-1]), now_ns)
         if now_ns < knots.times_ns[0]:
             knots = lead_in(before, now_ns, knots)
-        self._coefficients = polynomials(knots)
-        self._knots = knots
+        self._course = Course(knots)
 
     def sample(self, now_ns: int) -> Array:
         """Commanded positions (D,) [rad] at now_ns."""
@@ -149,20 +129,16 @@ class TrajectoryFollower:
         Raises:
             TrajectoryError: neither a start nor a trajectory was given.
         """
-        if self._knots is None:
+        if self._course is None:
             if self._rest is None:
                 raise TrajectoryError("nothing is commanded yet: give `start` or a trajectory")
             return at_rest(self._rest)
-        times = self._knots.times_ns
-        if now_ns >= times[-1]:
-            return at_rest(self._knots.values[-1, 0])
-        index = max(int(np.searchsorted(times, now_ns, side="right")) - 1, 0)
-        seconds = max(now_ns - int(times[index]), 0) * 1e-9
-        return evaluate(self._coefficients[index], seconds)
+        state = self._course.sample(now_ns)
+        return state if now_ns < self._course.end_ns else at_rest(state.positions)
 
     @property
     def _started(self) -> bool:
-        return self._rest is not None or self._knots is not None
+        return self._rest is not None or self._course is not None
 
     def _checked(self, positions: npt.ArrayLike, what: str) -> Array:
         array = np.array(positions, dtype=np.float64)
@@ -176,45 +152,70 @@ class TrajectoryFollower:
                 raise TrajectoryError(f"{what}: joint '{name}' is {value}")
         return array
 
-    def _read(
-        self, points: Sequence[TrajectoryPoint], names: Sequence[str], before: CommandedState
-    ) -> Knots:
-        columns = self._columns(names)
-        times = np.array([point.time_from_start_ns for point in points], dtype=np.int64)
-        _check_times(times)
-        values = np.zeros((len(points), 3, len(self.joint_names)))
-        values[:, 0] = before.positions  # joints that a partial trajectory leaves out
-        order = _fill(values, points, names, columns)
-        moving = np.flatnonzero(np.abs(values[-1, 1]) > _REST)
-        if moving.size and not self._allow_end_velocity:
-            joint = self.joint_names[int(moving[0])]
-            raise TrajectoryError(
-                f"the last point moves: joint '{joint}' at {values[-1, 1, moving[0]]:.6g} rad/s; "
-                "end the trajectory with velocity 0"
-            )
-        return Knots(times_ns=times, values=values, order=order)
 
-    def _columns(self, names: Sequence[str]) -> list[int]:
-        known = ", ".join(self.joint_names)
-        for name in names:
-            if name not in self.joint_names:
-                raise TrajectoryError(f"unknown joint '{name}'; this output drives {known}")
-            if list(names).count(name) > 1:
-                raise TrajectoryError(f"joint '{name}' appears more than once")
-        missing = [name for name in self.joint_names if name not in names]
-        if missing and (not self._allow_partial or not names):
-            raise TrajectoryError(
-                f"joint '{missing[0]}' is missing; give all of this output's joints: {known}"
-            )
-        return [self.joint_names.index(name) for name in names]
+def read_knots(
+    points: Sequence[TrajectoryPoint],
+    names: Sequence[str],
+    joints: Sequence[str],
+    *,
+    left_out: Array | None = None,
+    allow_end_velocity: bool = False,
+) -> Knots:
+    """Return a message's points in the order of `joints`, times from its start.
 
-    def _check_end(self, knots: Knots, now_ns: int) -> None:
-        late_ns = now_ns - int(knots.times_ns[-1])
-        if late_ns > 0:
-            raise TrajectoryError(
-                f"the trajectory ended {late_ns * 1e-9:.3f} s ago; check its header stamp and "
-                "that both clocks agree, or use stamp 0 to start at once"
-            )
+    Args:
+        points: at least one.
+        names: the message's joints, in any order.
+        joints: the output's joints, D of them.
+        left_out: where joints that the message leaves out hold (D,) [rad]; None: none may be.
+        allow_end_velocity: whether the last point may move; the controller's default is no.
+
+    Raises:
+        TrajectoryError: unknown, missing or repeated joints, wrong lengths, NaN, times that do
+            not increase, or a last point that moves.
+    """
+    columns = _columns(names, joints, partial=left_out is not None)
+    times = np.array([point.time_from_start_ns for point in points], dtype=np.int64)
+    _check_times(times)
+    values = np.zeros((len(points), 3, len(joints)))
+    if left_out is not None:
+        values[:, 0] = left_out
+    order = _fill(values, points, names, columns)
+    moving = np.flatnonzero(np.abs(values[-1, 1]) > _REST)
+    if moving.size and not allow_end_velocity:
+        raise TrajectoryError(
+            f"the last point moves: joint '{joints[int(moving[0])]}' at "
+            f"{values[-1, 1, moving[0]]:.6g} rad/s; end the trajectory with velocity 0"
+        )
+    return Knots(times_ns=times, values=values, order=order)
+
+
+def check_end(end_ns: int, now_ns: int) -> None:
+    """Refuse a trajectory that is over.
+
+    Raises:
+        TrajectoryError: it ended before now_ns, by how much.
+    """
+    if now_ns > end_ns:
+        raise TrajectoryError(
+            f"the trajectory ended {(now_ns - end_ns) * 1e-9:.3f} s ago; check its header stamp "
+            "and that both clocks agree, or use stamp 0 to start at once"
+        )
+
+
+def _columns(names: Sequence[str], joints: Sequence[str], *, partial: bool) -> list[int]:
+    known = ", ".join(joints)
+    for name in names:
+        if name not in joints:
+            raise TrajectoryError(f"unknown joint '{name}'; this output drives {known}")
+        if list(names).count(name) > 1:
+            raise TrajectoryError(f"joint '{name}' appears more than once")
+    missing = [name for name in joints if name not in names]
+    if missing and (not partial or not names):
+        raise TrajectoryError(
+            f"joint '{missing[0]}' is missing; give all of this output's joints: {known}"
+        )
+    return [joints.index(name) for name in names]
 
 
 def _fill(

@@ -19,8 +19,8 @@ def point(seconds, positions, velocities=(), accelerations=()):
     )
 
 
-def follower(start=(0.0, 0.0), **options):
-    return TrajectoryFollower(("a", "b"), start=start, **options)
+def follower(start=(0.0, 0.0)):
+    return TrajectoryFollower(("a", "b"), start=start)
 
 
 def accept(target, *points, names=("a", "b"), stamp_ns=0, now_ns=T0):
@@ -141,12 +141,6 @@ def test_partial_joints_are_refused_by_name():
         accept(follower(), point(1, (1.0,)), names=("a",))
 
 
-def test_partial_joints_hold_where_they_are_allowed():
-    arm = follower(start=(0.1, 0.2), allow_partial=True)
-    accept(arm, point(1, (1.0,)), names=("a",))
-    assert arm.sample(T0 + S).tolist() == [1.0, 0.2]
-
-
 @pytest.mark.parametrize(
     ("points", "names", "message"),
     [
@@ -184,12 +178,6 @@ def test_a_bad_trajectory_is_refused_and_changes_nothing(points, names, message)
     with pytest.raises(TrajectoryError, match=message):
         accept(arm, *points, names=names, now_ns=T0 + S)
     assert arm.sample(T0 + S) == pytest.approx([1.0, 0.6])
-
-
-def test_a_moving_last_point_is_followed_where_it_is_allowed():
-    arm = follower(allow_end_velocity=True)
-    accept(arm, point(1, (1.0, 1.0), (1.0, 1.0)))
-    assert arm.sample_state(T0 + S).velocities.tolist() == [0.0, 0.0]
 
 
 def test_without_a_start_the_first_trajectory_needs_the_current_position():

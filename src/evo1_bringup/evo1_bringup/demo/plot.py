@@ -23,7 +23,7 @@ def plot_joints(path: Path, recording: Recording, robot: RobotConfig) -> Path:
     times_ns = recording.streams["joint_states"].stamps_ns
     seconds = (times_ns - recording.start_ns).astype(np.float64) * 1e-9
     commanded = commanded_positions(recording.commands, robot, times_ns)
-    seams = [(chunk.received_ns - recording.start_ns) * 1e-9 for chunk in recording.chunks]
+    seams = [(arrived - recording.start_ns) * 1e-9 for arrived in recording.chunks_received_ns]
     figure, panels = pyplot.subplots(
         robot.width, 1, sharex=True, figsize=(11, 1.6 * robot.width + 1.2), squeeze=False
     )

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -19,11 +19,11 @@ from evo1_bringup.demo.plot import plot_joints
 from evo1_bringup.demo.recording import Recording
 from evo1_bringup.demo.summary import Summary, summarise
 from evo1_bringup.demo.table import table
-from evo1_bringup.demo.video import write_video
 from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import ROBOTS, OptionError, parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import System, check_installed, describe
+from evo1_training.evaluation.videos import TrialVideo
 
 if TYPE_CHECKING:
     from evo1_bringup.ros.demo_observer import DemoObserver
@@ -161,9 +161,7 @@ def _report(
 ) -> int:
     policy = next(p for p in system.processes if p.name == "policy")
     summary = summarise(recording, system.robot, str(policy.parameters["instruction"]))
-    video = write_video(
-        settings.out / "video.mp4", observer.video_frames(), rate_hz=settings.video_rate_hz
-    )
+    video = _write_video(observer, settings)
     plot = plot_joints(settings.out / "joints.png", recording, system.robot)
     written = [_write_summary(summary, settings.out), plot, video, log_path]
     _say("", table(summary), "", *(f"wrote {path}" for path in written if path is not None))
@@ -178,9 +176,18 @@ def _fail(reason: str, settings: DemoSettings, log_path: Path) -> int:
     return 1
 
 
+def _write_video(observer: "DemoObserver", settings: DemoSettings) -> Path | None:
+    """Every camera side by side; None where nothing was seen."""
+    path, frames = settings.out / "video.mp4", observer.video_frames()
+    video = TrialVideo(path, rate_hz=settings.video_rate_hz, every=1)
+    for row in zip(*frames.values(), strict=False):
+        video.add(dict(zip(frames, row, strict=True)))
+    return path if video.close(keep=True) else None
+
+
 def _write_summary(summary: Summary, out: Path) -> Path:
     path = out / "summary.json"
-    path.write_text(json.dumps(summary.as_dict(), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
     return path
 
 

@@ -5,14 +5,16 @@ Letters: N samples, D joints.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from evo1_bringup.demo.recording import Recording, StatusHeard, StreamHeard
+from evo1_bringup.demo.recording import Recording, StreamHeard
 from evo1_bringup.demo.seams import leads_ms, observed_jumps, refused
+from evo1_policy.control.signals import LoopState
+from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import RobotConfig
 
 MOVED_RAD = 0.02  # a joint that moved less did not move
@@ -72,10 +74,6 @@ class Summary:
     task_success: bool
     task_detail: str
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return asdict(self)
-
 
 def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Summary:
     """Reduce a recording to numbers and a verdict."""
@@ -83,8 +81,10 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
     joint, motion_rad = _largest_motion(recording)
     reason = _problem(recording, streams, motion_rad)
     age_p50, age_p95 = _percentiles([s.observation_age_ms for s in _observing(recording)])
-    inference_p50, inference_p95 = _percentiles([c.inference_ms for c in recording.chunks])
-    overhead_p50, overhead_p95 = _percentiles([c.overhead_ms for c in recording.chunks])
+    latencies = [chunk.latency for chunk in recording.chunks]
+    inference_p50, inference_p95 = _percentiles([each.inference_ms for each in latencies])
+    overhead_p50, overhead_p95 = _percentiles([each.overhead_ms for each in latencies])
+    seams = [chunk.seam for chunk in recording.chunks]
     leads = leads_ms(recording.commands)
     jumps = observed_jumps(recording.commands, robot)
     last_task = recording.tasks[-1] if recording.tasks else None
@@ -102,7 +102,10 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
             (s.observation_skew_ms for s in _observing(recording)), default=0.0
         ),
         lost_frames=lost_frames(recording),
-        rejected_frames=_grown(recording, lambda s: sum(s.frames_rejected.values())),
+        rejected_frames=_grown(
+            recording,
+            lambda s: sum(one.rejected for one in s.streams if one.name in recording.published),
+        ),
         chunks=len(recording.chunks),
         chunks_rejected=_grown(recording, lambda s: s.chunks_rejected),
         commands=len(recording.commands),
@@ -116,15 +119,11 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
         seam_position_jump_rad_max=jumps.position_rad,
         seam_velocity_jump_rad_s_max=jumps.velocity_rad_s,
         late_arrival_jump_rad_max=jumps.late_rad,
-        reported_position_jump_rad_max=max(
-            (c.position_jump_rad for c in recording.chunks), default=0.0
-        ),
-        reported_velocity_jump_rad_s_max=max(
-            (c.velocity_jump_rad_s for c in recording.chunks), default=0.0
-        ),
-        safety_interventions=sum(chunk.intervened for chunk in recording.chunks),
-        slowed_p50=_percentiles([c.stretch for c in recording.chunks])[0],
-        slowed_max=max((c.stretch for c in recording.chunks), default=0.0),
+        reported_position_jump_rad_max=max((s.position_jump_rad for s in seams), default=0.0),
+        reported_velocity_jump_rad_s_max=max((s.velocity_jump_rad_s for s in seams), default=0.0),
+        safety_interventions=sum(map(_intervened, seams)),
+        slowed_p50=_percentiles([s.stretch for s in seams])[0],
+        slowed_max=max((s.stretch for s in seams), default=0.0),
         stops=stops(recording.statuses),
         stop_reasons={s.reason_code: s.reason for s in recording.statuses if s.reason_code},
         largest_motion_rad=motion_rad,
@@ -135,12 +134,18 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
     )
 
 
-def stops(statuses: Sequence[StatusHeard]) -> dict[str, int]:
+def _intervened(seam: Any) -> bool:
+    """Whether a limit changed what the policy proposed."""
+    return bool(seam.stretch > 1.0 + 1e-6 or seam.clipped_points or seam.limited_points)
+
+
+def stops(statuses: Sequence[Any]) -> dict[str, int]:
     """Count how often the arm was held or stopped, by reason."""
     counted: Counter[str] = Counter()
     before = ""
     for status in statuses:
-        code = status.reason_code if status.state in ("HOLDING", "STOPPED") else ""
+        rests = LoopState(status.state) in (LoopState.HOLDING, LoopState.STOPPED)
+        code = status.reason_code if rests else ""
         if code and code != before:
             counted[code] += 1
         before = code
@@ -155,11 +160,15 @@ def lost_frames(recording: Recording) -> int:
     """
     lost = 0
     for camera, heard in recording.published.items():
-        statuses = [s for s in recording.statuses if camera in s.frames_received]
-        if not statuses:
+        told = [
+            (stamp_ns(status.header.stamp), stream.received)
+            for status in recording.statuses
+            for stream in status.streams
+            if stream.name == camera
+        ]
+        if not told:
             continue
-        times = np.array([s.stamp_ns for s in statuses])
-        received = np.array([s.frames_received[camera] for s in statuses])
+        times, received = np.array(told).T
         behind = np.searchsorted(np.sort(heard.received_ns), times, side="right") - received
         first = behind[times <= times[0] + _WINDOW_NS].min()
         last = behind[times >= times[-1] - _WINDOW_NS].min()
@@ -205,7 +214,8 @@ def _problem(recording: Recording, streams: Mapping[str, StreamSummary], motion_
         return "the policy published no status"
     if not recording.chunks:
         last = recording.statuses[-1]
-        why = f"{last.reason_code}: {last.reason}" if last.reason_code else last.state
+        state = LoopState(last.state).name
+        why = f"{last.reason_code}: {last.reason}" if last.reason_code else state
         return f"the policy published no chunk ({why})"
     if not recording.commands:
         return "no command reached the controllers' topics"
@@ -231,7 +241,7 @@ def _largest_motion(recording: Recording) -> tuple[str, float]:
     return recording.joint_names[index], float(ranges[index])
 
 
-def _observing(recording: Recording) -> list[StatusHeard]:
+def _observing(recording: Recording) -> list[Any]:
     return [status for status in recording.statuses if status.observation_age_ms >= 0]
 
 

@@ -24,15 +24,8 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from evo1_bringup.demo.recording import (
-    ChunkHeard,
-    CommandHeard,
-    Recording,
-    StatusHeard,
-    StreamHeard,
-    TaskHeard,
-)
-from evo1_bringup.ros.commands import STATES
+from evo1_bringup.demo.recording import CommandHeard, Recording, StreamHeard
+from evo1_policy.control.signals import LoopState
 from evo1_policy.perception.messages import MessageError, decode_image, read_joints, stamp_ns
 from evo1_policy.robot_config import CameraConfig, RobotConfig
 from evo1_sim.ros.trajectory_messages import read_points
@@ -89,7 +82,8 @@ class DemoObserver:
                 return "the policy's status (it loads the model)"
             if not self._chunks:
                 status = self._statuses[-1]
-                words = " ".join(word for word in (status.state, status.reason_code) if word)
+                state = LoopState(status.state).name
+                words = " ".join(word for word in (state, status.reason_code) if word)
                 return f"the first action chunk (policy {words})"
             return None
 
@@ -99,14 +93,15 @@ class DemoObserver:
             status = self._statuses[-1] if self._statuses else None
             if status is None or not status.reason_code or status.recovers_by_itself:
                 return None
-            return f"{status.state}, {status.reason_code}: {status.reason}"
+            return f"{LoopState(status.state).name}, {status.reason_code}: {status.reason}"
 
     def progress(self) -> str:
         """State, chunks and task in a few words."""
         with self._lock:
             status = self._statuses[-1] if self._statuses else None
             task = self._tasks[-1] if self._tasks else None
-            words = [status.state if status else "no status", f"{len(self._chunks)} chunks"]
+            state = LoopState(status.state).name if status else "no status"
+            words = [state, f"{len(self._chunks)} chunks"]
             if status and status.reason_code:
                 words.insert(1, status.reason_code)
             if task:
@@ -141,6 +136,7 @@ class DemoObserver:
                 ),
                 commands=tuple(self._commands),
                 chunks=tuple(self._chunks),
+                chunks_received_ns=tuple(self._chunks_received_ns),
                 statuses=tuple(self._statuses),
                 tasks=tuple(self._tasks),
                 publishers=publishers,
@@ -168,9 +164,10 @@ class DemoObserver:
         self._video_next_ns = dict.fromkeys(names, 0)
         self._joints: list[tuple[int, int, tuple[float, ...]]] = []
         self._commands: list[CommandHeard] = []
-        self._chunks: list[ChunkHeard] = []
-        self._statuses: list[StatusHeard] = []
-        self._tasks: list[TaskHeard] = []
+        self._chunks: list[ActionChunk] = []
+        self._chunks_received_ns: list[int] = []
+        self._statuses: list[PolicyStatus] = []
+        self._tasks: list[TaskStatus] = []
 
     def _subscribe(self) -> None:
         node, sensor = self._node, qos_profile_sensor_data
@@ -240,52 +237,17 @@ class DemoObserver:
             self._commands.append(heard)
 
     def _on_chunk(self, message: ActionChunk) -> None:
-        seam = message.seam
-        heard = ChunkHeard(
-            received_ns=time.time_ns(),
-            stamp_ns=stamp_ns(message.header.stamp),
-            start_ns=stamp_ns(message.commanded.header.stamp),
-            chunk_id=message.chunk_id,
-            inference_ms=message.latency.inference_ms,
-            overhead_ms=message.latency.overhead_ms,
-            position_jump_rad=seam.position_jump_rad,
-            velocity_jump_rad_s=seam.velocity_jump_rad_s,
-            stretch=seam.stretch,
-            clipped_points=seam.clipped_points,
-            limited_points=seam.limited_points,
-        )
         with self._lock:
-            self._chunks.append(heard)
+            self._chunks.append(message)
+            self._chunks_received_ns.append(time.time_ns())
 
     def _on_status(self, message: PolicyStatus) -> None:
-        cameras = [stream for stream in message.streams if stream.name in self._frames]
-        heard = StatusHeard(
-            received_ns=time.time_ns(),
-            stamp_ns=stamp_ns(message.header.stamp),
-            state=STATES.get(message.state, str(message.state)),
-            reason_code=message.reason_code,
-            reason=message.reason,
-            recovers_by_itself=message.recovers_by_itself,
-            observation_age_ms=message.observation_age_ms,
-            observation_skew_ms=message.observation_skew_ms,
-            chunks_published=message.chunks_published,
-            chunks_rejected=message.chunks_rejected,
-            safety_interventions=message.safety_interventions,
-            frames_received={stream.name: stream.received for stream in cameras},
-            frames_rejected={stream.name: stream.rejected for stream in cameras},
-        )
         with self._lock:
-            self._statuses.append(heard)
+            self._statuses.append(message)
 
     def _on_task(self, message: TaskStatus) -> None:
-        heard = TaskHeard(
-            received_ns=time.time_ns(),
-            task=message.task,
-            success=message.success,
-            detail=message.detail,
-        )
         with self._lock:
-            self._tasks.append(heard)
+            self._tasks.append(message)
 
 
 def _stream(heard: list[tuple[int, int]]) -> StreamHeard:

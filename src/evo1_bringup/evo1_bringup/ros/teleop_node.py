@@ -40,7 +40,7 @@ from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_policy.ros.qos import command_qos, state_qos
 from evo1_policy.ros.teleop_messages import target_message
-from evo1_policy.terminal import CTRL_C, CTRL_D, read_keys, single_keys
+from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
 
 PERIOD_S = 0.02
 IDLE_S = 3.0  # stillness after which nothing is published any more

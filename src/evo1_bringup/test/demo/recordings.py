@@ -1,17 +1,11 @@
 """Recordings to judge, made by hand."""
 
-from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
-from evo1_bringup.demo.recording import (
-    ChunkHeard,
-    CommandHeard,
-    Recording,
-    StatusHeard,
-    StreamHeard,
-    TaskHeard,
-)
+from evo1_bringup.demo.recording import CommandHeard, Recording, StreamHeard
+from evo1_policy.control.signals import LoopState
 from evo1_sim.trajectory import TrajectoryPoint
 
 START_NS = 1_000_000_000_000
@@ -26,40 +20,44 @@ def stream(rate_hz: float, seconds: float = 8.0) -> StreamHeard:
     )
 
 
-def status(at_s: float, frames: int, **fields: object) -> StatusHeard:
-    made = StatusHeard(
-        received_ns=START_NS + round(at_s * 1e9),
-        stamp_ns=START_NS + round(at_s * 1e9),
-        state="RUNNING",
-        reason_code="",
-        reason="",
-        recovers_by_itself=False,
-        observation_age_ms=20.0,
-        observation_skew_ms=0.5,
-        chunks_published=3,
-        chunks_rejected=0,
-        safety_interventions=0,
-        frames_received={"image_1": frames, "image_2": frames},
-        frames_rejected={"image_1": 0, "image_2": 0},
-    )
-    return replace(made, **fields)
+def stamp(ns: int) -> SimpleNamespace:
+    return SimpleNamespace(sec=ns // SECOND_NS, nanosec=ns % SECOND_NS)
 
 
-def chunk(at_s: float, **fields: object) -> ChunkHeard:
-    made = ChunkHeard(
-        received_ns=START_NS + round(at_s * 1e9),
-        stamp_ns=START_NS + round(at_s * 1e9) - 60_000_000,
-        start_ns=START_NS + round(at_s * 1e9),
-        chunk_id=1,
-        inference_ms=50.0,
-        overhead_ms=4.0,
-        position_jump_rad=1e-9,
-        velocity_jump_rad_s=1e-8,
-        stretch=1.0,
-        clipped_points=0,
-        limited_points=0,
+def status(at_s: float, frames: int, **fields: object) -> SimpleNamespace:
+    """A PolicyStatus message of that moment."""
+    names = ("image_1", "image_2")
+    made = {
+        "header": SimpleNamespace(stamp=stamp(START_NS + round(at_s * 1e9))),
+        "state": LoopState.RUNNING.value,
+        "reason_code": "",
+        "reason": "",
+        "observation_age_ms": 20.0,
+        "observation_skew_ms": 0.5,
+        "chunks_rejected": 0,
+        "streams": [SimpleNamespace(name=n, received=frames, rejected=0) for n in names],
+    }
+    return SimpleNamespace(**made | fields)
+
+
+def chunk(*, inference_ms: float = 50.0, **seam: object) -> SimpleNamespace:
+    """An ActionChunk message."""
+    made = {
+        "position_jump_rad": 1e-9,
+        "velocity_jump_rad_s": 1e-8,
+        "stretch": 1.0,
+        "clipped_points": 0,
+        "limited_points": 0,
+    }
+    return SimpleNamespace(
+        latency=SimpleNamespace(inference_ms=inference_ms, overhead_ms=4.0),
+        seam=SimpleNamespace(**made | seam),
     )
-    return replace(made, **fields)
+
+
+def task(*, success: bool, detail: str) -> SimpleNamespace:
+    """A TaskStatus message."""
+    return SimpleNamespace(task="can_into_box", success=success, detail=detail)
 
 
 def ramp(
@@ -100,8 +98,9 @@ def good() -> Recording:
         published=cameras,
         joint_positions=positions,
         commands=(ramp(0.5, 0.0, 0.3), ramp(1.5, 0.3, 0.5)),
-        chunks=(chunk(0.5), chunk(1.5, inference_ms=70.0)),
+        chunks=(chunk(), chunk(inference_ms=70.0)),
+        chunks_received_ns=(START_NS + SECOND_NS // 2, START_NS + 3 * SECOND_NS // 2),
         statuses=tuple(status(t / 10, 100 + t * 3) for t in range(1, 80)),
-        tasks=(TaskHeard(received_ns=START_NS, task="can_into_box", success=False, detail="out"),),
+        tasks=(task(success=False, detail="out"),),
         publishers={"joint_states": 1},
     )

@@ -4,9 +4,9 @@ import pytest
 from live_listener import SMALL, LiveListener, patient_robot_file
 
 from evo1_bringup.cli import main
+from evo1_bringup.launchable import SIDES, TWO_ARMS, systems_of
 from evo1_bringup.processes import together
 from evo1_bringup.supervisor import Supervisor
-from evo1_bringup.two_arms import SIDES, describe_two_arms
 
 pytestmark = [pytest.mark.ros, pytest.mark.gl]
 
@@ -65,7 +65,7 @@ def cell(own_domain, robots_dir, tmp_path):
     patient = str(patient_robot_file(robots_dir, "xarm6", tmp_path))
     files = {f"{side}_robot_file": patient for side in SIDES}
     lines = []
-    programs = together(describe_two_arms({**SMALL, **files}))
+    programs = together(systems_of(TWO_ARMS, {**SMALL, **files}))
     with Supervisor(programs, printer=lambda *line: lines.append(line)) as supervisor:
         cell = Cell(supervisor, lines)
         try:

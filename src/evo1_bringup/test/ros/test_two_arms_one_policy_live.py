@@ -28,22 +28,22 @@ def robot(robots_dir):
 def checkpoint(robot, tmp_path_factory):
     """A policy of the shipped ones' size, with random weights: it sways around the home pose."""
     from evo1_policy.checkpoint import read_checkpoint, save_checkpoint, shipped_checkpoint
-    from evo1_policy.model.synthetic import random_model
+    from evo1_policy.model.evo1 import new_model
     from evo1_policy.normalization import FeatureStats, NormStats
 
     shipped = shipped_checkpoint("so100")
     config = replace(read_checkpoint(shipped).config, views=len(robot.cameras))
     assert config.action_width == 24  # 14 of them used
     home = np.array(robot.home)
-    bounds = (
+    low, high = (
         np.clip(home + sway, robot.position_min, robot.position_max)
         for sway in (-SWAY_RAD, SWAY_RAD)
     )
-    stats = FeatureStats.from_bounds(*bounds)
+    stats = FeatureStats(min=low, max=high)
     folder = tmp_path_factory.mktemp("policy") / "random"
     save_checkpoint(
         folder,
-        model=random_model(config),
+        model=new_model(config, seed=0),
         stats=NormStats(embodiment=robot.embodiment, state=stats, action=stats),
         robot_text=robot.text,
         tokenizer_dir=shipped / "tokenizer",

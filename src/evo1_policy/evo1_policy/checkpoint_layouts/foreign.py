@@ -10,12 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.checkpoint_layouts.agreement import check_agreement, check_units
-from evo1_policy.checkpoint_layouts.contents import Checkpoint, CheckpointError, Layout, Wanted
+from evo1_policy.checkpoint_layouts.contents import (
+    Checkpoint,
+    CheckpointError,
+    Layout,
+    Wanted,
+    check_agreement,
+    check_units,
+)
 from evo1_policy.checkpoint_layouts.own import (
-    ROBOT,
     TOKENIZER,
-    copy_tokenizer,
     model_header,
     read_json,
     read_model_config,
@@ -23,7 +27,7 @@ from evo1_policy.checkpoint_layouts.own import (
 )
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.joint_units import JointUnitsError, load_units
-from evo1_policy.model.config import ConfigError, Evo1Config
+from evo1_policy.model.config import ConfigError, Evo1Config, preset
 from evo1_policy.model.variants import apply_variant
 from evo1_policy.normalization import NormStats, NormStatsError, check_rules
 from evo1_policy.robot_config import RobotConfig
@@ -111,19 +115,9 @@ def added_config(directory: Path) -> Evo1Config | None:
     return read_model_config(path) if path.is_file() else None
 
 
-def write_extras(
-    directory: Path,
-    *,
-    config: Evo1Config,
-    stats: NormStats,
-    robot_text: str,
-    tokenizer: Path | None,
-) -> None:
+def write_sidecar(directory: Path, config: Evo1Config, stats: NormStats) -> None:
     """Add to an export what its layout has no place for."""
     write_json(directory / SIDECAR, {**model_header(config), "norm_rules": stats.rules()})
-    (directory / ROBOT).write_text(robot_text, encoding="utf-8")
-    if tokenizer is not None:
-        copy_tokenizer(tokenizer, directory / TOKENIZER)
 
 
 def integer(data: Mapping[str, Any], path: Path, *keys: str, default: int) -> int:
@@ -161,21 +155,50 @@ def embodiment_table(data: Mapping[str, Any], path: Path) -> EmbodimentTable | N
     return EmbodimentTable(count=count, row=row) if count > 1 else None
 
 
-def refuse_unsupported(data: Mapping[str, Any], path: Path, width: int) -> None:
-    """Refuse what no published checkpoint uses and our model has not.
+def published_sizes(data: Mapping[str, Any], path: Path, image_size: int) -> Evo1Config:
+    """The paper's model with the head that a config tells of; what it lacks are the defaults.
 
     Raises:
-        CheckpointError: names the key.
+        CheckpointError: a key is of another type, or says what no published checkpoint uses and
+            our model has not.
+        ConfigError: the sizes are impossible.
     """
+    base = preset("evo1")
     for key, expected in (
         ("return_cls_only", False),
         ("action_head", "flowmatching"),
-        ("embed_dim", width),
+        ("embed_dim", base.language.width),
     ):
         if key in data and data[key] != expected:
             raise CheckpointError(
                 f"{path}: {key}: only {expected!r} is supported, got {data[key]!r}"
             )
+    head = dataclasses.replace(
+        base.head,
+        layers=integer(data, path, "num_layers", default=8),
+        heads=integer(data, path, "num_heads", default=8),
+        state_hidden=integer(data, path, "state_hidden_dim", default=1024),
+        output_hidden=integer(data, path, "hidden_dim", default=1024),
+        dropout=float(data.get("dropout", 0.0)),
+    )
+    vision = dataclasses.replace(base.vision, image_size=image_size)
+    return dataclasses.replace(base, head=head, vision=vision)
+
+
+def head_entries(config: Evo1Config) -> dict[str, Any]:
+    """What published_sizes reads of the head, as both configs write it."""
+    head = config.head
+    return {
+        "embed_dim": config.language.width,
+        "hidden_dim": head.output_hidden,
+        "state_hidden_dim": head.state_hidden,
+        "num_heads": head.heads,
+        "num_layers": head.layers,
+        "num_categories": 1,
+        "dropout": head.dropout,
+        "num_inference_timesteps": config.num_inference_steps,
+        "return_cls_only": False,
+    }
 
 
 def _tokenizer(directory: Path, vlm: str, wanted: Wanted) -> Path | None:

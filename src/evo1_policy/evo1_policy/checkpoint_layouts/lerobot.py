@@ -26,11 +26,12 @@ from evo1_policy.checkpoint_layouts.foreign import (
     added_config,
     assemble,
     embodiment_table,
+    head_entries,
     integer,
-    refuse_unsupported,
+    published_sizes,
 )
 from evo1_policy.checkpoint_layouts.own import CONFIG, WEIGHTS, read_json, robot_of, write_json
-from evo1_policy.model.config import ConfigError, Evo1Config, preset
+from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.normalization import (
     FeatureStats,
     Mode,
@@ -94,21 +95,11 @@ def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:
     Raises:
         CheckpointError: a key is of another type, or a variant that our model has not.
     """
-    base = preset("evo1")
-    refuse_unsupported(data, path, base.language.width)
     resolution = data.get("image_resolution", (448, 448))
     try:
+        base = published_sizes(data, path, int(resolution[0]))
         return dataclasses.replace(
             base,
-            head=dataclasses.replace(
-                base.head,
-                layers=integer(data, path, "num_layers", default=8),
-                heads=integer(data, path, "num_heads", default=8),
-                state_hidden=integer(data, path, "state_hidden_dim", default=1024),
-                output_hidden=integer(data, path, "hidden_dim", default=1024),
-                dropout=float(data.get("dropout", 0.0)),
-            ),
-            vision=dataclasses.replace(base.vision, image_size=int(resolution[0])),
             language=dataclasses.replace(
                 base.language, layers=integer(data, path, "vlm_num_layers", default=14)
             ),
@@ -177,7 +168,7 @@ def write_small_files(
 
 
 def _config(config: Evo1Config, robot: RobotConfig, norm_map: dict[str, str]) -> dict[str, Any]:
-    size, head = config.vision.image_size, config.head
+    size = config.vision.image_size
     cameras = {
         f"observation.images.{camera.name}": {"type": "VISUAL", "shape": [3, size, size]}
         for camera in robot.cameras
@@ -196,15 +187,7 @@ def _config(config: Evo1Config, robot: RobotConfig, norm_map: dict[str, str]) ->
         "normalization_mapping": norm_map,
         "vlm_model_name": VLM,
         "vlm_num_layers": config.language.layers,
-        "embed_dim": config.language.width,
-        "hidden_dim": head.output_hidden,
-        "state_hidden_dim": head.state_hidden,
-        "num_heads": head.heads,
-        "num_layers": head.layers,
-        "dropout": head.dropout,
-        "num_inference_timesteps": config.num_inference_steps,
-        "num_categories": 1,
-        "return_cls_only": False,
+        **head_entries(config),
     }
 
 

@@ -3,7 +3,8 @@
     mp_rank_00_model_states.pt   weights under 'module'             (DeepSpeed)
     checkpoint.pt                weights under 'model_state_dict'   (evo1-flash)
     config.json                  sizes of the head; model_config.json in the SO-100 release
-    norm_stats.json              {arm: {feature: ...}} or {arm: {dataset: {feature: ...}}}
+    norm_stats.json              {arm: {feature: {min, max}}}                     main
+                                 {arm: {dataset: {feature: {min, max, q01, ...}}}}    evo1-flash
 
 What gives the published line away: checkpoint.pt, norm stats with a dataset below the arm, or
 normalization_type in the config are evo1-flash's; all else is the main branch's. Must not import
@@ -21,18 +22,19 @@ from evo1_policy.checkpoint_layouts.foreign import (
     added_config,
     assemble,
     embodiment_table,
+    head_entries,
     integer,
-    refuse_unsupported,
+    published_sizes,
 )
-from evo1_policy.checkpoint_layouts.official_stats import choose_stats, is_nested
 from evo1_policy.checkpoint_layouts.own import CONFIG, STATS, read_json, robot_of, write_json
-from evo1_policy.model.config import ConfigError, Evo1Config, preset
-from evo1_policy.normalization import Mode, NormStats, NormStatsError
+from evo1_policy.model.config import ConfigError, Evo1Config
+from evo1_policy.normalization import Mode, NormStats, NormStatsError, feature_stats
 
 DEEPSPEED, FLASH = "mp_rank_00_model_states.pt", "checkpoint.pt"
 SO100_CONFIG, INDEX = "model_config.json", "checkpoint.json"
 DEEPSPEED_KEY, FLASH_KEY = "module", "model_state_dict"
 VLM = "OpenGVLab/InternVL3-1B"
+FEATURES = ("observation.state", "action")
 _MODES: dict[str, Mode] = {"bounds": "bounds", "bounds_q99": "quantiles", "normal": "mean_std"}
 
 
@@ -85,32 +87,80 @@ def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:
         CheckpointError: a key is of another type, or a variant that our model has not.
         ConfigError: the sizes are impossible.
     """
-    base = preset("evo1")
-    refuse_unsupported(data, path, base.language.width)
-    head = dataclasses.replace(
-        base.head,
-        layers=integer(data, path, "num_layers", default=8),
-        heads=integer(data, path, "num_heads", default=8),
-        state_hidden=integer(data, path, "state_hidden_dim", default=1024),
-        output_hidden=integer(data, path, "hidden_dim", default=1024),
-        dropout=float(data.get("dropout", 0.0)),
-    )
-    vision = dataclasses.replace(
-        base.vision, image_size=integer(data, path, "image_size", default=448)
-    )
     return dataclasses.replace(
-        base,
-        head=head,
-        vision=vision,
+        published_sizes(data, path, integer(data, path, "image_size", default=448)),
         horizon=integer(data, path, "horizon", "action_horizon", default=16),
         action_width=integer(data, path, "per_action_dim", default=7),
         state_width=integer(data, path, "state_dim", default=7),
     )
 
 
+def is_nested(data: Mapping[str, Any]) -> bool:
+    """Whether a dataset stands between arm and feature, as evo1-flash writes it."""
+    return any(
+        isinstance(value, Mapping) and not any(name in value for name in FEATURES)
+        for value in data.values()
+    )
+
+
+def entries(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """All statistics of a file: 'arm' or 'arm/dataset' -> {feature: statistics}."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for arm, below in data.items():
+        if not isinstance(below, Mapping):
+            continue
+        if any(name in below for name in FEATURES):
+            found[str(arm)] = below
+        else:
+            found |= {
+                f"{arm}/{key}": item for key, item in below.items() if isinstance(item, Mapping)
+            }
+    return found
+
+
+def choose_stats(
+    data: Mapping[str, Any], *, key: str | None, embodiment: str, mode: Mode, source: str
+) -> NormStats:
+    """The statistics of one embodiment.
+
+    Args:
+        data: content of norm_stats.json.
+        key: 'arm', 'dataset' or 'arm/dataset'; None takes the embodiment's, or the only one.
+        embodiment: of the robot; the result carries it.
+        mode: of the normalisation. Where the file lacks q01 and q99, 'bounds' stands in.
+        source: stands in error messages.
+
+    Raises:
+        NormStatsError: none or several match; lists the keys that there are.
+    """
+    found = entries(data)
+    asked = key or embodiment
+    matching = [name for name in found if asked in (name, *name.split("/", 1))]
+    if not matching and key is None and len(found) == 1:
+        matching = list(found)
+    if len(matching) != 1:
+        problem = f"several match '{asked}'" if matching else f"none is for '{asked}'"
+        raise NormStatsError(
+            f"{source}: {problem}; choose one (--embodiment KEY) of: {', '.join(found) or 'none'}"
+        )
+    name = matching[0]
+    features = found[name]
+    for feature in FEATURES:
+        if feature not in features:
+            raise NormStatsError(f"{source}: {name}: missing key '{feature}'")
+    state, action = (
+        feature_stats(features[feature], source=source, path=f"{name}.{feature}")
+        for feature in FEATURES
+    )
+    if mode == "quantiles" and any(
+        item.q01 is None or item.q99 is None for item in (state, action)
+    ):
+        mode = "bounds"  # as evo1-flash does
+    return NormStats(embodiment=embodiment, state=state, action=action, mode=mode)
+
+
 def write_small_files(directory: Path, config: Evo1Config, stats: NormStats) -> None:
     """Write what stands beside the weights in a DeepSpeed folder."""
-    head = config.head
     write_json(
         directory / CONFIG,
         {
@@ -120,16 +170,8 @@ def write_small_files(directory: Path, config: Evo1Config, stats: NormStats) -> 
             "action_horizon": config.horizon,
             "per_action_dim": config.action_width,
             "state_dim": config.state_width,
-            "embed_dim": config.language.width,
-            "hidden_dim": head.output_hidden,
-            "state_hidden_dim": head.state_hidden,
-            "num_heads": head.heads,
-            "num_layers": head.layers,
-            "num_categories": 1,
-            "dropout": head.dropout,
-            "num_inference_timesteps": config.num_inference_steps,
             "image_size": config.vision.image_size,
-            "return_cls_only": False,
+            **head_entries(config),
         },
     )
     write_json(

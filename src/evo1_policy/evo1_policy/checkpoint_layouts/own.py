@@ -16,8 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.checkpoint_layouts.agreement import check_agreement
-from evo1_policy.checkpoint_layouts.contents import Checkpoint, CheckpointError, Wanted
+from evo1_policy.checkpoint_layouts.contents import (
+    Checkpoint,
+    CheckpointError,
+    Wanted,
+    check_agreement,
+)
 from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.model.variants import apply_variant
 from evo1_policy.normalization import NormStatsError, read_norm_stats

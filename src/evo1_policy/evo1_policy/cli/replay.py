@@ -10,8 +10,14 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from evo1_policy.replay.bag import ReplayError
-from evo1_policy.replay.comparison import TOLERANCE_RAD
-from evo1_policy.replay.replaying import Policy, PolicyLoader, Report, Request, replay
+from evo1_policy.replay.replaying import (
+    TOLERANCE_RAD,
+    Policy,
+    PolicyLoader,
+    Report,
+    Request,
+    replay,
+)
 from evo1_policy.replay.report import as_json, summary, table
 from evo1_policy.robot_config import RobotConfig
 

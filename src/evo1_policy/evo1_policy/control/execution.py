@@ -16,7 +16,9 @@ from evo1_policy.control.signals import SeamReport
 
 JERK_WINDOW_S = 0.2  # before and after a seam
 HISTORY_TICKS = 40  # past points that a plan remembers, to compare with late measurements
-SENT_PAST_TICKS = 1  # full grid steps before now that are sent again
+# A controller whose clock is behind ours leads in to a first point that is still ahead, from where
+# it measures the arm. So what is sent begins far enough in the past.
+SENT_PAST_NS = 200_000_000
 # A controller refuses a trajectory that ended before it arrived; a short stop sent over a busy
 # network would be one. So what is sent rests a little at its end.
 SENT_REST_TICKS = 6
@@ -34,6 +36,8 @@ class Plan:
         splice_tick: grid point up to which it equals what was executed before.
         tail_ns: when its braking tail begins [ns].
         seam: how it joins what went before.
+        intended: the whole chunk, as if nothing took over from it; what is sent equals it up to
+            tail_ns.
     """
 
     trajectory: Trajectory
@@ -41,6 +45,7 @@ class Plan:
     splice_tick: int
     tail_ns: int
     seam: SeamReport
+    intended: Trajectory
 
 
 def first_tick_after(time_ns: int, step_ns: int) -> int:
@@ -54,6 +59,8 @@ def plan_chunk(
     *,
     now_ns: int,
     splice_tick: int,
+    until_ns: int,
+    intended: Trajectory,
     limits: Limits,
     smoothing_rad: float,
 ) -> Plan:
@@ -64,11 +71,14 @@ def plan_chunk(
         executing: what the arm is commanded; a resting trajectory where it stands still.
         now_ns: the clock [ns].
         splice_tick: grid point, a little later than now, where the chunk takes over.
+        until_ns: when something else will have taken over; the rest of the chunk is not sent, so
+            that an arm whose policy died does not run on blindly [ns].
+        intended: what the chunk fades in from; equals `executing` up to the splice.
         limits: of the robot.
         smoothing_rad: how far an action may be moved to take noise out [rad].
     """
     reference = make_reference(
-        chunk, executing, splice_tick=splice_tick, limits=limits, smoothing_rad=smoothing_rad
+        chunk, intended, splice_tick=splice_tick, limits=limits, smoothing_rad=smoothing_rad
     )
     past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
     positions, velocities, limited = follow(
@@ -82,9 +92,19 @@ def plan_chunk(
         dropped_actions=reference.dropped,
         smoothed_rad=reference.smoothed_rad,
     )
-    return _finish(
-        past.extended(positions, velocities), executing, now_ns, splice_tick, limits, seam
+    whole = past.extended(positions, velocities)
+    kept = max(first_tick_after(until_ns, limits.step_ns) - splice_tick, 1)
+    plan = _finish(
+        past.extended(positions[:kept], velocities[:kept]),
+        executing,
+        now_ns,
+        splice_tick,
+        limits,
+        seam,
     )
+    if kept >= len(positions):
+        return plan
+    return replace(plan, intended=_come_to_rest(whole, limits))
 
 
 def plan_path(
@@ -121,9 +141,9 @@ def plan_path(
     )
 
 
-def plan_hold(executing: Trajectory, *, now_ns: int, limits: Limits) -> Plan:
-    """Brake from the commanded state to rest, as soon as a controller can be told."""
-    splice_tick = first_tick_after(now_ns + limits.step_ns // 2, limits.step_ns)
+def plan_hold(executing: Trajectory, *, now_ns: int, lead_ns: int, limits: Limits) -> Plan:
+    """Brake from the commanded state to rest, as soon as a controller can be told, in lead_ns."""
+    splice_tick = first_tick_after(now_ns + lead_ns, limits.step_ns)
     past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
     return _finish(
         past, executing, now_ns, splice_tick, limits, SeamReport(), rest_ticks=HOLD_REST_TICKS
@@ -141,9 +161,11 @@ def _finish(
     rest_ticks: int = SENT_REST_TICKS,
 ) -> Plan:
     """Append the braking tail, cut what is sent, measure the seam."""
-    whole = path.extended(*brake(path.positions[-1], path.velocities[-1], limits))
-    sent = whole.knots(now_ns // limits.step_ns - SENT_PAST_TICKS, whole.last_tick + rest_ticks)
+    whole = _come_to_rest(path, limits)
+    first = (now_ns - SENT_PAST_NS) // limits.step_ns
+    sent = whole.knots(first, whole.last_tick + rest_ticks)
     return Plan(
+        intended=whole,
         trajectory=whole,
         sent=sent,
         splice_tick=splice_tick,
@@ -153,6 +175,10 @@ def _finish(
             jerk_rad_s3=_jerk(whole, splice_tick),
         ),
     )
+
+
+def _come_to_rest(path: Trajectory, limits: Limits) -> Trajectory:
+    return path.extended(*brake(path.positions[-1], path.velocities[-1], limits))
 
 
 def _measure(

@@ -21,16 +21,7 @@ class Transition(enum.StrEnum):
 
 
 class UnknownWordError(ValueError):
-    """A mode or transition that does not exist; the message lists those that do."""
-
-
-def parse_mode(word: str) -> ExecutionMode:
-    """The mode of this name.
-
-    Raises:
-        UnknownWordError: there is none.
-    """
-    return ExecutionMode(_known("execution_mode", word, [mode.value for mode in ExecutionMode]))
+    """A transition that does not exist; the message lists those that do."""
 
 
 def parse_transition(word: str) -> Transition:
@@ -39,10 +30,8 @@ def parse_transition(word: str) -> Transition:
     Raises:
         UnknownWordError: there is none.
     """
-    return Transition(_known("transition", word, [item.value for item in Transition]))
-
-
-def _known(what: str, word: str, known: list[str]) -> str:
-    if word not in known:
-        raise UnknownWordError(f"{what}: expected one of {', '.join(known)}, got '{word}'")
-    return word
+    try:
+        return Transition(word)
+    except ValueError as error:
+        known = ", ".join(item.value for item in Transition)
+        raise UnknownWordError(f"transition: expected one of {known}, got '{word}'") from error

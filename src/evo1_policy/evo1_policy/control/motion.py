@@ -1,117 +1,281 @@
-"""What the arm is commanded: chunks and stops, each checked before it counts. No ROS, no torch."""
+"""What one arm is commanded, and what its controllers say that they follow. No ROS, no torch.
 
-from dataclasses import dataclass, replace
+The policy's chunks (chunks.py), a person's targets (teleop.py) and parking move one arm through
+one Motion. Every motion begins at its origin, and every stop at what is executed; both are what
+the controllers hold, where these say so (<controller>/controller_state), and never memory alone.
+A controller that was switched off, that gave up a tolerance or that somebody else commands holds
+something else, and what goes on from our own memory makes the arm jump there.
+"""
 
 import numpy as np
+import numpy.typing as npt
 
-from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
+from evo1_policy.action_chunk import Trajectory
 from evo1_policy.control import safety
-from evo1_policy.control.ensemble import Ensemble
-from evo1_policy.control.execution import Plan, first_tick_after, plan_chunk, plan_hold
-from evo1_policy.control.guidance import left_over
+from evo1_policy.control.execution import Plan, first_tick_after, plan_hold
+from evo1_policy.control.held import APART_RAD, APART_RAD_S, HeldState
 from evo1_policy.control.limits import Limits
-from evo1_policy.control.modes import ExecutionMode
-from evo1_policy.control.schedule import executed_actions
-from evo1_policy.control.signals import (
-    LoopSettings,
-    SafeTrajectory,
-    SeamReport,
-    StopCode,
-    StopReason,
-)
-from evo1_policy.observation import JointSample, Observation
+from evo1_policy.control.signals import SafeTrajectory, StopCode, StopReason
+from evo1_policy.observation import JointSample
 from evo1_policy.robot_config import RobotConfig
 
 SETTLE_NS = 500_000_000  # after a trajectory's end, until the arm must be where it ended
+PERIODS = 2  # of the slowest controller, before which no command can be followed
+UNKNOWN_TRANSPORT_NS = 10_000_000  # of commands to a controller that says nothing
+MAX_TRANSPORT_NS = 150_000_000
+REPEAT_NS = 50_000_000  # a stop is sent again until the controller rests; it may have been lost
+FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may still be followed
+HELD_MAX_AGE_NS = 500_000_000  # older words of a controller say nothing
+NOISE_RAD = 0.002  # of encoders
+REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
+ZEROS_NS = 1_000_000_000  # some drivers say 0 for every joint before they have measured any
+STEADY_NS = 50_000_000  # positions must be possible for so long before anything starts there
+JUMP, JUMP_RAD = 3.0, 0.05  # times its velocity limit, and beside it: nothing moves so fast
 
-
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
-    """A chunk that became a command."""
-
-    command: SafeTrajectory
-    chunk: ActionChunk
-    seam: SeamReport
+Floats = npt.NDArray[np.float64]
 
 
 class Motion:
-    """The commanded trajectory of one arm on the clock.
+    """The commanded trajectory of one arm on the clock. Deterministic: no clock, no threads.
+
+    Args:
+        robot: whose limits and bounds hold.
+        dry_run: commands are not executed; every motion begins at the measured arm.
 
     Attributes:
-        chunk: being executed; None while the arm rests or brakes.
+        executing: what the arm is commanded; None before the first command, and after a clock
+            jump until the arm was measured.
+        limits: of the robot.
+        late_ns: how late the last trajectory was followed, as far as that can be told [ns].
     """
 
-    def __init__(self, robot: RobotConfig, settings: LoopSettings, horizon: int | None) -> None:
-        """Of `robot`; `horizon` is checked on every chunk where it is known."""
-        self.chunk: ActionChunk | None = None
+    def __init__(self, robot: RobotConfig, *, dry_run: bool = False) -> None:
+        self.executing: Trajectory | None = None
+        self.limits = Limits.of(robot)
+        self.late_ns = 0
         self._robot = robot
-        self._settings = settings
-        self._horizon = horizon
-        self._limits = Limits.of(robot)
-        self._ensemble = Ensemble(settings.ensemble_decay_per_s)
-        self._executing: Trajectory | None = None  # None: the commanded place is unknown
+        self._dry_run = dry_run
+        self._period_ns = round(1e9 / min(command.rate_hz for command in robot.command))
+        self._learnt_ns = 0  # of transport that controllers' stamps do not show
+        self._before: Trajectory | None = None  # what was executed before the last command
+        self._sent_ns = 0
+        self._splice_ns = 0
+        self._stop_again: SafeTrajectory | None = None
+        self._repeated_ns = 0
+        self._held: HeldState | None = None
         self._from_dead_clock: Trajectory | None = None
-        self._tail_ns = 0  # when its braking tail begins
-        self._driven = False  # by a person, not by a chunk
-
-    @property
-    def executing(self) -> Trajectory | None:
-        """What the arm is commanded; None before the first command and after a clock jump."""
-        return self._executing
-
-    @property
-    def driven(self) -> bool:
-        """Whether what is commanded came from a person's target."""
-        return self._driven
+        self._measured: JointSample | None = None
+        self._steady_since_ns: int | None = None
 
     @property
     def lost(self) -> bool:
         """Whether the clock jumped back and the arm has not been measured since."""
         return self._from_dead_clock is not None
 
+    @property
+    def lead_ns(self) -> int:
+        """How far ahead of now a command can change what is executed [ns]."""
+        held = self._held
+        known_ns = UNKNOWN_TRANSPORT_NS if held is None else max(held.delay_ns, 0)
+        transport_ns = min(max(known_ns, self._learnt_ns), MAX_TRANSPORT_NS)
+        return PERIODS * self._period_ns + transport_ns
+
     def at_rest(self, now_ns: int) -> bool:
         """Whether the commanded trajectory is over."""
-        return self._executing is None or now_ns >= self._executing.end_ns
+        return self.executing is None or now_ns >= self.executing.end_ns
 
-    def used_up(self, now_ns: int) -> bool:
-        """Whether the chunk being executed has reached its braking tail."""
-        return self.chunk is not None and now_ns >= self._tail_ns
+    def settled(self, now_ns: int) -> bool:
+        """Whether the arm rests, and its controllers have heard of it."""
+        return self._stop_again is None and self.at_rest(now_ns)
 
-    def brake(self, now_ns: int) -> SafeTrajectory | None:
-        """Stop from the commanded state; None where the arm stops or stands already."""
-        moved = self.chunk is not None or self._driven
-        self.chunk, self._driven = None, False
-        self._ensemble.clear()
-        if not moved or now_ns >= self._tail_ns or self._executing is None:
+    # -- looking at the arm ------------------------------------------------------------------
+
+    def look(self, measured: JointSample | None, held: HeldState | None, now_ns: int) -> str:
+        """Take in where the arm is and what its controllers hold.
+
+        Returns:
+            Where a controller follows something else than was sent, in words; the arm is then
+            taken to be where its controllers hold it. Empty otherwise.
+        """
+        self._look_at_encoders(measured)
+        if held is not None and now_ns - held.received_ns > HELD_MAX_AGE_NS:
+            held = None
+        news, self._held = held is not self._held, held
+        if held is None or not news or self._dry_run or self.executing is None:
+            return ""
+        executing = self.executing
+        self._measure_lateness(held, executing)
+        wrong = ~held.follows(executing, self.limits)
+        if self._before is not None and now_ns - self._sent_ns < FOLLOWED_LATE_NS:
+            wrong &= ~held.follows(self._before, self.limits)
+        moves = np.abs(held.velocities) > APART_RAD_S  # False for NaN
+        if now_ns >= executing.end_ns:
+            self._hold_as_held(held, executing, now_ns)
+        if not wrong.any() or not (held.moves_in(executing) or (moves & wrong).any()):
+            return ""
+        joint = int(np.argmax(wrong))
+        wanted, _ = held.of(executing)
+        self._rest_where_held(held, executing, now_ns)
+        return (
+            f"the controller of joint '{self.limits.joint_names[joint]}' does not follow what "
+            f"was sent: it is at {held.positions[joint]:.3f} rad and {held.velocities[joint]:.3f} "
+            f"rad/s, sent was {wanted[joint]:.3f} rad; it was stopped, restarted or commanded by "
+            "somebody else"
+        )
+
+    def astray(self, measured: JointSample | None) -> StopReason | None:
+        """Whether the arm is far from where it was commanded when it was measured."""
+        if measured is None or self.executing is None or self._dry_run:
             return None
-        return self._stop(self._executing, now_ns)
+        wanted, _ = self.executing.sample(measured.stamp_ns)
+        error, joint = self.limits.furthest(measured.positions, wanted)
+        allowed = self._robot.safety.max_tracking_error_rad
+        if error <= allowed:
+            return None
+        return StopReason(
+            code=StopCode.TRACKING_ERROR,
+            message=f"joint '{self.limits.joint_names[joint]}' is measured at "
+            f"{measured.positions[joint]:.3f} rad but was commanded to {wanted[joint]:.3f} rad, "
+            f"{error:.3f} rad apart, allowed {allowed:g} (safety.max_tracking_error_rad); look "
+            "for a collision or a controller that does not follow, then resume",
+        )
 
-    def adopt(self, trajectory: Trajectory) -> None:
-        """Count as commanded what a person's target became, checked and about to be sent."""
-        self._executing, self._tail_ns = trajectory, trajectory.end_ns
-        self.chunk, self._driven = None, True
-        self._ensemble.clear()
+    def origin(
+        self, measured: JointSample | None, now_ns: int, *, anew: bool = False
+    ) -> Trajectory | StopReason:
+        """What a motion continues: what is executed, or an arm at rest where it is.
 
-    def _stop(self, executing: Trajectory, now_ns: int) -> SafeTrajectory | None:
-        plan = plan_hold(executing, now_ns=now_ns, limits=self._limits)
+        Args:
+            measured: newest joint sample.
+            now_ns: the clock [ns].
+            anew: nothing is executed (a dry run): where the arm is.
+        """
+        executing, held = self.executing, self._held
+        if executing is not None and not anew:
+            sure = held is not None and bool(held.known[self.limits.is_arm].all())
+            if sure or measured is None or self._in_place(executing, measured, now_ns):
+                return executing
+        if measured is None:
+            return self._reason(
+                StopCode.JOINTS_STALE,
+                f"no joint positions yet on '{self._robot.state.topic}', so the arm's place is "
+                "unknown",
+            )
+        broken = np.flatnonzero(~np.isfinite(measured.positions))
+        if len(broken):
+            name = self._robot.joint_names[broken[0]]
+            return self._reason(
+                StopCode.JOINT_MISSING,
+                f"joint '{name}' on '{self._robot.state.topic}' is no number; look at its "
+                "encoder and at the arm's driver",
+            )
+        if not self.knows_arm(measured):
+            return self._reason(
+                StopCode.JOINTS_STALE,
+                f"the joint positions on '{self._robot.state.topic}' jump, or are 0 for every "
+                "joint: the arm's driver has not measured it yet",
+            )
+        position = self._inside(self._present(measured, executing))
+        return Trajectory.resting(
+            position, tick=now_ns // self.limits.step_ns, step_ns=self.limits.step_ns
+        )
+
+    def knows_arm(self, measured: JointSample | None) -> bool:
+        """Whether it is sure enough where the arm is to begin a motion there."""
+        if self._held is not None or self.executing is not None:
+            return True
+        return measured is not None and self._steady(measured)
+
+    def outside(self, position: Floats, allowed_rad: float) -> str:
+        """A joint that is beyond its position limits by more than is allowed, in words."""
+        beyond = np.maximum(
+            position - self.limits.position_max, self.limits.position_min - position
+        )
+        joint = int(np.argmax(beyond))
+        if beyond[joint] <= allowed_rad:
+            return ""
+        config = self._robot.joints[joint]
+        return (
+            f"joint '{config.name}' is measured at {position[joint]:.3f} rad, outside its "
+            f"position limits [{config.position_min:g}, {config.position_max:g}]; move it back by "
+            "hand"
+        )
+
+    # -- moving ------------------------------------------------------------------------------
+
+    def send(
+        self, plan: Plan, origin: Trajectory, measured: JointSample | None, now_ns: int
+    ) -> SafeTrajectory | StopReason:
+        """Check a plan; what passes counts as commanded from now on.
+
+        Args:
+            plan: that continues `origin`.
+            origin: as self.origin gave it.
+            measured: where the arm is; an origin that was not executed has to be near it.
+            now_ns: the clock [ns].
+        """
+        fresh = origin is not self.executing and measured is not None
         verdict = safety.check(
-            plan.sent, self._limits, executing=executing, splice_tick=plan.splice_tick
+            plan.sent,
+            self.limits,
+            executing=origin,
+            splice_tick=plan.splice_tick,
+            measured=measured.positions if fresh and measured is not None else None,
         )
         if isinstance(verdict, safety.Rejected):
-            # Unreachable by construction; what is being executed ends at rest by itself.
-            return None
-        self._executing, self._tail_ns = plan.trajectory, plan.tail_ns
+            return verdict.reason
+        self._command(plan, origin, now_ns)
+        self._stop_again = None
         return verdict
+
+    def stop(self, now_ns: int) -> SafeTrajectory | None:
+        """Brake from what is executed; None where the arm stands, or stops already."""
+        executing = self.executing
+        if executing is None or self._stop_again is not None or now_ns >= executing.end_ns:
+            return None
+        return self._brake(executing, now_ns)
+
+    def stop_where_measured(self, measured: JointSample, now_ns: int) -> SafeTrajectory | None:
+        """Stop an arm that went astray.
+
+        Controllers that say what they follow brake from there. One that says nothing may hold
+        anything: then the arm stops where it is, since that leads it nowhere else.
+        """
+        if self._held is not None or self.executing is None:
+            return self.stop(now_ns)
+        position = self._present(measured, self.executing)
+        return self._brake(
+            Trajectory.resting(
+                position, tick=now_ns // self.limits.step_ns, step_ns=self.limits.step_ns
+            ),
+            now_ns,
+        )
+
+    def repeat_stop(self, now_ns: int) -> SafeTrajectory | None:
+        """The last stop once more, while it may have been lost on its way."""
+        stop, executing = self._stop_again, self.executing
+        if stop is None or executing is None:
+            return None
+        held = self._held
+        arrived = held is not None and bool(
+            held.follows(executing, self.limits).all() and not held.moves_in(executing)
+        )
+        if arrived or now_ns >= executing.end_ns + FOLLOWED_LATE_NS:
+            self._stop_again = None
+            return None
+        if now_ns - self._repeated_ns < REPEAT_NS:
+            return None
+        self._repeated_ns = now_ns
+        return stop
 
     def leave_clock(self, before_ns: int, now_ns: int) -> None:
         """The clock jumped back: every planned time lies on a dead clock."""
-        commanded = self._executing or self._from_dead_clock
+        commanded = self.executing or self._from_dead_clock
         if commanded is not None and before_ns < commanded.end_ns:
-            ticks = first_tick_after(now_ns - before_ns, self._limits.step_ns)
+            ticks = first_tick_after(now_ns - before_ns, self.limits.step_ns)
             self._from_dead_clock = commanded.shifted(ticks)
-        self._executing = self.chunk = None
-        self._driven = False
-        self._ensemble.clear()
+        self.executing = self._before = self._held = self._stop_again = self._measured = None
+        self._steady_since_ns = None
 
     def find_arm(self, measured: JointSample | None, now_ns: int) -> SafeTrajectory | None:
         """Once measured on the new clock, stop where the arm is, whatever the jump meant."""
@@ -120,141 +284,110 @@ class Motion:
             return None
         self._from_dead_clock = None
         position, _ = commanded.sample(measured.stamp_ns)
-        error, _ = self._limits.furthest(position, measured.positions)
-        if error <= self._robot.safety.max_tracking_error_rad:
-            return self._stop(commanded, now_ns)
-        # The arm is somewhere else: a simulation that was reset.
-        return self._stop(self._rest_at(measured.positions, now_ns), now_ns)
+        error, _ = self.limits.furthest(position, measured.positions)
+        if error > self._robot.safety.max_tracking_error_rad:  # a simulation that was reset
+            step_ns = self.limits.step_ns
+            commanded = Trajectory.resting(
+                measured.positions, tick=now_ns // step_ns, step_ns=step_ns
+            )
+        return self._brake(commanded, now_ns)
 
-    def execute(
-        self, chunk: ActionChunk, measured: JointSample | None, now_ns: int
-    ) -> Accepted | StopReason:
-        """Splice a chunk into the motion, or say why not."""
-        splice_tick = first_tick_after(
-            now_ns + self._settings.splice_lead_ns, self._limits.step_ns
-        )
-        origin = self._origin(measured, now_ns)
-        if isinstance(origin, StopReason):
-            return origin
-        if self._settings.mode is ExecutionMode.SYNCHRONOUS and self.at_rest(now_ns):
-            # The arm waited where the chunk begins: nothing of it is past.
-            start_ns = splice_tick * self._limits.step_ns + chunk.step_ns
-            chunk = replace(chunk, start_ns=max(chunk.start_ns, start_ns))
-        known = origin.knots(splice_tick, splice_tick)
-        refused = safety.check_chunk(
-            chunk,
-            self._robot,
-            commanded=known.positions[0],
-            splice_ns=known.start_ns,
-            horizon=self._horizon,
-        )
-        if refused is not None:
-            return refused
-        plan = plan_chunk(
-            self._shape(chunk),
-            origin,
-            now_ns=now_ns,
-            splice_tick=splice_tick,
-            limits=self._limits,
-            smoothing_rad=self._settings.smoothing_rad,
-        )
-        fresh = origin is not self._executing and measured is not None
+    def _brake(self, executing: Trajectory, now_ns: int) -> SafeTrajectory | None:
+        plan = plan_hold(executing, now_ns=now_ns, lead_ns=self.lead_ns, limits=self.limits)
         verdict = safety.check(
-            plan.sent,
-            self._limits,
-            executing=origin,
-            splice_tick=splice_tick,
-            measured=measured.positions if fresh and measured is not None else None,
+            plan.sent, self.limits, executing=executing, splice_tick=plan.splice_tick
         )
         if isinstance(verdict, safety.Rejected):
-            return verdict.reason
-        return self._accept(plan, verdict, chunk)
+            return None  # what is being executed ends at rest by itself
+        self._command(plan, executing, now_ns)
+        self._stop_again, self._repeated_ns = verdict, now_ns
+        return verdict
 
-    def guidance(self, observation: Observation, *, takeover_ns: int) -> Guidance | None:
-        """What the chunk from an observation shall begin with, in mode rtc but for the first."""
-        executing, settings = self._executing, self._settings
-        if settings.mode is not ExecutionMode.RTC or settings.dry_run:
-            return None
-        if executing is None or self.chunk is None:
-            return None
-        same = observation.instruction == self.chunk.instruction
-        return left_over(
-            executing,
-            until_ns=self._tail_ns,
-            start_ns=observation.stamp_ns + self._robot.step_ns,
-            step_ns=self._robot.step_ns,
-            takeover_ns=takeover_ns,
-            fall_actions=settings.rtc_fall_actions if same else 0,
-        )
+    def _command(self, plan: Plan, before: Trajectory, now_ns: int) -> None:
+        self._before, self.executing = before, plan.trajectory
+        self._sent_ns, self.late_ns = now_ns, 0
+        self._splice_ns = plan.splice_tick * self.limits.step_ns
 
-    def _shape(self, chunk: ActionChunk) -> ActionChunk:
-        """What is planned of a chunk that passed the check."""
-        if self._settings.mode is ExecutionMode.SYNCHRONOUS:
-            return replace(chunk, actions=chunk.actions[: executed_actions(chunk, self._settings)])
-        if self._settings.mode is ExecutionMode.ENSEMBLE:
-            return self._ensemble.mean(chunk)
-        return chunk
+    # -- what controllers hold ---------------------------------------------------------------
 
-    def _accept(self, plan: Plan, command: SafeTrajectory, chunk: ActionChunk) -> Accepted:
-        self.chunk, self._executing, self._tail_ns = chunk, plan.trajectory, plan.tail_ns
-        self._driven = False
-        self._ensemble.add(chunk)
-        return Accepted(command=command, chunk=chunk, seam=plan.seam)
+    def _measure_lateness(self, held: HeldState, executing: Trajectory) -> None:
+        """Learn how late a command arrives from what is followed after its splice."""
+        before = self._before
+        newest_ns = int(held.stamps_ns[held.known].max(initial=0))
+        late_ns = newest_ns - self._splice_ns
+        if before is None or not 0 < late_ns < FOLLOWED_LATE_NS:
+            return
+        ours = held.distance(executing)
+        if held.distance(before) < ours and ours > APART_RAD / 10.0:
+            self.late_ns = late_ns
+            self._learnt_ns = min(
+                max(self._learnt_ns, late_ns + self._period_ns), MAX_TRANSPORT_NS
+            )
 
-    def _origin(self, measured: JointSample | None, now_ns: int) -> Trajectory | StopReason:
-        """What a chunk continues: the executed trajectory, or an arm at rest where it is."""
-        executing = self._executing
-        if measured is None:
-            return executing or _unmeasured(self._robot)
-        broken = np.flatnonzero(~np.isfinite(measured.positions))
-        if len(broken):
-            return _unreadable(self._robot, self._robot.joint_names[broken[0]])
-        if executing is not None and self._in_place(executing, measured, now_ns):
-            return executing
+    def _hold_as_held(self, held: HeldState, executing: Trajectory, now_ns: int) -> None:
+        """At rest, a controller that holds something else is right: go on from there."""
+        apart = np.abs(held.positions - executing.positions[-1])
+        spoke_since = int(held.stamps_ns[held.known].min(initial=now_ns)) >= executing.end_ns
+        if spoke_since and (apart[held.known] > REORIGIN_RAD).any():
+            self._rest_where_held(held, executing, now_ns)
+
+    def _rest_where_held(self, held: HeldState, executing: Trajectory, now_ns: int) -> None:
+        position = np.where(held.known, held.positions, executing.positions[-1])
+        step_ns = self.limits.step_ns
+        self._before, self._stop_again = None, None
+        self.executing = Trajectory.resting(position, tick=now_ns // step_ns, step_ns=step_ns)
+
+    # -- where the arm is --------------------------------------------------------------------
+
+    def _present(self, measured: JointSample, executing: Trajectory | None) -> Floats:
+        """Where the next motion begins (D,): held, else measured; a gripper keeps its grip."""
         position = measured.positions.copy()
-        outside = np.maximum(
-            position - self._limits.position_max, self._limits.position_min - position
-        )
-        joint = int(np.argmax(outside))
-        if outside[joint] > self._settings.outside_rad:
-            return self._out_of_range(joint, float(position[joint]))
-        if executing is not None and not self._settings.dry_run:  # the gripper keeps its grip
-            position = np.where(self._limits.is_arm, position, executing.positions[-1])
-        return self._rest_at(position, now_ns)
+        if executing is not None and not self._dry_run:
+            grips = self._grips(executing, position)
+            position = np.where(grips, executing.positions[-1], position)
+        if self._held is not None and not self._dry_run:
+            position = np.where(self._held.known, self._held.positions, position)
+        return position
 
     def _in_place(self, executing: Trajectory, measured: JointSample, now_ns: int) -> bool:
-        """Whether the arm moves as commanded, or rests where it was commanded."""
-        if self._settings.dry_run:
+        """Whether the arm moves as commanded, or rests near where it was commanded."""
+        if now_ns < executing.end_ns + SETTLE_NS:  # it lags behind what moves it
+            return self.astray(measured) is None
+        drift, _ = self.limits.furthest(executing.positions[-1], measured.positions)
+        return drift <= self._robot.safety.max_rest_error_rad
+
+    def _inside(self, position: Floats) -> Floats:
+        """The same, within the limits where only the encoders' noise lies beyond them."""
+        clipped = self.limits.clip(position)
+        return np.where(np.abs(clipped - position) <= NOISE_RAD, clipped, position)
+
+    def _grips(self, executing: Trajectory, measured: Floats) -> npt.NDArray[np.bool_]:
+        """(D,) where a gripper is commanded beyond what it holds, and has to keep that."""
+        closing = np.zeros(self.limits.width)  # which way each gripper closes; 0: no gripper
+        for gripper in self._robot.grippers:
+            place = self.limits.joint_names.index(gripper.joint)
+            closing[place] = 1.0 if gripper.closed > gripper.open else -1.0
+        grips: npt.NDArray[np.bool_] = closing * (executing.positions[-1] - measured) > 0.0
+        return grips
+
+    def _look_at_encoders(self, measured: JointSample | None) -> None:
+        """Notice positions that jump faster than any arm moves."""
+        before, self._measured = self._measured, measured
+        if measured is None or not np.isfinite(measured.positions).all():
+            self._steady_since_ns = None
+        elif before is None or self._steady_since_ns is None:
+            self._steady_since_ns = measured.stamp_ns
+        else:
+            passed_s = (measured.stamp_ns - before.stamp_ns) / 1e9
+            reach = JUMP * self.limits.velocity_max * passed_s + JUMP_RAD
+            if (np.abs(measured.positions - before.positions) > reach).any():
+                self._steady_since_ns = measured.stamp_ns
+
+    def _steady(self, measured: JointSample) -> bool:
+        if self._steady_since_ns is None:
             return False
-        if now_ns < executing.end_ns + SETTLE_NS:
-            return True
-        drift, _ = self._limits.furthest(executing.positions[-1], measured.positions)
-        return drift <= self._settings.rest_drift_rad
+        needed_ns = STEADY_NS if measured.positions.any() else ZEROS_NS
+        return measured.stamp_ns - self._steady_since_ns >= needed_ns
 
-    def _out_of_range(self, joint: int, angle: float) -> StopReason:
-        config = self._robot.joints[joint]
-        return StopReason(
-            code=StopCode.CHUNK_BREAKS_LIMITS,
-            message=f"joint '{config.name}' is measured at {angle:.3f} rad, outside its position "
-            f"limits [{config.position_min:g}, {config.position_max:g}]; "
-            "move it back by hand, then resume",
-        )
-
-    def _rest_at(self, position: safety.Floats, now_ns: int) -> Trajectory:
-        step_ns = self._limits.step_ns
-        return Trajectory.resting(position, tick=now_ns // step_ns, step_ns=step_ns)
-
-
-def _unmeasured(robot: RobotConfig) -> StopReason:
-    return StopReason(
-        code=StopCode.JOINTS_STALE,
-        message=f"no joint positions yet on '{robot.state.topic}', so the arm's place is unknown",
-    )
-
-
-def _unreadable(robot: RobotConfig, joint: str) -> StopReason:
-    return StopReason(
-        code=StopCode.JOINT_MISSING,
-        message=f"joint '{joint}' on '{robot.state.topic}' is no number; look at its encoder "
-        "and at the arm's driver",
-    )
+    def _reason(self, code: StopCode, message: str) -> StopReason:
+        return StopReason(code=code, message=message)

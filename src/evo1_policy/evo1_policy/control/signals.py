@@ -7,6 +7,7 @@ import enum
 from dataclasses import dataclass, field
 
 from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
+from evo1_policy.control.held import HeldState as HeldState
 from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
@@ -32,8 +33,6 @@ class LoopSettings:
             message to reach the controller [ns].
         default_lead_ns: assumed inference latency before one was measured [ns].
         max_inference_ns: an inference that takes longer is given up [ns].
-        rest_drift_rad: a resting arm measured further than this from its command was moved; the
-            next motion starts where it is [rad].
         outside_rad: how far beyond its position limits an arm may be to start, inwards [rad].
         dry_run: commands are not executed; every chunk starts from the measured arm.
         takeover: whether a person can take over, and how.
@@ -47,13 +46,15 @@ class LoopSettings:
         rtc_fall_actions: actions behind the frozen ones over which rtc lets go of what was sent.
         smoothing_rad: how far an action may be moved to take noise out of a chunk that would have
             to be slowed for it; 0: no smoothing [rad].
+        resume_within_ns: after a gap in a stream, or a late chunk, of no more than this the motion
+            resumes by itself; after a longer one a person resumes [ns].
     """
 
     execute_actions: int | None = None
     splice_lead_ns: int = 40_000_000
     default_lead_ns: int = 300_000_000
     max_inference_ns: int = 10_000_000_000
-    rest_drift_rad: float = 0.05
+    resume_within_ns: int = 2_000_000_000
     outside_rad: float = 0.1
     dry_run: bool = False
     takeover: "TakeoverMode" = TakeoverMode.TOPIC
@@ -86,6 +87,8 @@ class StopCode(enum.Enum):
     CLOCK_OFFSET = "clock_offset"
     INFERENCE_LATE = "inference_late"
     CONTROLLER_GONE = "controller_gone"
+    CONTROLLER_LEFT = "controller_left"  # it follows something else than was sent
+    SECOND_SOURCE = "second_source"  # somebody else publishes commands, images or joints
     ARM_FAULT = "arm_fault"
     CLOCK_JUMPED_BACK = "clock_jumped_back"
     INFERENCE_FAILED = "inference_failed"
@@ -99,20 +102,44 @@ class StopCode(enum.Enum):
     TAKEOVER = "takeover"
     HANDED_BACK = "handed_back"
     HANDING_BACK = "handing_back"
+    PARKING = "parking"
     STOPPED = "stopped"
 
     @property
+    def is_gap(self) -> bool:
+        """Whether something that should come again and again did not come."""
+        return self in _GAPS
+
+    @property
     def recovers(self) -> bool:
-        """Whether motion resumes by itself once the cause is gone."""
-        return self in _RECOVERS
+        """Whether motion may resume by itself once the cause is gone.
+
+        Of what a device, a fault or a person stopped, only what a person's own hand ends: a button
+        that is held again, an arm that was handed back to go on.
+        """
+        return self in _GAPS or self in (StopCode.DEAD_MAN, StopCode.HANDING_BACK)
+
+    @property
+    def is_external(self) -> bool:
+        """Whether its cause lies in what comes in, so that it can be over while it still holds."""
+        return self in _GAPS or self in (
+            StopCode.CONTROLLER_GONE,
+            StopCode.SECOND_SOURCE,
+            StopCode.ARM_FAULT,
+        )
 
     @property
     def waits_for_a_person(self) -> bool:
         """Whether a person holds the arm on purpose: nothing is wrong."""
-        return self in (StopCode.PAUSED, StopCode.TAKEOVER, StopCode.HANDED_BACK)
+        return self in (
+            StopCode.PAUSED,
+            StopCode.TAKEOVER,
+            StopCode.HANDED_BACK,
+            StopCode.PARKING,
+        )
 
 
-_RECOVERS = frozenset(
+_GAPS = frozenset(
     {
         StopCode.CAMERA_STALE,
         StopCode.JOINTS_STALE,
@@ -120,11 +147,6 @@ _RECOVERS = frozenset(
         StopCode.SKEW,
         StopCode.CLOCK_OFFSET,
         StopCode.INFERENCE_LATE,
-        StopCode.CONTROLLER_GONE,
-        StopCode.ARM_FAULT,
-        StopCode.CLOCK_JUMPED_BACK,
-        StopCode.DEAD_MAN,
-        StopCode.HANDING_BACK,
     }
 )
 
@@ -140,14 +162,15 @@ class StopReason:
 class Request(enum.Enum):
     """What a person or a client asks of the loop."""
 
-    START = "start"  # IDLE -> RUNNING
+    START = "start"  # IDLE -> RUNNING, however long the first observation takes
     FINISH = "finish"  # RUNNING or HOLDING -> slow to rest -> IDLE
     PAUSE = "pause"  # -> HOLDING until RESUME
-    RESUME = "resume"  # HOLDING (whatever the reason) -> RUNNING, where the cause is gone
+    RESUME = "resume"  # IDLE, HOLDING (whatever the reason) -> RUNNING, where the cause is gone
     STOP = "stop"  # -> STOPPED, latched
     CLEAR_STOP = "clear_stop"  # STOPPED -> IDLE
     TAKE_OVER = "take_over"  # any but STOPPED -> TAKEOVER until HAND_BACK
     HAND_BACK = "hand_back"  # TAKEOVER -> slow to rest, then as takeover_resumes says
+    PARK = "park"  # IDLE, RUNNING or HOLDING -> slowly to the robot file's park pose -> IDLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +219,9 @@ class LoopInput:
         now_ns: the node's clock [ns].
         observation: the newest settled observation, or why there is none.
         measured: newest joint sample, None before the first.
-        controller_problem: None while every command output has a listener, else who is missing.
+        held: what the controllers say that they command; None where none does.
+        controller_problem: None while every command output has a controller, else who is missing.
+        second_source: who else publishes on a topic that must have one source; None: nobody.
         arm_fault: why the arm's own driver has stopped, in its words; None while it has not.
         dead_man: why the dead-man button lets no chunk run; None while it does, or is not needed.
         teleop: a person's targets that came since the last step, oldest first.
@@ -209,7 +234,9 @@ class LoopInput:
     now_ns: int
     observation: Observation | Missing
     measured: JointSample | None
+    held: HeldState | None = None
     controller_problem: str | None = None
+    second_source: str | None = None
     arm_fault: str | None = None
     dead_man: str | None = None
     teleop: tuple[TeleopTarget, ...] = ()
@@ -233,6 +260,7 @@ class SeamReport:
     limited_points: int = 0
     dropped_actions: int = 0
     smoothed_rad: float = 0.0
+    late_ms: float = 0.0
 
     @property
     def intervened(self) -> bool:
@@ -247,6 +275,8 @@ class LoopStatus:
     state: LoopState
     reason: StopReason | None
     lead_ms: float  # how early the next inference starts
+    recovers: bool = False  # whether motion goes on by itself once the cause is gone
+    moving: bool = False  # a trajectory is executed, or a stop may have to be sent again
     chunks_accepted: int = 0
     chunks_rejected: int = 0
     interventions: int = 0

@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import Trajectory
-from evo1_policy.control import safety
-from evo1_policy.control.execution import first_tick_after, plan_hold, plan_path
+from evo1_policy.control.execution import first_tick_after, plan_path
 from evo1_policy.control.limits import Limits
-from evo1_policy.control.signals import SafeTrajectory
+from evo1_policy.control.motion import Motion
+from evo1_policy.control.signals import HeldState, SafeTrajectory, StopReason
 from evo1_policy.control.target_curve import TargetCurve
 from evo1_policy.control.teleop_target import Refused as Refused
 from evo1_policy.control.teleop_target import TeleopSettings as TeleopSettings
@@ -28,8 +28,6 @@ REMEMBERED_NS = 1_000_000_000  # of the target curve
 AHEAD_TICKS = 6  # grid points that are planned at least after the splice, before braking
 SPEED_WINDOW_NS = 60_000_000  # over which a demonstrator's speed is measured
 CLOCK_SLACK_NS = 50_000_000  # a clock set back by less keeps its plans
-NOISE_RAD = 0.002  # of encoders
-SETTLE_NS = 300_000_000  # after a trajectory's end, until the arm must be where it ended
 REST_TICKS = 9  # rest sent after the end; a controller refuses what ended before it arrived
 
 
@@ -48,16 +46,29 @@ class TeleopFollower:
     Args:
         robot: whose limits hold.
         settings: choices.
+        motion: of the arm; one of its own where not given.
+
+    Attributes:
+        motion: the truth of what is commanded.
+        held: what the controllers hold, where the motion is its own.
     """
 
-    def __init__(self, robot: RobotConfig, settings: TeleopSettings | None = None) -> None:
+    def __init__(
+        self,
+        robot: RobotConfig,
+        settings: TeleopSettings | None = None,
+        motion: Motion | None = None,
+    ) -> None:
+        self.motion = motion or Motion(robot)
+        self.held: HeldState | None = None  # of its own motion, as its owner hears it
+        self._owns_motion = motion is None
         self._robot = robot
         self._settings = settings or TeleopSettings()
         self._limits = Limits.of(robot)
         slow = self._limits.velocity_max * self._settings.approach_share
         self._slow = replace(self._limits, velocity_max=slow)
         self._curve = TargetCurve(robot.width)
-        self._executing: Trajectory | None = None
+        self._lowest, self._highest = np.empty(0), np.empty(0)  # of all that was asked for, (D,)
         self._heard_ns: int | None = None  # the last message that could be used
         self._joined = False  # whether the next message goes on from the last
         self._approaching = False
@@ -66,14 +77,14 @@ class TeleopFollower:
         self._now_ns = 0
 
     @property
-    def commanded(self) -> Trajectory | None:
-        """What the arm is commanded; None before the first target."""
-        return self._executing
-
-    @property
     def fault(self) -> str:
         """Why the arm is held until a person resumes; empty otherwise."""
         return self._fault
+
+    @property
+    def driving(self) -> bool:
+        """Whether the arm executes what a message asked for, and the next goes on from it."""
+        return self._joined
 
     @property
     def reason(self) -> str:
@@ -88,13 +99,9 @@ class TeleopFollower:
             return TeleopState.WAITING
         return TeleopState.APPROACHING if self._approaching else TeleopState.FOLLOWING
 
-    def continue_from(self, commanded: Trajectory | None) -> None:
-        """Begin anew on an arm that somebody else moved; its motion is continued, not cut.
-
-        Args:
-            commanded: what the arm executes; None: it rests where it will be measured.
-        """
-        self._executing, self._heard_ns = commanded, None
+    def begin(self) -> None:
+        """Begin anew on an arm that somebody else moved; its motion is continued, not cut."""
+        self._heard_ns = None
         self._joined = self._approaching = False
         self._fault = self._passing = ""
         self._curve.clear()
@@ -113,6 +120,7 @@ class TeleopFollower:
             What to send, or why nothing is sent.
         """
         self._follow_clock(now_ns)
+        self._look(measured, now_ns)
         stamp_ns = target.stamp_ns or now_ns
         problem = (
             target_problem(target, self._limits.joint_names, self._settings, now_ns=now_ns)
@@ -127,11 +135,14 @@ class TeleopFollower:
             return Refused(reason=self._passing)
         if begins:
             self._curve.clear()
-        origin = self._origin(measured, now_ns, begins=begins)
-        outside = self._outside(origin, now_ns)
-        if outside:
-            self._passing = outside
-            return Refused(reason=outside)
+        origin = self.motion.origin(measured, now_ns, anew=begins and self._settings.dry_run)
+        if isinstance(origin, StopReason):
+            self._passing = origin.message
+        else:
+            here, _ = origin.sample(now_ns)
+            self._passing = self.motion.outside(here, self._settings.outside_rad)
+        if self._passing or isinstance(origin, StopReason):
+            return Refused(reason=self._passing)
         self._learn(target, stamp_ns, now_ns, origin, begins=begins)
         return self._command(origin, measured, now_ns)
 
@@ -143,13 +154,15 @@ class TeleopFollower:
             now_ns: the clock [ns].
         """
         self._follow_clock(now_ns)
+        self._look(measured, now_ns)
         if self._silent(now_ns):
             self._joined, self._passing = False, ""
         if not self._joined:
-            return None
+            return self.motion.repeat_stop(now_ns) if self._owns_motion else None
         self._passing = self._blind(measured, now_ns)
-        if not self._passing and measured is not None:
-            self._fault = self._fault or self._astray(measured)
+        astray = None if self._passing else self.motion.astray(measured)
+        if astray is not None:
+            self._fault = self._fault or astray.message
         return self._stop(now_ns) if self.reason else None
 
     def pause(self, now_ns: int) -> SafeTrajectory | None:
@@ -183,14 +196,23 @@ class TeleopFollower:
         self._curve.forget_before(now_ns - REMEMBERED_NS)
         if begins:
             self._approaching = False
+            self._lowest, self._highest = here, here
+        asked = self._curve.sample(times, here)
+        self._lowest = np.minimum(self._lowest, asked.min(axis=0))
+        self._highest = np.maximum(self._highest, asked.max(axis=0))
         # What the arm could reach by then at its fastest is a motion, the rest a jump.
         reach = self._limits.velocity_max * (offsets / 1e9)[:, np.newaxis]
-        jump = np.abs(self._curve.sample(times, here) - before) - reach
+        jump = np.abs(asked - before) - reach
         if jump[:, self._limits.is_arm].max() > self._limits.max_start_error_rad:
             self._approaching = True
         self._joined = True
 
     # -- looking at the arm ------------------------------------------------------------------
+
+    def _look(self, measured: JointSample | None, now_ns: int) -> None:
+        if self._owns_motion:
+            left = self.motion.look(measured, self.held, now_ns)
+            self._fault = self._fault or (f"{left}; resume to go on" if left else "")
 
     def _blind(self, measured: JointSample | None, now_ns: int) -> str:
         state = self._robot.state
@@ -204,79 +226,14 @@ class TeleopFollower:
             f"{state.max_age_ms:.0f} ms (state.max_age_ms); is the arm's driver running?"
         )
 
-    def _astray(self, measured: JointSample) -> str:
-        """Whether the arm is far from where it was commanded when it was measured."""
-        if self._executing is None or self._settings.dry_run:
-            return ""
-        wanted, _ = self._executing.sample(measured.stamp_ns)
-        error, joint = self._limits.furthest(measured.positions, wanted)
-        allowed = self._robot.safety.max_tracking_error_rad
-        if error <= allowed:
-            return ""
-        return (
-            f"joint '{self._limits.joint_names[joint]}' is measured {error:.3f} rad from where "
-            f"it was commanded, allowed {allowed:g} (safety.max_tracking_error_rad); look for a "
-            "collision or a controller that does not follow, then resume"
-        )
-
-    def _outside(self, origin: Trajectory, now_ns: int) -> str:
-        """A joint that rests beyond its position limits: nothing may be planned from there."""
-        position, _ = origin.sample(now_ns)
-        beyond = np.maximum(
-            position - self._limits.position_max, self._limits.position_min - position
-        )
-        joint = int(np.argmax(beyond))
-        if beyond[joint] <= self._settings.rest_drift_rad:
-            return ""
-        config = self._robot.joints[joint]
-        return (
-            f"joint '{config.name}' is at {position[joint]:.3f} rad, outside its position limits "
-            f"[{config.position_min:g}, {config.position_max:g}]; move it back by hand"
-        )
-
-    def _origin(self, measured: JointSample, now_ns: int, *, begins: bool) -> Trajectory:
-        """What a new trajectory continues: the executed one, or an arm at rest where it is."""
-        executing = self._executing
-        if executing is not None and not begins:
-            return executing
-        position = measured.positions.copy()
-        if executing is not None:
-            drift, _ = self._limits.furthest(executing.sample(now_ns)[0], position)
-            allowed = self._settings.rest_drift_rad
-            if now_ns < executing.end_ns + SETTLE_NS:  # it lags behind what moves it
-                allowed = self._robot.safety.max_tracking_error_rad
-            if drift <= allowed:
-                return executing
-            position = np.where(
-                self._grips(executing, position), executing.positions[-1], position
-            )
-        position = self._inside(position)
-        step_ns = self._limits.step_ns
-        return Trajectory.resting(position, tick=now_ns // step_ns, step_ns=step_ns)
-
-    def _inside(self, position: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """The same, within the limits where only the encoders' noise lies beyond them."""
-        clipped = self._limits.clip(position)
-        return np.where(np.abs(clipped - position) <= NOISE_RAD, clipped, position)
-
-    def _grips(
-        self, executing: Trajectory, measured: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.bool_]:
-        """(D,) where a gripper is commanded beyond what it holds, and has to keep that."""
-        closing = np.zeros(self._limits.width)  # which way each gripper closes; 0: no gripper
-        for gripper in self._robot.grippers:
-            place = self._limits.joint_names.index(gripper.joint)
-            closing[place] = 1.0 if gripper.closed > gripper.open else -1.0
-        grips: npt.NDArray[np.bool_] = closing * (executing.positions[-1] - measured) > 0.0
-        return grips
-
     # -- moving --------------------------------------------------------------------------------
 
     def _command(
         self, origin: Trajectory, measured: JointSample, now_ns: int
     ) -> SafeTrajectory | Refused:
         step_ns = self._limits.step_ns
-        splice_tick = first_tick_after(now_ns + self._settings.lead_ns, step_ns)
+        lead_ns = max(self._settings.lead_ns, self.motion.lead_ns)
+        splice_tick = first_tick_after(now_ns + lead_ns, step_ns)
         here = origin.knots(splice_tick, splice_tick).positions[0]
         path = self._reference(splice_tick, here)
         if self._approaching:
@@ -288,23 +245,28 @@ class TeleopFollower:
             now_ns=now_ns,
             splice_tick=splice_tick,
             limits=self._limits,
-            pace=self._slow if self._approaching else self._limits,
+            pace=self._within_what_was_asked(self._slow if self._approaching else self._limits),
             rest_ticks=REST_TICKS,
         )
-        fresh = origin is not self._executing
-        verdict = safety.check(
-            plan.sent,
-            self._limits,
-            executing=origin,
-            splice_tick=splice_tick,
-            measured=measured.positions if fresh else None,
-        )
-        if isinstance(verdict, safety.Rejected):
+        command = self.motion.send(plan, origin, measured, now_ns)
+        if isinstance(command, StopReason):
             # What is being executed ends at rest by itself.
-            self._fault = f"{verdict.reason.message}; resume to go on"
+            self._fault = f"{command.message}; resume to go on"
             return Refused(reason=self._fault)
-        self._executing = plan.trajectory
-        return verdict
+        return command
+
+    def _within_what_was_asked(self, pace: Limits) -> Limits:
+        """Limits that keep the arm between where it began and all targets since.
+
+        Beyond lies only the way that a joint needs to brake from its highest velocity: a target
+        that moves at that velocity is followed up to where it ends.
+        """
+        room = pace.velocity_max**2 / (2.0 * pace.acceleration_max)
+        return replace(
+            pace,
+            position_min=np.maximum(pace.position_min, self._lowest - room),
+            position_max=np.minimum(pace.position_max, self._highest + room),
+        )
 
     def _reference(
         self, splice_tick: int, here: npt.NDArray[np.float64]
@@ -320,26 +282,18 @@ class TeleopFollower:
         if carried_ns:
             ends = np.array([last_ns - SPEED_WINDOW_NS, last_ns])
             before, after = self._curve.sample(ends, here)
-            fastest = self._limits.velocity_max / 1e9
-            speed = np.clip((after - before) / SPEED_WINDOW_NS, -fastest, fastest)
+            fastest_ns = self._limits.velocity_max / 1e9
+            speed = np.clip((after - before) / SPEED_WINDOW_NS, -fastest_ns, fastest_ns)
             wanted += speed * np.clip(times - last_ns, 0, carried_ns)[:, np.newaxis]
         wanted = self._limits.clip(wanted)
         speeds = (wanted[2:] - wanted[:-2]) / (2.0 * self._limits.step_s)
-        return wanted[1:-1], speeds
+        fastest = self._limits.velocity_max
+        return wanted[1:-1], np.clip(speeds, -fastest, fastest)
 
     def _stop(self, now_ns: int) -> SafeTrajectory | None:
         """Brake from the commanded state; None where the arm stands or stops already."""
-        executing, self._joined = self._executing, False
-        if executing is None or not executing.sample(now_ns)[1].any():
-            return None
-        plan = plan_hold(executing, now_ns=now_ns, limits=self._limits)
-        verdict = safety.check(
-            plan.sent, self._limits, executing=executing, splice_tick=plan.splice_tick
-        )
-        if isinstance(verdict, safety.Rejected):
-            return None  # what is being executed ends at rest by itself
-        self._executing = plan.trajectory
-        return verdict
+        self._joined = False
+        return self.motion.stop(now_ns)
 
     def _silent(self, now_ns: int) -> bool:
         return self._heard_ns is None or now_ns - self._heard_ns > self._settings.timeout_ns
@@ -347,6 +301,8 @@ class TeleopFollower:
     def _follow_clock(self, now_ns: int) -> None:
         """A clock that jumped back leaves no planned time that means anything."""
         if now_ns < self._now_ns - CLOCK_SLACK_NS:
-            self._executing = self._heard_ns = None
+            if self._owns_motion:
+                self.motion = Motion(self._robot)
+            self._heard_ns = None
             self._joined = False
         self._now_ns = now_ns

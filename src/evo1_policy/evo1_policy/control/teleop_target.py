@@ -26,10 +26,10 @@ class TeleopSettings:
             look ahead.
         approach_share: of the velocity limits, while the arm goes to where targets are.
         close_rad: nearer than this, an approach is over.
-        rest_drift_rad: an arm measured further from where it rested was moved.
+        outside_rad: how far beyond its position limits an arm may be to start, inwards.
         max_delay_ns: an older message is refused: clocks differ, or it waited in a queue.
         max_ahead_ns: nor may its points be further in the future.
-        dry_run: commands are not executed, so the arm does not have to follow them.
+        dry_run: commands are not executed; a demonstration begins at the measured arm.
     """
 
     timeout_ns: int = 250_000_000
@@ -37,7 +37,7 @@ class TeleopSettings:
     max_extrapolation_ns: int = 80_000_000
     approach_share: float = 0.2
     close_rad: float = 0.05
-    rest_drift_rad: float = 0.05
+    outside_rad: float = 0.05
     max_delay_ns: int = 500_000_000
     max_ahead_ns: int = 2_000_000_000
     dry_run: bool = False

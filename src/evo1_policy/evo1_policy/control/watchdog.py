@@ -1,7 +1,5 @@
 """What must be true while the arm moves, and the reason when it is not. No ROS, no torch."""
 
-from evo1_policy.action_chunk import Trajectory
-from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import LoopInput, StopCode, StopReason
 from evo1_policy.observation import JointSample, Missing, Observation
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
@@ -12,7 +10,6 @@ class Watchdog:
 
     def __init__(self, robot: RobotConfig) -> None:
         self._robot = robot
-        self._limits = Limits.of(robot)
         # One lost frame leaves one observation askew; it lasts as long as a lost frame may.
         self._skew_grace_ns = round(max(camera.max_age_ms for camera in robot.cameras) * 1e6)
         self._observed_ns: int | None = None
@@ -24,16 +21,33 @@ class Watchdog:
     def problem(self, inputs: LoopInput) -> StopReason | None:
         """Why the arm must not run on these inputs, or None."""
         return (
-            _arm_fault(inputs.arm_fault)  # first: it is why the joints fall silent
+            _because(StopCode.ARM_FAULT, inputs.arm_fault)  # first: why the joints fall silent
+            or _because(StopCode.SECOND_SOURCE, inputs.second_source)
             or self._observation_problem(inputs)
-            or _controller_problem(inputs.controller_problem)
+            or _because(StopCode.CONTROLLER_GONE, inputs.controller_problem)
             or self._measured_problem(inputs.measured)
-            or _dead_man_problem(inputs.dead_man)  # last: what is wrong shows before it
+            or _because(StopCode.DEAD_MAN, inputs.dead_man)  # last: what is wrong shows before it
         )
 
     def arm_problem(self, inputs: LoopInput) -> StopReason | None:
         """Why nobody can move the arm, a person included, or None."""
-        return _arm_fault(inputs.arm_fault) or _controller_problem(inputs.controller_problem)
+        return (
+            _because(StopCode.ARM_FAULT, inputs.arm_fault)
+            or _because(StopCode.SECOND_SOURCE, inputs.second_source)
+            or _because(StopCode.CONTROLLER_GONE, inputs.controller_problem)
+        )
+
+    def blind(self, inputs: LoopInput) -> StopReason | None:
+        """Why it is not known where the arm is, or None."""
+        measured, state = inputs.measured, self._robot.state
+        if measured is None or inputs.now_ns - measured.stamp_ns <= state.max_age_ms * 1e6:
+            return self._measured_problem(measured)
+        age_ms = (inputs.now_ns - measured.stamp_ns) / 1e6
+        return StopReason(
+            code=StopCode.JOINTS_STALE,
+            message=f"joint positions on '{state.topic}' are {age_ms:.0f} ms old, allowed are "
+            f"{state.max_age_ms:.0f} ms (state.max_age_ms); is the arm's driver running?",
+        )
 
     def _observation_problem(self, inputs: LoopInput) -> StopReason | None:
         observation = inputs.observation
@@ -57,39 +71,9 @@ class Watchdog:
             "is the arm's driver running?",
         )
 
-    def tracking_problem(self, measured: JointSample, commanded: Trajectory) -> StopReason | None:
-        """Whether the arm is far from where it was commanded when it was measured."""
-        wanted, _ = commanded.sample(measured.stamp_ns)
-        error, joint = self._limits.furthest(measured.positions, wanted)
-        allowed = self._robot.safety.max_tracking_error_rad
-        if error <= allowed:
-            return None
-        name = self._limits.joint_names[joint]
-        return StopReason(
-            code=StopCode.TRACKING_ERROR,
-            message=f"joint '{name}' is measured at {measured.positions[joint]:.3f} rad but was "
-            f"commanded to {wanted[joint]:.3f} rad, {error:.3f} rad apart, allowed {allowed:g} "
-            "(safety.max_tracking_error_rad); look for a collision or a controller that does "
-            "not follow, then resume",
-        )
 
-
-def _arm_fault(fault: str | None) -> StopReason | None:
-    if fault is None:
-        return None
-    return StopReason(code=StopCode.ARM_FAULT, message=fault)
-
-
-def _controller_problem(problem: str | None) -> StopReason | None:
-    if problem is None:
-        return None
-    return StopReason(code=StopCode.CONTROLLER_GONE, message=problem)
-
-
-def _dead_man_problem(problem: str | None) -> StopReason | None:
-    if problem is None:
-        return None
-    return StopReason(code=StopCode.DEAD_MAN, message=problem)
+def _because(code: StopCode, problem: str | None) -> StopReason | None:
+    return None if problem is None else StopReason(code=code, message=problem)
 
 
 def _stop_code(missing: Missing) -> StopCode:

@@ -17,9 +17,8 @@ from evo1_policy.perception.messages import (
     stamp_ns,
 )
 from evo1_policy.perception.streams import Streams
-from evo1_policy.replay.bag import BagMessage
+from evo1_policy.replay.bag import BagMessage, BagTopics
 from evo1_policy.replay.recorded_chunk import RecordedChunk
-from evo1_policy.replay.topics import BagTopics
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 
 # How far all streams, or the first of them, must be beyond a tick before it is looked at: parts

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.replay.comparison import Compared, NotComparable
-from evo1_policy.replay.replaying import Report
+from evo1_policy.replay.replaying import Compared, NotComparable, Report
 
 Floats = npt.NDArray[np.float64]
 

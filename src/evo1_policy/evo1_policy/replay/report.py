@@ -4,8 +4,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from evo1_policy.replay.comparison import Compared, NotComparable
-from evo1_policy.replay.replaying import Report
+from evo1_policy.replay.replaying import Compared, NotComparable, Report
 
 _LEAST_WIDTH = 10
 _ROWS_SHOWN = 60

@@ -138,7 +138,7 @@ class Goals:
             return Ending(kind="cancel", success=well, code="cancelled", reason=text)
         if status.state is LoopState.IDLE:
             return _abort("ended", "the policy was ended by another client")
-        if code is not None and not (code.recovers or code.waits_for_a_person):
+        if code is not None and not (status.recovers or code.waits_for_a_person):
             return _abort(code.value, text)
         if status.state is LoopState.TAKEOVER:  # the person ends it, not the clock
             return None

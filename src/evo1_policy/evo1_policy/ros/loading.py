@@ -4,9 +4,9 @@ import gc
 import os
 from collections.abc import Callable
 
+from evo1_policy.node_parameters import PolicyParameters
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.inference_thread import Policy
-from evo1_policy.ros.parameters import PolicyParameters
 
 PolicyFactory = Callable[[RobotConfig, PolicyParameters], Policy]
 

@@ -10,8 +10,9 @@ from trajectory_msgs.msg import JointTrajectory
 from evo1_policy.action_chunk import ActionChunk as Chunk
 from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamReport
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.ros.chunk_times import ChunkTimes
 from evo1_policy.ros.diagnostics import diagnostics_message
-from evo1_policy.ros.latency import ChunkTimes
+from evo1_policy.ros.movers import controllers_of, publishers_of
 from evo1_policy.ros.process import full_name
 from evo1_policy.ros.publishing import ChunkWriter, ModelFacts
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos
@@ -52,15 +53,46 @@ class Outputs:
         self._chunk = _publisher(node, ActionChunk, "~/action_chunk")
         self._status = _publisher(node, PolicyStatus, "~/status")
         self._diagnostics = _publisher(node, DiagnosticArray, "/diagnostics")
+        self._states = [node.resolve_topic_name(output.state_topic) for output in robot.command]
+        self._images = [node.resolve_topic_name(camera.topic) for camera in robot.cameras]
+        self._without_controller: str | None = None
+        self._second_source: str | None = None
+
+    def look_around(self) -> None:
+        """See who else is there; for a timer, since asking the graph takes its time."""
+        self._without_controller = next(
+            (
+                publisher.topic_name
+                for publisher, state in zip(self._commands, self._states, strict=False)
+                if not controllers_of(self._node, publisher.topic_name, state)
+            ),
+            None,
+        )
+        self._second_source = self._find_second_source()
 
     def controller_problem(self) -> str | None:
-        """Say which command output nobody listens to, or None."""
+        """Say which command output has no controller, or None."""
         for publisher in self._commands:
             if publisher.get_subscription_count() == 0:
-                return (
-                    f"no controller listens on {publisher.topic_name}; start the controller, or "
-                    "correct this output's topic in the robot file"
-                )
+                return _no_controller(publisher.topic_name)
+        return _no_controller(self._without_controller) if self._without_controller else None
+
+    def second_source(self) -> str | None:
+        """Say who else moves this arm, or sends a camera's pictures; None: nobody."""
+        return self._second_source
+
+    def _find_second_source(self) -> str | None:
+        own = self._node.get_fully_qualified_name()
+        for topic in (publisher.topic_name for publisher in self._commands):
+            others = sorted(set(publishers_of(self._node, topic)) - {own})
+            if others:
+                who = " and ".join(others)
+                return f"{who} also publishes on {topic}: an arm has one master; end one of them"
+        for topic in self._images:
+            # a driver that was started again is known twice for a while, by one name
+            names = sorted(set(publishers_of(self._node, topic)))
+            if len(names) > 1:
+                return f"{' and '.join(names)} publish on {topic}; end all but one"
         return None
 
     def send(self, command: SafeTrajectory) -> None:
@@ -112,6 +144,13 @@ class Outputs:
             publishers.append(self._preview)
         for publisher in publishers:
             self._node.destroy_publisher(publisher)
+
+
+def _no_controller(topic: str) -> str:
+    return (
+        f"no controller listens on {topic}; start the controller, or correct this output's topic "
+        "in the robot file"
+    )
 
 
 def _publisher(node: Node, kind: type, topic: str) -> Publisher:

@@ -6,42 +6,46 @@ step the loop through the runner, which has the lock.
 """
 
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rclpy.clock import Clock, ClockType
 from rclpy.guard_condition import GuardCondition
-from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
 from evo1_policy.control.modes import UnknownWordError, parse_transition
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, TakeoverMode
+from evo1_policy.node_parameters import (
+    POLICY_PARAMETERS,
+    ParameterError,
+    PolicyParameters,
+    dead_man_button,
+    loop_settings,
+)
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
 from evo1_policy.ros.inference_thread import InferenceThread
 from evo1_policy.ros.interventions import Interventions
 from evo1_policy.ros.loading import PolicyFactory, load_policy
+from evo1_policy.ros.movers import other_movers
 from evo1_policy.ros.outputs import Outputs
-from evo1_policy.ros.parameters import (
-    PolicyParameters,
-    dead_man_button,
-    declare_parameters,
-    loop_settings,
-    read_parameters,
-)
+from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, run_managed
 from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
 from evo1_policy.ros.runner import Mission, Runner
 from evo1_policy.ros.services import Answer, Services
-from evo1_policy.ros.status import StateLog, describe
+from evo1_policy.ros.status import StateLog, describe, log_state, took_effect
 from evo1_policy.ros.subscriptions import Sensors, Words, resolve_topics
 
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
 STATUS_PERIOD_S = 0.2  # a change of state is told at once
 DIAGNOSTICS_EVERY = 5  # status periods
+LOOK_EVERY = 2  # status periods, to see who else moves this arm
+REST_S, POLL_S = 1.5, 0.02  # how long deactivating may take, for the arm to come to rest
 REPEAT_S = 2.0  # a target that is not followed is logged this often
 
 
@@ -90,12 +94,35 @@ class PolicyNode(ManagedNode):
         self._instruction = ""
         self._arm_fault = ""  # of the arm's driver
         self._ticks = 0
+        self._ending = False
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         # always there, so that a signal is seen while the node is inactive
         self._status_timer = self.create_timer(STATUS_PERIOD_S, self._report, clock=self._steady)
+        keep_parameters(
+            self,
+            POLICY_PARAMETERS,
+            while_=lambda: self._configured is not None,
+            live={"instruction": lambda text: self.set_instruction(str(text))},
+        )
 
     # -- lifecycle -------------------------------------------------------------------------
+
+    def may_end(self) -> bool:
+        """Asked again and again before the process ends: the arm rests, where it parks."""
+        active, configured = self._active, self._configured
+        if active is None or configured is None:
+            return True
+        status = active.runner.status
+        if not self._ending:
+            self._ending = True
+            park = configured.robot.park is not None and active.runner.has_moved
+            stopped = status.state is LoopState.STOPPED or configured.mission.settings.dry_run
+            if not stopped:
+                self.get_logger().info("parking before the end" if park else "coming to rest")
+                status = active.runner.request(Request.PARK if park else Request.FINISH)
+        parking = status.reason is not None and status.reason.code is StopCode.PARKING
+        return not (status.moving or parking)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the robot file, load the policy, offer topics, services and the action."""
@@ -155,6 +182,10 @@ class PolicyNode(ManagedNode):
         if active is not None:
             if active.runner.status.state is not LoopState.STOPPED:
                 active.runner.request(Request.FINISH)
+            end_s = time.monotonic() + REST_S
+            while active.runner.status.moving and time.monotonic() < end_s:
+                time.sleep(POLL_S)
+                active.runner.step()
             self._active = None
             active.sensors.close()
             self.destroy_timer(active.watchdog)
@@ -191,22 +222,24 @@ class PolicyNode(ManagedNode):
             if self._stop_latched:
                 return request is Request.STOP, "STOPPED; the node is not active"
             return request is Request.CLEAR_STOP, "the node is not active; activate it first"
-        problem = self._unaskable(request, self._active.runner.status)
+        runner = self._active.runner
+        problem = self._unaskable(request, runner.status)
         if problem:
             return False, problem
-        runner = self._active.runner
-        if request is Request.RESUME and runner.status.state is LoopState.IDLE:
-            request = Request.START
-        if request is Request.START and not self._instruction:
-            return False, "no instruction; set one on the topic 'instruction' or ~/set_instruction"
         status = runner.request(request)
-        return _took_effect(request, status), describe(status)
+        if request is Request.CLEAR_STOP and self._configured is not None:
+            self._configured.words.stop.tell_cleared()
+        return took_effect(request, status), describe(status)
 
     def _unaskable(self, request: Request, status: LoopStatus) -> str:
         """Why a request makes no sense now, or ''."""
         configured = self._configured
+        if request is Request.RESUME and not self._instruction:
+            return "no instruction; set one on the topic 'instruction' or ~/set_instruction"
         if request is Request.HAND_BACK and status.state is not LoopState.TAKEOVER:
             return f"nobody drives; {describe(status)}"
+        if request is Request.PARK and configured is not None and configured.robot.park is None:
+            return f"the robot file of {configured.robot.name} has no park pose (park)"
         if request is not Request.TAKE_OVER or configured is None:
             return ""
         if configured.mission.settings.takeover is TakeoverMode.OFF:
@@ -271,12 +304,14 @@ class PolicyNode(ManagedNode):
             self._configured.interventions.follow(status, self._now_ns())
         text = self._state_log.line(status, self._now_ns())
         if text is not None:
-            _log_state(self.get_logger(), status.state, text)
+            log_state(self.get_logger(), status.state, text)
         self._publish_status()
 
     def _report(self) -> None:
         self._publish_status()
         self._ticks += 1
+        if self._ticks % LOOK_EVERY == 0 and self._configured is not None:
+            self._configured.outputs.look_around()
         if self._ticks % DIAGNOSTICS_EVERY == 0 and self._active and self._configured:
             self._configured.outputs.report_diagnostics(self._active.runner.facts())
 
@@ -293,6 +328,12 @@ class PolicyNode(ManagedNode):
 
     def _configure(self, parameters: PolicyParameters) -> Configured:
         robot, settings = load_robot(parameters.robot_file), loop_settings(parameters)
+        topics = [output.topic for output in robot.command]
+        others = other_movers(self, topics) if not settings.dry_run else []
+        if others:
+            raise ParameterError(
+                f"{' and '.join(others)} moves this arm already; end it, or give another namespace"
+            )
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
         policy.warm_up()
@@ -347,31 +388,6 @@ class PolicyNode(ManagedNode):
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
-
-
-def _log_state(log: RcutilsLogger, state: LoopState, text: str) -> None:
-    # rclpy refuses another severity from the same line of code
-    if state is LoopState.STOPPED:
-        log.error(text)
-    elif state is LoopState.HOLDING:
-        log.warning(text)
-    else:
-        log.info(text)
-
-
-def _took_effect(request: Request, status: LoopStatus) -> bool:
-    wanted = {
-        Request.STOP: LoopState.STOPPED,
-        Request.CLEAR_STOP: LoopState.IDLE,
-        Request.PAUSE: LoopState.HOLDING,
-        Request.TAKE_OVER: LoopState.TAKEOVER,
-    }
-    if request is Request.HAND_BACK:
-        return status.state is not LoopState.TAKEOVER
-    code = status.reason.code if status.reason else None
-    if request is Request.RESUME and code is StopCode.HANDING_BACK:
-        return True
-    return status.state is wanted.get(request, LoopState.RUNNING)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,17 @@
-"""How a node becomes a process: signals, spinning, the way it ends, and the exit status."""
+"""How a node becomes a process: signals, spinning, the way it ends, and the exit status.
+
+What a callback raises ends the node, with the arm at rest: it is a bug, perhaps one of the loop.
+Only the services that rclpy gives every node (lifecycle, parameters) are guarded: they raise for
+a request that does not fit, which anybody may send at any time.
+"""
 
 import signal
 import threading
+import time
+import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
@@ -12,6 +21,14 @@ from rclpy.signals import SignalHandlerOptions
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
+REST_S = 30.0  # how long a node may take to bring what it moves to rest, before it ends
+_TRANSITIONS = tuple(
+    f"on_{name}"
+    for name in ("configure", "cleanup", "shutdown", "activate", "deactivate", "error")
+)
+_OF_RCLPY = ("lifecycle_msgs", "rcl_interfaces", "type_description_interfaces")
+
+Transition = Callable[[LifecycleState], TransitionCallbackReturn]
 
 
 class ManagedNode(LifecycleNode):
@@ -19,25 +36,39 @@ class ManagedNode(LifecycleNode):
 
     A subclass keeps what configure took in `_configured` and what activate took in `_active`,
     and sets them to None where it gives that back.
+
+    Attributes:
+        broken: it could not give everything back after an error; the process has to end.
     """
 
     _configured: object | None = None
     _active: object | None = None
+
+    def __init__(self, name: str, **arguments: object) -> None:
+        for transition in _TRANSITIONS:
+            setattr(self, transition, self._telling(getattr(self, transition)))
+        super().__init__(name, **arguments)
+        self.broken = False
+        guard_requests(self)
 
     def start(self) -> bool:
         """Configure and activate, as auto_activate does; False where the log says why not."""
         success = TransitionCallbackReturn.SUCCESS
         return bool(self.trigger_configure() == success and self.trigger_activate() == success)
 
+    def may_end(self) -> bool:
+        """Whether what it moves is at rest; asked again and again before the process ends."""
+        return True
+
     def rest(self) -> None:
         """Deactivate where it is active; safe in any state."""
-        if self._active is not None:
+        if self._active is not None and not self.broken:
             self.trigger_deactivate()
 
     def finish(self) -> None:
         """Rest, and give everything back; safe in any state."""
         self.rest()
-        if self._configured is not None:
+        if self._configured is not None and not self.broken:
             self.trigger_cleanup()
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -53,13 +84,47 @@ class ManagedNode(LifecycleNode):
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything and become unconfigured."""
-        self.on_deactivate(state)
-        self._release()
+        try:
+            self.on_deactivate(state)
+            self._release()
+        except Exception:
+            self.broken = True
+            raise
         return TransitionCallbackReturn.SUCCESS
 
     def _release(self) -> None:
         """Give back what configure took, where it took something."""
         raise NotImplementedError
+
+    def _telling(self, transition: Transition) -> Transition:
+        """The transition, telling what it raises; rclpy makes an ERROR of it in silence."""
+
+        def run(state: LifecycleState) -> TransitionCallbackReturn:
+            try:
+                return transition(state)
+            except Exception:
+                self.get_logger().error(traceback.format_exc())
+                raise
+
+        return run
+
+
+def guard_requests(node: Node) -> None:
+    """Have rclpy's own services answer a request that does not fit, instead of raising.
+
+    The answer is an empty one: `success` is false, and a parameter's value or result is missing.
+    """
+
+    def answer(call: Callable[[Any, Any], Any], request: Any, response: Any) -> Any:
+        try:
+            return call(request, response)
+        except Exception as error:  # noqa: BLE001  whatever was asked, the arm is not dropped
+            node.get_logger().error(f"refused: {request}: {error}")
+            return type(response)()
+
+    for service in node.services:
+        if service.srv_type.__module__.startswith(_OF_RCLPY):
+            service.callback = partial(answer, service.callback)
 
 
 def full_name(node: Node) -> str:
@@ -106,6 +171,7 @@ def run_node(
         rclpy.logging.get_logger(name).fatal(str(error))
         rclpy.try_shutdown()
         return 1
+    guard_requests(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
@@ -126,12 +192,16 @@ def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
             node.get_logger().info("unconfigured; waiting for a lifecycle manager")
         elif not node.start():
             return 1
-        while not stop.is_set():
+        while not (stop.is_set() or node.broken):
             executor.spin_once()
+        stop.clear()  # by a second signal the node ends at once
+        end_s = time.monotonic() + REST_S
+        while not (node.broken or stop.is_set() or node.may_end()) and time.monotonic() < end_s:
+            executor.spin_once(timeout_sec=0.05)
         node.rest()
         for _ in range(LAST_SPINS):
             executor.spin_once(timeout_sec=0.01)
-        return 0
+        return int(node.broken)
     finally:
         node.finish()
         executor.shutdown()

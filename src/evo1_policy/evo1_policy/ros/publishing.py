@@ -1,4 +1,4 @@
-"""Checked trajectories and chunks as ROS messages.
+"""The report of a chunk as a ROS message.
 
 Message objects are reused: making a JointTrajectoryPoint costs ten times more than filling one,
 and rclpy has serialised the message when publish returns.
@@ -16,15 +16,18 @@ from evo1_msgs.msg import LatencyBreakdown
 from evo1_msgs.msg import SeamReport as SeamReportMessage
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.action_chunk import ActionChunk
 from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamReport
 from evo1_policy.observation import Observation
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
-from evo1_policy.ros.latency import ChunkTimes
+from evo1_policy.ros.chunk_times import ChunkTimes
+from evo1_policy.ros.trajectory_cdr import TrajectoryEncoder
 
 _NS = 1_000_000_000
 _NO_VALUES = array("d")
+
+Floats = npt.NDArray[np.float64]
 
 
 def time_message(stamp_ns: int) -> Time:
@@ -34,58 +37,40 @@ def time_message(stamp_ns: int) -> Time:
 
 
 class TrajectoryWriter:
-    """Fills one JointTrajectory message again and again for the same joints.
+    """Fills one JointTrajectory of all joints again and again, to stand in a report.
 
-    Args:
-        joint_names: the message's joints, in its order.
-        columns: index of each of them in the robot file's order.
+    A command goes out as bytes instead (trajectory_cdr), which a message within a message cannot.
     """
 
-    def __init__(self, joint_names: Sequence[str], columns: Sequence[int]) -> None:
-        self._columns = list(columns)
+    def __init__(self, joint_names: Sequence[str]) -> None:
         self._points: list[JointTrajectoryPoint] = []
         self._step_ns = 0
         self._message = JointTrajectory(joint_names=list(joint_names))
 
     def write(
-        self,
-        *,
-        start_ns: int,
-        step_ns: int,
-        positions: npt.NDArray[np.float64],
-        velocities: npt.NDArray[np.float64] | None,
+        self, *, start_ns: int, step_ns: int, positions: Floats, velocities: Floats | None
     ) -> JointTrajectory:
         """Return the message for (N, D) positions [rad] and velocities [rad/s] from start_ns on.
 
         The stamp is the time of the first point. The message is this writer's own: publish it
         before the next call.
         """
-        count = len(positions)
-        self._provide(count, step_ns)
-        points = self._points[:count]
-        rows = np.ascontiguousarray(positions[:, self._columns])
-        for point, row in zip(points, rows, strict=True):
-            point.positions = array("d", row.tobytes())
-        if velocities is None:
-            for point in points:
-                point.velocities = _NO_VALUES
-        else:
-            rows = np.ascontiguousarray(velocities[:, self._columns])
-            for point, row in zip(points, rows, strict=True):
-                point.velocities = array("d", row.tobytes())
-        self._message.points = points
-        self._message.header.stamp = time_message(start_ns)
-        return self._message
-
-    def _provide(self, count: int, step_ns: int) -> None:
         if step_ns != self._step_ns:
-            self._points.clear()
-            self._step_ns = step_ns
-        for k in range(len(self._points), count):
+            self._points, self._step_ns = [], step_ns
+        for k in range(len(self._points), len(positions)):
             sec, nanosec = divmod(k * step_ns, _NS)
             self._points.append(
                 JointTrajectoryPoint(time_from_start=Duration(sec=sec, nanosec=nanosec))
             )
+        points = self._points[: len(positions)]
+        for k, point in enumerate(points):
+            point.positions = array("d", positions[k].tobytes())
+            point.velocities = (
+                _NO_VALUES if velocities is None else array("d", velocities[k].tobytes())
+            )
+        self._message.points = points
+        self._message.header.stamp = time_message(start_ns)
+        return self._message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,10 +96,10 @@ class ChunkWriter:
     """Fills the ActionChunk report, and the preview of a trajectory with all joints."""
 
     def __init__(self, robot: RobotConfig, model: ModelFacts) -> None:
-        columns = range(robot.width)
         self._streams = [*(camera.name for camera in robot.cameras), JOINT_STREAM]
-        self._proposed = TrajectoryWriter(robot.joint_names, columns)
-        self._commanded = TrajectoryWriter(robot.joint_names, columns)
+        self._proposed = TrajectoryWriter(robot.joint_names)
+        self._commanded = TrajectoryWriter(robot.joint_names)
+        self._preview = TrajectoryEncoder(robot.joint_names, range(robot.width))
         self._message = ActionChunkMessage(
             model_hash=model.model_hash,
             mode=model.mode.value,
@@ -124,9 +109,9 @@ class ChunkWriter:
         )
         self._message.header.frame_id = robot.embodiment
 
-    def preview(self, command: SafeTrajectory) -> JointTrajectory:
-        """Return one message with every joint of the trajectory."""
-        return _write_trajectory(self._commanded, command.trajectory)
+    def preview(self, command: SafeTrajectory) -> bytes:
+        """Return one JointTrajectory with every joint of the trajectory, as bytes."""
+        return self._preview.encode(command.trajectory)
 
     def write(
         self,
@@ -149,7 +134,12 @@ class ChunkWriter:
             positions=chunk.actions,
             velocities=None,
         )
-        message.commanded = _write_trajectory(self._commanded, command.trajectory)
+        message.commanded = self._commanded.write(
+            start_ns=command.trajectory.start_ns,
+            step_ns=command.trajectory.step_ns,
+            positions=command.trajectory.positions,
+            velocities=command.trajectory.velocities,
+        )
         message.latency = latency_message(times)
         message.seam = seam_message(seam)
         self._tell_origin(request)
@@ -197,13 +187,5 @@ def seam_message(seam: SeamReport) -> SeamReportMessage:
         limited_points=seam.limited_points,
         dropped_actions=seam.dropped_actions,
         smoothed_rad=seam.smoothed_rad,
-    )
-
-
-def _write_trajectory(writer: TrajectoryWriter, trajectory: Trajectory) -> JointTrajectory:
-    return writer.write(
-        start_ns=trajectory.start_ns,
-        step_ns=trajectory.step_ns,
-        positions=trajectory.positions,
-        velocities=trajectory.velocities,
+        late_ms=seam.late_ms,
     )

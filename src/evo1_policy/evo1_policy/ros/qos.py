@@ -6,6 +6,8 @@ A parameter `qos_overrides.<topic>.<publisher|subscription>.<depth|history|relia
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+STOP_TOPIC = "stop"  # std_msgs/Bool: true: come to rest now and stay; false: free to move again
+STOP_ANSWER_TOPIC = "stopped"  # std_msgs/String: who heard a stop, and what it does since
 ARM_FAULT_TOPIC = "arm_fault"  # std_msgs/String: why the arm's driver has stopped, or nothing
 
 INTERVENTION_TOPIC = "~/intervention"  # evo1_msgs/Intervention: a person takes over, hands back
@@ -37,8 +39,17 @@ def heard_joints_qos() -> QoSProfile:
 
 
 def words_qos() -> QoSProfile:
-    """Instructions and stop: rare and precious."""
+    """Instructions: rare and precious."""
     return QoSProfile(depth=10, reliability=QoSReliabilityPolicy.RELIABLE)
+
+
+def stop_qos() -> QoSProfile:
+    """Subscriptions to `stop`: a best-effort one hears best-effort and reliable publishers."""
+    return QoSProfile(
+        depth=10,
+        reliability=QoSReliabilityPolicy.BEST_EFFORT,
+        durability=QoSDurabilityPolicy.VOLATILE,
+    )
 
 
 def fault_qos() -> QoSProfile:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.control.dead_man import DeadMan
+from evo1_policy.control.held import HeldStates
 from evo1_policy.control.modes import Transition
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.seam_log import SeamLog
@@ -31,12 +32,13 @@ from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.ros.chunk_times import ChunkTimes, LatencyLog
 from evo1_policy.ros.inference_thread import InferenceThread, Inferred
-from evo1_policy.ros.latency import ChunkTimes, LatencyLog
 from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.status import StatusFacts
 
 QUIET_S = 0.03
+HELD_S = 0.015
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,9 @@ class Runner:
         self._seams = SeamLog()
         self._last_ns = 0
         self._newest: Observation | None = None
+        self._held = HeldStates(
+            mission.robot.joint_names, [output.joints for output in mission.robot.command]
+        )
         self._controller_problem: str | None = None
         self._arm_fault: str | None = None
         self._on_change = on_change
@@ -156,6 +161,30 @@ class Runner:
             if self._unsettled:
                 self.step()
 
+    def add_held(
+        self,
+        output: int,
+        names: Sequence[str],
+        positions: Sequence[float],
+        velocities: Sequence[float],
+        *,
+        stamp_ns: int,
+        received_ns: int,
+    ) -> None:
+        """Keep what an output's controller says that it commands [rad, rad/s]."""
+        with self._lock:
+            self._held.add(
+                names,
+                positions,
+                velocities,
+                stamp_ns=stamp_ns,
+                received_ns=received_ns,
+                output=output,
+            )
+            # what it left is seen here first, and before the next chunk is sent
+            if time.monotonic() - self._stepped_s > HELD_S:
+                self.step()
+
     def reject(self, stream: str, problem: str) -> None:
         """Count a message that could not be decoded."""
         with self._lock:
@@ -189,6 +218,11 @@ class Runner:
         if time.monotonic() - self._stepped_s > QUIET_S:
             self.step()
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether the arm was moved since the node was activated."""
+        return self.status.chunks_accepted > 0 or self.status.takeovers > 0
+
     def facts(self) -> StatusFacts:
         """Return everything that the status tells."""
         with self._lock:
@@ -221,14 +255,18 @@ class Runner:
     def _inputs(self, now_ns: int, inferred: Inferred | None) -> LoopInput:
         measured = self._streams.measured()  # before a jump of the clock forgets it
         observation = self._observe(now_ns)
-        self._controller_problem = self._outputs.controller_problem()
+        self._controller_problem = self._outputs.controller_problem() or self._fallen_silent(
+            now_ns
+        )
         requests, self._requests = tuple(self._requests), []
         targets, self._targets = tuple(self._targets), []
         return LoopInput(
             now_ns=now_ns,
             observation=observation,
             measured=measured,
+            held=self._held.newest,
             controller_problem=self._controller_problem,
+            second_source=self._outputs.second_source(),
             arm_fault=self._arm_fault,
             dead_man=self._released(),
             teleop=targets,
@@ -236,6 +274,20 @@ class Runner:
             requests=requests,
             instruction=self._instruction,
             transition=self._transition,
+        )
+
+    def _fallen_silent(self, now_ns: int) -> str | None:
+        """A controller that no longer says what it follows, while joints still come."""
+        silent, measured = self._held.silent(now_ns), self._streams.measured()
+        if silent is None or measured is None:
+            return None
+        output, silence_ns = silent
+        command = self._mission.robot.command[output]
+        if now_ns - measured.stamp_ns > self._mission.robot.state.max_age_ms * 1e6:
+            return None  # nothing comes: another reason
+        return (
+            f"the controller of {command.topic} has said nothing on {command.state_topic} for "
+            f"{silence_ns / 1e9:.1f} s: it was deactivated, or its process died"
         )
 
     def _observe(self, now_ns: int) -> Observation | Missing:
@@ -246,6 +298,7 @@ class Runner:
         before_ns, self._last_ns = self._last_ns, now_ns
         if now_ns < before_ns:
             self._streams.reset()
+            self._held.clear()
             self._newest = None
             # for one step nothing is known, so that the jump itself is the reason that people see
             return Missing(stream="clock", code="pending", message="the clock jumped back")

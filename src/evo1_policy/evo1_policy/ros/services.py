@@ -18,6 +18,7 @@ _REQUESTS = {
     "~/clear_stop": Request.CLEAR_STOP,
     "~/take_over": Request.TAKE_OVER,
     "~/hand_back": Request.HAND_BACK,
+    "~/park": Request.PARK,
 }
 
 

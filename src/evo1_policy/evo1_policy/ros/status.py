@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evo1_msgs.msg import PolicyStatus, StreamStatus
+from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from evo1_policy.control.seam_log import WorstSeam
-from evo1_policy.control.signals import LoopState, LoopStatus, StopReason
+from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, StopReason
 from evo1_policy.perception.streams import StreamReport
-from evo1_policy.ros.latency import LatencyPercentiles
+from evo1_policy.ros.chunk_times import LatencyPercentiles
 from evo1_policy.ros.publishing import time_message
 
 FLAPS = 3
@@ -48,7 +49,7 @@ def status_message(facts: StatusFacts) -> PolicyStatus:
         state=loop.state.value,
         reason_code=loop.reason.code.value if loop.reason else "",
         reason=loop.reason.message if loop.reason else "",
-        recovers_by_itself=loop.reason is not None and loop.reason.code.recovers,
+        recovers_by_itself=loop.recovers,
         dry_run=facts.dry_run,
         robot=facts.robot,
         instruction=facts.instruction,
@@ -115,6 +116,34 @@ class StateLog:
 def describe(status: LoopStatus) -> str:
     """Return the state and its reason in words."""
     return f"{status.state.name}{_because(status.reason)}"
+
+
+def log_state(log: RcutilsLogger, state: LoopState, text: str) -> None:
+    """Log a change of state by how much it matters."""
+    # rclpy refuses another severity from the same line of code
+    if state is LoopState.STOPPED:
+        log.error(text)
+    elif state is LoopState.HOLDING:
+        log.warning(text)
+    else:
+        log.info(text)
+
+
+def took_effect(request: Request, status: LoopStatus) -> bool:
+    """Whether the loop stands where a request wanted it."""
+    wanted = {
+        Request.STOP: LoopState.STOPPED,
+        Request.CLEAR_STOP: LoopState.IDLE,
+        Request.PAUSE: LoopState.HOLDING,
+        Request.TAKE_OVER: LoopState.TAKEOVER,
+        Request.PARK: LoopState.HOLDING,
+    }
+    if request is Request.HAND_BACK:
+        return status.state is not LoopState.TAKEOVER
+    code = status.reason.code if status.reason else None
+    if request is Request.RESUME and code is StopCode.HANDING_BACK:
+        return True
+    return status.state is wanted.get(request, LoopState.RUNNING)
 
 
 def _because(reason: StopReason | None) -> str:

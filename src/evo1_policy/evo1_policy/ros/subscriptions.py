@@ -6,7 +6,7 @@ from dataclasses import replace
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, JointState, Joy
-from std_msgs.msg import Bool, String
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.control.teleop_target import read_target
@@ -19,6 +19,7 @@ from evo1_policy.perception.messages import (
     stamp_ns,
 )
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
+from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
 from evo1_policy.ros.qos import (
     ARM_FAULT_TOPIC,
     JOY_TOPIC,
@@ -32,6 +33,7 @@ from evo1_policy.ros.qos import (
 )
 from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
 from evo1_policy.ros.runner import Runner
+from evo1_policy.ros.stop_listener import StopListener
 
 _IMAGE_TYPES = {
     "sensor_msgs/msg/Image": Image,
@@ -90,6 +92,12 @@ class Sensors:
                 heard_joints_qos(),
                 callback_group=self._group,
                 qos_overriding_options=OVERRIDABLE,
+            ),
+            *listen_to_controllers(
+                node,
+                [output.state_topic for output in robot.command],
+                self._on_controller,
+                self._group,
             ),
         ]
         cameras = [self._subscribe_camera(camera) for camera in robot.cameras]
@@ -161,6 +169,16 @@ class Sensors:
                 received_ns=received_ns,
             )
 
+    def _on_controller(self, output: int, message: ControllerState) -> None:
+        self._runner.add_held(
+            output,
+            message.joint_names,
+            message.reference.positions,
+            message.reference.velocities,
+            stamp_ns=stamp_ns(message.header.stamp),
+            received_ns=self._now_ns(),
+        )
+
     def _on_joints(self, message: JointState) -> None:
         received_ns = self._now_ns()
         try:
@@ -179,8 +197,11 @@ class Words:
     Args:
         node: owns the subscriptions.
         on_instruction: gets the text.
-        on_stop: called when `stop` carries true.
+        on_stop: called when `stop` carries true; answers as a service does.
         on_fault: gets why the arm's driver has stopped; empty when it goes on.
+
+    Raises:
+        MoverThereError: another policy or relay has this namespace.
     """
 
     def __init__(
@@ -188,22 +209,16 @@ class Words:
         node: Node,
         *,
         on_instruction: Callable[[str], object],
-        on_stop: Callable[[], object],
+        on_stop: Callable[[], tuple[bool, str]],
         on_fault: Callable[[str], object],
     ) -> None:
         self._node = node
+        self.stop = StopListener(node, on_stop=lambda: on_stop()[1])
         self._subscriptions = [
             node.create_subscription(
                 String,
                 "instruction",
                 lambda message: on_instruction(message.data),
-                words_qos(),
-                qos_overriding_options=OVERRIDABLE,
-            ),
-            node.create_subscription(
-                Bool,
-                "stop",
-                lambda message: on_stop() if message.data else None,
                 words_qos(),
                 qos_overriding_options=OVERRIDABLE,
             ),
@@ -214,5 +229,6 @@ class Words:
 
     def close(self) -> None:
         """Stop listening."""
+        self.stop.close()
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)

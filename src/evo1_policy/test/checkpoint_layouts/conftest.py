@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evo1_policy.checkpoint import export_checkpoint, save_checkpoint, shipped_checkpoint
+from evo1_policy.checkpoint import save_checkpoint, shipped_checkpoint
 from evo1_policy.model.evo1 import new_model
 from evo1_policy.robot_config import load_robot
 
@@ -44,10 +44,7 @@ def saved(tmp_path, model, robot, tokenizer):
             "card": "# test\n",
         }
         directory = tmp_path / layout
-        if layout == "own":
-            save_checkpoint(directory, **parts)
-        else:
-            export_checkpoint(directory, layout, **parts)
+        save_checkpoint(directory, layout=layout, **parts)
         return directory
 
     return save

@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import CONFIG, stats_of
 
-from evo1_policy.checkpoint import export_checkpoint, load_model, read_checkpoint, save_checkpoint
+from evo1_policy.checkpoint import load_model, read_checkpoint, save_checkpoint
 from evo1_policy.model.evo1 import new_model
 
 STATUS = Path("/proc/self/status")
@@ -52,10 +52,7 @@ def test_the_weights_are_in_memory_once(tmp_path, robot, tokenizer, layout):
         "tokenizer_dir": tokenizer,
         "card": "",
     }
-    if layout == "own":
-        save_checkpoint(tmp_path / "c", **parts)
-    else:
-        export_checkpoint(tmp_path / "c", layout, **parts)
+    save_checkpoint(tmp_path / "c", layout=layout, **parts)
     del parts
     checkpoint = read_checkpoint(tmp_path / "c")
     size = checkpoint.weights.stat().st_size

@@ -8,7 +8,7 @@ import torch
 from tiny import stats_of
 
 from evo1_policy.checkpoint import CheckpointError, load_model, read_checkpoint
-from evo1_policy.checkpoint_layouts.official_stats import choose_stats
+from evo1_policy.checkpoint_layouts.official import choose_stats
 from evo1_policy.model.config import preset
 from evo1_policy.normalization import NormStatsError
 

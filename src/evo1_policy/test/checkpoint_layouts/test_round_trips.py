@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import CONFIG, stats_of
+from tiny import CONFIG, spread_evenly, stats_of
 
 from evo1_policy.checkpoint import (
-    export_checkpoint,
     load_model,
     read_checkpoint,
     save_checkpoint,
 )
 from evo1_policy.joint_units import load_units
-from evo1_policy.normalization import FeatureStats, NormStats
+from evo1_policy.normalization import NormStats
 from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy
 
@@ -157,12 +156,11 @@ def test_weights_of_an_evo1_flash_folder_are_read_too(saved, model):
 def test_units_come_back_from_every_layout(tmp_path, model, robot, tokenizer, robots_dir, layout):
     units = load_units(robots_dir / "units" / "xarm6_authors.yaml", robot.joint_names)
     home = units.from_rad(np.array(robot.home))
-    feature = FeatureStats.from_bounds(home - 30, home + 30)
+    feature = spread_evenly(home - 30, home + 30)
     stats = NormStats(embodiment=robot.embodiment, state=feature, action=feature, units=units)
     directory = tmp_path / layout
-    save = save_checkpoint if layout == "own" else export_checkpoint
-    parts = {"model": model, "stats": stats, "robot_text": robot.text, "card": ""}
-    save(directory, *([] if layout == "own" else [layout]), tokenizer_dir=tokenizer, **parts)
+    parts = {"model": model, "stats": stats, "robot_text": robot.text}
+    save_checkpoint(directory, layout=layout, tokenizer_dir=tokenizer, **parts)
     assert read_checkpoint(directory).stats.to_dict() == stats.to_dict()
     actions = Policy.load(directory, robot=robot, device="cpu").infer(observation(robot)).actions
     assert np.abs(actions[:, :6] - robot.home[:6]).max() < np.deg2rad(300)

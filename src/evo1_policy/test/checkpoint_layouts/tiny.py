@@ -19,7 +19,20 @@ CONFIG = dataclasses.replace(
 OFFICIAL_CONFIG = {"horizon": 5, "per_action_dim": 8, "state_dim": 8, "num_layers": 2}
 
 
+def spread_evenly(low, high):
+    """Stats of values between low and high (D,), with every statistic that a layout may hold."""
+    width = high - low
+    return FeatureStats(
+        min=low,
+        max=high,
+        mean=(low + high) / 2,
+        std=width / 12**0.5,
+        q01=low + 0.01 * width,
+        q99=high - 0.01 * width,
+    )
+
+
 def stats_of(robot, width=None):
     home = np.array(robot.home)[:width]
-    stats = FeatureStats.from_bounds(home - 0.5, home + 0.5)
+    stats = spread_evenly(home - 0.5, home + 0.5)
     return NormStats(embodiment=robot.embodiment, state=stats, action=stats)

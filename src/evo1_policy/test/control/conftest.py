@@ -9,6 +9,7 @@ import pytest
 from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.signals import (
+    HeldState,
     InferenceDone,
     InferenceFailed,
     InferenceRequest,
@@ -35,7 +36,7 @@ cameras:
   - {name: image_2, topic: wrist/image, type: sensor_msgs/msg/Image, max_age_ms: 150}
 state: {topic: joint_states, max_age_ms: 100}
 command:
-  - {topic: arm/joint_trajectory, joints: [shoulder, elbow, jaw]}
+  - {topic: arm/joint_trajectory, joints: [shoulder, elbow, jaw], rate_hz: 150}
 teleop: {topic: teleop/joint_trajectory}
 home: {shoulder: 0.0, elbow: 0.2, jaw: 0.4}
 max_skew_ms: 17
@@ -122,6 +123,8 @@ class Cell:
         self.missing: Missing | None = None
         self.unmeasured = False
         self.controller_problem: str | None = None
+        self.second_source: str | None = None
+        self.held: HeldState | None = None
         self.arm_fault: str | None = None
         self.dead_man: str | None = None
         self.targets: tuple[TeleopTarget, ...] = ()  # of the next step
@@ -187,7 +190,9 @@ class Cell:
                 measured=None
                 if self.unmeasured
                 else JointSample(positions=self.position(stamp - self.lag_ns), stamp_ns=stamp),
+                held=self.held,
                 controller_problem=self.controller_problem,
+                second_source=self.second_source,
                 arm_fault=self.arm_fault,
                 dead_man=self.dead_man,
                 teleop=self.targets,

@@ -73,8 +73,12 @@ def test_published_motion_is_sound_for_any_policy_and_timing(
     assert cell.state is LoopState.STOPPED
     assert not cell.moving()
     if before is not None:
-        v, limit = before.sample(asked_ns)[1], kit.robot.acceleration_max
-        bound_ns = np.max(np.abs(v) / limit) * 1e9 + 2 * kit.robot.step_ns
+        # Until a controller can be told, the arm goes on; then it brakes as fast as it may.
+        lead_ns = cell.loop._motion.lead_ns
+        at_ns = asked_ns + np.arange(0, lead_ns + kit.robot.step_ns // 2, MS)
+        speed = np.max([np.abs(before.sample(int(t))[1]) for t in at_ns], axis=0)
+        braking_ns = np.max(speed / kit.robot.acceleration_max) * 1e9
+        bound_ns = lead_ns + braking_ns + kit.robot.step_ns
         # A trajectory in its tail ends at rest as soon as limits allow; none is sent then.
         sent_stop = cell.outputs[-100].command is not None
         assert kit.rest_ns(cell.active) <= asked_ns + bound_ns + 1000 or not sent_stop

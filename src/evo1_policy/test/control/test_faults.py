@@ -41,6 +41,15 @@ def resumes_by_itself(cell):
     cell.run_until(cell.moving, within_s=1.0)
 
 
+def resumes_on_request(cell):
+    """The cause is over, and nothing moves before a person says so."""
+    stays(cell)
+    assert not cell.output.status.recovers
+    assert "resume to go on" in cell.output.status.reason.message
+    cell.step(Request.RESUME)
+    resumes_by_itself(cell)
+
+
 def stays(cell, state=LoopState.HOLDING):
     sent = len(cell.sent)
     cell.run(2.0)
@@ -93,21 +102,71 @@ def test_a_stream_never_received_is_named_before_the_first_chunk(kit):
     resumes_by_itself(cell)
 
 
+def test_a_stream_that_comes_back_after_longer_than_resume_within_waits_for_a_person(kit):
+    cell = kit.moving_cell(settings=LoopSettings(resume_within_ns=500 * MS))
+    cell.missing = CAMERA
+    cell.run(0.45)
+    cell.missing = None
+    resumes_by_itself(cell)
+    cell.missing = CAMERA
+    cell.run(0.6)
+    cell.missing = None
+    resumes_on_request(cell)
+
+
+def test_resume_before_the_stream_is_back_does_not_wait_for_it_for_ever(kit):
+    cell = kit.moving_cell(settings=LoopSettings(resume_within_ns=500 * MS))
+    cell.missing = CAMERA
+    cell.run(2.0)
+    cell.step(Request.RESUME)
+    assert cell.output.status.recovers
+    cell.run(0.6)
+    assert not cell.output.status.recovers
+    cell.missing = None
+    resumes_on_request(cell)
+
+
+def test_a_second_source_holds_until_a_person_resumes(kit):
+    cell = kit.moving_cell()
+    cell.second_source = "/other/policy also publishes on 'arm/joint_trajectory'"
+    cell.step()
+    comes_to_rest(kit, cell, "second_source")
+    assert "/other/policy" in cell.output.status.reason.message
+    cell.second_source = None
+    resumes_on_request(cell)
+
+
+def test_the_message_of_a_hold_tells_the_present_camera_and_number(kit):
+    cell = kit.moving_cell()
+    cell.missing = CAMERA
+    cell.run(0.1)
+    cell.missing = dataclasses.replace(CAMERA, stream="image_2", message="'wrist' is 900 ms old")
+    cell.step()
+    assert cell.output.status.reason.message == "'wrist' is 900 ms old"
+    cell.run(3.0)
+    cell.missing = dataclasses.replace(CAMERA, message="'env/image' is 7000 ms old")
+    cell.step()
+    assert cell.output.status.reason.message == "'env/image' is 7000 ms old; resume to go on"
+    assert cell.output.status.holds == 1
+
+
 @pytest.mark.parametrize("code", ["controller_gone", "arm_fault"])
-def test_a_controller_or_an_arm_that_is_out_holds_and_its_return_resumes(kit, code):
+def test_a_controller_or_an_arm_that_was_out_waits_for_a_person(kit, code):
     cell = kit.moving_cell()
     if code == "arm_fault":  # the reason even where the joints fall silent
         cell.arm_fault, cell.missing = "servo_silent: elbow_flex_joint (id 3)", JOINTS
     cell.controller_problem = "nobody listens to 'arm/joint_trajectory'"
     cell.step()
     comes_to_rest(kit, cell, code)
+    cell.step(Request.RESUME)  # while it is out, that changes nothing
+    assert cell.state is LoopState.HOLDING
     cell.arm_fault = cell.missing = cell.controller_problem = None
-    resumes_by_itself(cell)
+    resumes_on_request(cell)
 
 
 def test_a_late_inference_lets_the_arm_rest_and_resumes_with_its_result(kit):
     cell = kit.moving_cell()
-    cell.latency_ns = lambda: 2500 * MS
+    cell.latency_ns = lambda: 1500 * MS
     cell.run_until(lambda: cell.state is LoopState.HOLDING)
     assert cell.code == "inference_late"
     cell.run(0.6)
@@ -235,7 +294,7 @@ def test_a_gripper_that_presses_on_an_object_is_no_tracking_error(kit):
     assert cell.output.status.holds == 0
 
 
-def test_a_clock_that_jumps_back_stops_the_arm_and_resumes_on_the_new_clock(kit):
+def test_a_clock_that_jumps_back_stops_the_arm_until_a_person_resumes(kit):
     cell = kit.moving_cell()
     cell.clock_offset_ns -= 700_000 * MS
     cell.active = cell.active.shifted(-round(700_000 * MS / cell.active.step_ns))
@@ -244,8 +303,9 @@ def test_a_clock_that_jumps_back_stops_the_arm_and_resumes_on_the_new_clock(kit)
     assert cell.code == "clock_jumped_back"
     stop = cell.sent[-1]
     assert stop is cell.output.command.trajectory
-    assert cell.now_ns - 50 * MS < stop.start_ns < kit.rest_ns(stop) < cell.now_ns + 500 * MS
-    resumes_by_itself(cell)
+    assert cell.now_ns - 250 * MS < stop.start_ns < kit.rest_ns(stop) < cell.now_ns + 500 * MS
+    cell.run(1.0)
+    resumes_on_request(cell)
 
 
 def test_streams_that_begin_anew_after_a_clock_jump_do_not_hide_the_reason(kit):
@@ -260,6 +320,8 @@ def test_streams_that_begin_anew_after_a_clock_jump_do_not_hide_the_reason(kit):
     cell.step()
     assert len(cell.sent) == sent + 1
     cell.run(2.0)
+    assert cell.code == "clock_jumped_back"
+    cell.step(Request.RESUME)
     assert cell.code == "camera_stale"
     cell.missing = None
     resumes_by_itself(cell)
@@ -356,8 +418,7 @@ def test_nothing_moves_before_start(kit):
 
 
 def test_a_new_instruction_replaces_the_chunk_at_once(kit):
-    cell = kit.moving_cell()
-    cell.latency_ns = lambda: 300 * MS
+    cell = kit.moving_cell(latency_ns=lambda: 300 * MS)
     asked = len(cell.asked)
     cell.run_until(lambda: len(cell.asked) > asked)
     cell.instruction = "open the box"

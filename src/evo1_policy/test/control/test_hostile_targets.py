@@ -61,7 +61,7 @@ def test_whatever_comes_as_a_target_limits_hold_and_the_motion_is_continuous(kit
         target = past[int(rng.integers(len(past)))] if rng.random() < 0.3 else past[-1]
         if rng.random() < 0.3:
             target = tear(rng, target)
-        before = follower.commanded
+        before = follower.motion.executing
         if before is not None:
             arm, _ = before.sample(now_ns - 20 * MS)
         measured = JointSample(positions=arm, stamp_ns=now_ns - 5 * MS)

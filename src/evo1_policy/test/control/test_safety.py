@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.control.chunks import Accepted, Chunks
 from evo1_policy.control.limiter import brake, follow
 from evo1_policy.control.limits import Limits
-from evo1_policy.control.motion import Accepted, Motion
+from evo1_policy.control.motion import Motion
 from evo1_policy.control.safety import Rejected, check
 from evo1_policy.control.signals import LoopSettings, SafeTrajectory, StopCode
 from evo1_policy.observation import JointSample
@@ -136,13 +137,19 @@ def test_spoilt_chunks_on_spoilt_states_never_get_through(kit):
     for i in range(count):
         executing = originals[i % 50]
         now_ns = executing.start_ns + int(rng.integers(-50, 400)) * 1_000_000
-        motion = Motion(kit.robot, LoopSettings(dry_run=bool(rng.random() < 0.1)), None)
-        if rng.random() < 0.9:
-            motion.adopt(executing)
+        choices = LoopSettings(dry_run=bool(rng.random() < 0.1))
+        motion = Motion(kit.robot, dry_run=choices.dry_run)
+        chunks = Chunks(kit.robot, choices, motion, None)
         measured = spoilt_state(kit, rng, executing, now_ns)
+        if rng.random() < 0.9:
+            motion.executing = executing
+        elif measured is not None:
+            earlier = dataclasses.replace(measured, stamp_ns=measured.stamp_ns - 100_000_000)
+            motion.look(earlier, None, now_ns)
+            motion.look(measured, None, now_ns)
         chunk = spoilt_chunk(kit, rng, now_ns, executing.sample(now_ns)[0])
         with np.errstate(all="ignore"):
-            verdict = motion.execute(chunk, measured, now_ns)
+            verdict = chunks.execute(chunk, measured, now_ns, lead_ns=140_000_000)
         if isinstance(verdict, Accepted):
             passed += 1
             assert is_sound(kit, verdict.command.trajectory, per_segment=8)

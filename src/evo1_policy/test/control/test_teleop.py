@@ -73,10 +73,18 @@ class Cell:
     def pass_time(self, duration_ns):
         self.now_ns += duration_ns
 
+    def look(self):
+        """Long enough to be sure where the arm is."""
+        for _ in range(4):
+            self.watch()
+            self.pass_time(PERIOD_NS)
+
 
 @pytest.fixture
 def cell(kit):
-    return Cell(kit.robot, [0.0, 0.2, 0.4])
+    cell = Cell(kit.robot, [0.0, 0.2, 0.4])
+    cell.look()
+    return cell
 
 
 def stream(cell, path, *, seconds, lookahead=True):
@@ -215,7 +223,10 @@ def test_an_arm_that_does_not_follow_is_held_until_resume(cell):
     stream(cell, wave, seconds=0.5)
     elsewhere = JointSample(positions=cell.arm() + np.array([0.5, 0.0, 0.0]), stamp_ns=cell.now_ns)
     cell.watch(elsewhere)
-    assert "joint 'shoulder' is measured 0.500 rad from where" in cell.follower.reason
+    assert (
+        "joint 'shoulder' is measured at 0.772 rad but was commanded to 0.272 rad"
+        in cell.follower.reason
+    )
     assert isinstance(cell.give(target(wave(0.5))), Refused)
     cell.pass_time(1000 * MS)
     cell.follower.resume()
@@ -259,6 +270,7 @@ def test_a_clock_that_jumps_back_forgets_what_was_planned(cell):
     here = cell.arm()
     cell.now_ns = 1000 * MS
     cell.rest, cell.sent = here, None
+    cell.look()
     assert isinstance(cell.give(target(here)), SafeTrajectory)
     np.testing.assert_allclose(cell.arm(), here)
 

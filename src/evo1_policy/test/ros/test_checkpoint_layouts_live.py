@@ -16,7 +16,7 @@ def folders(robots_dir, tmp_path_factory):
     """An official folder with random weights, and what the command makes of it."""
     from tiny import CONFIG, stats_of
 
-    from evo1_policy.checkpoint import export_checkpoint, shipped_checkpoint
+    from evo1_policy.checkpoint import save_checkpoint, shipped_checkpoint
     from evo1_policy.cli.convert_checkpoint import main
     from evo1_policy.model.evo1 import new_model
     from evo1_policy.robot_config import load_robot
@@ -24,9 +24,9 @@ def folders(robots_dir, tmp_path_factory):
     robot = load_robot(robots_dir / "xarm6.yaml")
     root = tmp_path_factory.mktemp("layouts")
     horizon = dataclasses.replace(CONFIG, horizon=20)
-    export_checkpoint(
+    save_checkpoint(
         root / "official",
-        "official",
+        layout="official",
         model=new_model(horizon, seed=0),
         stats=stats_of(robot),
         robot_text=robot.text,

@@ -3,7 +3,7 @@
 import pytest
 
 from evo1_policy.control.signals import LoopState, LoopStatus, StopCode, StopReason
-from evo1_policy.ros.latency import ChunkTimes, LatencyLog
+from evo1_policy.ros.chunk_times import ChunkTimes, LatencyLog
 from evo1_policy.ros.status import StateLog
 
 pytestmark = pytest.mark.ros

@@ -29,11 +29,11 @@ def test_bytes_read_as_the_message_that_rclpy_would_send(names, count, seed, tic
         positions=rng.normal(size=(count, len(names))),
         velocities=rng.normal(size=(count, len(names))),
     )
-    message = TrajectoryWriter(names, columns).write(
+    message = TrajectoryWriter(names).write(
         start_ns=trajectory.start_ns,
         step_ns=trajectory.step_ns,
-        positions=trajectory.positions,
-        velocities=trajectory.velocities,
+        positions=trajectory.positions[:, columns],
+        velocities=trajectory.velocities[:, columns],
     )
     encoded = TrajectoryEncoder(names, columns).encode(trajectory)
     assert deserialize_message(encoded, JointTrajectory) == message

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evo1_sim.controller import ControllerSettings
+
 
 @dataclass(frozen=True, kw_only=True)
 class Joint:
@@ -43,6 +45,7 @@ class Arm:
         start_noise: largest deviation from `home` at a reset [rad].
         gripper_open: position of the gripper [rad].
         gripper_closed: position of the gripper [rad].
+        controller: of each of its command outputs; the simulation runs it at its own rate.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Arm:
     start_noise: tuple[float, ...]
     gripper_open: float
     gripper_closed: float
+    controller: ControllerSettings
 
     @property
     def joint_names(self) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ def pair(name: str, arm: Arm, *, half_distance: float, environment_camera: str) 
         start_noise=arm.start_noise * 2,
         gripper_open=arm.gripper_open,
         gripper_closed=arm.gripper_closed,
+        controller=arm.controller,
     )
 
 

@@ -8,6 +8,7 @@ turned so that the arm looks along the world's +x. The gripper's fixed finger li
 from math import pi
 
 from evo1_sim.arms.arm import Arm, Joint, Link, chain, inertial
+from evo1_sim.controller import ControllerSettings
 
 STALL_TORQUE = 3.0  # N m, of the STS3215 at 12 V
 PAD_FACE = -0.002  # x of the fixed finger's inner face in gripper_link [m]
@@ -155,4 +156,6 @@ SO100 = Arm(
     start_noise=(0.06, 0.05, 0.05, 0.05, 0.05, 0.05),
     gripper_open=1.5,
     gripper_closed=-0.2,
+    # As our driver does: from what it commanded, and without tolerances.
+    controller=ControllerSettings(update_rate_hz=100.0, interpolate_from_desired_state=True),
 )

@@ -8,6 +8,7 @@ from math import pi
 
 from evo1_sim.arms.arm import Arm, Joint, Link, chain, inertial
 from evo1_sim.arms.pair import pair
+from evo1_sim.controller import xarm6_settings
 
 # Where the linkage of the gripper turns, left side, in the gripper's base [m].
 KNUCKLE = (0.0, 0.035, 0.059098)
@@ -198,6 +199,7 @@ XARM6 = Arm(
     start_noise=(0.06, 0.05, 0.05, 0.04, 0.05, 0.06, 0.0),
     gripper_open=0.0,
     gripper_closed=0.85,
+    controller=xarm6_settings(),
 )
 
 XARM6_BIMANUAL = pair(

@@ -13,9 +13,8 @@ from evo1_sim.pacing import Pacer
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
 from evo1_sim.ros.run_meter import RunMeter
-from evo1_sim.simulated_robot import JointReading, SimulatedRobot
+from evo1_sim.simulated_robot import TICK_NS, JointReading, SimulatedRobot
 
-TICK_NS = 10_000_000  # joint states at 100 Hz
 MAX_LAG_NS = 1_000_000_000  # a longer stall is not caught up; then commanded motion jumps
 
 
@@ -26,7 +25,7 @@ class SimLoops:
         simulated: what is run.
         make_renderer: called in the rendering thread, which owns the GL context.
         cameras: where frames go, in the order of rendering.
-        publish_joints: called in the physics thread after each tick.
+        publish_reading: called in the physics thread after each tick.
         camera_rate_hz: [Hz].
         simulation_time: whether stamps count from the start in place of the wall clock.
         meter: counts what was done.
@@ -39,7 +38,7 @@ class SimLoops:
         simulated: SimulatedRobot,
         make_renderer: Callable[[], CameraRenderer],
         cameras: Sequence[CameraPublisher],
-        publish_joints: Callable[[JointReading], None],
+        publish_reading: Callable[[JointReading], None],
         camera_rate_hz: float,
         simulation_time: bool,
         meter: RunMeter,
@@ -48,7 +47,7 @@ class SimLoops:
         self._simulated = simulated
         self._make_renderer = make_renderer
         self._cameras = tuple(cameras)
-        self._publish_joints = publish_joints
+        self._publish_reading = publish_reading
         self._frame_ns = round(1e9 / camera_rate_hz)
         self._simulation_time = simulation_time
         self._meter = meter
@@ -96,7 +95,7 @@ class SimLoops:
             if stamp_ns // self._frame_ns != frame:
                 frame = stamp_ns // self._frame_ns
                 self._frame_due.set()
-            self._publish_joints(reading)
+            self._publish_reading(reading)
             self._meter.ticked(TICK_NS, pacer.lost_ns)
 
     def _run_rendering(self) -> None:

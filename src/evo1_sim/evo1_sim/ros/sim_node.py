@@ -16,11 +16,10 @@ from builtin_interfaces.msg import Time as TimeMessage
 from diagnostic_msgs.msg import DiagnosticArray
 from evo1_msgs.msg import TaskStatus
 from evo1_msgs.srv import ResetTask
-from rcl_interfaces.msg import ParameterDescriptor, SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -30,27 +29,18 @@ from trajectory_msgs.msg import JointTrajectory
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, load_robot
 from evo1_policy.ros.process import full_name
-from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
+from evo1_policy.ros.qos import OVERRIDABLE, report_qos, state_qos
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
+from evo1_sim.ros.fault_parameters import FaultParameters
 from evo1_sim.ros.run_meter import RunMeter
 from evo1_sim.ros.sim_loops import SimLoops
 from evo1_sim.ros.sim_parameters import MAX_SEED, read_parameters
-from evo1_sim.ros.trajectory_messages import read_points
+from evo1_sim.ros.trajectory_messages import FollowedPublisher, read_points
 from evo1_sim.simulated_robot import JointReading, SimulatedRobot, SimulatedRobotError
-from evo1_sim.tasks import DISTURBANCES, UNDISTURBED
 from evo1_sim.trajectory import TrajectoryError
 from evo1_sim.world import World
 
-UNPLUGGED = "unplugged_cameras"
-UNPLUGGED_DESCRIPTION = ParameterDescriptor(
-    description="Names of cameras that are silent, with commas between; can be set at any time."
-)
-DISTURBANCE = "disturbance"
-DISTURBANCE_DESCRIPTION = ParameterDescriptor(
-    description="What is unusual about the scene from the next reset on: "
-    f"{', '.join(DISTURBANCES)}; can be set at any time."
-)
 TASK_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
 
@@ -83,7 +73,7 @@ class SimNode(Node):
             simulated=self._simulated,
             make_renderer=self._make_renderer,
             cameras=self._cameras,
-            publish_joints=self._publish_joints,
+            publish_reading=self._publish_reading,
             camera_rate_hz=self._settings.camera_rate_hz,
             simulation_time=self._settings.publish_clock,
             meter=self._meter,
@@ -95,6 +85,7 @@ class SimNode(Node):
             JointState, self._robot.state.topic, state_qos(), qos_overriding_options=OVERRIDABLE
         )
         self._joint_message = JointState(name=list(self._robot.joint_names))
+        self._followed = [FollowedPublisher(self, command) for command in self._robot.command]
         self._cameras = [
             CameraPublisher(
                 self,
@@ -121,10 +112,8 @@ class SimNode(Node):
         for output, command in enumerate(self._robot.command):
             self._subscribe(output, command)
         self.create_service(ResetTask, "~/reset", self._reset)
-        self.add_on_set_parameters_callback(self._unplug)
-        self.add_on_set_parameters_callback(self._disturb)
-        self.declare_parameter(UNPLUGGED, "", UNPLUGGED_DESCRIPTION)
-        self.declare_parameter(DISTURBANCE, UNDISTURBED.name, DISTURBANCE_DESCRIPTION)
+        cameras = {camera.name: camera for camera in self._cameras}
+        self._faults = FaultParameters(self, self._simulated, cameras)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers that sim time cannot stop
         self.create_timer(TASK_PERIOD_S, self._publish_task, clock=steady)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
@@ -137,35 +126,9 @@ class SimNode(Node):
             JointTrajectory,
             command.topic,
             receive,
-            command_qos(),
+            QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT),  # as ros2_control
             qos_overriding_options=OVERRIDABLE,
         )
-
-    def _unplug(self, parameters: list[Parameter]) -> SetParametersResult:
-        """Silence the cameras that the parameter names, to see what the policy does about it."""
-        known = {camera.name: camera for camera in self._cameras}
-        for parameter in parameters:
-            if parameter.name != UNPLUGGED:
-                continue
-            wanted = {name.strip() for name in str(parameter.value).split(",")} - {""}
-            if wanted - set(known):
-                return SetParametersResult(
-                    successful=False,
-                    reason=f"no camera '{min(wanted - set(known))}'; known: {', '.join(known)}",
-                )
-            for name, camera in known.items():
-                camera.plugged_in = name not in wanted
-        return SetParametersResult(successful=True)
-
-    def _disturb(self, parameters: list[Parameter]) -> SetParametersResult:
-        """Have the next reset lay out a disturbed scene, to see whether the policy copes."""
-        for parameter in parameters:
-            if parameter.name == DISTURBANCE:
-                try:
-                    self._simulated.disturb(str(parameter.value))
-                except SimulatedRobotError as error:
-                    return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
 
     def start(self) -> None:
         """Start physics and rendering."""
@@ -191,7 +154,7 @@ class SimNode(Node):
             cameras=tuple(camera.name for camera in self._robot.cameras),
         )
 
-    def _publish_joints(self, reading: JointReading) -> None:
+    def _publish_reading(self, reading: JointReading) -> None:
         stamp = _stamp(reading.stamp_ns)
         if self._clock_publisher is not None:
             self._clock_publisher.publish(ClockMessage(clock=stamp))
@@ -201,6 +164,9 @@ class SimNode(Node):
         message.velocity = array("d", reading.velocities.tobytes())
         message.effort = array("d", reading.efforts.tobytes())
         self._joint_publisher.publish(message)
+        for publisher, followed in zip(self._followed, reading.followed, strict=True):
+            if followed is not None:
+                publisher.publish(followed)
 
     def _follow(self, output: int, command: CommandConfig, message: JointTrajectory) -> None:
         try:

@@ -1,8 +1,17 @@
-"""JointTrajectory messages as the plain points that evo1_sim.trajectory follows."""
+"""What a controller hears and says on its topics, as the plain types of evo1_sim."""
 
+from array import array
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.time import Time
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.perception.messages import stamp_ns
+from evo1_policy.robot_config import CommandConfig
+from evo1_policy.ros.controller_state import ControllerState
+from evo1_policy.ros.qos import OVERRIDABLE
+from evo1_sim.controller import FollowedState
 from evo1_sim.trajectory import TrajectoryPoint
 
 
@@ -17,3 +26,30 @@ def read_points(message: JointTrajectory) -> tuple[TrajectoryPoint, ...]:
         )
         for point in message.points
     )
+
+
+class FollowedPublisher:
+    """Says on <controller>/controller_state what one command output follows. Used by one thread.
+
+    Args:
+        node: who publishes.
+        command: the robot file's output.
+    """
+
+    def __init__(self, node: Node, command: CommandConfig) -> None:
+        self._publisher = node.create_publisher(
+            ControllerState,
+            command.state_topic,
+            QoSProfile(depth=1),
+            qos_overriding_options=OVERRIDABLE,
+        )
+        self._message = ControllerState(joint_names=list(command.joints))
+
+    def publish(self, followed: FollowedState) -> None:
+        """Publish what is followed now."""
+        message = self._message
+        message.header.stamp = Time(nanoseconds=followed.stamp_ns).to_msg()
+        message.reference.positions = array("d", followed.positions.tobytes())
+        message.reference.velocities = array("d", followed.velocities.tobytes())
+        message.feedback.positions = array("d", followed.feedback.tobytes())
+        self._publisher.publish(message)

@@ -48,7 +48,7 @@ def test_no_instant_is_rendered_twice(robots_dir):
         simulated=LateRobot(world, robot, start_ns=0),
         make_renderer=lambda: CameraRenderer(world, height=48, width=64),
         cameras=frames,
-        publish_joints=lambda _: None,
+        publish_reading=lambda _: None,
         camera_rate_hz=100.0,
         simulation_time=True,
         meter=RunMeter(camera_rate_hz=100.0, now_ns=time.monotonic_ns()),

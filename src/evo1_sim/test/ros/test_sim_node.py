@@ -26,6 +26,8 @@ class Cell:
         from sensor_msgs.msg import CameraInfo, Image, JointState
         from trajectory_msgs.msg import JointTrajectory
 
+        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
+
         self.robot = robot
         self.process = process
         self.listener = listener
@@ -37,6 +39,10 @@ class Cell:
         info = robot.cameras[0].topic.rpartition("/")[0] + "/camera_info"
         self.info = listener.listen(CameraInfo, info, qos_profile_sensor_data)
         self.tasks = listener.listen(TaskStatus, "sim_robot/task_status")
+        self.followed = [
+            listener.listen(ControllerState, command.state_topic, controller_state_qos())
+            for command in robot.command
+        ]
         self.reset_client = listener.node.create_client(ResetTask, "sim_robot/reset")
         self.commands = [
             listener.node.create_publisher(JointTrajectory, command.topic, 10)
@@ -72,13 +78,15 @@ class Cell:
         return self.listener.call(self.reset_client, ResetTask.Request(task=task, seed=seed))
 
     def pull(self, cameras):
-        from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-        from rcl_interfaces.srv import SetParametersAtomically
+        return self.set("unplugged_cameras", cameras)
 
-        name = "sim_robot/set_parameters_atomically"
-        client = self.listener.node.create_client(SetParametersAtomically, name)
-        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=cameras)
-        parameter = Parameter(name="unplugged_cameras", value=value)
+    def set(self, name, value):
+        from rcl_interfaces.srv import SetParametersAtomically
+        from rclpy.parameter import Parameter
+
+        service = "sim_robot/set_parameters_atomically"
+        client = self.listener.node.create_client(SetParametersAtomically, service)
+        parameter = Parameter(name, value=value).to_parameter_msg()
         request = SetParametersAtomically.Request(parameters=[parameter])
         return self.listener.call(client, request).result
 
@@ -244,6 +252,51 @@ def test_an_unknown_camera_cannot_be_pulled(cell):
     result = cell.pull("image_9")
     assert not result.successful
     assert result.reason == "no camera 'image_9'; known: image_1, image_2"
+
+
+def test_each_controller_says_what_it_follows(cell):
+    cell.reset()
+    cell.next_joints()
+    for output, command in enumerate(cell.robot.command):
+        target = cell.measured(output) + 0.1
+        cell.send(output, target, 0.4)
+        heard = cell.followed[output]
+        cell.wait(
+            lambda heard=heard, target=target: (
+                heard and np.abs(np.array(heard[-1].reference.positions) - target).max() < 1e-9
+            ),
+            "the target as the reference",
+        )
+        assert tuple(heard[-1].joint_names) == command.joints
+        assert list(heard[-1].reference.velocities) == [0.0] * len(command.joints)
+        moving = [m for m in heard if max(m.reference.velocities) > 0.05]
+        assert len(moving) > 5  # of 40
+        assert len(moving[0].feedback.positions) == len(command.joints)
+
+
+def test_a_controller_that_is_switched_off_is_silent_and_deaf_until_it_is_switched_on(cell):
+    cell.reset()
+    cell.next_joints()
+    name = cell.robot.command[0].topic.split("/")[0]
+    start = cell.measured(0)
+    assert cell.set("inactive_controllers", name).successful
+    cell.next_joints(20)
+    cell.followed[0].clear()
+    cell.send(0, start + 0.2, 0.3)
+    cell.next_joints(60)
+    assert cell.followed[0] == []
+    assert cell.measured(0) == pytest.approx(start, abs=0.005)
+    assert "refused" not in cell.process.output.rpartition("reset:")[2]
+    assert cell.set("inactive_controllers", "").successful
+    cell.wait(lambda: cell.followed[0], "the state of the controller")
+    cell.send(0, start + 0.1, 0.4)
+    cell.arrive(0, start + 0.1)
+
+
+def test_an_unknown_controller_cannot_be_switched_off(cell):
+    result = cell.set("inactive_controllers", "arm_9")
+    assert not result.successful
+    assert result.reason.startswith("no controller 'arm_9'; known: ")
 
 
 def test_a_reset_to_any_task_goes_on_showing_frames(cell):

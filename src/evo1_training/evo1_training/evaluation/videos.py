@@ -3,7 +3,7 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -29,12 +29,13 @@ class TrialVideo:
     Args:
         path: the .mp4; its folder exists.
         rate_hz: frames a second of the trial.
+        every: how many of its frames make one of the video.
 
     Raises:
         VideoError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, *, rate_hz: float) -> None:
+    def __init__(self, path: Path, *, rate_hz: float, every: int = EVERY) -> None:
         self._path = path
         self._partial = path.with_name(f".{path.name}.partial")
         self._count = 0
@@ -44,14 +45,15 @@ class TrialVideo:
             self._container = av.open(str(self._partial), "w", format="mp4")
         except OSError as error:
             raise VideoError(f"{path}: cannot write the video: {error}") from error
-        self._rate_hz = round(rate_hz / EVERY)
+        self._every = every
+        self._rate_hz = round(rate_hz / every)
 
     def add(self, images: Mapping[str, Image]) -> None:
         """Show the next frame: camera -> (H, W, 3) uint8 RGB, side by side."""
         self._count += 1
-        if (self._count - 1) % EVERY:
+        if (self._count - 1) % self._every:
             return
-        row = _even(np.concatenate(list(images.values()), axis=1))
+        row = side_by_side(list(images.values()))
         if self._stream is None:
             self._stream = self._container.add_stream("libx264", rate=self._rate_hz)
             self._stream.height, self._stream.width = row.shape[:2]
@@ -61,15 +63,17 @@ class TrialVideo:
         frame = av.VideoFrame.from_ndarray(row, format="rgb24")
         self._container.mux(self._stream.encode(frame))
 
-    def close(self, *, keep: bool) -> None:
-        """Finish the file, and keep or delete it."""
+    def close(self, *, keep: bool) -> bool:
+        """Finish the file, and keep it if it has a frame, or delete it; returns what was done."""
         if self._stream is not None:
             self._container.mux(self._stream.encode())
         self._container.close()
-        if keep and self._stream is not None:
+        kept = keep and self._stream is not None
+        if kept:
             self._partial.replace(self._path)
         else:
             self._partial.unlink(missing_ok=True)
+        return kept
 
 
 def thumbnail(image: Image) -> bytes:
@@ -81,7 +85,14 @@ def thumbnail(image: Image) -> bytes:
     return bytes(encoded)
 
 
-def _even(image: Image) -> Image:
-    """Without the last row or column where their number is odd: H.264 wants it."""
-    height, width = image.shape[:2]
-    return np.ascontiguousarray(image[: height - height % 2, : width - width % 2])
+def side_by_side(images: Sequence[Image]) -> Image:
+    """Images (H, W, 3) uint8 RGB of any sizes in a row; even height and width for H.264."""
+    height = max(image.shape[0] for image in images)
+    width = sum(image.shape[1] for image in images)
+    row = np.zeros((height - height % 2, width - width % 2, 3), dtype=np.uint8)
+    left = 0
+    for image in images:
+        place = row[: image.shape[0], left : left + image.shape[1]]
+        place[:] = image[: place.shape[0], : place.shape[1]]
+        left += image.shape[1]
+    return row

@@ -19,7 +19,6 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
-from evo1_policy.terminal import read_keys, single_keys
 from evo1_training.recording.terminal_keys import (
     BUTTONS,
     DEFAULT_BUTTONS,
@@ -29,6 +28,7 @@ from evo1_training.recording.terminal_keys import (
     Wish,
 )
 from evo1_training.recording.terminal_screen import RecorderView, StreamView, headline, screen
+from evo1_training.terminal import read_keys, single_keys
 
 FRESH_S = 1.5  # a status older than this is no longer shown
 FRAME_S = 0.1

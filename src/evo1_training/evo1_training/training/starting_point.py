@@ -10,13 +10,13 @@ from evo1_policy.checkpoint import (
     Checkpoint,
     CheckpointError,
     load_model,
-    new_model_on_backbone,
     read_checkpoint,
     shipped_checkpoint,
 )
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import NormStats, NormStatsError, read_norm_stats
 from evo1_policy.robot_config import RobotConfig
+from evo1_training.training.backbone import new_model_on_backbone
 from evo1_training.training.checkpoints import OTHER_STATS, load_trained_weights
 from evo1_training.training.config_values import TrainConfigError, differences
 from evo1_training.training.run_folder import TRAINER, SavedStep

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from evo1_policy.checkpoint_layouts.official_stats import choose_stats
+from evo1_policy.checkpoint_layouts.official import choose_stats
 from evo1_training.datasets.lerobot.writing import open_dataset
 from evo1_training.datasets.norm_stats import (
     NORM_STATS,

@@ -1,17 +1,17 @@
-"""Measure the denoising loop of the head alone, on the CPU. Must not import ROS."""
+"""The denoising loop of the head alone, on the CPU: readable against fast path."""
 
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from model_inputs import JOINTS, random_noise
 
 from evo1_policy.model.action_expert import ActionExpert
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.engine import store_by_input
 from evo1_policy.model.fast_head import FastHead
 from evo1_policy.model.flow_matching import euler_time_index
-from evo1_policy.model.synthetic import JOINTS, random_noise, random_tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,12 @@ def measure_head(config: Evo1Config, *, keys: int, steps: int, runs: int) -> Hea
 
     Both walk by velocities; what the head predicts does not change the time.
     """
-    heads = (random_head(config), random_head(config))
-    store_by_input(heads[1])
-    readable, fast = heads[0], FastHead(heads[1])
-    generator = torch.Generator().manual_seed(0)
-    context = torch.randn(1, keys - 1, config.language.width, generator=generator)  # (1, S-1, E)
+    torch.manual_seed(0)
+    readable, arranged = ActionExpert(config).eval(), ActionExpert(config).eval()
+    arranged.load_state_dict(readable.state_dict())
+    store_by_input(arranged)
+    fast = FastHead(arranged)
+    context = torch.randn(1, keys - 1, config.language.width)  # (1, S-1, E)
     state, noise = torch.rand(1, config.state_width), random_noise(config)
     used = torch.arange(min(JOINTS, config.action_width))
     mask = torch.zeros(1, config.action_width).index_fill(1, used, 1.0)  # (1, D)
@@ -64,16 +65,3 @@ def measure_head(config: Evo1Config, *, keys: int, steps: int, runs: int) -> Hea
         fast_ms=1e3 * float(fast_s),
         max_abs_diff=float((slow_x[..., used] - fast_x).abs().max()),
     )
-
-
-def random_head(config: Evo1Config, *, seed: int = 0) -> ActionExpert:
-    """An action expert with random weights, fp32 on the CPU."""
-    with torch.device("meta"):
-        head = ActionExpert(config)
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {
-        name: random_tensor(name, tuple(tensor.shape), generator)
-        for name, tensor in head.state_dict().items()
-    }
-    head.load_state_dict(tensors, assign=True)
-    return head.eval()

@@ -3,13 +3,21 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import CONFIG
 
-from evo1_policy.checkpoint import CheckpointError, new_model_on_backbone
+from evo1_policy.checkpoint import CheckpointError
 from evo1_policy.checkpoint_layouts.tensor_files import grouped_tensors
 from evo1_policy.checkpoint_layouts.tensor_names import official_places
+from evo1_policy.model.config import preset
+from evo1_policy.model.evo1 import new_model
+from evo1_training.training.backbone import new_model_on_backbone
 
 VLM = "embedder.model."
+CONFIG = preset("evo1_tiny")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return new_model(CONFIG, seed=0).eval()
 
 
 def published(model, naming):

@@ -1,44 +1,19 @@
-"""Random weights and inputs, to measure and test a model of which no checkpoint is at hand.
+"""Observations and noise of the model's shapes: what is measured does not depend on their values.
 
-Letters: B batch, V views, H horizon, D action width. Must not import ROS.
+Letters: B batch, V views, H horizon, D action width.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evo1_policy.model.action_expert import sinusoid_table
 from evo1_policy.model.config import Evo1Config
-from evo1_policy.model.evo1 import Evo1, empty_model
 from evo1_policy.model.flow_matching import sample_noise
 from evo1_policy.model.preprocessing import ModelInputs, prepare_views
 
 WORDS = 12  # tokens of the instruction
 JOINTS = 7  # used action dimensions
 _LINE = 8  # tokens of a view's prompt line around its image tokens
-
-
-def random_model(config: Evo1Config, *, seed: int = 0) -> Evo1:
-    """A model with random weights, held in memory once; fp32 on the CPU, eval mode."""
-    model = empty_model(config)
-    generator = torch.Generator().manual_seed(seed)
-    tensors = {
-        name: random_tensor(name, tuple(tensor.shape), generator)
-        for name, tensor in model.state_dict().items()
-    }
-    model.load_state_dict(tensors, assign=True)
-    return model.eval()
-
-
-def random_tensor(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Values of a tensor with which activations neither vanish nor grow."""
-    if name.endswith(".pe"):
-        return sinusoid_table(shape[1], shape[2])[None]
-    if len(shape) == 1:
-        return torch.zeros(shape) if name.endswith("bias") else torch.ones(shape)
-    fan_in = int(np.prod(shape[1:])) if shape[0] > 1 else shape[-1]
-    width = fan_in**-0.5
-    return torch.empty(shape).uniform_(-width, width, generator=generator)
 
 
 def random_inputs(config: Evo1Config, *, present: int, seed: int = 0) -> ModelInputs:

@@ -1,0 +1,137 @@
+"""What controllers say that they command, held against what was sent. No ROS, no torch."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.action_chunk import Trajectory
+from evo1_policy.control.limits import Limits
+
+APART_RAD, APART_RAD_S = 0.01, 0.05  # a controller that is nearer follows what was sent ...
+SILENT_NS = 500_000_000  # a controller that spoke and does not for so long is off
+DELAYS_KEPT = 100  # words of a controller, for the median of their delay
+BLUR_S = 0.02  # ... or would within this time: its stamps and ours may differ by so much
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldState:
+    """What the arm's controllers say that they command. Arrays are (D,), NaN where none says.
+
+    Attributes:
+        positions: [rad].
+        velocities: [rad/s].
+        stamps_ns: when each was so, by the controllers' clock; 0 where none says [ns].
+        received_ns: when the newest arrived, by our clock [ns].
+        delay_ns: median of arrival minus stamp: transport, and how far their clock is behind [ns].
+    """
+
+    positions: Floats
+    velocities: Floats
+    stamps_ns: npt.NDArray[np.int64]
+    received_ns: int
+    delay_ns: int = 0
+
+    @property
+    def known(self) -> Mask:
+        """(D,) of which joints a controller says what it holds."""
+        known: Mask = np.isfinite(self.positions) & np.isfinite(self.velocities)
+        return known
+
+    def of(self, trajectory: Trajectory) -> tuple[Floats, Floats]:
+        """Positions and velocities (D,) of a trajectory at the instants of which this tells."""
+        positions, velocities = np.empty_like(self.positions), np.empty_like(self.positions)
+        for stamp in set(self.stamps_ns.tolist()):
+            there = self.stamps_ns == stamp
+            position, velocity = trajectory.sample(stamp)
+            positions[there], velocities[there] = position[there], velocity[there]
+        return positions, velocities
+
+    def follows(self, trajectory: Trajectory, limits: Limits) -> Mask:
+        """(D,) where a controller follows a trajectory, as far as stamps tell, or says nothing."""
+        position, velocity = self.of(trajectory)
+        apart = np.abs(self.positions - position) - BLUR_S * np.abs(velocity)
+        faster = np.abs(self.velocities - velocity) - BLUR_S * limits.acceleration_max
+        return ~self.known | ((apart <= APART_RAD) & (faster <= APART_RAD_S))
+
+    def moves_in(self, trajectory: Trajectory) -> bool:
+        """Whether a trajectory moves a joint of which this tells, at the instant of which."""
+        return bool((np.abs(self.of(trajectory)[1]) > APART_RAD_S)[self.known].any())
+
+    def distance(self, trajectory: Trajectory) -> float:
+        """How far it is from a trajectory, over the joints of which it tells [rad]."""
+        apart = np.abs(self.positions - self.of(trajectory)[0])
+        return float(apart[self.known].max(initial=0.0))
+
+
+class HeldStates:
+    """Collects what controllers say, each on its own topic.
+
+    Args:
+        joint_names: D, of the robot.
+        outputs: joints of each command output.
+    """
+
+    def __init__(self, joint_names: Sequence[str], outputs: Sequence[Sequence[str]]) -> None:
+        self._names = tuple(joint_names)
+        self._columns = [[self._names.index(name) for name in joints] for joints in outputs]
+        self._delays: deque[int] = deque(maxlen=DELAYS_KEPT)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything: the clock jumped, or the node stops."""
+        self._delays.clear()
+        self._heard_ns: dict[int, int] = {}  # output -> when it spoke last
+        self.newest: HeldState | None = None
+
+    def add(
+        self,
+        names: Sequence[str],
+        positions: Sequence[float],
+        velocities: Sequence[float],
+        *,
+        stamp_ns: int,
+        received_ns: int,
+        output: int,
+    ) -> None:
+        """Take in one message of an output's controller; joints by name, strangers left out.
+
+        One that gives no velocities is measured by its last two positions.
+        """
+        width, before = len(self._names), self.newest
+        held = (
+            (np.full(width, np.nan), np.full(width, np.nan), np.zeros(width, dtype=np.int64))
+            if before is None
+            else (before.positions.copy(), before.velocities.copy(), before.stamps_ns.copy())
+        )
+        for i, name in enumerate(names):
+            if name not in self._names or i >= len(positions):
+                continue
+            place = self._names.index(name)
+            passed_s = (stamp_ns - int(held[2][place])) / 1e9
+            if len(velocities) == len(names):
+                held[1][place] = velocities[i]
+            elif held[2][place] and passed_s > 0.0:
+                held[1][place] = (positions[i] - held[0][place]) / passed_s
+            held[0][place], held[2][place] = positions[i], stamp_ns
+        self._heard_ns[output] = received_ns
+        self._delays.append(received_ns - stamp_ns)
+        self.newest = HeldState(
+            positions=held[0],
+            velocities=held[1],
+            stamps_ns=held[2],
+            received_ns=received_ns,
+            delay_ns=sorted(self._delays)[len(self._delays) // 2],
+        )
+
+    def silent(self, now_ns: int) -> tuple[int, int] | None:
+        """An output whose controller spoke, and for how long it has not; None: there is none."""
+        for output, heard_ns in self._heard_ns.items():
+            if now_ns - heard_ns > SILENT_NS:
+                return output, now_ns - heard_ns
+        return None

@@ -1,0 +1,68 @@
+"""Why the arm does not run, and whether it goes on by itself. No ROS, no torch.
+
+Nothing restarts an arm but a person. Only a gap in a stream that is over soon resumes by itself;
+what a device, a fault or a person stopped waits for `resume`, also once its cause is gone.
+"""
+
+from dataclasses import replace
+
+from evo1_policy.control.signals import StopCode, StopReason
+
+_RESUME = "; resume to go on"
+
+
+class Hold:
+    """The reason that people see, from one step to the next.
+
+    Args:
+        resume_within_ns: a gap that lasts longer waits for a person [ns].
+
+    Attributes:
+        reason: None where nothing keeps the arm.
+        count: how often a hold began.
+    """
+
+    def __init__(self, resume_within_ns: int) -> None:
+        self.reason: StopReason | None = None
+        self.count = 0
+        self._resume_within_ns = resume_within_ns
+        self._since_ns = 0
+        self._patient = False
+        self._overstayed = False
+
+    @property
+    def recovers(self) -> bool:
+        """Whether the arm goes on by itself once the cause is gone."""
+        return self.reason is None or (self.reason.code.recovers and not self._overstayed)
+
+    def wait_patiently(self, *, patient: bool) -> None:
+        """Whether the first observation may take however long: a start, and not a restart."""
+        self._patient = patient
+
+    def begin(self, reason: StopReason | None, now_ns: int) -> None:
+        """A hold begins, or what a person asked for waits for `reason`."""
+        self.reason, self._since_ns, self._overstayed = reason, now_ns, False
+
+    def add(self, reason: StopReason) -> None:
+        """Another reason: the first one that needs a person stays, others give way to it."""
+        present = self.reason
+        if present is None or present.code is reason.code or self.recovers:
+            self.reason = reason
+
+    def follow(self, problem: StopReason | None, now_ns: int) -> None:
+        """See whether a gap lasts too long; say what is over, and what waits for a person.
+
+        Args:
+            problem: what is wrong with the inputs now.
+            now_ns: the clock [ns].
+        """
+        reason = self.reason
+        if reason is None:
+            return
+        late = reason.code is StopCode.INFERENCE_LATE  # that lasts until a chunk comes
+        if (problem is not None or late) and reason.code.is_gap and not self._patient:
+            self._overstayed |= now_ns - self._since_ns > self._resume_within_ns
+        if self.recovers or not reason.code.is_external or reason.message.endswith(_RESUME):
+            return
+        over = " (that is over)" if problem is None and not late else ""
+        self.reason = replace(reason, message=f"{reason.message}{over}{_RESUME}")

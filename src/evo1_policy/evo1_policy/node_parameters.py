@@ -1,0 +1,245 @@
+"""The parameters of the policy node as one plain table: adding one is adding a field.
+
+The node declares and reads them from here, a launch its options. Must not import ROS or torch.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
+
+from evo1_policy.control import smoothing
+from evo1_policy.control.dead_man import DeadMan
+from evo1_policy.control.modes import ExecutionMode, Transition
+from evo1_policy.control.signals import LoopSettings, TakeoverMode
+
+T = TypeVar("T", bool, int, float, str)
+Value = bool | int | float | str
+
+DEVICES = ("auto", "cpu", "cuda")
+_WORDS = {"true": True, "1": True, "false": False, "0": False}
+_KINDS = {int: "an integer", float: "a number"}
+_ABOUT = "about"
+
+
+class ParameterError(ValueError):
+    """A parameter that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One row of a table of parameters.
+
+    Attributes:
+        default: its type is the parameter's.
+        choices: the words that it takes; empty for any.
+        span: the smallest and the largest number.
+    """
+
+    name: str
+    default: Value
+    description: str
+    choices: tuple[str, ...] = ()
+    span: tuple[float, float] | None = None
+
+    def read(self, text: str) -> Value:
+        """The value that a person typed.
+
+        Raises:
+            ParameterError: it is none of this type, or none that can be used.
+        """
+        kind = type(self.default)
+        if kind is bool:
+            if text.lower() not in _WORDS:
+                raise ParameterError(f"{self.name}: expected true or false, got '{text}'")
+            return _WORDS[text.lower()]
+        try:
+            value = kind(text.lower() if self.choices else text)
+        except ValueError as error:
+            raise ParameterError(f"{self.name}: expected {_KINDS[kind]}, got '{text}'") from error
+        self.check(value)
+        return value
+
+    def check(self, value: Value) -> None:
+        """Refuse a value of another type, and one that is none of the choices or outside.
+
+        Raises:
+            ParameterError: with the parameter's name and what was expected.
+        """
+        kind = type(self.default)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            raise ParameterError(f"{self.name}: expected {kind.__name__}, got {value!r}")
+        if self.choices and value not in self.choices:
+            known = ", ".join(self.choices)
+            raise ParameterError(f"{self.name}: expected one of {known}, got '{value}'")
+        if self.span is not None and not self.span[0] <= float(value) <= self.span[1]:
+            low, high = self.span
+            raise ParameterError(f"{self.name}: expected {low:.10g} to {high:.10g}, got {value}")
+
+
+def parameter(
+    default: T,
+    description: str,
+    *,
+    choices: Iterable[str] = (),
+    span: tuple[float, float] | None = None,
+) -> T:
+    """A field of a dataclass that is a table of parameters."""
+    about = {"description": description, "choices": tuple(choices), "span": span}
+    return field(default=default, metadata={_ABOUT: about})
+
+
+def parameters_of(table: type) -> Mapping[str, Parameter]:
+    """The rows of a table, by name, in its order."""
+    return {
+        row.name: Parameter(
+            name=row.name, default=getattr(table, row.name), **row.metadata[_ABOUT]
+        )
+        for row in fields(table)
+        if _ABOUT in row.metadata
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyParameters:
+    """The node's parameters, read once when it is configured.
+
+    Raises:
+        ParameterError: a value that cannot be used.
+    """
+
+    robot_file: str = parameter("", "Path of the robot file (YAML). Required.")
+    checkpoint: str = parameter(
+        "", "Folder of the checkpoint; empty: the one that ships for this embodiment."
+    )
+    tokenizer: str = parameter("", "Folder of the tokenizer, where the checkpoint holds none.")
+    embodiment: str = parameter(
+        "", "Key of the norm stats, where the checkpoint has several: arm or arm/dataset."
+    )
+    semantics: str = parameter(
+        "",
+        "Rules that the weights were trained with, where the layout implies others: "
+        "authors_main, evo1_flash or lerobot.",
+    )
+    units: str = parameter(
+        "", "File with the units of the checkpoint's norm stats, where they are not radians."
+    )
+    num_steps: int = parameter(
+        0, "Denoising steps of one inference; 0: the checkpoint's.", span=(0, 1000)
+    )
+    instruction: str = parameter("", "What to do, in words; can be changed while the policy runs.")
+    device: str = parameter("auto", "Where the model runs: auto, cpu, cuda or cuda:1.")
+    execution_mode: str = parameter(
+        ExecutionMode.REPLACE.value,
+        "How chunks follow one another (docs/execution.md).",
+        choices=tuple(mode.value for mode in ExecutionMode),
+    )
+    execute_actions: int = parameter(
+        0,
+        "Actions of a chunk to execute before the next one takes over; 0: as the checkpoint "
+        "says, else half of them.",
+        span=(0, 1000),
+    )
+    instruction_transition: str = parameter(
+        Transition.BLEND.value,
+        "What a new instruction does to the chunk being executed.",
+        choices=tuple(transition.value for transition in Transition),
+    )
+    ensemble_decay: float = parameter(
+        2.0,
+        "Mode ensemble: a chunk older by t counts exp(-t * this) as much [1/s].",
+        span=(0.0, 100.0),
+    )
+    rtc_fall_actions: int = parameter(
+        10,
+        "Mode rtc: actions behind the frozen ones over which a chunk lets go of what was sent.",
+        span=(0, 50),
+    )
+    smoothing_rad: float = parameter(
+        LoopSettings.smoothing_rad,
+        "How far an action may be moved to take noise out of a chunk that would have to be "
+        "slowed for it; 0: no smoothing [rad].",
+        span=(0.0, smoothing.MOST_RAD),
+    )
+    dry_run: bool = parameter(False, "Publish chunks as a preview and send the arm no command.")
+    autostart: bool = parameter(
+        False, "Start to move as soon as the node is active and has an instruction."
+    )
+    seed: int = parameter(0, "Seed of the policy's noise.", span=(0, 2**31 - 1))
+    threads: int = parameter(
+        0,
+        "CPU threads of the model; 0: half of the cores, the other half is for messages.",
+        span=(0, 256),
+    )
+    auto_activate: bool = parameter(True, "Configure and activate without a lifecycle manager.")
+    resume_within_s: float = parameter(
+        LoopSettings.resume_within_ns / 1e9,
+        "After a gap in a stream, or a late chunk, of no more than this the motion resumes by "
+        "itself; after a longer one, and whatever a device or a person stopped, a person resumes "
+        "[s].",
+        span=(0.0, 3600.0),
+    )
+    takeover: str = parameter(
+        TakeoverMode.TOPIC.value,
+        "How a person takes over: topic (by moving: the first message on the robot file's teleop "
+        "topic while the policy runs; or evo1 take-over), service (evo1 take-over only) or off.",
+        choices=tuple(mode.value for mode in TakeoverMode),
+    )
+    takeover_return: str = parameter(
+        "hold",
+        "After a hand-back: hold until a person resumes, or resume by itself.",
+        choices=("hold", "resume"),
+    )
+    takeover_silence_s: float = parameter(
+        1.0,
+        "Who took over by a message and is silent for longer hands back [s].",
+        span=(0.3, 60.0),
+    )
+    dead_man: str = parameter(
+        "none",
+        "joy: chunks run only while a button of the gamepad on the topic joy is held "
+        "(docs/safety.md).",
+        choices=("none", "joy"),
+    )
+    dead_man_button: int = parameter(4, "Index of that button in sensor_msgs/Joy.", span=(0, 63))
+    dead_man_max_age_s: float = parameter(
+        0.5, "An older message on joy counts as a released button [s].", span=(0.05, 5.0)
+    )
+
+    def __post_init__(self) -> None:
+        """Check every value against its row."""
+        for name, row in POLICY_PARAMETERS.items():
+            row.check(getattr(self, name))
+        if self.device.partition(":")[0] not in DEVICES:
+            known = ", ".join(DEVICES)
+            raise ParameterError(f"device: expected one of {known}, got '{self.device}'")
+
+
+POLICY_PARAMETERS = parameters_of(PolicyParameters)
+
+
+def loop_settings(parameters: PolicyParameters) -> LoopSettings:
+    """What the parameters say about the policy loop."""
+    return LoopSettings(
+        execute_actions=parameters.execute_actions or None,
+        dry_run=parameters.dry_run,
+        takeover=TakeoverMode(parameters.takeover),
+        takeover_silence_ns=round(parameters.takeover_silence_s * 1e9),
+        takeover_resumes=parameters.takeover_return == "resume",
+        mode=ExecutionMode(parameters.execution_mode),
+        transition=Transition(parameters.instruction_transition),
+        ensemble_decay_per_s=parameters.ensemble_decay,
+        rtc_fall_actions=parameters.rtc_fall_actions,
+        smoothing_rad=parameters.smoothing_rad,
+        resume_within_ns=round(parameters.resume_within_s * 1e9),
+    )
+
+
+def dead_man_button(parameters: PolicyParameters, topic: str) -> DeadMan | None:
+    """The button that has to be held, on the resolved `topic`; None where none has to be."""
+    if parameters.dead_man == "none":
+        return None
+    return DeadMan(
+        topic=topic,
+        button=parameters.dead_man_button,
+        max_age_ns=round(parameters.dead_man_max_age_s * 1e9),
+    )
