@@ -1,7 +1,7 @@
 """What the policy sees at one instant. Must not import ROS or torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -30,16 +30,6 @@ class Observation:
     received_ns: int
     skew_ns: int
     source_stamps_ns: Mapping[str, int] = field(default_factory=dict)
-
-    def decoded(self) -> "Observation":
-        """The same with every image decoded, on this thread.
-
-        Raises:
-            evo1_policy.perception.frames.DamagedImageError: one cannot be.
-        """
-        if isinstance(self.images, dict):
-            return self
-        return replace(self, images=dict(self.images))
 
 
 @dataclass(frozen=True, kw_only=True)

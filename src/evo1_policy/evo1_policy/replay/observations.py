@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evo1_policy.observation import Missing, Observation
-from evo1_policy.perception.frames import DamagedImageError, Frame
+from evo1_policy.perception.frames import DamagedImageError, Frame, decoded
 from evo1_policy.perception.messages import (
     MessageError,
     deserialize,
@@ -92,7 +92,7 @@ class Sight:
                     "made from is not in the bag: lost while recording"
                 )
         try:
-            return seen.decoded()
+            return decoded(seen)
         except DamagedImageError as damaged:
             self._streams.spoil(damaged)
             return self.observe(chunk)

@@ -14,7 +14,7 @@ from typing import Protocol
 from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.control.signals import InferenceDone, InferenceFailed, InferenceRequest
 from evo1_policy.observation import Observation
-from evo1_policy.perception.frames import DamagedImageError
+from evo1_policy.perception.frames import DamagedImageError, decoded
 
 DUTY_WINDOW_S = 1.0
 
@@ -145,7 +145,7 @@ class InferenceThread:
     def _infer(self, request: InferenceRequest) -> InferenceDone | InferenceFailed:
         started_ns = self._now_ns()
         try:
-            observation = request.observation.decoded()  # here, where nobody waits for messages
+            observation = decoded(request.observation)  # here, where nobody waits for messages
             chunk = self._policy.infer(observation, request.guidance)
         except DamagedImageError as damaged:
             return InferenceFailed(

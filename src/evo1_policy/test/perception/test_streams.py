@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from evo1_policy.observation import Observation
-from evo1_policy.perception.frames import DamagedImageError, Frame
+from evo1_policy.perception.frames import DamagedImageError, Frame, decoded
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import parse_robot
 
@@ -462,12 +462,12 @@ def test_damaged_frame_is_found_when_it_is_looked_at_and_another_taken(running) 
         running.streams.add_image(
             "image_2", frame(received), stamp_ns=T0 + stamp * MS, received_ns=T0 + stamp * MS
         )
-    assert running.observation(151).decoded().images["image_2"].shape == (64, 64, 3)
+    assert decoded(running.observation(151)).images["image_2"].shape == (64, 64, 3)
     damaged = running.streams.at(T0 + 140 * MS, "pick")
     with pytest.raises(
         DamagedImageError, match=r"wrist/image_raw: .* is corrupt or cut"
     ) as caught:
-        damaged.decoded()
+        decoded(damaged)
     running.streams.spoil(caught.value)
     report = running.report(151)["image_2"]
     assert (report.rejected, "corrupt" in report.problem) == (1, True)
