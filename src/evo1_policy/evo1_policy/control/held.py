@@ -63,6 +63,11 @@ class HeldState:
         """Whether a trajectory moves a joint of which this tells, at the instant of which."""
         return bool((np.abs(self.of(trajectory)[1]) > APART_RAD_S)[self.known].any())
 
+    def rests_since(self, time_ns: int) -> bool:
+        """Whether it tells of rest, and of an instant at or after `time_ns`."""
+        still = np.abs(self.velocities) <= APART_RAD_S / 5.0
+        return bool((still & (self.stamps_ns >= time_ns))[self.known].all())
+
     def distance(self, trajectory: Trajectory) -> float:
         """How far it is from a trajectory, over the joints of which it tells [rad]."""
         apart = np.abs(self.positions - self.of(trajectory)[0])

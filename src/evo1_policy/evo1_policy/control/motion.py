@@ -23,7 +23,7 @@ SETTLE_NS = 500_000_000  # after a trajectory's end, until the arm must be where
 PERIODS = 2  # of the slowest controller, before which no command can be followed
 UNKNOWN_TRANSPORT_NS = 10_000_000  # of commands to a controller that says nothing
 MAX_TRANSPORT_NS = 150_000_000
-REPEAT_NS = 50_000_000  # a stop is sent again until the controller rests; it may have been lost
+REPEAT_NS = 50_000_000  # a stop that is not followed after this was lost
 FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may still be followed
 HELD_MAX_AGE_NS = 500_000_000  # older words of a controller say nothing
 NOISE_RAD = 0.002  # of encoders
@@ -61,7 +61,6 @@ class Motion:
         self._sent_ns = 0
         self._splice_ns = 0
         self._stop_again: SafeTrajectory | None = None
-        self._repeated_ns = 0
         self._held: HeldState | None = None
         self._from_dead_clock: Trajectory | None = None
         self._measured: JointSample | None = None
@@ -106,7 +105,8 @@ class Motion:
         executing = self.executing
         self._measure_lateness(held, executing)
         wrong = ~held.follows(executing, self.limits)
-        if self._before is not None and now_ns - self._sent_ns < FOLLOWED_LATE_NS:
+        lately = now_ns - self._sent_ns < FOLLOWED_LATE_NS
+        if self._before is not None and (lately or self._stop_again is not None):
             wrong &= ~held.follows(self._before, self.limits)
         moves = np.abs(held.velocities) > APART_RAD_S  # False for NaN
         if now_ns >= executing.end_ns:
@@ -252,21 +252,25 @@ class Motion:
         )
 
     def repeat_stop(self, now_ns: int) -> SafeTrajectory | None:
-        """The last stop once more, while it may have been lost on its way."""
-        stop, executing = self._stop_again, self.executing
+        """The last stop once more, while it may have been lost on its way.
+
+        A controller that hears it late would be followed to its middle with a jump. So what comes
+        after its splice is planned anew, from what the controller says that it still follows.
+        """
+        stop, executing, held = self._stop_again, self.executing, self._held
         if stop is None or executing is None:
             return None
-        held = self._held
-        arrived = held is not None and bool(
-            held.follows(executing, self.limits).all() and not held.moves_in(executing)
-        )
-        if arrived or now_ns >= executing.end_ns + FOLLOWED_LATE_NS:
+        if now_ns < self._splice_ns + self._period_ns:
+            return stop
+        passed = now_ns >= executing.end_ns + FOLLOWED_LATE_NS
+        if held is None or passed or held.rests_since(executing.end_ns):
             self._stop_again = None
             return None
-        if now_ns - self._repeated_ns < REPEAT_NS:
+        before = self._before
+        still = before is not None and held.distance(before) < held.distance(executing)
+        if before is None or not still or now_ns - self._sent_ns < REPEAT_NS:
             return None
-        self._repeated_ns = now_ns
-        return stop
+        return self._brake(before, now_ns)
 
     def leave_clock(self, before_ns: int, now_ns: int) -> None:
         """The clock jumped back: every planned time lies on a dead clock."""
@@ -300,7 +304,7 @@ class Motion:
         if isinstance(verdict, safety.Rejected):
             return None  # what is being executed ends at rest by itself
         self._command(plan, executing, now_ns)
-        self._stop_again, self._repeated_ns = verdict, now_ns
+        self._stop_again = verdict
         return verdict
 
     def _command(self, plan: Plan, before: Trajectory, now_ns: int) -> None:

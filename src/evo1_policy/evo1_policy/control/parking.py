@@ -35,9 +35,7 @@ class Parking:
 
     def over(self, now_ns: int) -> bool:
         """Whether the arm was sent the whole way, and has had the time for it."""
-        end_ns = 0 if self._begin_ns is None else self._begin_ns + round(self._duration_s * 1e9)
-        arrived = self._begin_ns is not None and self._sent_ns >= end_ns
-        return arrived and self._motion.at_rest(now_ns)
+        return self._sent_whole and self._motion.at_rest(now_ns)
 
     def step(
         self, measured: JointSample | None, now_ns: int
@@ -47,7 +45,7 @@ class Parking:
         if self._begin_ns is None:
             if not motion.at_rest(now_ns):
                 return None  # it slows to rest first
-        elif now_ns < self._sent_ns - LEFT_NS or self.over(now_ns):
+        elif now_ns < self._sent_ns - LEFT_NS or self._sent_whole:
             return None
         origin = motion.origin(measured, now_ns)
         if isinstance(origin, StopReason):
@@ -66,6 +64,12 @@ class Parking:
         )
         self._sent_ns = int(ticks[-1]) * limits.step_ns
         return motion.send(plan, origin, measured, now_ns)
+
+    @property
+    def _sent_whole(self) -> bool:
+        if self._begin_ns is None:
+            return False
+        return self._sent_ns >= self._begin_ns + round(self._duration_s * 1e9)
 
     def _set_out(self, origin: Trajectory, splice_tick: int) -> None:
         limits = self._motion.limits

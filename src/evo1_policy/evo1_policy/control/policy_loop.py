@@ -134,10 +134,8 @@ class PolicyLoop:
             if self._state is LoopState.TAKEOVER:
                 self._hand_back(inputs.now_ns, resume=False, why="the clock jumped back")
             elif self._state in ACTIVE:
-                message = (
-                    f"the clock jumped back by {(before - inputs.now_ns) / 1e9:.3f} s; "
-                    "resume to go on by the new one"
-                )
+                back = f"the clock jumped back by {(before - inputs.now_ns) / 1e9:.3f} s"
+                message = f"{back}; resume to go on by the new one"
                 self._keep(StopReason(code=StopCode.CLOCK_JUMPED_BACK, message=message))
         self._send(self._motion.find_arm(inputs.measured, inputs.now_ns))
 
@@ -200,6 +198,8 @@ class PolicyLoop:
         if request in (Request.HAND_BACK, Request.RESUME):
             resume = True if request is Request.RESUME else None
             self._hand_back(now_ns, resume=resume, why="by request")
+        elif request is Request.PARK and self._robot.park is None:
+            self._leave_policy(request, now_ns)  # refuses
         elif request in (Request.FINISH, Request.PAUSE, Request.PARK):
             self._person.end()
             self._enter(LoopState.HOLDING, None)

@@ -28,6 +28,7 @@ REMEMBERED_NS = 1_000_000_000  # of the target curve
 AHEAD_TICKS = 6  # grid points that are planned at least after the splice, before braking
 SPEED_WINDOW_NS = 60_000_000  # over which a demonstrator's speed is measured
 CLOCK_SLACK_NS = 50_000_000  # a clock set back by less keeps its plans
+TURN_RAD = 0.3  # nearer to a whole turn, a jump is an encoder's that wraps
 REST_TICKS = 9  # rest sent after the end; a controller refuses what ended before it arrived
 
 
@@ -192,7 +193,8 @@ class TeleopFollower:
         times = stamp_ns + offsets
         here, _ = origin.sample(now_ns)
         before = here if begins else self._curve.sample(times[:1] - offsets[0], here)[0]
-        self._curve.add(columns, times.tolist(), target.positions, stamp_ns=stamp_ns)
+        positions = _without_turns(target.positions, before[columns])
+        self._curve.add(columns, times.tolist(), positions, stamp_ns=stamp_ns)
         self._curve.forget_before(now_ns - REMEMBERED_NS)
         if begins:
             self._approaching = False
@@ -306,3 +308,16 @@ class TeleopFollower:
             self._heard_ns = None
             self._joined = False
         self._now_ns = now_ns
+
+
+def _without_turns(
+    positions: npt.NDArray[np.float64], before: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Targets (N, K) [rad] that go on from `before` (K,), where an encoder wraps on the way."""
+    rows = []
+    for row in positions:
+        turns = np.round((row - before) / (2.0 * np.pi))
+        unwrapped = row - turns * 2.0 * np.pi
+        before = np.where(np.abs(unwrapped - before) <= TURN_RAD, unwrapped, row)
+        rows.append(before)
+    return np.array(rows)

@@ -124,7 +124,8 @@ class Cell:
         self.unmeasured = False
         self.controller_problem: str | None = None
         self.second_source: str | None = None
-        self.held: HeldState | None = None
+        self.says_held = False  # whether the controllers say what they hold ...
+        self.holds: np.ndarray | None = None  # ... and what that is, where it is not what was sent
         self.arm_fault: str | None = None
         self.dead_man: str | None = None
         self.targets: tuple[TeleopTarget, ...] = ()  # of the next step
@@ -160,6 +161,21 @@ class Cell:
         now_ns = self.now_ns if now_ns is None else now_ns
         return executed_at(self.active, now_ns, self.start) + self.shove
 
+    def held(self) -> HeldState:
+        """What a controller of 150 Hz said last."""
+        stamp = (self.now_ns - 3 * MS) // 6_666_667 * 6_666_667
+        where = [executed_at(self.active, stamp + dt * MS, self.start) for dt in (-1, 0, 1)]
+        velocities = (where[2] - where[0]) / 2e-3
+        if self.holds is not None:
+            where[1], velocities = self.holds, np.zeros_like(self.holds)
+        return HeldState(
+            positions=where[1],
+            velocities=velocities,
+            stamps_ns=np.full(self.robot.width, stamp),
+            received_ns=self.now_ns,
+            delay_ns=3 * MS,
+        )
+
     def moving(self) -> bool:
         return bool(np.abs(self.position() - self.position(self.now_ns - 2 * MS)).max() > 1e-9)
 
@@ -190,7 +206,7 @@ class Cell:
                 measured=None
                 if self.unmeasured
                 else JointSample(positions=self.position(stamp - self.lag_ns), stamp_ns=stamp),
-                held=self.held,
+                held=self.held() if self.says_held else None,
                 controller_problem=self.controller_problem,
                 second_source=self.second_source,
                 arm_fault=self.arm_fault,

@@ -1,5 +1,6 @@
 """A demonstrator's messages in, trajectories for the controllers out."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -308,3 +309,48 @@ def test_whatever_is_demonstrated_limits_hold_and_every_command_ends_at_rest(kit
         assert (q >= limits.position_min - 1e-9).all()
         assert (np.abs(v) <= limits.velocity_max * (1 + 1e-9)).all()
         assert (np.abs(a) <= limits.acceleration_max * (1 + 1e-9)).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_commands_stay_between_the_start_and_the_targets_but_for_a_braking_distance(kit, data):
+    """Two sources of single points once drove an arm to 3.56 rad by targets of 0 and 0.5."""
+    places = data.draw(
+        st.lists(st.tuples(*[st.floats(-1.5, 1.5)] * 3), min_size=1, max_size=4), label="places"
+    )
+    ahead_ms = data.draw(st.sampled_from([0, 5, 60, 150]), label="ahead")
+    period_ms = data.draw(st.integers(4, 40), label="period")
+    cell = Cell(kit.robot, [0.0, 0.2, 0.4])
+    cell.look()
+    for i in range(60):
+        cell.give(target(places[i % len(places)], offsets_ms=(ahead_ms,), stamp_ns=cell.now_ns))
+        cell.watch()
+        cell.pass_time(period_ms * MS)
+    limits = Limits.of(kit.robot)
+    asked = limits.clip(np.array([[0.0, 0.2, 0.4], *places]))
+    room = limits.velocity_max**2 / (2.0 * limits.acceleration_max) + 1e-6
+    for trajectory in cell.trajectories:
+        _, q, _, _ = kit.hermite(trajectory)
+        assert (q >= asked.min(axis=0) - room).all()
+        assert (q <= asked.max(axis=0) + room).all()
+
+
+def test_a_leader_whose_encoder_wraps_is_no_turn(kit):
+    robot = dataclasses.replace(
+        kit.robot,
+        joints=(
+            dataclasses.replace(kit.robot.joints[0], position_min=-6.6, position_max=6.6),
+            *kit.robot.joints[1:],
+        ),
+    )
+    cell = Cell(robot, [6.2, 0.2, 0.4])
+    cell.look()
+    for leader in (6.20, 6.23, 6.26, 0.01, 0.04, 0.07):
+        cell.give(target([leader, 0.2, 0.4], stamp_ns=cell.now_ns))
+        cell.pass_time(PERIOD_NS)
+    cell.pass_time(1000 * MS)
+    assert cell.arm()[0] == pytest.approx(0.07 + 2 * np.pi, abs=0.1)
+    cell.look()
+    cell.give(target([0.05, 0.2, 0.4], stamp_ns=cell.now_ns))  # begins anew, wrapped
+    cell.pass_time(1000 * MS)
+    assert cell.arm()[0] > 6.2

@@ -1,0 +1,249 @@
+"""What controllers say they hold decides where every motion begins, and every stop."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from evo1_policy.control.held import HeldStates
+from evo1_policy.control.policy_loop import LoopSettings
+from evo1_policy.control.signals import LoopState, Request
+
+MS = 1_000_000
+
+
+@pytest.fixture
+def cell(kit):
+    cell = kit.cell(kit.robot, actions=kit.waves())
+    cell.says_held = True
+    cell.run(1.5, Request.START)
+    assert cell.moving()
+    assert cell.output.status.holds == 0
+    return cell
+
+
+def test_a_controller_that_dropped_its_trajectory_is_sent_nothing_and_a_person_resumes(kit, cell):
+    cell.holds = cell.position().copy()  # deactivated and activated again: it holds
+    cell.active, cell.start = None, cell.holds
+    sent = len(cell.sent)
+    cell.step()
+    assert cell.code == "controller_left"
+    assert "joint 'shoulder' does not follow what was sent" in cell.output.status.reason.message
+    cell.run(3.0)
+    assert len(cell.sent) == sent
+    assert not cell.output.status.recovers
+    held, cell.holds = cell.holds, None
+    cell.step(Request.RESUME)
+    cell.run_until(lambda: len(cell.sent) > sent)
+    np.testing.assert_allclose(cell.sent[-1].sample(cell.now_ns)[0], held, atol=1e-9)
+    switches = len(cell.switches)
+    cell.run(1.0)
+    assert cell.state is LoopState.RUNNING
+    for at_ns, before, after in cell.switches[switches:]:
+        jump = kit.executed_at(before, at_ns, cell.start) - kit.executed_at(
+            after, at_ns, cell.start
+        )
+        assert np.abs(jump).max() <= 1e-6
+
+
+def test_a_controller_that_gave_up_its_goal_at_rest_is_gone_on_from(kit, cell):
+    cell.step(Request.PAUSE)
+    cell.run(1.5)
+    rest = cell.position().copy()
+    cell.holds = rest + np.array([0.03, -0.02, 0.0])  # where it measured the arm
+    cell.run(0.2)
+    assert cell.code == "paused"
+    sent, held = len(cell.sent), cell.holds
+    cell.step(Request.RESUME)
+    cell.run_until(lambda: len(cell.sent) > sent)
+    np.testing.assert_allclose(cell.sent[-1].positions[0], held, atol=1e-9)
+
+
+def test_a_servo_that_droops_under_its_load_keeps_its_command_as_origin(kit, cell):
+    for _ in range(5):
+        cell.step(Request.PAUSE)
+        cell.run(1.5)
+        rest = cell.position().copy()
+        cell.shove = np.array([0.25, 0.0, 0.0])  # measured, not commanded
+        cell.holds = rest
+        cell.run(0.3)
+        sent = len(cell.sent)
+        cell.step(Request.RESUME)
+        cell.run_until(lambda: len(cell.sent) > sent)  # noqa: B023
+        np.testing.assert_allclose(cell.sent[-1].positions[0], rest, atol=1e-9)
+        cell.holds, cell.shove = None, np.zeros(3)
+        cell.run(0.5)
+
+
+def test_a_stop_is_sent_again_until_the_controller_rests(kit, cell):
+    cell.delivery_ns = lambda: 10**15  # lost on its way
+    running = cell.active
+    cell.step(Request.STOP)
+    first = cell.output.command
+    assert first is not None
+    again = [cell.step().command for _ in range(12)]
+    assert again[0] is first
+    assert sum(command is not None for command in again) >= 2
+    assert cell.active is running
+    cell.delivery_ns = lambda: 2 * MS
+    cell.run(0.3)
+    assert cell.active is not running
+    assert not cell.moving()
+    kit.assert_seamless(cell)
+    cell.run(0.7)
+    assert not cell.moving()
+    assert cell.output.command is None
+    assert not cell.output.status.moving
+
+
+def test_commands_change_nothing_before_two_cycles_and_the_transport(kit, cell):
+    asked_ns, before = cell.now_ns, cell.loop._motion.executing
+    cell.step(Request.PAUSE)
+    stop = cell.output.command.trajectory
+    earliest_ns = asked_ns + 2 * 1e9 / 150 + 3 * MS
+    for at_ns in np.arange(asked_ns, earliest_ns, MS):
+        np.testing.assert_allclose(
+            stop.sample(int(at_ns))[0], before.sample(int(at_ns))[0], atol=1e-9
+        )
+    assert stop.start_ns < asked_ns - 150 * MS  # a controller whose clock is behind finds itself
+
+
+def test_what_is_sent_ends_soon_after_the_next_chunk_is_due(kit):
+    settings = LoopSettings(execute_actions=10, default_lead_ns=100 * MS)
+    cell = kit.cell(kit.robot, actions=kit.waves(), settings=settings)
+    cell.run(3.0, Request.START)
+    assert cell.output.status.holds == 0
+    for output in cell.outputs:
+        if output.chunk is None:
+            continue
+        due_ns = output.chunk.start_ns + 10 * kit.robot.step_ns
+        assert kit.rest_ns(output.command.trajectory) < due_ns + 800 * MS
+        assert output.chunk.end_ns > due_ns + 1200 * MS  # most of it is not sent
+
+
+@pytest.mark.parametrize("true", [(0.0, 0.3, 0.2), (0.05, 0.02, 0.0)])
+def test_zeros_before_the_first_measurement_start_no_motion(kit, true):
+    cell = kit.cell(kit.robot, actions=lambda _: np.array(true), start=np.zeros(3))
+    cell.run(0.4, Request.START)
+    assert not cell.sent
+    cell.start = np.array(true)
+    cell.run_until(lambda: cell.sent, within_s=1.0)
+    np.testing.assert_allclose(cell.sent[0].positions[0], true, atol=1e-9)
+
+
+def test_an_arm_without_words_of_its_controller_stops_where_it_is_measured(kit):
+    cell = kit.moving_cell()
+    cell.shove = np.array([0.5, 0.0, 0.0])
+    cell.step()
+    assert cell.code == "tracking_error"
+    stamp_ns = cell.now_ns - 15 * MS
+    measured = cell.position(stamp_ns - cell.lag_ns)
+    np.testing.assert_allclose(cell.sent[-1].positions[-1][:2], measured[:2], atol=1e-9)
+
+
+def test_controllers_words_become_one_state_by_name():
+    states = HeldStates(("a", "b", "hand"), (("a", "b"), ("hand",)))
+    states.add(
+        ("b", "stranger", "a"),
+        (2.0, 9.0, 1.0),
+        (0.2, 9.0, 0.1),
+        stamp_ns=10,
+        received_ns=14,
+        output=0,
+    )
+    held = states.newest
+    assert held.known.tolist() == [True, True, False]
+    assert held.positions[:2].tolist() == [1.0, 2.0]
+    states.add(("hand",), (0.5,), (), stamp_ns=20, received_ns=22, output=1)
+    assert not states.newest.known[2]  # its velocity is not known yet
+    states.add(("hand",), (0.6,), (), stamp_ns=20 + 100 * MS, received_ns=24 + 100 * MS, output=1)
+    assert states.newest.velocities[2] == pytest.approx(1.0)
+    assert states.newest.delay_ns == 4
+    assert states.silent(24 + 100 * MS) is None
+    assert states.silent(14 + 501 * MS) == (0, 501 * MS)
+
+
+# -- parking -----------------------------------------------------------------------------------
+
+PARK = (0.8, -0.2, 0.1)
+
+
+@pytest.fixture
+def parking_cell(kit):
+    robot = dataclasses.replace(kit.robot, park=PARK)
+    cell = kit.cell(robot, actions=kit.waves())
+    cell.run(1.5, Request.START)
+    return cell
+
+
+def test_parking_goes_slowly_to_the_pose_and_ends_idle(kit, parking_cell):
+    cell = parking_cell
+    begun_ns = cell.now_ns
+    cell.step(Request.PARK)
+    assert (cell.state, cell.code) == (LoopState.HOLDING, "parking")
+    cell.run(1.0)
+    fastest = max(np.abs(sent.velocities).max() for sent in cell.sent[-2:])
+    assert fastest <= 0.2 * kit.robot.velocity_max.max() + 1e-9
+    cell.run_until(lambda: cell.state is LoopState.IDLE, within_s=20.0)
+    np.testing.assert_allclose(cell.position(), PARK, atol=1e-6)
+    for trajectory in cell.sent:
+        kit.assert_sound(trajectory)
+        assert kit.rest_ns(trajectory) < cell.now_ns
+    kit.assert_seamless(cell)
+    assert cell.now_ns - begun_ns > 2e9
+    cell.run(2.0)
+    assert not cell.moving()
+    assert cell.state is LoopState.IDLE
+
+
+def test_a_policy_that_dies_while_parking_leaves_the_arm_within_a_second(kit, parking_cell):
+    cell = parking_cell
+    cell.step(Request.PARK)
+    cell.run(1.5)
+    assert kit.rest_ns(cell.sent[-1]) < cell.now_ns + 1000 * MS
+
+
+@pytest.mark.parametrize("request_", [Request.STOP, Request.PAUSE, Request.FINISH])
+def test_people_end_the_parking(kit, parking_cell, request_):
+    cell = parking_cell
+    cell.step(Request.PARK)
+    cell.run(1.5)
+    assert cell.moving()
+    cell.step(request_)
+    assert cell.code != "parking"
+    cell.run(1.0)
+    assert not cell.moving()
+    cell.run(1.0)
+    assert np.abs(cell.position() - PARK).max() > 0.05
+
+
+@pytest.mark.parametrize("fault", ["arm_fault", "controller_problem", "second_source"])
+def test_a_fault_ends_the_parking_until_a_person_resumes(kit, parking_cell, fault):
+    cell = parking_cell
+    cell.step(Request.PARK)
+    cell.run(1.5)
+    setattr(cell, fault, "it is out")
+    cell.run(1.0)
+    assert cell.state is LoopState.HOLDING
+    assert cell.output.status.reason.message.startswith("it is out")
+    assert not cell.moving()
+    setattr(cell, fault, None)
+    cell.run(1.0)
+    assert not cell.moving()
+
+
+def test_without_a_park_pose_parking_is_refused(kit):
+    cell = kit.moving_cell()
+    cell.step(Request.PARK)
+    assert "no park pose" in cell.output.refused
+    assert cell.state is LoopState.RUNNING
+
+
+def test_joint_samples_that_go_stale_end_the_parking(kit, parking_cell):
+    cell = parking_cell
+    cell.step(Request.PARK)
+    cell.run(1.0)
+    cell.unmeasured = True
+    cell.run(1.0)
+    assert cell.code == "joints_stale"
+    assert not cell.moving()
