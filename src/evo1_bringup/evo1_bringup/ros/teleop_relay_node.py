@@ -27,7 +27,7 @@ from evo1_policy.perception.buffers import JointBuffer, Stream
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
 from evo1_policy.ros.process import full_name, run_node
-from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
+from evo1_policy.ros.qos import OVERRIDABLE, command_qos, joints_qos, report_qos
 from evo1_policy.ros.trajectory_cdr import command_encoders
 
 WATCH_PERIOD_S = 0.04
@@ -92,7 +92,7 @@ class TeleopRelayNode(Node):
             JointState,
             self._robot.state.topic,
             self._on_joints,
-            state_qos(),
+            joints_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
         self.create_subscription(

@@ -20,7 +20,7 @@ from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
 from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
 from evo1_policy.robot_config import RobotConfigError, load_robot
 from evo1_policy.ros.process import run_node
-from evo1_policy.ros.qos import ARM_FAULT_TOPIC, command_qos, fault_qos, state_qos
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, command_qos, fault_qos, joints_qos
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.trajectory import TrajectoryError
 
@@ -47,7 +47,7 @@ class XarmDirectNode(Node):
         self._fault = ""
         self._request: Any = types.move_joint.Request
         self._client = self.create_client(types.move_joint, f"{hardware}/set_servo_angle")
-        self.create_subscription(JointState, robot.state.topic, self._on_joints, state_qos())
+        self.create_subscription(JointState, robot.state.topic, self._on_joints, joints_qos())
         self.create_subscription(String, ARM_FAULT_TOPIC, self._on_fault, fault_qos())
         self.create_subscription(JointTrajectory, output.topic, self._on_trajectory, command_qos())
         self.create_timer(_TICK_S, self._tick)

@@ -30,7 +30,7 @@ def state_qos() -> QoSProfile:
     return QoSProfile(depth=4, reliability=QoSReliabilityPolicy.RELIABLE)
 
 
-def heard_joints_qos() -> QoSProfile:
+def joints_qos() -> QoSProfile:
     """Joint states, for listeners: whatever their publisher promises, and room for a busy one.
 
     A broadcaster at 500 Hz fills it in 0.1 s.
