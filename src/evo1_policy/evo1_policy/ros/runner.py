@@ -38,6 +38,7 @@ from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.status import StatusFacts
 
 QUIET_S = 0.03
+NEXT_FRAME_NS = 40_000_000  # cameras at 30 Hz have a fresher one by then, which is worth the wait
 HELD_S = 0.015
 
 
@@ -291,7 +292,7 @@ class Runner:
         )
 
     def _observe(self, now_ns: int) -> Observation | Missing:
-        """Return the newest observation, again and again until there is a newer one.
+        """Return the newest observation when it is new, and again where no newer one comes soon.
 
         The loop infers from each once, and may have to wait until it can.
         """
@@ -305,9 +306,11 @@ class Runner:
         observation = self._streams.sample(now_ns, self._instruction)
         if isinstance(observation, Missing):
             return observation
-        if observation is not self._newest:
+        seen, self._newest = observation is self._newest, observation
+        if not seen:
             self._unsettled = False
-        self._newest = observation
+        elif now_ns - observation.received_ns < NEXT_FRAME_NS:
+            return Missing(stream="cameras", code="pending", message="no newer frame yet")
         return observation
 
     def _tell(self, status: LoopStatus) -> None:
