@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.perception.garbled import is_garbled
+
 try:
     import simplejpeg
 except ImportError:  # a host with OpenCV alone, which hides damage inside of a JPEG
@@ -106,15 +108,15 @@ def decompress_rgb(data: npt.NDArray[np.uint8]) -> Image:
     Raises:
         DamagedError: it is not what an encoder wrote.
     """
-    if data[:2].tobytes() == _JPEG_BEGIN and simplejpeg is not None:
-        try:
-            return np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
-        except ValueError as error:  # libjpeg's own errors and warnings
-            raise DamagedError(str(error)) from error
+    jpeg = data[:2].tobytes() == _JPEG_BEGIN
     try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise DamagedError(str(error)) from error
-    if image is None:
-        raise DamagedError("it is no picture")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        if jpeg and simplejpeg is not None:
+            image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
+        else:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    except (ValueError, cv2.error) as error:  # libjpeg's errors and warnings, or no picture
+        raise DamagedError(str(error).strip()) from error
+    if jpeg and is_garbled(data.tobytes(), image):
+        raise DamagedError("a row of blocks in it is garbled")
+    return image

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evo1_policy.perception.colour import ENCODINGS, DamagedError, check_whole, decompress_rgb
 from evo1_policy.perception.colour import to_rgb as ours
@@ -97,6 +99,27 @@ def test_picture_that_lost_bytes_on_its_way_is_damaged(damage: str, restart: int
     }[damage]
     with pytest.raises(DamagedError):
         decode(data)
+
+
+def test_bytes_that_happen_to_be_a_code_for_other_blocks_are_damage() -> None:
+    whole = jpeg(restart=40)
+    cut = len(whole) // 2
+    with pytest.raises(DamagedError):
+        decode(whole[:cut] + bytes(range(47)) + whole[cut:])
+
+
+@given(seed=st.integers(0, 2**31), restart=st.sampled_from([20, 40]))
+def test_no_scene_is_garbled_even_where_its_edges_are_those_of_blocks(
+    seed: int, restart: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    picture = np.full((240, restart * 16, 3), rng.integers(0, 256, 3), np.uint8)
+    for _ in range(rng.integers(0, 40)):
+        y, x = 16 * rng.integers(0, 15), 16 * rng.integers(0, restart)
+        height, width = 16 * rng.integers(1, 3), 16 * rng.integers(1, restart)
+        picture[y : y + height, x : x + width] = rng.integers(0, 256, 3)
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, 85, cv2.IMWRITE_JPEG_RST_INTERVAL, restart]
+    decode(cv2.imencode(".jpg", picture, parameters)[1].tobytes())
 
 
 def test_pixels_do_not_depend_on_which_library_decodes_a_jpeg() -> None:
