@@ -37,7 +37,8 @@ class StreamReport:
         max_age_ms: beyond it the stream is stale.
         received: messages so far, the rejected ones included.
         rejected: messages that could not be used.
-        problem: what was wrong with the last rejected one; empty after 30 good ones in a row.
+        problem: what was wrong with the last rejected one, until 30 good ones came in a row; or
+            what is wrong with its clock.
     """
 
     name: str
@@ -202,7 +203,7 @@ class Streams:
                 max_age_ms=buffer.stream.max_age_ns / _MS,
                 received=buffer.stream.received,
                 rejected=buffer.stream.rejected,
-                problem=buffer.stream.problem,
+                problem=buffer.stream.problem or buffer.stream.clock_problem(now_ns),
             )
             for buffer in buffers
         )

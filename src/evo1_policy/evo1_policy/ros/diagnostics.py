@@ -5,7 +5,6 @@ import math
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from evo1_policy.control.signals import LoopState
-from evo1_policy.perception.buffers import clock_problem
 from evo1_policy.perception.streams import StreamReport
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.status import StatusFacts, describe
@@ -55,12 +54,6 @@ def _stream_status(report: StreamReport) -> DiagnosticStatus:
     elif report.age_ms > report.max_age_ms:
         level = DiagnosticStatus.ERROR
         text = f"{report.age_ms:.0f} ms old, allowed are {report.max_age_ms:.0f} ms"
-    elif clock := clock_problem(
-        report.topic,
-        round(report.offset_ms * 1e6),
-        max_age_ns=round(report.max_age_ms * 1e6),
-    ):
-        level, text = DiagnosticStatus.ERROR, clock
     elif report.problem:
         level, text = DiagnosticStatus.WARN, report.problem
     else:
