@@ -102,12 +102,10 @@ def decompress_rgb(data: npt.NDArray[np.uint8]) -> Image:
 
     An orientation tag is ignored: the camera's pixels count, as in the raw stream.
 
-    Args:
-        data: (n,), for which check_whole found an end.
-
     Raises:
-        DamagedError: it is not what an encoder wrote.
+        DamagedError: it is cut off, or not what an encoder wrote.
     """
+    check_whole(data)
     jpeg = data[:2].tobytes() == _JPEG_BEGIN
     try:
         if jpeg and simplejpeg is not None:

@@ -1,8 +1,6 @@
 """Camera messages as they came, decoded when somebody looks. Must not import ROS or torch."""
 
 import os
-import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,9 +22,7 @@ class DamagedImageError(MessageError):
 
 
 class Frame:
-    """One image message, decoded by whoever looks first, on their thread; safe for threads.
-
-    The pixels live as long as somebody holds them, the message as long as the frame.
+    """One image message, decoded when somebody looks, on their thread.
 
     Args:
         message: a sensor_msgs Image or CompressedImage, of rclpy or rosbags.
@@ -41,21 +37,14 @@ class Frame:
         self.nbytes = len(message.data)
         self._message = message
         self._topic = topic
-        self._lock = threading.Lock()
-        self._seen: weakref.ref[Image] | None = None
 
     def image(self) -> Image:
-        """The pixels (H, W, 3) uint8 RGB.
+        """Decode it: pixels (H, W, 3) uint8 RGB.
 
         Raises:
             MessageError: the data are damaged.
         """
-        with self._lock:
-            image = self._seen() if self._seen is not None else None
-            if image is None:
-                image = decode_image(self._message, topic=self._topic)
-                self._seen = weakref.ref(image)
-            return image
+        return decode_image(self._message, topic=self._topic)
 
 
 class Images(Mapping[str, Image]):

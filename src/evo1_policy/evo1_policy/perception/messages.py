@@ -6,9 +6,9 @@ module must not import ROS or torch.
 
 import contextlib
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ _DRIVERS = (
     "usb_cam: pixel_format; v4l2_camera: output_encoding; camera_ros: format; "
     "a node of your own: the encoding that it gives cv2_to_imgmsg"
 )
+_Read = TypeVar("_Read")
 _NS_PER_S = 1_000_000_000
 _SURPLUS_BYTES = 4
 
@@ -100,7 +101,7 @@ def check_image(msg: Any, *, topic: str) -> None:
         MessageError: unknown encoding or format, wrong size, or cut-off data.
     """
     if hasattr(msg, "format"):
-        _compressed(msg, topic)
+        _compressed(msg, topic, check_whole)
     else:
         _pixels(msg, topic)
 
@@ -121,11 +122,7 @@ def decode_image(msg: Any, *, topic: str) -> npt.NDArray[np.uint8]:
     """
     if not hasattr(msg, "format"):
         return to_rgb(_pixels(msg, topic), msg.encoding)
-    data = _compressed(msg, topic)
-    try:
-        return decompress_rgb(data)
-    except DamagedError as error:
-        raise _damaged(msg, data, error, topic) from error
+    return _compressed(msg, topic, decompress_rgb)
 
 
 def read_joints(
@@ -212,8 +209,8 @@ def _pixels(msg: Any, topic: str) -> npt.NDArray[np.uint8]:
     )
 
 
-def _compressed(msg: Any, topic: str) -> npt.NDArray[np.uint8]:
-    """The bytes of a CompressedImage; its format reads 'jpeg' or 'rgb8; jpeg compressed bgr8'."""
+def _compressed(msg: Any, topic: str, read: Callable[[npt.NDArray[np.uint8]], _Read]) -> _Read:
+    """Read a CompressedImage; its format reads 'jpeg' or 'rgb8; jpeg compressed bgr8'."""
     source, _, detail = msg.format.lower().rpartition(";")
     if "depth" in detail or not any(name in detail for name in COMPRESSED_FORMATS):
         raise MessageError(
@@ -228,19 +225,12 @@ def _compressed(msg: Any, topic: str) -> npt.NDArray[np.uint8]:
         )
     data = _bytes(msg.data)
     try:
-        check_whole(data)
+        return read(data)
     except DamagedError as error:
-        raise _damaged(msg, data, error, topic) from error
-    return data
-
-
-def _damaged(
-    msg: Any, data: npt.NDArray[np.uint8], error: DamagedError, topic: str
-) -> MessageError:
-    return MessageError(
-        f"{topic}: compressed image ('{msg.format}', {data.size} bytes) is corrupt or cut off: "
-        f"{error}; check the camera's cable and USB bandwidth"
-    )
+        raise MessageError(
+            f"{topic}: compressed image ('{msg.format}', {data.size} bytes) is corrupt or cut "
+            f"off: {error}; check the camera's cable and USB bandwidth"
+        ) from error
 
 
 def _bytes(data: Any) -> npt.NDArray[np.uint8]:

@@ -1,6 +1,5 @@
 """Streams: observations and reasons out of messages in the order of arrival."""
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -473,16 +472,6 @@ def test_damaged_frame_is_found_when_it_is_looked_at_and_another_taken(running) 
     assert (report.rejected, "corrupt" in report.problem) == (1, True)
     again = running.streams.at(T0 + 140 * MS, "pick")
     assert again.source_stamps_ns["image_2"] == T0 + 130 * MS
-
-
-def test_frame_is_decoded_once_for_as_long_as_somebody_holds_it() -> None:
-    import cv2
-
-    data = bytes(cv2.imencode(".jpg", np.zeros((16, 16, 3), np.uint8))[1])
-    frame = Frame(SimpleNamespace(format="jpeg", data=data), topic="env/image_raw")
-    with ThreadPoolExecutor(4) as pool:
-        images = list(pool.map(lambda _: frame.image(), range(8)))
-    assert all(image is images[0] for image in images)
 
 
 def test_shipped_robots_give_observations(robots_dir: Path) -> None:
