@@ -18,12 +18,13 @@ class Hold:
         resume_within_ns: a gap that lasts longer waits for a person [ns].
 
     Attributes:
-        reason: None where nothing keeps the arm.
+        reason: in words for people; None where nothing keeps the arm.
         count: how often a hold began.
     """
 
     def __init__(self, resume_within_ns: int) -> None:
         self.reason: StopReason | None = None
+        self._cause: StopReason | None = None  # in the words of who found it
         self.count = 0
         self._resume_within_ns = resume_within_ns
         self._since_ns = 0
@@ -41,13 +42,14 @@ class Hold:
 
     def begin(self, reason: StopReason | None, now_ns: int) -> None:
         """A hold begins, or what a person asked for waits for `reason`."""
-        self.reason, self._since_ns, self._overstayed = reason, now_ns, False
+        self.reason = self._cause = reason
+        self._since_ns, self._overstayed = now_ns, False
 
     def add(self, reason: StopReason) -> None:
         """Another reason: the first one that needs a person stays, others give way to it."""
         present = self.reason
         if present is None or present.code is reason.code or self.recovers:
-            self.reason = reason
+            self.reason = self._cause = reason
 
     def follow(self, problem: StopReason | None, now_ns: int) -> None:
         """See whether a gap lasts too long; say what is over, and what waits for a person.
@@ -56,13 +58,14 @@ class Hold:
             problem: what is wrong with the inputs now.
             now_ns: the clock [ns].
         """
-        reason = self.reason
-        if reason is None:
+        cause = self._cause
+        if cause is None:
             return
-        late = reason.code is StopCode.INFERENCE_LATE  # that lasts until a chunk comes
-        if (problem is not None or late) and reason.code.is_gap and not self._patient:
+        late = cause.code is StopCode.INFERENCE_LATE  # that lasts until a chunk comes
+        if (problem is not None or late) and cause.code.is_gap and not self._patient:
             self._overstayed |= now_ns - self._since_ns > self._resume_within_ns
-        if self.recovers or not reason.code.is_external or reason.message.endswith(_RESUME):
+        if self.recovers or not cause.code.is_external:
             return
         over = " (that is over)" if problem is None and not late else ""
-        self.reason = replace(reason, message=f"{reason.message}{over}{_RESUME}")
+        words = cause.message.removesuffix(_RESUME)
+        self.reason = replace(cause, message=f"{words}{over}{_RESUME}")

@@ -99,6 +99,15 @@ class RobotCell:
         count = len(self.chunks)
         self.wait(lambda: len(self.chunks) >= count + 2, "two new chunks")
 
+    def resume(self):
+        """What was stopped stays so until a person says otherwise."""
+        self.wait(lambda: "resume to go on" in self.status.reason, "words on what to do")
+        assert not self.status.recovers_by_itself
+        assert self.status.state == PolicyStatus.HOLDING
+        answer = self.call("resume")
+        assert answer.success, answer.message
+        self.wait_moving()
+
     def call(self, name):
         client = self._triggers[name]
         return self._call(client, Trigger.Request())
@@ -229,7 +238,9 @@ class RobotCell:
         """As some drivers do; who asks for reliable messages hears nothing."""
         qos = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
         topic = self.robot.state.topic
+        reliable = self._joint_publisher
         self._joint_publisher = self.node.create_publisher(JointState, topic, qos)
+        self.node.destroy_publisher(reliable)  # two on one topic would be two arms
 
     def _publish_images(self):
         now_ns = self.now_ns()

@@ -1,9 +1,13 @@
 """Every fault through real topics: the arm slows to rest, and the reason is named."""
 
 import pytest
+import rclpy
 from command_checks import wait_at_rest
+from rclpy.parameter import Parameter
 from robot_cell import RobotCell
 from scripted_policy import FaultyPolicy
+from sensor_msgs.msg import Image
+from trajectory_msgs.msg import JointTrajectory
 
 pytestmark = pytest.mark.ros
 
@@ -92,8 +96,10 @@ def test_a_fault_that_the_arms_driver_tells_is_the_reason(cell, start_node):
     cell.wait_moving()
     cell.tell_fault("collision: control box error 31")
     check_hold(cell, "arm_fault", "control box error 31")
+    assert not cell.call("resume").success
     cell.tell_fault("")
-    cell.wait_moving()
+    cell.wait(lambda: "that is over" in cell.status.reason, "words on what is over")
+    cell.resume()
 
 
 def test_an_arm_that_does_not_follow_holds_until_a_person_resumes(cell, start_node):
@@ -107,16 +113,17 @@ def test_an_arm_that_does_not_follow_holds_until_a_person_resumes(cell, start_no
     cell.wait_moving()
 
 
-def test_controller_that_goes_holds_the_arm_until_it_is_back(cell, start_node):
+def test_controller_that_goes_holds_the_arm_until_a_person_resumes(cell, start_node):
     start_node()
     cell.wait_moving()
     cell.remove_controller()
     check_hold(cell, "controller_gone", "/xarm_gripper_traj_controller/joint_trajectory")
     cell.add_controller()
-    cell.wait_moving()
+    cell.wait(lambda: "that is over" in cell.status.reason, "words on what is over")
+    cell.resume()
 
 
-def test_clock_that_jumps_back_holds_the_arm_and_recovers(robot, capfd, start_node):
+def test_clock_that_jumps_back_holds_the_arm_until_a_person_resumes(robot, capfd, start_node):
     cell = RobotCell(robot, capfd, publish_clock=True)
     try:
         cell.time_offset_ns = -(10**9) * 3600  # far from the wall clock: only /clock counts
@@ -128,7 +135,7 @@ def test_clock_that_jumps_back_holds_the_arm_and_recovers(robot, capfd, start_no
             lambda: any(s.reason_code == "clock_jumped_back" for s in list(cell.statuses)),
             "the status",
         )
-        cell.wait_moving()
+        cell.resume()
     finally:
         cell.close()
 
@@ -152,6 +159,58 @@ def test_joint_states_of_a_best_effort_publisher_are_heard(cell, start_node):
     cell.publish_joints_best_effort()
     start_node()
     cell.wait_moving()
+
+
+def test_a_second_master_holds_the_arm_and_is_named(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    other = rclpy.create_node("second_policy", context=cell.node.context)
+    try:
+        topic = "xarm6_traj_controller/joint_trajectory"
+        publisher = other.create_publisher(JointTrajectory, topic, 1)
+        check_hold(cell, "second_source", "/second_policy", f"/{topic}", "one master")
+        other.destroy_publisher(publisher)
+    finally:
+        other.destroy_node()
+    cell.wait(lambda: "that is over" in cell.status.reason, "words on what is over")
+    cell.resume()
+
+
+def test_a_second_camera_on_a_topic_holds_the_arm_and_is_named(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    other = rclpy.create_node("second_camera", context=cell.node.context)
+    try:
+        other.create_publisher(Image, "env_camera/image_raw", 1)
+        check_hold(cell, "second_source", "/second_camera", "/env_camera/image_raw")
+    finally:
+        other.destroy_node()
+
+
+def test_a_recorder_is_no_controller(cell, start_node):
+    recorder = rclpy.create_node("recorder", context=cell.node.context)
+    try:
+        recorder.create_subscription(
+            JointTrajectory, "xarm_gripper_traj_controller/joint_trajectory", print, 1
+        )
+        start_node()
+        cell.wait_moving()
+        cell.remove_controller()
+        check_hold(cell, "controller_gone", "/xarm_gripper_traj_controller/joint_trajectory")
+    finally:
+        recorder.destroy_node()
+
+
+def test_a_parameter_is_refused_while_it_would_be_ignored(cell, start_node):
+    node = start_node().node
+    cell.wait_moving()
+    (refused,) = node.set_parameters([Parameter("dry_run", value=True)])
+    assert not refused.successful
+    assert "dry_run" in refused.reason
+    assert not node.get_parameter("dry_run").value
+    (done,) = node.set_parameters([Parameter("instruction", value="open the box")])
+    assert done.successful
+    cell.wait(lambda: cell.status.instruction == "open the box", "the new instruction")
 
 
 def test_stop_is_latched_whatever_comes_back(cell, start_node):
