@@ -43,15 +43,19 @@ class Stream:
         topic: where it comes from, for messages.
         max_age_ns: beyond it the stream is stale [ns].
         stamp: 'header', or 'arrival' where the time of arrival stands for the header's stamp.
+        live: whether arrivals are of a clock that runs; a bag of a simulation may have any other.
     """
 
-    def __init__(self, name: str, topic: str, max_age_ns: int, stamp: str = "header") -> None:
+    def __init__(
+        self, name: str, topic: str, max_age_ns: int, stamp: str = "header", *, live: bool = True
+    ) -> None:
         self.name = name
         self.topic = topic
         self.max_age_ns = max_age_ns
         self.received = 0
         self.rejected = 0
         self._by_arrival = stamp == "arrival"
+        self._live = live
         self._problem = ""
         self._good = 0
         self._arrivals: deque[int] = deque(maxlen=JOINT_ROWS_KEPT)
@@ -120,7 +124,7 @@ class Stream:
         ahead_ns = stamp_ns - received_ns
         if stamp_ns <= 0:
             return f"{self.topic}: message without a stamp; {ARRIVAL_ADVICE}"
-        if -ahead_ns > _BOOT_NS:
+        if self._live and -ahead_ns > _BOOT_NS:
             return (
                 f"{self.topic}: stamped {stamp_ns / 1e9:.0f} s, the time since its driver's boot, "
                 f"which is no clock's time; {ARRIVAL_ADVICE}"

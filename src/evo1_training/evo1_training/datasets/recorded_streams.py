@@ -140,7 +140,7 @@ class _Camera:
         _check_type(message, self._camera.type)
         self._topic = message.topic
         if self._buffer is None:
-            stream = Stream(self._camera.name, message.topic, 0, self._camera.stamp)
+            stream = Stream(self._camera.name, message.topic, 0, self._camera.stamp, live=False)
             self._buffer = FrameBuffer(stream)
         stream = self._buffer.stream
         rejected = stream.rejected
@@ -177,7 +177,7 @@ class _Joints:
 
     def __init__(self, robot: RobotConfig, topic: str, rejections: Rejections) -> None:
         stream = Stream(
-            JOINT_STREAM, topic, round(robot.state.max_age_ms * _MS), robot.state.stamp
+            JOINT_STREAM, topic, round(robot.state.max_age_ms * _MS), robot.state.stamp, live=False
         )
         self._names = robot.joint_names
         self._topic = topic
