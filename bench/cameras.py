@@ -1,9 +1,8 @@
 """How many cameras the policy node carries: joints heard, age of what a policy sees, memory.
 
 A process publishes JPEG cameras, rendered once, and joint states; the policy node runs with a
-policy that only looks at its images. The age is taken once a policy has every pixel, from the
-stamp of the oldest image, less the quickest transport of the run and the wait for the other
-cameras' frames that rates and phases make.
+policy that only looks at its images. The age is from the newest stamp of an observation until a
+policy has every pixel, less the quickest transport of the run.
 """
 
 import argparse
