@@ -38,7 +38,9 @@ from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.status import StatusFacts
 
 QUIET_S = 0.03
-NEXT_FRAME_NS = 40_000_000  # cameras at 30 Hz have a fresher one by then, which is worth the wait
+NEXT_FRAME_NS = (
+    80_000_000  # all but the slowest cameras have a fresher one by then: worth the wait
+)
 HELD_S = 0.015
 
 
