@@ -271,7 +271,7 @@ class So100DriverNode(ManagedNode):
             recover=self.create_service(Trigger, "~/recover", self._recover),
             stop=StopListener(
                 self,
-                on_stop=lambda: self._stop(True),
+                on_stop=lambda: (True, self._stop(True)),
                 on_clear=lambda: self._stop(False),
                 part=self.get_name(),
             ),

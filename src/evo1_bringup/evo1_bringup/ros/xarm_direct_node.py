@@ -24,7 +24,7 @@ from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfigError, load_robot
 from evo1_policy.ros.process import run_node
-from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, state_qos
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, joints_qos
 from evo1_policy.ros.stop_listener import MoverThereError, StopListener
 from evo1_sim.trajectory import TrajectoryError
 
@@ -51,12 +51,12 @@ class XarmDirectNode(Node):
         self._fault = ""
         self._request: Any = services.MoveJoint.Request
         self._client = self.create_client(services.MoveJoint, f"{hardware}/set_servo_angle")
-        self.create_subscription(JointState, robot.state.topic, self._on_joints, state_qos())
+        self.create_subscription(JointState, robot.state.topic, self._on_joints, joints_qos())
         self.create_subscription(String, ARM_FAULT_TOPIC, self._on_fault, fault_qos())
         self._output = CommandOutput(self, robot.command[0], self._follow)
         self._stop = StopListener(
             self,
-            on_stop=lambda: self._on_stop(True),
+            on_stop=lambda: (True, self._on_stop(True)),
             on_clear=lambda: self._on_stop(False),
             part=self.get_name(),
         )

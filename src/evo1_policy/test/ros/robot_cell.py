@@ -245,6 +245,14 @@ class RobotCell:
         if self.buttons is not None:
             self._joy.publish(Joy(buttons=self.buttons))
 
+    def publish_joints_best_effort(self):
+        """As some drivers do; who asks for reliable messages hears nothing."""
+        qos = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        topic = self.robot.state.topic
+        reliable = self._joint_publisher
+        self._joint_publisher = self.node.create_publisher(JointState, topic, qos)
+        self.node.destroy_publisher(reliable)  # two on one topic would be two arms
+
     def _publish_images(self):
         now_ns = self.now_ns()
         rows, columns = IMAGE_SIZE

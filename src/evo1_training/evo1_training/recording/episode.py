@@ -77,6 +77,7 @@ class StreamFacts:
     lost: int  # known lost
     rate_hz: float
     max_gap_ms: float
+    offset_ms: float | None = None  # median of arrival minus stamp; None: recorded before it was
 
 
 @dataclass(frozen=True, kw_only=True)

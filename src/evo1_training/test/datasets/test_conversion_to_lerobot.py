@@ -14,6 +14,7 @@ from evo1_policy.checkpoint_layouts.training_facts import read_training
 from evo1_training.cli import convert as command
 
 STEP_MS = 1000 / 30
+OFFSETS_MS = {"image_1": 12.0, "image_2": 11.0, "joint_states": 1.0}  # as steady() has them
 
 
 @pytest.fixture
@@ -58,6 +59,8 @@ def test_png_dataset_holds_the_recorded_frames_bit_for_bit(tmp_path, demos, vers
     assert [row["episode_index"] for row in rows] == [0] * 20 + [1] * 37 + [2] * 45
     info = json.loads((out / "meta" / "info.json").read_text())
     assert (info["codebase_version"], info["total_episodes"], info["fps"]) == (version, 3, 30)
+    sources = (out / "meta" / "evo1" / "sources.jsonl").read_text().splitlines()
+    assert json.loads(sources[0])["offsets_ms"] == OFFSETS_MS
 
 
 def test_video_dataset_has_a_picture_for_each_row_and_marks_held_ones(tmp_path, demos):
