@@ -195,6 +195,9 @@ def test_a_stop_latches_and_numbers_that_no_joint_could_mean_are_refused(cell):
     from std_msgs.msg import Bool
 
     cell.wait(lambda: cell.faults and cell.faults[-1], "fault")
+    cell.spin(0.3)
+    cell.controller.clear()
+    cell.spin(0.3)
     assert not cell.controller  # a box that has stopped follows nothing
     assert cell.recover().success
     cell.wait(lambda: cell.box.state == 2 and cell.faults[-1] == "", "end of the fault")
