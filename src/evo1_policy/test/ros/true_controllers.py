@@ -189,8 +189,8 @@ class ControlledCell(RobotCell):
         time.sleep(seconds)
 
     def worst(self):
-        """The largest step beyond what velocity and limits explain [rad], and that of the
-        accelerations in units of their limits, over all outputs.
+        """Over all outputs: the largest step beyond what velocity and limits explain [rad], when
+        it was [s], and the largest acceleration in units of its limit.
         """
         limits = dict(
             zip(self.robot.joint_names, self.robot.acceleration_max.tolist(), strict=True)
@@ -199,11 +199,11 @@ class ControlledCell(RobotCell):
             seams(list(messages), np.array([limits[name] for name in messages[0].joint_names]))
             for messages in self.states.values()
         ]
-        return max(step for step, _ in found), max(ratio for _, ratio in found)
+        return *max(found)[:2], max(ratio for _, _, ratio in found)
 
 
 def seams(messages, acceleration_max):
-    """What one controller told its drives: steps [rad], accelerations in units of their limit."""
+    """What one controller told its drives: its worst step [rad], when [s], its acceleration."""
     stamps = np.array([m.header.stamp.sec + m.header.stamp.nanosec * 1e-9 for m in messages])
     told = np.array(
         [getattr(m, "output", m.reference).positions or m.reference.positions for m in messages]
@@ -214,7 +214,8 @@ def seams(messages, acceleration_max):
     whole = (gaps[:-1] < GAP_S) & (gaps[1:] < GAP_S)
     beyond = np.where(whole, np.abs(np.diff(velocities, axis=0)) * gaps[1:], 0.0)
     explained = acceleration_max * gaps[1:] * (gaps[1:] + gaps[:-1]) / 2
-    return float((beyond - explained).max()), float((beyond / explained).max())
+    steps = (beyond - explained).max(axis=1)
+    return float(steps.max()), float(stamps[2 + steps.argmax()]), float((beyond / explained).max())
 
 
 class Relay:
