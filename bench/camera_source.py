@@ -1,9 +1,9 @@
-"""An ideal robot for measuring the policy node alone: two cameras, and joints that obey at once.
+"""An ideal robot for measuring the policy node alone: cameras, and joints that obey at once.
 
 The images are serialised once and only their stamps change, so this process costs as little as a
-camera driver written in C++; both cameras carry the same stamp, taken when they are published.
-The cameras begin a second after each has a listener. On SIGINT or SIGTERM it prints how many
-frames it published, as one line of JSON.
+camera driver written in C++; cameras of one rate carry the same stamp, taken when they are
+published. The cameras begin a second after each has a listener. On SIGINT or SIGTERM it prints how
+many frames the first camera published, and how many joint states, as one line of JSON.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from array import array
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -37,7 +38,6 @@ from evo1_sim.pacing import Pacer
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
 
-JOINT_PERIOD_NS = 10_000_000
 MAX_LAG_NS = 100_000_000
 DISCOVERY_S = 1.0
 STAMP_OFFSET = 4  # bytes before the header's stamp in a serialised message
@@ -49,16 +49,24 @@ class CameraSource(Node):
     Args:
         robot: the robot file.
         size: (width, height) of the images [px].
-        rate_hz: rate of the cameras [Hz].
-        stop: ends both loops.
+        rates_hz: rate of each camera; the last one is that of those beyond [Hz].
+        joints_hz: rate of the joint states [Hz].
+        stop: ends all loops.
     """
 
     def __init__(
-        self, robot: RobotConfig, *, size: tuple[int, int], rate_hz: float, stop: threading.Event
+        self,
+        robot: RobotConfig,
+        *,
+        size: tuple[int, int],
+        rates_hz: Sequence[float],
+        joints_hz: float,
+        stop: threading.Event,
     ) -> None:
         super().__init__("camera_source")
-        self.published = 0
-        self._rate_hz = rate_hz
+        self.published = self.joints_published = 0
+        self.rates_hz = [rates_hz[min(k, len(rates_hz) - 1)] for k in range(len(robot.cameras))]
+        self._joints_hz = joints_hz
         self._stop = stop
         self._lock = threading.Lock()
         self._cameras: list[tuple[Publisher, bytearray]] = []
@@ -77,25 +85,28 @@ class CameraSource(Node):
             self._followers.append(follower)
             self._follow(command, follower)
 
-    def run_cameras(self) -> None:
-        """Publish both cameras evenly until stopped."""
+    def run_cameras(self, rate_hz: float) -> None:
+        """Publish the cameras of a rate evenly until stopped."""
         while any(not publisher.get_subscription_count() for publisher, _ in self._cameras):
             if self._stop.wait(0.01):
                 return
         if self._stop.wait(DISCOVERY_S):  # matched here; the other side may still be about to
             return
-        pacer = self._pacer(round(1e9 / self._rate_hz))
+        ours = [
+            one for one, rate in zip(self._cameras, self.rates_hz, strict=True) if rate == rate_hz
+        ]
+        pacer = self._pacer(round(1e9 / rate_hz))
         while self._wait(pacer):
             sec, nanosec = divmod(time.time_ns(), 1_000_000_000)
-            for publisher, image in self._cameras:
+            for publisher, image in ours:
                 struct.pack_into("<iI", image, STAMP_OFFSET, sec, nanosec)
                 publisher.publish(bytes(image))
-            self.published += 1
+            self.published += rate_hz == self.rates_hz[0]
 
     def run_joints(self) -> None:
         """Publish joint states, exactly as commanded, until stopped."""
         message = JointState(name=list(self._names))
-        pacer = self._pacer(JOINT_PERIOD_NS)
+        pacer = self._pacer(round(1e9 / self._joints_hz))
         while self._wait(pacer):
             now_ns = time.time_ns()
             position: dict[str, float] = {}
@@ -109,6 +120,7 @@ class CameraSource(Node):
             message.position = array("d", (position[name] for name in self._names))
             message.velocity = array("d", (velocity[name] for name in self._names))
             self._joints.publish(message)
+            self.joints_published += 1
 
     def _follow(self, command: CommandConfig, follower: TrajectoryFollower) -> None:
         def receive(message: JointTrajectory) -> None:
@@ -144,7 +156,10 @@ def _pixels(seed: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
 def _compressed(seed: int, size: tuple[int, int]) -> CompressedImage:
     import cv2
 
-    data = cv2.imencode(".jpg", _pixels(seed, size))[1]
+    noise = np.random.default_rng(seed).normal(0, 3, (size[1], size[0], 3))  # as a sensor has it
+    pixels = cv2.GaussianBlur(_pixels(seed, size), (0, 0), 3) + noise
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 80]
+    data = cv2.imencode(".jpg", pixels.clip(0, 255).astype(np.uint8), quality)[1]
     return CompressedImage(format="rgb8; jpeg compressed bgr8", data=data.tobytes())
 
 
@@ -162,7 +177,8 @@ def main() -> int:
     parser.add_argument("--robot-file", type=Path, required=True)
     parser.add_argument("--width", type=int, default=640)
     parser.add_argument("--height", type=int, default=480)
-    parser.add_argument("--rate", type=float, default=30.0, help="of both cameras [Hz]")
+    parser.add_argument("--rate", default="30", help="of the cameras, by commas [Hz]")
+    parser.add_argument("--joints", type=float, default=100.0, help="rate of joint states [Hz]")
     arguments = parser.parse_args(remove_ros_args(sys.argv)[1:])
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -171,20 +187,23 @@ def main() -> int:
     node = CameraSource(
         load_robot(arguments.robot_file),
         size=(arguments.width, arguments.height),
-        rate_hz=arguments.rate,
+        rates_hz=[float(rate) for rate in arguments.rate.split(",")],
+        joints_hz=arguments.joints,
         stop=stop,
     )
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        loops = [pool.submit(node.run_cameras), pool.submit(node.run_joints)]
+    rates = sorted(set(node.rates_hz))
+    with ThreadPoolExecutor(max_workers=1 + len(rates)) as pool:
+        loops = [pool.submit(node.run_cameras, rate) for rate in rates]
+        loops.append(pool.submit(node.run_joints))
         for loop in loops:
             loop.add_done_callback(lambda _: stop.set())
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
     for loop in loops:
         loop.result()
-    print(json.dumps({"published": node.published}), flush=True)
+    print(json.dumps({"published": node.published, "joints": node.joints_published}), flush=True)
     executor.shutdown()
     node.destroy_node()
     rclpy.try_shutdown()

@@ -12,7 +12,9 @@ class Observation:
     """One settled observation at the reference camera's tick.
 
     Attributes:
-        images: camera name -> (H, W, 3) uint8 RGB, in the robot file's order.
+        images: camera name -> (H, W, 3) uint8 RGB, in the robot file's order; those of a stream
+            are decoded when they are looked at, which may raise perception.frames'
+            DamagedImageError.
         state: (D,) float64 [rad], in the robot file's joint order, at stamp_ns.
         instruction: what to do, in words.
         stamp_ns: capture time of the reference camera's frame [ns].
@@ -36,8 +38,8 @@ class Missing:
 
     Attributes:
         stream: name of the stream at fault (a camera's name, or 'joint_states').
-        code: short reason: 'never', 'stale', 'skew', 'joint', 'pending' (will settle by itself
-            within a frame; no reason to hold).
+        code: short reason: 'never', 'stale', 'clock', 'skew', 'joint', 'pending' (will settle by
+            itself within a frame; no reason to hold).
         message: for people, with topic, numbers and what to do.
     """
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from evo1_training.datasets.dataset_format import DatasetFormat
 
 
-def encode(frames, *, schema, instruction, source, folder):
+def encode(frames, *, schema, instruction, source, folder, offsets_ms=None):
     rows = [
         {
             "tick_ns": frame.tick_ns,
@@ -68,7 +68,7 @@ def read(root):
 TINY = DatasetFormat(encode=encode, load=load, open=open_dataset, max_seconds=1000.0)
 
 
-def slow_encode(frames, *, schema, instruction, source, folder):
+def slow_encode(frames, *, schema, instruction, source, folder, offsets_ms=None):
     """Never ends, but says who works on it."""
     folder.mkdir()
     (folder / "started").write_text(str(os.getpid()))

@@ -38,8 +38,8 @@ from evo1_bringup.teleop.leader import LeaderArm, LeaderServos, leader_servos
 from evo1_policy.control.teleop_window import TeleopWindow
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
-from evo1_policy.ros.qos import command_qos, state_qos
-from evo1_policy.ros.teleop_messages import target_message
+from evo1_policy.ros.qos import command_qos, joints_qos
+from evo1_sim.ros.trajectory_messages import target_message
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
 
 PERIOD_S = 0.02
@@ -108,7 +108,7 @@ class TeleopNode(Node):
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, "teleop_relay/status", self._on_relay, latched)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, 10)
-        self.create_subscription(JointState, robot.state.topic, self._on_joints, state_qos())
+        self.create_subscription(JointState, robot.state.topic, self._on_joints, joints_qos())
         self.create_subscription(Joy, "joy", self._on_joy, 10)
         self._resumes = [
             self.create_client(Trigger, f"{name}/resume") for name in ("teleop_relay", "policy")

@@ -30,7 +30,7 @@ from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
 from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
 from evo1_policy.ros.movers import other_movers, other_publishers
 from evo1_policy.ros.process import full_name, run_node
-from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos, state_qos
+from evo1_policy.ros.qos import OVERRIDABLE, command_qos, joints_qos, report_qos
 from evo1_policy.ros.services import Answer, offer
 from evo1_policy.ros.stop_listener import MoverThereError, StopListener
 from evo1_policy.ros.trajectory_cdr import command_encoders
@@ -108,7 +108,7 @@ class TeleopRelayNode(Node):
             JointState,
             self._robot.state.topic,
             self._on_joints,
-            state_qos(),
+            joints_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
         self.create_subscription(

@@ -12,6 +12,7 @@ from evo1_policy.control.signals import (
     LoopSettings,
 )
 from evo1_policy.observation import Missing, Observation
+from evo1_policy.perception.buffers import MAX_OFFSET_NS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class InferenceDesk:
         self._asked: _Asked | None = None
         self._request_id = 0
         self._used_stamp_ns: int | None = None
+        self._damage = ""  # why nothing could be inferred from the last observation
 
     @property
     def lead_ns(self) -> int:
@@ -50,7 +52,7 @@ class InferenceDesk:
         """
         if self._asked is not None or not isinstance(observation, Observation):
             return None
-        if observation.stamp_ns > now_ns:  # of a clock that jumped back
+        if observation.stamp_ns > now_ns + MAX_OFFSET_NS:  # of a clock that jumped back
             return None
         if self._used_stamp_ns is not None and observation.stamp_ns <= self._used_stamp_ns:
             return None
@@ -70,6 +72,9 @@ class InferenceDesk:
         if result is None or asked is None or result.request_id != asked.request.request_id:
             return None
         self._asked = None
+        self._damage = result.error if isinstance(result, InferenceFailed) else ""
+        if isinstance(result, InferenceFailed) and result.damaged is not None:
+            return None  # the next observation is as good
         if isinstance(result, InferenceDone):
             request = asked.request
             kind = (request.observation.instruction, request.guidance is not None)
@@ -104,6 +109,7 @@ class InferenceDesk:
         """What the next chunk waits for, in words."""
         usual = f"usual: {self._lead.lead_ns / 1e6:.0f} ms"
         if self._asked is None:
-            return f"no new observation came in to infer from ({usual})"
+            damage = f"; the last one could not be used: {self._damage}" if self._damage else ""
+            return f"no new observation came in to infer from ({usual}){damage}"
         waited_ms = (now_ns - self._asked.asked_ns) / 1e6
         return f"the next inference has been running for {waited_ms:.0f} ms ({usual})"

@@ -11,6 +11,7 @@ from evo1_policy.control.held import HeldState as HeldState
 from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
+from evo1_policy.perception.frames import DamagedImageError
 
 
 class TakeoverMode(enum.Enum):
@@ -83,6 +84,7 @@ class StopCode(enum.Enum):
     JOINTS_STALE = "joints_stale"
     JOINT_MISSING = "joint_missing"
     SKEW = "skew"
+    CLOCK_OFFSET = "clock_offset"
     INFERENCE_LATE = "inference_late"
     CONTROLLER_GONE = "controller_gone"
     CONTROLLER_LEFT = "controller_left"  # it follows something else than was sent
@@ -143,6 +145,7 @@ _GAPS = frozenset(
         StopCode.JOINTS_STALE,
         StopCode.JOINT_MISSING,
         StopCode.SKEW,
+        StopCode.CLOCK_OFFSET,
         StopCode.INFERENCE_LATE,
     }
 )
@@ -185,10 +188,15 @@ class InferenceDone:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceFailed:
-    """An inference that raised."""
+    """An inference that raised.
+
+    `damaged` is the image that could not be decoded; nothing was inferred then, and nothing is
+    wrong with the policy.
+    """
 
     request_id: int
     error: str
+    damaged: DamagedImageError | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

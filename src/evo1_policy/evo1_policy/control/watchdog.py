@@ -81,4 +81,6 @@ def _stop_code(missing: Missing) -> StopCode:
         return StopCode.JOINT_MISSING
     if missing.code == "skew":
         return StopCode.SKEW
+    if missing.code == "clock":
+        return StopCode.CLOCK_OFFSET
     return StopCode.JOINTS_STALE if missing.stream == JOINT_STREAM else StopCode.CAMERA_STALE

@@ -5,7 +5,9 @@ recorded episode give the same observation for the same tick. Must not import RO
 
 The rule. The reference is the first camera; an observation stands at the stamp ("tick") of one of
 its frames. A tick is settled once every other camera has a frame stamped at the tick or later:
-then the nearest frame is known and the observation never changes again. The joint state at the
+then the nearest frame is known and the observation never changes again. It has to be within
+max_skew_ms of the tick, or as near as a camera that runs freely can promise: half of the period
+that its last frames show, and a margin for jitter. The joint state at the
 tick is causal: each joint goes on in a line from its last two samples stamped at or before the
 tick, so no sample after the tick is needed. Only a sample that is late by the joint's own rhythm
 is waited for, so a slow joint topic gives the same state live as on record.
@@ -24,6 +26,10 @@ import numpy.typing as npt
 Stamps = Sequence[int] | npt.NDArray[np.int64]
 Rows = Sequence[npt.NDArray[np.float64]] | npt.NDArray[np.float64]
 
+_INTERVALS = 8  # that the period of a camera is taken from
+_JITTER_NS = 5_000_000  # of stamps, a coarse clock's included
+# No period excuses more: an arm at 0.5 rad/s moves 20 mrad in it. 12.5 Hz and faster are within.
+FREE_RUNNING_NS = 40_000_000
 # The next sample is expected after this part of the interval before it, because stamps jitter.
 _DUE_FRACTION = 0.75
 # One lost sample is bridged in a line; two samples 1 ms apart are not drawn out over 50 ms.
@@ -59,12 +65,14 @@ class Unaligned:
         camera: index of the camera at fault, None where a joint is.
         joint: index of the joint at fault, None where a camera is.
         distance_ns: how far the nearest usable sample is from the tick, 0 where unknown [ns].
+        allowed_ns: how far a frame of the camera at fault may be [ns].
     """
 
     code: Literal["pending", "skew", "joint"]
     camera: int | None = None
     joint: int | None = None
     distance_ns: int = 0
+    allowed_ns: int = 0
 
 
 def align(
@@ -83,7 +91,7 @@ def align(
         cameras: sorted stamps of each camera [ns], C of them, the reference first.
         joint_stamps: strictly increasing stamps of the rows [ns], R of them.
         joint_rows: R rows (D,) float64 [rad]; NaN where a message did not carry the joint.
-        max_skew_ns: no two frames of an observation are further apart [ns].
+        max_skew_ns: how far a frame may be from the tick, whatever its camera's period [ns].
         max_joint_age_ns: no joint's last sample is further before the tick [ns].
     """
     frames: list[int] = []
@@ -95,10 +103,15 @@ def align(
         settled_by.append(settling)
         frames.append(nearest(stamps, tick_ns))
     used = [int(stamps[frame]) for stamps, frame in zip(cameras, frames, strict=True)]
-    skew_ns = max(used) - min(used)
-    if skew_ns > max_skew_ns:
-        worst = max(range(len(used)), key=lambda index: abs(used[index] - tick_ns))
-        return Unaligned(code="skew", camera=worst, distance_ns=abs(used[worst] - tick_ns))
+    for index, (stamps, settling) in enumerate(zip(cameras, settled_by, strict=True)):
+        distance_ns = abs(used[index] - tick_ns)
+        if distance_ns > max_skew_ns:
+            known = stamps[max(0, settling - _INTERVALS) : settling + 1]  # the same live
+            allowed_ns = max_distance_ns(known, max_skew_ns=max_skew_ns)
+            if distance_ns > allowed_ns:
+                return Unaligned(
+                    code="skew", camera=index, distance_ns=distance_ns, allowed_ns=allowed_ns
+                )
     joints = joints_at(tick_ns, joint_stamps, joint_rows, max_age_ns=max_joint_age_ns)
     if isinstance(joints, Unaligned):
         return joints
@@ -106,10 +119,24 @@ def align(
     return Aligned(
         frames=tuple(frames),
         settled_by=tuple(settled_by),
-        skew_ns=skew_ns,
+        skew_ns=max(used) - min(used),
         joint_rows=joint_used,
         positions=positions,
     )
+
+
+def max_distance_ns(stamps: Stamps, *, max_skew_ns: int) -> int:
+    """How far a camera's frame may be from a tick [ns].
+
+    Args:
+        stamps: of its last frames, increasing [ns].
+        max_skew_ns: of the robot file; it may be further where its period leaves no choice [ns].
+    """
+    intervals = np.sort(np.diff(stamps))
+    if len(intervals) < _INTERVALS:
+        return max_skew_ns
+    period_ns = int(intervals[(len(intervals) - 1) // 2])  # lost frames only make them longer
+    return max(max_skew_ns, min(period_ns // 2 + _JITTER_NS, FREE_RUNNING_NS))
 
 
 def nearest(stamps: Stamps, tick_ns: int) -> int:

@@ -1,20 +1,27 @@
 """Colour order is decided here and nowhere else: every encoding becomes RGB.
 
-cv_bridge converts where ROS has it, rosbags-image where it has not; both ask OpenCV for the same
-conversion and give the same pixels. cv_bridge is imported inside the one function that chooses,
-so this module works without ROS. It must not import ROS at module level, nor torch.
+OpenCV converts, as in cv_bridge, whose pixels these are. This module must not import ROS or torch.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.perception.garbled import is_garbled
+
+try:
+    import simplejpeg
+except ImportError:  # a host with OpenCV alone, which hides damage inside of a JPEG
+    simplejpeg = None
+
 Image = npt.NDArray[np.uint8]
-Converter = Callable[["PackedImage"], Image]
+_JPEG_BEGIN, _JPEG_END, _PNG_END = b"\xff\xd8", b"\xff\xd9", b"IEND"
+
+
+class DamagedError(ValueError):
+    """Compressed data that are no whole picture; the text says what a decoder met."""
 
 
 @dataclass(frozen=True)
@@ -22,136 +29,92 @@ class Encoding:
     """How an encoding of sensor_msgs/Image lies in memory.
 
     Attributes:
-        channels: bytes a pixel.
-        library_name: the name that cv_bridge and rosbags-image both know.
+        channels: bytes a pixel, of its first plane.
+        conversion: OpenCV's, to RGB; None where it is RGB already.
         even_width: whether two neighbouring pixels share their colour.
+        even_height: whether two neighbouring rows do; their colours follow as a second plane of
+            half the rows.
         min_side: fewest pixels a side that can be converted.
     """
 
     channels: int
-    library_name: str
+    conversion: int | None
     even_width: bool = False
+    even_height: bool = False
     min_side: int = 1
 
+    def rows(self, height: int) -> int:
+        """Rows in memory of an image of so many."""
+        return height + height // 2 if self.even_height else height
 
+
+_UYVY = Encoding(2, cv2.COLOR_YUV2RGB_UYVY, even_width=True)
+_YUYV = Encoding(2, cv2.COLOR_YUV2RGB_YUYV, even_width=True)
 ENCODINGS: dict[str, Encoding] = {
-    "rgb8": Encoding(3, "rgb8"),
-    "bgr8": Encoding(3, "bgr8"),
-    "rgba8": Encoding(4, "rgba8"),
-    "bgra8": Encoding(4, "bgra8"),
-    "mono8": Encoding(1, "mono8"),
-    "yuv422": Encoding(2, "yuv422", even_width=True),
-    "uyvy": Encoding(2, "yuv422", even_width=True),
-    "yuv422_yuy2": Encoding(2, "yuv422_yuy2", even_width=True),
-    "yuyv": Encoding(2, "yuv422_yuy2", even_width=True),
-    "bayer_rggb8": Encoding(1, "bayer_rggb8", min_side=4),
-    "bayer_bggr8": Encoding(1, "bayer_bggr8", min_side=4),
-    "bayer_gbrg8": Encoding(1, "bayer_gbrg8", min_side=4),
-    "bayer_grbg8": Encoding(1, "bayer_grbg8", min_side=4),
+    "rgb8": Encoding(3, None),
+    "bgr8": Encoding(3, cv2.COLOR_BGR2RGB),
+    "rgba8": Encoding(4, cv2.COLOR_RGBA2RGB),
+    "bgra8": Encoding(4, cv2.COLOR_BGRA2RGB),
+    "mono8": Encoding(1, cv2.COLOR_GRAY2RGB),
+    "yuv422": _UYVY,
+    "uyvy": _UYVY,
+    "yuv422_yuy2": _YUYV,
+    "yuyv": _YUYV,
+    "nv12": Encoding(1, cv2.COLOR_YUV2RGB_NV12, even_width=True, even_height=True),
+    "nv21": Encoding(1, cv2.COLOR_YUV2RGB_NV21, even_width=True, even_height=True),
+    # OpenCV names a mosaic by the second row's second and third pixel, ROS by the first two
+    "bayer_rggb8": Encoding(1, cv2.COLOR_BayerBG2RGB, min_side=4),
+    "bayer_bggr8": Encoding(1, cv2.COLOR_BayerRG2RGB, min_side=4),
+    "bayer_gbrg8": Encoding(1, cv2.COLOR_BayerGR2RGB, min_side=4),
+    "bayer_grbg8": Encoding(1, cv2.COLOR_BayerGB2RGB, min_side=4),
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class PackedImage:
-    """What both libraries read of a sensor_msgs/Image, with rows that follow without padding."""
-
-    height: int
-    width: int
-    encoding: str  # a library_name of ENCODINGS
-    step: int  # bytes a row
-    data: npt.NDArray[np.uint8]  # (height * step,)
-    is_bigendian: int = 0
 
 
 def to_rgb(pixels: Image, encoding: str) -> Image:
     """Convert pixels of a known encoding to RGB.
 
     Args:
-        pixels: (H, W, channels) uint8; used as they are where they are RGB already.
+        pixels: (rows in memory, W, channels) uint8; used as they are where they are RGB already.
         encoding: a key of ENCODINGS.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
-    name = ENCODINGS[encoding].library_name
-    if name == "rgb8":
+    conversion = ENCODINGS[encoding].conversion
+    if conversion is None:
         return pixels
-    height, width, channels = pixels.shape
-    packed = PackedImage(
-        height=height,
-        width=width,
-        encoding=name,
-        step=width * channels,
-        data=np.ascontiguousarray(pixels).reshape(-1),
-    )
-    return converter()(packed)
+    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), conversion))
 
 
-def decompress_rgb(data: npt.NDArray[np.uint8]) -> Image | None:
-    """Decode a JPEG or PNG to (H, W, 3) uint8 RGB; None where it is corrupt or cut off.
+def check_whole(data: npt.NDArray[np.uint8]) -> None:
+    """Look for the end of a JPEG or PNG, because a decoder fills a cut-off one with grey.
+
+    Raises:
+        DamagedError: there is none.
+    """
+    end = _JPEG_END if data[:2].tobytes() == _JPEG_BEGIN else _PNG_END
+    if end not in data[-64:].tobytes() and end not in data.tobytes():  # most are not padded
+        raise DamagedError("it has no end")
+
+
+def decompress_rgb(data: npt.NDArray[np.uint8]) -> Image:
+    """Decode a JPEG or PNG to (H, W, 3) uint8 RGB; what pads it behind its end is left alone.
 
     An orientation tag is ignored: the camera's pixels count, as in the raw stream.
-    """
-    # OpenCV fills the rest of a cut-off file with grey; the end mark tells (cameras pad after it).
-    tail = data[data.size // 2 :].tobytes()
-    if not any(mark in tail for mark in _END_MARKS):
-        return None
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error:
-        return None
-    return None if image is None else np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-
-
-@cache
-def converter() -> Converter:
-    """Choose the library: cv_bridge where it is installed, else rosbags-image."""
-    try:
-        return cv_bridge_converter()
-    except ImportError:
-        return rosbags_converter()
-
-
-def cv_bridge_converter() -> Converter:
-    """Convert with cv_bridge.
 
     Raises:
-        ImportError: it is not installed, was built for another numpy, or lacks an encoding.
+        DamagedError: it is cut off, or not what an encoder wrote.
     """
-    from cv_bridge import CvBridge, CvBridgeError
-
-    bridge = CvBridge()
-
-    def convert(image: PackedImage) -> Image:
-        return np.asarray(bridge.imgmsg_to_cv2(image, "rgb8"))
-
-    for encoding in ENCODINGS.values():  # its compiled half loads only with the first image
-        step = 4 * encoding.channels
-        probe = PackedImage(
-            height=4,
-            width=4,
-            encoding=encoding.library_name,
-            step=step,
-            data=np.zeros(4 * step, np.uint8),
-        )
-        try:
-            convert(probe)
-        except CvBridgeError as error:
-            raise ImportError(f"cv_bridge cannot convert {encoding.library_name}") from error
-    return convert
-
-
-def rosbags_converter() -> Converter:
-    """Convert with rosbags-image.
-
-    Raises:
-        ImportError: it is not installed.
-    """
+    check_whole(data)
+    jpeg = data[:2].tobytes() == _JPEG_BEGIN
     try:
-        from rosbags.image import message_to_cvimage
-    except ImportError as error:
-        raise ImportError("neither cv_bridge nor rosbags-image is installed") from error
-    return lambda image: np.asarray(message_to_cvimage(image, "rgb8"))
-
-
-_END_MARKS = (b"\xff\xd9", b"IEND")  # of JPEG and PNG
+        if jpeg and simplejpeg is not None:
+            image = np.asarray(simplejpeg.decode_jpeg(data, "RGB", strict=True))
+        else:
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            image = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+    except (ValueError, cv2.error) as error:  # libjpeg's errors and warnings, or no picture
+        raise DamagedError(str(error).strip()) from error
+    if jpeg and is_garbled(data.tobytes(), image):
+        raise DamagedError("a row of blocks in it is garbled")
+    return image

@@ -5,16 +5,30 @@ module must not import ROS or torch.
 """
 
 import contextlib
-from collections.abc import Collection
+import struct
+from collections.abc import Callable, Collection
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.perception.colour import ENCODINGS, Encoding, decompress_rgb, to_rgb
+from evo1_policy.perception.colour import (
+    ENCODINGS,
+    DamagedError,
+    Encoding,
+    check_whole,
+    decompress_rgb,
+    to_rgb,
+)
 
 COMPRESSED_FORMATS = ("jpeg", "jpg", "png")
+HEAD_BYTES = 12  # of a serialised message that begins with a header: encapsulation and stamp
+_DRIVERS = (
+    "usb_cam: pixel_format; v4l2_camera: output_encoding; camera_ros: format; "
+    "a node of your own: the encoding that it gives cv2_to_imgmsg"
+)
+_Read = TypeVar("_Read")
 _NS_PER_S = 1_000_000_000
 _SURPLUS_BYTES = 4
 
@@ -67,6 +81,31 @@ def stamp_ns(header_stamp: Any) -> int:
     return int(header_stamp.sec) * _NS_PER_S + int(header_stamp.nanosec)
 
 
+def head_stamp_ns(raw: bytes, *, topic: str) -> int:
+    """Read header.stamp of a serialised message that begins with a header, and no more [ns].
+
+    Raises:
+        MessageError: it is too short.
+    """
+    if len(raw) < HEAD_BYTES:
+        raise MessageError(f"{topic}: these bytes are no message with a header: too short")
+    order = "<" if raw[1] & 1 else ">"
+    seconds, nanoseconds = struct.unpack_from(f"{order}iI", raw, 4)
+    return int(seconds) * _NS_PER_S + int(nanoseconds)
+
+
+def check_image(msg: Any, *, topic: str) -> None:
+    """Say what keeps a message from being a picture, as far as that shows without decoding.
+
+    Raises:
+        MessageError: unknown encoding or format, wrong size, or cut-off data.
+    """
+    if hasattr(msg, "format"):
+        _compressed(msg, topic, check_whole)
+    else:
+        _pixels(msg, topic)
+
+
 def decode_image(msg: Any, *, topic: str) -> npt.NDArray[np.uint8]:
     """Decode a sensor_msgs Image or CompressedImage, once.
 
@@ -79,17 +118,11 @@ def decode_image(msg: Any, *, topic: str) -> npt.NDArray[np.uint8]:
         to it.
 
     Raises:
-        MessageError: unknown encoding, wrong size, or corrupt data.
+        MessageError: unknown encoding, wrong size, or damaged data.
     """
-    if hasattr(msg, "format"):
-        return _decode_compressed(msg, topic)
-    encoding = ENCODINGS.get(msg.encoding)
-    if encoding is None:
-        raise MessageError(
-            f"{topic}: image encoding '{msg.encoding}' is not supported; "
-            f"expected one of {', '.join(ENCODINGS)}; set the camera driver to one of them"
-        )
-    return to_rgb(_pixels(msg, encoding, topic), msg.encoding)
+    if not hasattr(msg, "format"):
+        return to_rgb(_pixels(msg, topic), msg.encoding)
+    return _compressed(msg, topic, decompress_rgb)
 
 
 def read_joints(
@@ -129,8 +162,20 @@ def read_joints(
     return names, positions, stamp_ns(msg.header.stamp)
 
 
-def _pixels(msg: Any, encoding: Encoding, topic: str) -> npt.NDArray[np.uint8]:
-    """View the message's bytes as (H, W, channels), without the padding at the ends of rows."""
+def _encoding(msg: Any, topic: str) -> Encoding:
+    encoding = ENCODINGS.get(msg.encoding)
+    if encoding is not None:
+        return encoding
+    why = " (it does not say which colour comes first)" if msg.encoding == "8UC3" else ""
+    raise MessageError(
+        f"{topic}: image encoding '{msg.encoding}' is not supported{why}; expected one of "
+        f"{', '.join(ENCODINGS)}; set the camera driver to one of them ({_DRIVERS})"
+    )
+
+
+def _pixels(msg: Any, topic: str) -> npt.NDArray[np.uint8]:
+    """View the message's bytes as (rows, W, channels), without the padding at their ends."""
+    encoding = _encoding(msg, topic)
     height, width = int(msg.height), int(msg.width)
     if min(height, width) < encoding.min_side:
         raise MessageError(
@@ -141,6 +186,10 @@ def _pixels(msg: Any, encoding: Encoding, topic: str) -> npt.NDArray[np.uint8]:
         raise MessageError(
             f"{topic}: '{msg.encoding}' image is {width} pixels wide; expected an even number"
         )
+    if encoding.even_height and height % 2:
+        raise MessageError(
+            f"{topic}: '{msg.encoding}' image is {height} pixels high; expected an even number"
+        )
     row = width * encoding.channels
     step = int(msg.step) or row  # some drivers leave it 0 where rows have no padding
     if step < row:
@@ -148,24 +197,26 @@ def _pixels(msg: Any, encoding: Encoding, topic: str) -> npt.NDArray[np.uint8]:
             f"{topic}: image step is {step} bytes; {width} pixels of '{msg.encoding}' need {row}"
         )
     data = _bytes(msg.data)
-    needed = (height - 1) * step + row  # the last row may lack its padding
+    rows = encoding.rows(height)
+    needed = (rows - 1) * step + row  # the last row may lack its padding
     if data.size < needed:
         raise MessageError(
             f"{topic}: image data is cut off: {data.size} bytes, but {width}x{height} "
             f"'{msg.encoding}' with step {step} need {needed}"
         )
     return np.ndarray(
-        (height, width, encoding.channels), np.uint8, data, strides=(step, encoding.channels, 1)
+        (rows, width, encoding.channels), np.uint8, data, strides=(step, encoding.channels, 1)
     )
 
 
-def _decode_compressed(msg: Any, topic: str) -> npt.NDArray[np.uint8]:
-    """Decode a CompressedImage, whose format reads 'jpeg' or 'rgb8; jpeg compressed bgr8'."""
+def _compressed(msg: Any, topic: str, read: Callable[[npt.NDArray[np.uint8]], _Read]) -> _Read:
+    """Read a CompressedImage; its format reads 'jpeg' or 'rgb8; jpeg compressed bgr8'."""
     source, _, detail = msg.format.lower().rpartition(";")
     if "depth" in detail or not any(name in detail for name in COMPRESSED_FORMATS):
         raise MessageError(
             f"{topic}: compressed image format '{msg.format}' is not supported; "
-            f"expected one of {', '.join(COMPRESSED_FORMATS)} of a colour or mono image"
+            f"expected one of {', '.join(COMPRESSED_FORMATS)} of a colour or mono image; set the "
+            "driver's parameter <image topic with dots>.compressed.format, or use the raw topic"
         )
     if source.strip().startswith("bayer"):
         raise MessageError(
@@ -173,12 +224,13 @@ def _decode_compressed(msg: Any, topic: str) -> npt.NDArray[np.uint8]:
             "debayer before compressing, or use the raw topic"
         )
     data = _bytes(msg.data)
-    image = decompress_rgb(data) if data.size else None
-    if image is None:
+    try:
+        return read(data)
+    except DamagedError as error:
         raise MessageError(
-            f"{topic}: compressed image ('{msg.format}', {data.size} bytes) is corrupt or cut off"
-        )
-    return image
+            f"{topic}: compressed image ('{msg.format}', {data.size} bytes) is corrupt or cut "
+            f"off: {error}; check the camera's cable and USB bandwidth"
+        ) from error
 
 
 def _bytes(data: Any) -> npt.NDArray[np.uint8]:

@@ -1,11 +1,12 @@
 """The newest settled observation out of messages as they arrive.
 
-Bounded buffers of references (no image is copied), one a camera and one for the joints; the rule
-of alignment.py decides what belongs together. Stamps are capture times; `received_ns` and
+Bounded buffers of references (no image is copied or decoded), one a camera and one for the joints;
+the rule of alignment.py decides what belongs together. Stamps are capture times; `received_ns` and
 `now_ns` are the node's clock. Not safe for threads: call it from one thread or under one lock.
 Must not import ROS or torch.
 """
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from evo1_policy.observation import JointSample, Missing, Observation
 from evo1_policy.perception.alignment import Aligned, Unaligned, align
 from evo1_policy.perception.buffers import FrameBuffer, JointBuffer, Stream
+from evo1_policy.perception.colour import Image
+from evo1_policy.perception.frames import DamagedImageError, Frame, Images
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 
 _MS = 1_000_000  # ns
@@ -29,17 +32,20 @@ class StreamReport:
         name: a camera's name, or 'joint_states'.
         topic: as in the robot file.
         rate_hz: usable messages a second over the last two seconds.
-        age_ms: since the newest stamp; negative: none yet.
+        age_ms: since the newest stamp; negative: it is ahead of this node's clock; NaN: none yet.
+        offset_ms: median of arrival minus stamp: transport, and how far the clock is behind ours.
         max_age_ms: beyond it the stream is stale.
         received: messages so far, the rejected ones included.
         rejected: messages that could not be used.
-        problem: what was wrong with the last rejected one; empty after 30 good ones in a row.
+        problem: what was wrong with the last rejected one, until 30 good ones came in a row; or
+            what is wrong with its clock.
     """
 
     name: str
     topic: str
     rate_hz: float
     age_ms: float
+    offset_ms: float
     max_age_ms: float
     received: int
     rejected: int
@@ -53,26 +59,31 @@ class Streams:
         self._robot = robot
         self._cameras = {
             camera.name: FrameBuffer(
-                Stream(camera.name, camera.topic, round(camera.max_age_ms * _MS))
+                Stream(camera.name, camera.topic, round(camera.max_age_ms * _MS), camera.stamp)
             )
             for camera in robot.cameras
         }
         self._reference = self._cameras[robot.cameras[0].name]
         self._joints = JointBuffer(
-            Stream(JOINT_STREAM, robot.state.topic, round(robot.state.max_age_ms * _MS)),
+            Stream(
+                JOINT_STREAM,
+                robot.state.topic,
+                round(robot.state.max_age_ms * _MS),
+                robot.state.stamp,
+            ),
             robot.joint_names,
         )
         self._latest: Observation | None = None
 
     def add_image(
-        self, camera: str, image: npt.NDArray[np.uint8], *, stamp_ns: int, received_ns: int
+        self, camera: str, frame: Frame | Image, *, stamp_ns: int, received_ns: int
     ) -> None:
-        """Keep a frame (H, W, 3) uint8 RGB; one with an unusable stamp counts as rejected.
+        """Keep a frame, or pixels (H, W, 3) uint8 RGB; an unusable stamp counts as rejected.
 
         Raises:
             KeyError: the robot file has no such camera.
         """
-        self._cameras[camera].add(image, stamp_ns=stamp_ns, received_ns=received_ns)
+        self._cameras[camera].add(frame, stamp_ns=stamp_ns, received_ns=received_ns)
 
     def add_joints(
         self,
@@ -95,8 +106,20 @@ class Streams:
         Raises:
             KeyError: there is no such stream.
         """
-        owner = self._joints if stream == JOINT_STREAM else self._cameras[stream]
-        owner.stream.reject(problem)
+        self._stream(stream).reject(problem)
+
+    def time_of(self, stream: str, stamp_ns: int, received_ns: int) -> int:
+        """The time that a message is taken to be of, as the robot file says [ns].
+
+        Raises:
+            KeyError: there is no such stream.
+        """
+        return self._stream(stream).time_of(stamp_ns, received_ns)
+
+    def spoil(self, damaged: DamagedImageError) -> None:
+        """Drop a frame that turned out to be no picture when somebody looked at it."""
+        self._cameras[damaged.camera].spoil(damaged.stamp_ns, str(damaged))
+        self._latest = None
 
     def frames_settled(self) -> bool:
         """Whether every camera has the frames for an observation newer than the last one."""
@@ -175,11 +198,12 @@ class Streams:
                 name=buffer.stream.name,
                 topic=buffer.stream.topic,
                 rate_hz=buffer.stream.rate_hz(now_ns),
-                age_ms=max(0, now_ns - buffer.stamps[-1]) / _MS if buffer.stamps else -1.0,
+                age_ms=(now_ns - buffer.stamps[-1]) / _MS if buffer.stamps else math.nan,
+                offset_ms=buffer.stream.offset_ns(now_ns) / _MS,
                 max_age_ms=buffer.stream.max_age_ns / _MS,
                 received=buffer.stream.received,
                 rejected=buffer.stream.rejected,
-                problem=buffer.stream.problem,
+                problem=buffer.stream.problem or buffer.stream.clock_problem(now_ns),
             )
             for buffer in buffers
         )
@@ -190,6 +214,9 @@ class Streams:
             buffer.clear()
         self._joints.clear()
         self._latest = None
+
+    def _stream(self, name: str) -> Stream:
+        return (self._joints if name == JOINT_STREAM else self._cameras[name]).stream
 
     def _align(self, tick_ns: int) -> Aligned | Unaligned:
         return align(
@@ -202,7 +229,7 @@ class Streams:
         )
 
     def _absent(self, now_ns: int) -> Missing | None:
-        """The first stream that never came or is stale."""
+        """The first stream that never came, is stale, or is of another clock."""
         buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]
         for buffer in buffers:
             stream = buffer.stream
@@ -210,6 +237,9 @@ class Streams:
                 text = f"nothing usable received on {stream.topic} yet"
                 return _missing(stream, "never", f"{text}; is its driver running?")
             age_ns = now_ns - buffer.stamps[-1]
+            alive = now_ns - buffer.arrivals[-1] <= stream.max_age_ns
+            if alive and (text := stream.clock_problem(now_ns)):
+                return _missing(stream, "clock", text)
             if age_ns > stream.max_age_ns:
                 text = f"newest message on {stream.topic} is {_ms(age_ns)} old"
                 return _missing(stream, "stale", f"{text}, allowed are {_ms(stream.max_age_ns)}")
@@ -238,8 +268,8 @@ class Streams:
                 message=(
                     f"nearest frame on {camera.topic} is {_ms(failure.distance_ns)} from the "
                     f"reference frame on {self._robot.cameras[0].topic}, allowed are "
-                    f"{self._robot.max_skew_ms:.0f} ms (max_skew_ms); check rate and clock of "
-                    "both cameras"
+                    f"{_ms(failure.allowed_ns)} (max_skew_ms, or by its rate); check rate and "
+                    "clock of both cameras"
                 ),
             )
         if failure.code == "joint" and failure.joint is not None:
@@ -264,7 +294,7 @@ class Streams:
         return min(buffers, key=lambda buffer: buffer.stamps[-1]).stream
 
     def _observation(self, tick_ns: int, aligned: Aligned, instruction: str) -> Observation:
-        images: dict[str, npt.NDArray[np.uint8]] = {}
+        images: dict[str, Frame | Image] = {}
         stamps: dict[str, int] = {}
         arrivals = [self._joints.arrivals[row] for row in aligned.joint_rows]
         for (name, buffer), frame, settled_by in zip(
@@ -275,7 +305,7 @@ class Streams:
             arrivals.append(max(buffer.arrivals[frame], buffer.arrivals[settled_by]))
         stamps[JOINT_STREAM] = self._joints.stamps[aligned.joint_rows[-1]]
         return Observation(
-            images=images,
+            images=Images(images, stamps),
             state=aligned.positions,
             instruction=instruction,
             stamp_ns=tick_ns,

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from evo1_policy.observation import Missing, Observation
+from evo1_policy.perception.frames import DamagedImageError, Frame, decoded
 from evo1_policy.perception.messages import (
     MessageError,
-    decode_image,
     deserialize,
     read_joints,
     stamp_ns,
@@ -63,13 +63,14 @@ class Sight:
                 )
             else:
                 stamp = stamp_ns(content.header.stamp)
-                image = decode_image(content, topic=message.topic)
-                self._streams.add_image(camera, image, stamp_ns=stamp, received_ns=message.log_ns)
+                frame = Frame(content, topic=message.topic)
+                self._streams.add_image(camera, frame, stamp_ns=stamp, received_ns=message.log_ns)
         except MessageError as error:
             self._streams.reject(camera, str(error))
             return
-        self._newest_ns[message.topic] = stamp
-        self._oldest_ns.setdefault(message.topic, stamp)
+        time_ns = self._streams.time_of(camera, stamp, message.log_ns)
+        self._newest_ns[message.topic] = time_ns
+        self._oldest_ns.setdefault(message.topic, time_ns)
 
     def is_settled(self, tick_ns: int) -> bool:
         """Whether what belongs to a tick has come, or will not come any more."""
@@ -90,7 +91,11 @@ class Sight:
                     reason=f"the frame of '{camera.name}' stamped {used / 1e9:.3f} s that it was "
                     "made from is not in the bag: lost while recording"
                 )
-        return seen
+        try:
+            return decoded(seen)
+        except DamagedImageError as damaged:
+            self._streams.spoil(damaged)
+            return self.observe(chunk)
 
     def _beginning(self, tick_ns: int) -> str:
         if all(topic in self._oldest_ns for topic in self._topics.sensors):

@@ -1,5 +1,7 @@
 """The same facts as diagnostic_msgs, for the monitors that every ROS system has."""
 
+import math
+
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from evo1_policy.control.signals import LoopState
@@ -47,7 +49,7 @@ def _loop_status(facts: StatusFacts) -> DiagnosticStatus:
 
 
 def _stream_status(report: StreamReport) -> DiagnosticStatus:
-    if report.age_ms < 0:
+    if math.isnan(report.age_ms):
         level, text = DiagnosticStatus.STALE, f"nothing received on {report.topic}"
     elif report.age_ms > report.max_age_ms:
         level = DiagnosticStatus.ERROR
@@ -64,6 +66,7 @@ def _stream_status(report: StreamReport) -> DiagnosticStatus:
             "topic": report.topic,
             "rate [Hz]": f"{report.rate_hz:.1f}",
             "age [ms]": f"{report.age_ms:.1f}",
+            "arrival minus stamp [ms]": f"{report.offset_ms:.1f}",
             "max age [ms]": f"{report.max_age_ms:.0f}",
             "received": str(report.received),
             "rejected": str(report.rejected),

@@ -14,6 +14,7 @@ from typing import Protocol
 from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.control.signals import InferenceDone, InferenceFailed, InferenceRequest
 from evo1_policy.observation import Observation
+from evo1_policy.perception.frames import DamagedImageError, decoded
 
 DUTY_WINDOW_S = 1.0
 
@@ -144,7 +145,12 @@ class InferenceThread:
     def _infer(self, request: InferenceRequest) -> InferenceDone | InferenceFailed:
         started_ns = self._now_ns()
         try:
-            chunk = self._policy.infer(request.observation, request.guidance)
+            observation = decoded(request.observation)  # here, where nobody waits for messages
+            chunk = self._policy.infer(observation, request.guidance)
+        except DamagedImageError as damaged:
+            return InferenceFailed(
+                request_id=request.request_id, error=str(damaged), damaged=damaged
+            )
         except Exception as error:  # noqa: BLE001  whatever it raises, the arm must hold
             message = f"{type(error).__name__}: {error}"
             return InferenceFailed(request_id=request.request_id, error=message)

@@ -30,6 +30,14 @@ def state_qos() -> QoSProfile:
     return QoSProfile(depth=4)
 
 
+def joints_qos() -> QoSProfile:
+    """Joint states, for listeners: whatever their publisher promises, and room for a busy one.
+
+    A broadcaster at 500 Hz fills it in 0.1 s.
+    """
+    return QoSProfile(depth=50, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+
+
 def words_qos() -> QoSProfile:
     """Instructions: rare and precious."""
     return QoSProfile(depth=10)

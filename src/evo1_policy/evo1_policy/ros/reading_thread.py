@@ -44,6 +44,7 @@ class ReadingThread:
         subscriptions: of the callback group ReadElsewhere.
         context: of their node.
         on_failure: called from this thread with what a callback raised; the thread ends then.
+        urgent: so many of the first subscriptions are emptied before each message of another.
     """
 
     def __init__(
@@ -51,8 +52,11 @@ class ReadingThread:
         subscriptions: Sequence[Subscription],
         context: Context,
         on_failure: Callable[[BaseException], None],
+        *,
+        urgent: int = 0,
     ) -> None:
         self._subscriptions = tuple(subscriptions)
+        self._urgent, self._others = self._subscriptions[:urgent], self._subscriptions[urgent:]
         self._context = context
         self._on_failure = on_failure
         self._closing = threading.Event()
@@ -91,21 +95,28 @@ class ReadingThread:
                     event.add_to_wait_set(wait_set)
                 wait_set.wait(WAIT_NS)
                 ready = wait_set.get_ready_entities("subscription")
-                for subscription in self._subscriptions:
-                    if subscription.handle.pointer in ready:
-                        _take(subscription)
+                self._empty_urgent()
+                for subscription in self._others:
+                    if subscription.handle.pointer in ready and _take(subscription):
+                        self._empty_urgent()
                 for event in events:
                     if event.is_ready(wait_set) and (told := event.take_data()):
                         event.callback(told)
 
+    def _empty_urgent(self) -> None:
+        for subscription in self._urgent:
+            while _take(subscription) and not self._closing.is_set():
+                pass
 
-def _take(subscription: Subscription) -> None:
+
+def _take(subscription: Subscription) -> bool:
     taken: tuple[Any, Any] | None = subscription.handle.take_message(
         subscription.msg_type, subscription.raw
     )
     if taken is None:
-        return
+        return False
     if subscription._callback_type is Subscription.CallbackType.WithMessageInfo:
         subscription.callback(*taken)
     else:
         subscription.callback(taken[0])
+    return True

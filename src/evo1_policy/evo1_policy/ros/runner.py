@@ -19,6 +19,7 @@ from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.seam_log import SeamLog
 from evo1_policy.control.signals import (
     InferenceDone,
+    InferenceFailed,
     LoopInput,
     LoopOutput,
     LoopState,
@@ -28,6 +29,7 @@ from evo1_policy.control.signals import (
 )
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import Missing, Observation
+from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.chunk_times import ChunkTimes, LatencyLog
@@ -36,6 +38,9 @@ from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.status import StatusFacts
 
 QUIET_S = 0.03
+NEXT_FRAME_NS = (
+    80_000_000  # all but the slowest cameras have a fresher one by then: worth the wait
+)
 HELD_S = 0.015
 
 
@@ -137,12 +142,10 @@ class Runner:
             if (before is None) != (self._released() is None):
                 self.step()
 
-    def add_image(
-        self, camera: str, image: npt.NDArray[np.uint8], *, stamp_ns: int, received_ns: int
-    ) -> None:
-        """Keep a frame (H, W, 3) uint8 RGB, and step the loop if it completes an observation."""
+    def add_image(self, camera: str, frame: Frame, *, stamp_ns: int, received_ns: int) -> None:
+        """Keep a frame as it came, and step the loop if it completes an observation."""
         with self._lock:
-            self._streams.add_image(camera, image, stamp_ns=stamp_ns, received_ns=received_ns)
+            self._streams.add_image(camera, frame, stamp_ns=stamp_ns, received_ns=received_ns)
             if self._streams.frames_settled():
                 self._unsettled = True
                 self.step()
@@ -195,6 +198,9 @@ class Runner:
         with self._lock:
             self._stepped_s = time.monotonic()
             inferred = self._inference.take()
+            outcome = inferred.outcome if inferred else None
+            if isinstance(outcome, InferenceFailed) and outcome.damaged is not None:
+                self._streams.spoil(outcome.damaged)
             now_ns = self._now_ns()
             output = self._loop.step(self._inputs(now_ns, inferred))
             planned_ns = self._now_ns()
@@ -288,7 +294,10 @@ class Runner:
         )
 
     def _observe(self, now_ns: int) -> Observation | Missing:
-        """Return the newest observation once; inferring from one twice seen wastes its age."""
+        """Return the newest observation when it is new, and again where no newer one comes soon.
+
+        The loop infers from each once, and may have to wait until it can.
+        """
         before_ns, self._last_ns = self._last_ns, now_ns
         if now_ns < before_ns:
             self._streams.reset()
@@ -302,7 +311,7 @@ class Runner:
         seen, self._newest = observation is self._newest, observation
         if not seen:
             self._unsettled = False
-        if seen:
+        elif now_ns - observation.received_ns < NEXT_FRAME_NS:
             return Missing(stream="cameras", code="pending", message="no newer frame yet")
         return observation
 

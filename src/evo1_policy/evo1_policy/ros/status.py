@@ -84,6 +84,7 @@ def stream_message(report: StreamReport) -> StreamStatus:
         topic=report.topic,
         rate_hz=float(report.rate_hz),
         age_ms=float(report.age_ms),
+        offset_ms=float(report.offset_ms),
         max_age_ms=float(report.max_age_ms),
         received=report.received,
         rejected=report.rejected,

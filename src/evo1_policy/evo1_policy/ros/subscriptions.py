@@ -1,4 +1,4 @@
-"""What the node listens to while it is active. Every image is decoded once, here."""
+"""What the node listens to while it is active; images are kept as they come."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,9 +10,9 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.control.teleop_target import read_target
+from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.messages import (
     MessageError,
-    decode_image,
     deserialize,
     prepare_reading,
     read_joints,
@@ -26,6 +26,7 @@ from evo1_policy.ros.qos import (
     OVERRIDABLE,
     camera_qos,
     fault_qos,
+    joints_qos,
     joy_qos,
     state_qos,
     words_qos,
@@ -56,7 +57,7 @@ class Sensors:
     Args:
         node: owns the subscriptions.
         robot: the robot file with its topics as written, so that remappings apply.
-        runner: gets the decoded messages, on the reading thread.
+        runner: gets the messages, images not decoded, on the reading thread.
         now_ns: the node's clock.
         on_failure: called from the reading thread with what should never be raised.
         takeover: listen to a person's targets.
@@ -82,13 +83,13 @@ class Sensors:
         self._joint_names = robot.joint_names
         prepare_reading()
         # people first, then joints: they are read in this order, and frames wait for their joints
-        self._subscriptions: list[Subscription] = [
+        urgent: list[Subscription] = [
             *self._subscribe_people(robot.teleop_topic if takeover else "", joy=dead_man),
             node.create_subscription(
                 JointState,
                 robot.state.topic,
                 self._on_joints,
-                state_qos(),
+                joints_qos(),
                 callback_group=self._group,
                 qos_overriding_options=OVERRIDABLE,
             ),
@@ -98,9 +99,12 @@ class Sensors:
                 self._on_controller,
                 self._group,
             ),
-            *(self._subscribe_camera(camera) for camera in robot.cameras),
         ]
-        self._thread = ReadingThread(self._subscriptions, node.context, on_failure)
+        cameras = [self._subscribe_camera(camera) for camera in robot.cameras]
+        self._subscriptions = [*urgent, *cameras]
+        self._thread = ReadingThread(
+            self._subscriptions, node.context, on_failure, urgent=len(urgent)
+        )
 
     def close(self) -> None:
         """Stop listening."""
@@ -154,13 +158,13 @@ class Sensors:
         received_ns = self._now_ns()
         try:
             message = deserialize(raw, camera.type, topic=topic)
-            image = decode_image(message, topic=topic)
+            frame = Frame(message, topic=topic)
         except MessageError as error:
             self._runner.reject(camera.name, str(error))
         else:
             self._runner.add_image(
                 camera.name,
-                image,
+                frame,
                 stamp_ns=stamp_ns(message.header.stamp),
                 received_ns=received_ns,
             )

@@ -87,9 +87,15 @@ def robot() -> RobotConfig:
 
 
 @pytest.fixture(scope="session")
-def new_feed() -> Callable[[], Feed]:
-    """Make empty streams."""
-    return lambda: Feed(Streams(ROBOT))
+def robot_text() -> str:
+    """Two joints, two cameras."""
+    return TEXT
+
+
+@pytest.fixture(scope="session")
+def new_feed() -> Callable[..., Feed]:
+    """Make empty streams, of this robot or another."""
+    return lambda robot=ROBOT: Feed(Streams(robot))
 
 
 @pytest.fixture

@@ -1,11 +1,13 @@
 """Streams: observations and reasons out of messages in the order of arrival."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from evo1_policy.observation import Observation
+from evo1_policy.perception.frames import DamagedImageError, Frame, decoded
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import parse_robot
 
@@ -117,14 +119,24 @@ def test_lost_frame_of_one_camera_leaves_the_observation_before_it(running) -> N
 
 
 def test_cameras_that_never_meet_are_a_skew_with_its_size(feed) -> None:
-    for stamp in range(0, 400, 40):
+    for stamp in range(0, 1200, 100):
         feed.frame("image_2", stamp)
-        feed.frame("image_1", stamp + 20)
-        feed.joints(stamp, [1.0, 2.0])
-        feed.joints(stamp + 20, [1.0, 2.0])
-    missing = feed.missing(381)
+        feed.frame("image_1", stamp + 50)
+        for part in range(0, 100, 25):
+            feed.joints(stamp + part, [1.0, 2.0])
+    missing = feed.missing(1151)
     assert (missing.stream, missing.code) == ("image_2", "skew")
-    assert "wrist/image_raw is 20 ms from the reference frame on env/image_raw" in missing.message
+    assert "wrist/image_raw is 50 ms from the reference frame on env/image_raw" in missing.message
+    assert "allowed are 40 ms" in missing.message
+
+
+def test_cameras_of_low_light_that_run_freely_give_observations(feed) -> None:
+    for stamp in range(0, 800, 66):
+        feed.frame("image_2", stamp)
+        feed.joints(stamp, [1.0, 2.0])
+        feed.frame("image_1", stamp + 33)
+        feed.joints(stamp + 33, [1.0, 2.0])
+    assert feed.observation(760).skew_ns == 33 * MS
 
 
 def test_camera_that_lags_too_far_behind_is_named(feed) -> None:
@@ -279,7 +291,8 @@ def test_camera_whose_clock_was_set_back_starts_afresh(running) -> None:
     running.frame("image_2", -2000, received=110)
     assert running.report(110)["image_2"].rejected == 0
     missing = running.missing(110)
-    assert (missing.stream, missing.code) == ("image_2", "stale")
+    assert (missing.stream, missing.code) == ("image_2", "clock")
+    assert "clock of wrist/image_raw is 2110 ms behind this node's" in missing.message
 
 
 def test_joints_whose_clock_was_set_back_start_afresh(running) -> None:
@@ -294,7 +307,8 @@ def test_decoding_problem_is_counted_and_named_until_messages_are_good(feed) -> 
     feed.streams.reject("image_1", "env/image_raw: encoding '16UC1' is not supported")
     assert "'16UC1'" in feed.missing(0).message
     report = feed.report(0)["image_1"]
-    assert (report.received, report.rejected, report.age_ms) == (1, 1, -1.0)
+    assert (report.received, report.rejected) == (1, 1)
+    assert np.isnan(report.age_ms)
     for stamp in range(1, 31):
         assert "'16UC1'" in feed.report(stamp)["image_1"].problem
         feed.frame("image_1", stamp)
@@ -322,7 +336,10 @@ def test_report_tells_rate_age_and_bounds_in_the_robot_files_order(feed) -> None
         "joint_states",
     ]
     assert [report.rate_hz for report in reports] == pytest.approx([25.0, 0.0, 100.0])
-    assert [report.age_ms for report in reports] == pytest.approx([40.0, -1.0, 10.0])
+    assert [report.age_ms for report in reports] == pytest.approx(
+        [40.0, np.nan, 10.0], nan_ok=True
+    )
+    assert [report.offset_ms for report in reports] == [3.0, 0.0, 0.0]
     assert [report.max_age_ms for report in reports] == [150.0, 150.0, 100.0]
 
 
@@ -340,7 +357,8 @@ def test_reset_forgets_messages_but_not_counters(running) -> None:
     assert running.missing(106).code == "never"
     assert running.streams.measured() is None
     report = running.report(106)["joint_states"]
-    assert (report.received, report.age_ms, report.rate_hz) == (2, -1.0, 0.0)
+    assert (report.received, report.rate_hz) == (2, 0.0)
+    assert np.isnan(report.age_ms)
 
 
 def test_buffers_are_bounded(feed) -> None:
@@ -349,9 +367,111 @@ def test_buffers_are_bounded(feed) -> None:
         feed.frame("image_2", stamp)
         feed.joints(stamp, [0.0, 0.0])
     streams = feed.streams
-    assert len(streams._reference.frames) == 64
+    assert len(streams._reference.frames) == 2001
     assert len(streams._joints.rows) == 2001
     assert feed.observation(5000).stamp_ns == T0 + 4999 * MS
+
+
+def test_frames_are_bounded_by_their_bytes_but_a_few_are_kept(new_feed) -> None:
+    for nbytes, kept in ((4_000_000, 16), (25_000_000, 4)):
+        feed, large = new_feed(), np.zeros((1, nbytes // 3, 3), np.uint8)
+        for stamp in range(0, 2000, 33):
+            feed.streams.add_image(
+                "image_1", large, stamp_ns=T0 + stamp * MS, received_ns=T0 + stamp * MS
+            )
+        assert len(feed.streams._reference.frames) == kept
+
+
+@pytest.mark.parametrize("stream", ["image_2", "joint_states"])
+def test_clock_that_is_ahead_is_named_with_what_to_do(feed, stream: str) -> None:
+    ahead = {name: 51 if name == stream else 0 for name in ("image_1", "image_2", "joint_states")}
+    for now in range(0, 500, 25):
+        feed.joints(now + ahead["joint_states"], [0.0, 0.0], received=now)
+        feed.frame("image_1", now, received=now)
+        feed.frame("image_2", now + ahead["image_2"], received=now)
+    topic = {"image_2": "wrist/image_raw"}.get(stream, stream)
+    missing = feed.missing(476)
+    assert (missing.stream, missing.code) == (stream, "clock")
+    assert f"clock of {topic} is 51 ms ahead of this node's; synchronise" in missing.message
+    assert "stamp: arrival in the robot file" in missing.message
+    report = feed.report(476)[stream]
+    assert (report.offset_ms, report.age_ms) == (-51.0, -50.0)
+
+
+def test_stamps_a_little_ahead_give_observations(feed) -> None:
+    for now in range(0, 500, 25):
+        feed.joints(now + 30, [0.0, 0.0], received=now)
+        feed.frame("image_1", now + 30, received=now)
+        feed.frame("image_2", now + 30, received=now)
+    assert feed.observation(476).stamp_ns == T0 + 505 * MS
+
+
+def test_one_late_message_says_nothing_of_the_clock(running) -> None:
+    for now in range(110, 500, 10):
+        late = 160 if now == 300 else 0
+        running.joints(now, [0.0, 0.0])
+        running.frame("image_1", now)
+        running.frame("image_2", now, received=now + late)
+    assert running.report(500)["image_2"].offset_ms == 0.0
+    assert running.observation(500)
+
+
+def test_stamps_of_the_time_since_boot_are_named_as_such(feed) -> None:
+    year_ns = 400 * 86_400 * 10**9
+    feed.streams.add_image(
+        "image_1", np.zeros((2, 2, 3), np.uint8), stamp_ns=3600 * 10**9, received_ns=year_ns
+    )
+    message = feed.missing(0).message
+    assert "env/image_raw: stamped 3600 s, the time since its driver's boot" in message
+    assert "set stamp: arrival" in message
+
+
+def test_arrival_stands_for_the_stamp_where_the_robot_file_says_so(
+    new_feed, robot_text: str
+) -> None:
+    text = robot_text.replace("max_age_ms: 150}", "max_age_ms: 150, stamp: arrival}")
+    feed = new_feed(
+        parse_robot(text.replace("max_age_ms: 100}", "max_age_ms: 100, stamp: arrival}"))
+    )
+    for now in range(0, 300, 25):
+        for camera in ("image_1", "image_2"):
+            feed.streams.add_image(
+                camera, np.zeros((2, 2, 3), np.uint8), stamp_ns=0, received_ns=T0 + now * MS
+            )
+        feed.streams.add_joints(
+            NAMES, np.array([now / 100, 0.0]), stamp_ns=7, received_ns=T0 + now * MS
+        )
+    observation = feed.observation(276)
+    assert observation.stamp_ns == T0 + 275 * MS
+    assert observation.state.tolist() == [2.75, 0.0]
+    assert feed.report(276)["image_1"].offset_ms == 0.0
+
+
+def test_damaged_frame_is_found_when_it_is_looked_at_and_another_taken(running) -> None:
+    import cv2
+
+    def frame(data: bytes) -> Frame:
+        return Frame(SimpleNamespace(format="jpeg", data=data), topic="wrist/image_raw")
+
+    data = bytes(cv2.imencode(".jpg", np.zeros((64, 64, 3), np.uint8))[1])
+    torn = b"\xff\xd8" + bytes(64) + b"\xff\xd9"
+    for stamp, received in ((130, data), (140, torn), (150, data)):
+        running.joints(stamp, [0.0, 0.0])
+        running.frame("image_1", stamp)
+        running.streams.add_image(
+            "image_2", frame(received), stamp_ns=T0 + stamp * MS, received_ns=T0 + stamp * MS
+        )
+    assert decoded(running.observation(151)).images["image_2"].shape == (64, 64, 3)
+    damaged = running.streams.at(T0 + 140 * MS, "pick")
+    with pytest.raises(
+        DamagedImageError, match=r"wrist/image_raw: .* is corrupt or cut"
+    ) as caught:
+        decoded(damaged)
+    running.streams.spoil(caught.value)
+    report = running.report(151)["image_2"]
+    assert (report.rejected, "corrupt" in report.problem) == (1, True)
+    again = running.streams.at(T0 + 140 * MS, "pick")
+    assert again.source_stamps_ns["image_2"] == T0 + 130 * MS
 
 
 def test_shipped_robots_give_observations(robots_dir: Path) -> None:

@@ -123,7 +123,8 @@ def test_observations_are_fresh_within_skew_and_never_go_back(
             continue
         now_ns = T0 + round(event.received * MS)
         frames = [found.source_stamps_ns[name] for name in ("image_1", "image_2")]
-        assert max(frames) - min(frames) == found.skew_ns <= 17 * MS
+        # the second camera's period of up to 36 ms, and jitter
+        assert max(frames) - min(frames) == found.skew_ns <= 23 * MS
         assert found.source_stamps_ns["joint_states"] <= found.stamp_ns
         assert now_ns - 150 * MS <= found.stamp_ns <= now_ns
         assert found.received_ns <= now_ns

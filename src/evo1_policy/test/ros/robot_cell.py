@@ -24,14 +24,25 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState, Joy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, intervention_qos
-from evo1_policy.ros.teleop_messages import target_message
 
 TIMEOUT_S = 10.0
 IMAGE_SIZE = (48, 64)  # rows, columns: the content does not matter here
+
+
+def target_message(target):
+    """What a demonstrator sends for a TeleopTarget."""
+    message = JointTrajectory(joint_names=list(target.joint_names))
+    message.header.stamp = time_message(target.stamp_ns)
+    for offset_ns, row in zip(target.offsets_ns, target.positions, strict=True):
+        point = JointTrajectoryPoint(positions=row.tolist())
+        point.time_from_start.sec, point.time_from_start.nanosec = divmod(offset_ns, 10**9)
+        message.points.append(point)
+    return message
 
 
 class RobotCell:
@@ -233,6 +244,14 @@ class RobotCell:
             self._teleop.publish(target_message(self._window.push(hand(now_ns / 1e9), now_ns)))
         if self.buttons is not None:
             self._joy.publish(Joy(buttons=self.buttons))
+
+    def publish_joints_best_effort(self):
+        """As some drivers do; who asks for reliable messages hears nothing."""
+        qos = QoSProfile(depth=10, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        topic = self.robot.state.topic
+        reliable = self._joint_publisher
+        self._joint_publisher = self.node.create_publisher(JointState, topic, qos)
+        self.node.destroy_publisher(reliable)  # two on one topic would be two arms
 
     def _publish_images(self):
         now_ns = self.now_ns()

@@ -140,6 +140,27 @@ def test_clock_that_jumps_back_holds_the_arm_until_a_person_resumes(robot, capfd
         cell.close()
 
 
+def test_robot_whose_clock_is_a_little_ahead_is_driven_and_shows_by_how_much(cell, start_node):
+    cell.time_offset_ns = 30_000_000
+    start_node()
+    cell.wait_moving()
+    cell.wait(lambda: all(s.offset_ms < 0 for s in cell.status.streams), "offsets of clocks")
+
+
+def test_robot_whose_clock_is_far_ahead_is_not_driven_and_it_is_said(cell, start_node):
+    cell.time_offset_ns = 800_000_000
+    start_node()
+    cell.wait(lambda: cell.status.reason_code == "clock_offset", "the reason")
+    assert "ahead of this node's; synchronise with chrony or ptp" in cell.status.reason
+    assert all(stream.age_ms < 0 for stream in cell.status.streams)
+
+
+def test_joint_states_of_a_best_effort_publisher_are_heard(cell, start_node):
+    cell.publish_joints_best_effort()
+    start_node()
+    cell.wait_moving()
+
+
 def test_a_second_master_holds_the_arm_and_is_named(cell, start_node):
     start_node()
     cell.wait_moving()

@@ -112,3 +112,35 @@ def test_callback_with_two_arguments_gets_the_message_information(node):
     reader.thread.close()
     text, info = heard[0]
     assert (text, info["publication_sequence_number"]) == ("first", 1)
+
+
+def test_urgent_messages_are_all_read_before_the_next_of_the_others(node):
+    order, failures = [], []
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def hear_other(message):
+        order.append(message.data)
+        blocked.set()
+        assert go_on.wait(10)
+
+    group = ReadElsewhere()
+    urgent = node.create_subscription(
+        String, "urgent", lambda m: order.append(m.data), RELIABLE, callback_group=group
+    )
+    other = node.create_subscription(String, "other", hear_other, RELIABLE, callback_group=group)
+    thread = ReadingThread([urgent, other], node.context, failures.append, urgent=1)
+    publishers = [node.create_publisher(String, name, RELIABLE) for name in ("urgent", "other")]
+    for publisher in publishers:
+        wait_until(publisher.get_subscription_count, "the subscription")
+    publishers[1].publish(String(data="first"))
+    assert blocked.wait(20)
+    for _ in range(3):
+        publishers[1].publish(String(data="other"))
+    for _ in range(50):
+        publishers[0].publish(String(data="urgent"))
+    time.sleep(0.5)  # until DDS has brought them all
+    go_on.set()
+    wait_until(lambda: len(order) == 54, "all messages")
+    thread.close()
+    assert failures == []
+    assert order == ["first", *["urgent"] * 50, *["other"] * 3]

@@ -156,7 +156,7 @@ def _why(failure: Unaligned, robot: RobotConfig) -> str:
     if failure.code == "skew" and failure.camera is not None:
         return (
             f"the nearest frame on {robot.cameras[failure.camera].topic} is {distance_ms:.0f} ms "
-            f"away, allowed are {robot.max_skew_ms:g} ms (max_skew_ms)"
+            f"away, allowed are {failure.allowed_ns / _MS:.0f} ms (max_skew_ms, or by its rate)"
         )
     if failure.code == "joint" and failure.joint is not None:
         name = robot.joint_names[failure.joint]

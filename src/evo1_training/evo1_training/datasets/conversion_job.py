@@ -189,6 +189,7 @@ def _encode(
                 instruction=episode.sidecar.facts.instruction,
                 source=source_name(key, index),
                 folder=segment_folder(job.work, key, index),
+                offsets_ms=plan.offsets_ms,
             )
     except BaseException:
         forget(job.work, key)

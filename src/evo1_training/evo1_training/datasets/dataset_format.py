@@ -1,6 +1,6 @@
 """The functions that conversion needs of a dataset format. Must not import ROS or torch."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -35,6 +35,7 @@ class Encode(Protocol):
         instruction: str,
         source: str,
         folder: Path,
+        offsets_ms: Mapping[str, float] = ...,
     ) -> Any:
         """Write the folder; it is complete or not there."""
 

@@ -21,8 +21,8 @@ from evo1_training.datasets.frames import AlignedFrame
 from evo1_training.datasets.recorded_streams import (
     RecordedStreams,
     camera_topic,
-    header_stamp_ns,
     read_streams,
+    time_ns,
 )
 from evo1_training.datasets.segments import Gap, Segment, cut, find_gaps, hold, split
 from evo1_training.recording.bag_reader import Episode
@@ -47,6 +47,7 @@ class EpisodePlan:
         dropped: recorded ticks that are in no segment.
         arrivals_ns: when the first and the last frame of each segment were received [ns].
         problems: what a person should know, one line each.
+        offsets_ms: median of arrival minus stamp, by stream.
         decoded: every image was decoded in advance, and corrupt ones were rejected.
     """
 
@@ -55,6 +56,7 @@ class EpisodePlan:
     dropped: int
     arrivals_ns: tuple[tuple[int, int], ...]
     problems: tuple[str, ...]
+    offsets_ms: Mapping[str, float]
     decoded: bool = False
 
     @property
@@ -120,6 +122,7 @@ def plan_episode(
             *_unused_ends(aligned, ticks, rate_hz=robot.rate_hz),
             *_odd_lengths(parts, ticks, min_frames, max_frames),
         ),
+        offsets_ms=streams.offsets_ms,
         decoded=decode,
     )
 
@@ -190,7 +193,7 @@ class _ImageWindow:
         *,
         decoded: bool,
     ) -> None:
-        cameras = episode.robot.cameras
+        self._cameras = cameras = episode.robot.cameras
         self._episode = episode
         self._decoded = decoded
         self._sizes = image_sizes
@@ -208,7 +211,7 @@ class _ImageWindow:
         """Decode a message if one of the ticks shows it."""
         column = self._columns[message.topic]
         try:
-            stamp = header_stamp_ns(message)
+            stamp = time_ns(message, self._cameras[column])
             if stamp not in self._wanted[column]:
                 return
             content = deserialize(message.data, message.type, topic=message.topic)

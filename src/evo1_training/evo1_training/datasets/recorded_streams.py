@@ -5,7 +5,6 @@ arrival, so the same messages are rejected. Of images only the stamp is read.
 Must not import ROS or torch. Letters: C cameras, D joints, R rows.
 """
 
-import struct
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -18,10 +17,11 @@ from evo1_policy.perception.messages import (
     MessageError,
     decode_image,
     deserialize,
+    head_stamp_ns,
     read_joints,
     stamp_ns,
 )
-from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
+from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig, StateConfig
 from evo1_training.datasets.rejections import Rejections
 from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import STATE, EpisodeError
@@ -31,7 +31,6 @@ JOINT_STATE = "sensor_msgs/msg/JointState"
 _MS = 1_000_000
 _ROWS_OPEN = 4096  # joint rows that are kept as they are, before older ones are packed
 _NO_IMAGE = np.empty((0, 0, 3), np.uint8)
-_STAMP_BYTES = 12  # of a message that begins with a header: encapsulation, seconds, nanoseconds
 
 Times = npt.NDArray[np.int64]
 
@@ -45,6 +44,7 @@ class RecordedStreams:
         frame_arrivals: C arrays, when those frames were received [ns].
         joint_stamps: (R,) increasing [ns].
         joint_rows: (R, D) float64 [rad], NaN where no message of that stamp carried a joint.
+        offsets_ms: median of arrival minus stamp, by camera, and of the joint states.
         rejections: messages that the live node would have rejected, too.
     """
 
@@ -52,6 +52,7 @@ class RecordedStreams:
     frame_arrivals: tuple[Times, ...]
     joint_stamps: Times
     joint_rows: npt.NDArray[np.float64]
+    offsets_ms: dict[str, float]
     rejections: Rejections
 
 
@@ -95,6 +96,10 @@ def read_streams(episode: Episode, *, decode: bool = False) -> RecordedStreams:
         frame_arrivals=tuple(np.array(camera.arrivals, np.int64) for camera in cameras.values()),
         joint_stamps=stamps,
         joint_rows=rows,
+        offsets_ms={
+            **{camera.name: _median_ms(camera.offsets) for camera in cameras.values()},
+            JOINT_STREAM: _median_ms(joints.offsets),
+        },
         rejections=rejections,
     )
 
@@ -123,6 +128,8 @@ class _Camera:
     def __init__(self, camera: CameraConfig, rejections: Rejections, *, decode: bool) -> None:
         self.stamps = array("q")
         self.arrivals = array("q")
+        self.offsets = array("q")  # arrival minus stamp
+        self.name = camera.name
         self._camera = camera
         self._topic = camera.topic
         self._rejections = rejections
@@ -133,7 +140,7 @@ class _Camera:
         _check_type(message, self._camera.type)
         self._topic = message.topic
         if self._buffer is None:
-            stream = Stream(self._camera.name, message.topic, 0)
+            stream = Stream(self._camera.name, message.topic, 0, self._camera.stamp, live=False)
             self._buffer = FrameBuffer(stream)
         stream = self._buffer.stream
         rejected = stream.rejected
@@ -146,10 +153,12 @@ class _Camera:
         if stream.rejected > rejected:
             self._rejections.add(message.topic, stream.problem)
             return
+        stamp = self._buffer.stamps[-1]
         if self.stamps and stamp < self.stamps[-1]:
             raise _StreamError(_set_back(message.topic, self.stamps[-1] - stamp))
         self.stamps.append(stamp)
         self.arrivals.append(message.log_ns)
+        self.offsets.append(message.log_ns - stamp)
 
     def check_any(self) -> None:
         if not self.stamps:
@@ -157,7 +166,7 @@ class _Camera:
 
     def _stamp(self, message: RawMessage) -> int:
         if not self._decode:
-            return header_stamp_ns(message)
+            return time_ns(message, self._camera)
         image = deserialize(message.data, message.type, topic=message.topic)
         decode_image(image, topic=message.topic)
         return stamp_ns(image.header.stamp)
@@ -167,7 +176,9 @@ class _Joints:
     """All joint positions, merged by the live node's buffer and kept beyond its span."""
 
     def __init__(self, robot: RobotConfig, topic: str, rejections: Rejections) -> None:
-        stream = Stream(JOINT_STREAM, topic, round(robot.state.max_age_ms * _MS))
+        stream = Stream(
+            JOINT_STREAM, topic, round(robot.state.max_age_ms * _MS), robot.state.stamp, live=False
+        )
         self._names = robot.joint_names
         self._topic = topic
         self._rejections = rejections
@@ -175,6 +186,7 @@ class _Joints:
         self._open: dict[int, npt.NDArray[np.float64]] = {}
         self._packed: list[tuple[Times, npt.NDArray[np.float64]]] = []
         self._newest_ns = 0
+        self.offsets = array("q")
 
     def add(self, message: RawMessage) -> None:
         _check_type(message, JOINT_STATE)
@@ -198,6 +210,8 @@ class _Joints:
         if buffer.stamps[-1] < self._newest_ns:
             raise _StreamError(_set_back(self._topic, self._newest_ns - buffer.stamps[-1]))
         self._newest_ns = buffer.stamps[-1]
+        stamp = stream.time_of(stamp, message.log_ns)
+        self.offsets.append(message.log_ns - stamp)
         row = bisect_left(buffer.stamps, stamp)
         if row < len(buffer.stamps) and buffer.stamps[row] == stamp:
             self._open[stamp] = buffer.rows[row]  # the buffer fills in what comes later
@@ -224,17 +238,19 @@ class _Joints:
             self._packed.append((np.array(done, np.int64), rows))
 
 
-def header_stamp_ns(message: RawMessage) -> int:
-    """Read the stamp of a message that begins with a header, without the rest of it [ns].
+def time_ns(message: RawMessage, source: CameraConfig | StateConfig) -> int:
+    """The time that a message is taken to be of, without reading more than its first bytes [ns].
+
+    Args:
+        message: as recorded.
+        source: what the robot file says of its stream.
 
     Raises:
         MessageError: it is too short.
     """
-    if len(message.data) < _STAMP_BYTES:
-        raise MessageError(f"{message.topic}: these bytes are no {message.type}: too short")
-    order = "<" if message.data[1] & 1 else ">"
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", message.data, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    if source.stamp == "arrival":
+        return message.log_ns
+    return head_stamp_ns(message.data, topic=message.topic)
 
 
 def type_problem(message: RawMessage, expected: str) -> str:
@@ -251,6 +267,10 @@ def _check_type(message: RawMessage, expected: str) -> None:
     problem = type_problem(message, expected)
     if problem:
         raise _StreamError(problem)
+
+
+def _median_ms(offsets: "array[int]") -> float:
+    return round(float(np.median(np.array(offsets, np.int64))) / _MS, 3)
 
 
 def _set_back(topic: str, back_ns: int) -> str:

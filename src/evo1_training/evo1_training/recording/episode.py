@@ -22,6 +22,8 @@ from typing import Any
 SIDECAR = "episode.json"
 FACTS_TOPIC = "/evo1/episode"
 SCHEMA = 1
+# Operators that no real arm has: the expert, and whoever drives in a launch of the simulation.
+SCRIPTED_OPERATOR, SIMULATION_OPERATOR = "scripted expert", "somebody in simulation"
 _FOLDER = re.compile(r"episode_(\d{6})")
 
 # What a topic is for. Cameras are "camera:<name>", outputs "command:<index>".
@@ -75,6 +77,7 @@ class StreamFacts:
     lost: int  # known lost
     rate_hz: float
     max_gap_ms: float
+    offset_ms: float | None = None  # median of arrival minus stamp; None: recorded before it was
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.perception.alignment import max_distance_ns
+from evo1_policy.perception.buffers import clock_problem
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 from evo1_training.recording.episode import TELEOP, Outcome, StreamFacts
 from evo1_training.recording.joint_watch import JointRange
@@ -88,6 +90,7 @@ def outcome(
                 lost=stream.lost,
                 rate_hz=round(stream.rate_hz, 3),
                 max_gap_ms=round(stream.max_gap_ms, 3),
+                offset_ms=round(stream.offset_ms, 3),
             )
             for stream in streams
         ),
@@ -130,6 +133,7 @@ def _stream(stream: StreamFigures) -> Iterator[Reason]:
         )
     if stream.rejected:
         yield FAIL, f"{stream.name}: {stream.rejected} unusable messages: {stream.rejection}"
+    yield from _clock(stream)
     if len(stream.sizes) > 1:
         sizes = ", ".join(f"{width}x{height}" for width, height in stream.sizes)
         yield FAIL, f"{stream.name}: images of several sizes: {sizes}"
@@ -143,6 +147,13 @@ def _stream(stream: StreamFigures) -> Iterator[Reason]:
         yield FAIL, f"{stream.name}: {_gaps(stream)}"
     elif stream.gaps:
         yield WARN, f"{stream.name}: {_gaps(stream)}"
+
+
+def _clock(stream: StreamFigures) -> Iterator[Reason]:
+    offset_ns, max_age_ns = (round(ms * 1e6) for ms in (stream.offset_ms, stream.max_age_ms))
+    problem = clock_problem(stream.topic, offset_ns, max_age_ns=max_age_ns)
+    if problem:
+        yield FAIL, f"{stream.name}: {problem}"
 
 
 def _gaps(stream: StreamFigures) -> str:
@@ -178,14 +189,16 @@ def _skew(robot: RobotConfig, take: TakeFigures) -> Iterator[Reason]:
         return
     reference = np.asarray(cameras[0].stamps, dtype=np.int64)
     for camera in cameras[1:]:
-        skew_ms = _nearest(reference, np.sort(np.asarray(camera.stamps, dtype=np.int64))) / 1e6
-        apart = int((skew_ms > robot.max_skew_ms).sum())
+        stamps = np.sort(np.asarray(camera.stamps, dtype=np.int64))
+        distance_ms = _nearest(reference, stamps) / 1e6
+        allowed_ms = max_distance_ns(stamps, max_skew_ns=round(robot.max_skew_ms * 1e6)) / 1e6
+        apart = int((distance_ms > allowed_ms).sum())
         # of the first and last frames the partner may lie outside of the take
         if apart > 2:
             yield (
                 FAIL if apart > SKEW_FAIL * len(reference) else WARN,
                 f"{camera.name}: {apart} of {len(reference)} frames of {cameras[0].name} have no "
-                f"frame within {robot.max_skew_ms:g} ms; typically {np.median(skew_ms):.0f} ms",
+                f"frame within {allowed_ms:.0f} ms; typically {np.median(distance_ms):.0f} ms",
             )
 
 

@@ -145,6 +145,7 @@ class StreamMonitor:
                 max_age_ms=camera.max_age_ms,
                 gap_ns=round(self._robot.step_ns * GAP_STEPS),
                 required=True,
+                stamp=camera.stamp,
             )
         if topic.role == STATE:
             max_age_ms = self._robot.state.max_age_ms
@@ -154,6 +155,7 @@ class StreamMonitor:
                 max_age_ms=max_age_ms,
                 gap_ns=round(max_age_ms * _MS),
                 required=True,
+                stamp=self._robot.state.stamp,
             )
         return StreamWatch(topic, name=topic.name, max_age_ms=0.0, gap_ns=0, required=False)
 

@@ -1,15 +1,20 @@
-"""How one recorded topic does: rate, gaps, age and losses, live and over a take.
+"""How one recorded topic does: rate, gaps, age, clock and losses, live and over a take.
 
 Looks at no more of a message than the stamp in its first bytes. Times are the node's clock [ns].
 Must not import ROS or torch.
 """
 
+import math
 import struct
 from array import array
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from evo1_policy.perception.buffers import Stream
+from evo1_policy.perception.messages import HEAD_BYTES, MessageError, head_stamp_ns
 from evo1_training.recording.episode import RecordedTopic
 
 IMAGE_TYPE = "sensor_msgs/msg/Image"
@@ -19,7 +24,6 @@ STAMPED_TYPES = (
     "sensor_msgs/msg/JointState",
     "trajectory_msgs/msg/JointTrajectory",
 )
-HEAD_BYTES = 12  # encapsulation and stamp
 _MS = 1_000_000
 _RATE_WINDOW_NS = 1_000_000_000
 _RECENT = 8  # frames of a camera that the live skew looks at
@@ -34,7 +38,8 @@ class StreamCondition:
         topic: resolved name.
         role: as in episode.py.
         rate_hz: over the last second.
-        age_ms: since the newest stamp; negative: none yet.
+        age_ms: since the newest stamp; negative: it is ahead of the node's clock; NaN: none yet.
+        offset_ms: median of arrival minus stamp over the last two seconds.
         max_age_ms: beyond it the stream is stale; 0: not bounded.
         received: messages since the node was activated.
         rejected: those that could not be used.
@@ -48,6 +53,7 @@ class StreamCondition:
     role: str
     rate_hz: float
     age_ms: float
+    offset_ms: float
     max_age_ms: float
     received: int
     rejected: int
@@ -74,6 +80,8 @@ class StreamFigures:
         gaps: how often there was more than the stream's bound between two messages.
         bound_ms: that bound; 0: none.
         end_gap_ms: from the last message to the end of the take.
+        offset_ms: median of arrival minus stamp.
+        max_age_ms: how old its messages may be; 0: not bounded.
         stamps: of cameras, in order [ns].
         sizes: of raw images, (width, height), each once [px].
     """
@@ -92,6 +100,8 @@ class StreamFigures:
     bound_ms: float
     end_gap_ms: float
     stamps: Sequence[int]
+    offset_ms: float = 0.0
+    max_age_ms: float = 0.0
     sizes: Sequence[tuple[int, int]] = ()
 
 
@@ -110,14 +120,31 @@ class _Counters:
     first_ns: int = 0
     last_ns: int = 0
     stamps: "array[int]" = field(default_factory=lambda: array("q"))
+    offsets: "array[int]" = field(default_factory=lambda: array("q"))  # arrival minus stamp
     sizes: set[tuple[int, int]] = field(default_factory=set)
 
 
 class StreamWatch:
-    """One topic."""
+    """One topic.
+
+    Args:
+        topic: what is watched.
+        name: of the stream, for people.
+        max_age_ms: beyond it the stream is stale; 0: not bounded.
+        gap_ns: more than this between two messages is a gap; 0: not bounded [ns].
+        required: whether a take waits for it.
+        stamp: 'header', or 'arrival' where the robot file says so.
+    """
 
     def __init__(
-        self, topic: RecordedTopic, *, name: str, max_age_ms: float, gap_ns: int, required: bool
+        self,
+        topic: RecordedTopic,
+        *,
+        name: str,
+        max_age_ms: float,
+        gap_ns: int,
+        required: bool,
+        stamp: str = "header",
     ) -> None:
         self.topic = topic
         self.name = name
@@ -131,7 +158,7 @@ class StreamWatch:
         self.notice = ""  # why nothing comes, where somebody knows
         self._gap_ns = gap_ns
         self._stamped = topic.type in STAMPED_TYPES
-        self._optional_stamp = not required
+        self._clock = Stream(name, topic.name, round(max_age_ms * _MS), stamp)
         self._arrivals: deque[int] = deque()
         self._received = 0
         self._rejected = 0
@@ -142,16 +169,18 @@ class StreamWatch:
         self._received += 1
         self._arrivals.append(received_ns)
         self._forget(received_ns)
-        stamp_ns = cdr_stamp_ns(data) if self._stamped else received_ns
-        if stamp_ns <= 0 and self._optional_stamp:
-            stamp_ns = received_ns  # a trajectory without a stamp means now
+        stamp_ns = self._stamp_ns(data, received_ns)
         self._take.messages += 1
         self.received_ns = received_ns
         if self.required:
             self.newest = data
-        if stamp_ns <= 0:
-            self.reject(f"{self.topic.name}: messages have no stamp; set the driver to stamp them")
+        problem = self._clock.stamp_problem(stamp_ns, received_ns) if self.required else ""
+        if problem:
+            self.reject(problem)
             return
+        self._clock.accept(stamp_ns, received_ns)
+        if self.max_age_ms:
+            self._take.offsets.append(received_ns - stamp_ns)
         if self.topic.type == IMAGE_TYPE and (size := cdr_image_size(data)) is not None:
             self._take.sizes.add(size)
         self._advance(stamp_ns)
@@ -176,10 +205,8 @@ class StreamWatch:
         self._take = _Counters(first_ns=now_ns, last_ns=now_ns)
 
     def age_ms(self, now_ns: int) -> float:
-        """Time since the newest stamp; negative: none yet."""
-        if self.newest_ns is None:
-            return -1.0
-        return max(0.0, (now_ns - self.newest_ns) / _MS)
+        """Time since the newest stamp; negative: it is ahead of `now_ns`; NaN: none yet."""
+        return math.nan if self.newest_ns is None else (now_ns - self.newest_ns) / _MS
 
     def condition(self, now_ns: int, *, recording: bool) -> StreamCondition:
         """Tell how the topic does now."""
@@ -190,6 +217,7 @@ class StreamWatch:
             role=self.topic.role,
             rate_hz=len(self._arrivals) / (_RATE_WINDOW_NS / 1e9),
             age_ms=self.age_ms(now_ns),
+            offset_ms=self._clock.offset_ns(now_ns) / _MS,
             max_age_ms=self.max_age_ms,
             received=self._received,
             rejected=self._rejected,
@@ -220,6 +248,8 @@ class StreamWatch:
             bound_ms=self._gap_ns / _MS,
             end_gap_ms=end_gap_ns / _MS,
             stamps=take.stamps,
+            offset_ms=float(np.median(take.offsets)) / _MS if take.offsets else 0.0,
+            max_age_ms=self.max_age_ms,
             sizes=sorted(take.sizes),
         )
 
@@ -247,8 +277,11 @@ class StreamWatch:
         age_ms = self.age_ms(now_ns)
         if not self.max_age_ms:
             return ""
-        if age_ms < 0:
+        if self.newest_ns is None or self.received_ns is None:
             return self.notice or f"nothing received on {self.topic.name}"
+        alive = now_ns - self.received_ns <= self.max_age_ms * _MS
+        if alive and (clock := self._clock.clock_problem(now_ns)):
+            return clock
         if age_ms > self.max_age_ms:
             return (
                 f"{self.topic.name}: newest stamp is {age_ms:.0f} ms old, allowed are "
@@ -256,18 +289,21 @@ class StreamWatch:
             )
         return ""
 
+    def _stamp_ns(self, data: bytes, received_ns: int) -> int:
+        """The time that a message is taken to be of; 0 where it has none [ns]."""
+        if not self._stamped:
+            return received_ns
+        try:
+            stamp_ns = head_stamp_ns(data, topic=self.topic.name)
+        except MessageError:
+            stamp_ns = 0
+        if stamp_ns <= 0 and not self.required:
+            return received_ns  # a trajectory without a stamp means now
+        return self._clock.time_of(stamp_ns, received_ns)
+
     def _forget(self, now_ns: int) -> None:
         while self._arrivals and not 0 <= now_ns - self._arrivals[0] < _RATE_WINDOW_NS:
             self._arrivals.popleft()
-
-
-def cdr_stamp_ns(data: bytes) -> int:
-    """Read header.stamp of a serialised message whose first field is a header; 0: unreadable."""
-    if len(data) < HEAD_BYTES:
-        return 0
-    order = "<" if data[1] & 1 else ">"
-    seconds, nanoseconds = struct.unpack_from(f"{order}iI", data, 4)
-    return int(seconds) * 1_000_000_000 + int(nanoseconds)
 
 
 def cdr_image_size(data: bytes) -> tuple[int, int] | None:

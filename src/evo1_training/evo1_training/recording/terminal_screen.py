@@ -101,7 +101,7 @@ def _status(view: RecorderView) -> list[str]:
 
 
 def _stream(stream: StreamView) -> str:
-    age = "never" if stream.age_ms < 0 else f"{stream.age_ms:.0f}"
+    age = "never" if math.isnan(stream.age_ms) else f"{stream.age_ms:.0f}"
     note = f"  {stream.problem}" if stream.problem else f"  {stream.topic}"
     name = stream.name[-NAME_WIDTH:]  # the end of a topic says more than its beginning
     return (

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize, read_joints
+from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.action_curve import demonstrated
-from evo1_training.datasets.recorded_streams import JOINT_STATE, header_stamp_ns
+from evo1_training.datasets.recorded_streams import JOINT_STATE, time_ns
 from evo1_training.datasets.segments import GAP_STEPS
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.episode import STATE, EpisodeError
@@ -91,26 +92,27 @@ def _read(episode: Episode, topics: Mapping[str, str]) -> _Recorded:
         frames={camera: array("q") for camera in topics.values()},
         arrivals={camera: array("q") for camera in topics.values()},
     )
-    state = episode.topic(STATE)
+    state, sources = episode.topic(STATE), {one.name: one for one in episode.robot.cameras}
     wanted = frozenset([*topics, *([state.name] if state else [])])
     for message in episode.read(Wanted(topics=wanted, head_only=frozenset(topics))):
         try:
             if message.topic in topics:
                 camera = topics[message.topic]
-                recorded.frames[camera].append(header_stamp_ns(message))
+                recorded.frames[camera].append(time_ns(message, sources[camera]))
                 recorded.arrivals[camera].append(message.log_ns)
             else:
-                _add_joints(message, names, recorded)
+                _add_joints(message, episode.robot, recorded)
         except MessageError:
             continue  # converting counts and reports it
     return recorded
 
 
-def _add_joints(message: RawMessage, names: tuple[str, ...], recorded: _Recorded) -> None:
+def _add_joints(message: RawMessage, robot: RobotConfig, recorded: _Recorded) -> None:
     content = deserialize(message.data, JOINT_STATE, topic=message.topic)
-    found, positions, stamp = read_joints(content, topic=message.topic, joints=names)
+    names = robot.joint_names
+    found, positions, _ = read_joints(content, topic=message.topic, joints=names)
     by_name = dict(zip(found, positions.tolist(), strict=True))
-    recorded.joints.append(stamp)
+    recorded.joints.append(time_ns(message, robot.state))
     recorded.rows.extend(by_name.get(name, float("nan")) for name in names)
 
 

@@ -69,8 +69,33 @@ def test_repeated_and_backward_stamps_are_counted(monitor):
 
 def test_frame_without_a_stamp_cannot_be_used(monitor):
     monitor.add(ENV, frame(0), T0)
-    assert "no stamp" in condition(monitor, ENV, T0).problem
-    assert "no stamp" in monitor.missing(T0)
+    assert "without a stamp" in condition(monitor, ENV, T0).problem
+    assert "set stamp: arrival in the robot file" in monitor.missing(T0)
+
+
+def test_take_does_not_begin_while_a_clock_is_ahead(monitor):
+    monitor.begin(T0)
+    for k in range(5):
+        monitor.add(ENV, frame(T0 + k * STEP + 800 * MS), T0 + k * STEP)
+    now_ns = T0 + 4 * STEP
+    assert condition(monitor, ENV, now_ns).age_ms == -800.0
+    assert condition(monitor, ENV, now_ns).offset_ms == -800.0
+    assert monitor.missing(now_ns).startswith(f"image_1: clock of {ENV} is 800 ms ahead of this")
+    assert figures(monitor.end(now_ns), ENV).offset_ms == -800.0
+
+
+def test_arrival_stands_for_the_stamp_where_the_robot_file_says_so():
+    text = ROBOT_TEXT.replace("max_age_ms: 150", "max_age_ms: 150, stamp: arrival")
+    robot = parse_robot(text)
+    names = {"env/image_raw": ENV, "wrist/image_raw": WRIST}
+    monitor = StreamMonitor(robot, robot_topics(robot, names))
+    monitor.begin(T0)
+    for k in range(5):
+        monitor.add(ENV, frame(0), T0 + k * STEP)
+    assert condition(monitor, ENV, T0 + 4 * STEP).problem == ""
+    assert list(figures(monitor.end(T0 + 4 * STEP), ENV).stamps) == [
+        T0 + k * STEP for k in range(5)
+    ]
 
 
 def test_trajectory_without_a_stamp_counts_when_it_arrives(monitor):

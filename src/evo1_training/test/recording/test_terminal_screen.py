@@ -1,5 +1,6 @@
 """The display of the record terminal."""
 
+import math
 from dataclasses import replace
 
 from evo1_training.recording.terminal_screen import RecorderView, StreamView, screen
@@ -44,7 +45,7 @@ def test_a_running_take_shows_what_a_person_needs():
 
 
 def test_a_stream_with_a_problem_says_which():
-    silent = replace(CAMERA, age_ms=-1.0, rate_hz=0.0, problem="nothing received yet")
+    silent = replace(CAMERA, age_ms=math.nan, rate_hz=0.0, problem="nothing received yet")
     lines = show(replace(VIEW, state=1, streams=[silent], reason="waits for image_1"))
     assert lines[0].startswith("WAITING  episode_000003")
     assert lines[0].endswith("waits for image_1")

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from evo1_training.datasets.lerobot.video import VideoWriter
 from evo1_training.recording.episode import EpisodeError
 
 TABLE, SUMMARY = "table.parquet", "encoded.json"
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class EncodedEpisode:
         instruction: the label.
         fps: frames a second.
         length: frames.
+        offsets_ms: median of arrival minus stamp, by stream, as recorded.
         features: as in info.json; a dataset takes only episodes with its own.
         statistics: of state, action and every camera.
     """
@@ -50,6 +52,7 @@ class EncodedEpisode:
     instruction: str
     fps: int
     length: int
+    offsets_ms: Mapping[str, float]
     features: Mapping[str, Mapping[str, Any]]
     statistics: Mapping[str, Statistics]
 
@@ -70,6 +73,7 @@ def encode_episode(
     instruction: str,
     source: str,
     folder: Path,
+    offsets_ms: Mapping[str, float] = MappingProxyType({}),
 ) -> EncodedEpisode:
     """Encode aligned frames as they come; images are never held.
 
@@ -79,6 +83,7 @@ def encode_episode(
         instruction: the label; may be empty.
         source: what they were made of, unique in a dataset.
         folder: to write; what an unfinished attempt left there is replaced.
+        offsets_ms: median of arrival minus stamp, by stream, to be told beside the episode.
 
     Raises:
         EpisodeError: no frame, or one that does not fit the schema.
@@ -101,6 +106,7 @@ def encode_episode(
         instruction=instruction,
         fps=schema.fps,
         length=episode.length,
+        offsets_ms=offsets_ms,
         features=found,
         statistics=episode.statistics(),
     )
@@ -134,6 +140,7 @@ def _write_summary(encoded: EncodedEpisode) -> None:
         "instruction": encoded.instruction,
         "fps": encoded.fps,
         "length": encoded.length,
+        "offsets_ms": dict(encoded.offsets_ms),
         "features": encoded.features,
         "statistics": {name: item.to_dict() for name, item in encoded.statistics.items()},
     }

@@ -72,7 +72,12 @@ class DatasetWriter:
         self._layout.stage(transaction, self._root, addition, after)
         if place.episode_index == 0:
             transaction.stage_text(ROBOT, self._schema.robot.text)
-        source = {"episode_index": place.episode_index, "source": encoded.source}
+        source: dict[str, Any] = {
+            "episode_index": place.episode_index,
+            "source": encoded.source,
+        }
+        if encoded.offsets_ms:
+            source["offsets_ms"] = dict(encoded.offsets_ms)
         transaction.stage_line(SOURCES, json.dumps(source, ensure_ascii=False))
         transaction.stage_text(STATS, _statistics_text(after))
         transaction.stage_text(INFO, _json(self._info(after)))
