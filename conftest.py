@@ -20,6 +20,12 @@ settings.load_profile("evo1")
 HAVE_GL = any(ctypes.util.find_library(name) for name in ("EGL", "OSMesa"))
 HAVE_ROS = all(importlib.util.find_spec(name) for name in ("rclpy", "evo1_msgs"))
 HAVE_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros"))
+PREFIXES = [Path(prefix) for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep)]
+PACKAGES = Path("share/ament_index/resource_index/packages")
+ROS2_CONTROL = ("controller_manager", "joint_trajectory_controller", "joint_state_broadcaster")
+HAVE_ROS2_CONTROL = all(
+    any((prefix / PACKAGES / name).exists() for prefix in PREFIXES) for name in ROS2_CONTROL
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -33,6 +39,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(
                 pytest.mark.skip(reason="launch and launch_ros are not installed here")
             )
+        if item.get_closest_marker("ros2_control") and not HAVE_ROS2_CONTROL:
+            reason = f"not installed here: {', '.join(ROS2_CONTROL)} (apt: ros-jazzy-ros2-control"
+            item.add_marker(pytest.mark.skip(reason=f"{reason} ros-jazzy-ros2-controllers)"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,7 @@ FOLDER = Path(__file__).resolve().parent
 BENCHMARKS = {
     "sim_rate": "camera rate and real-time factor of the simulation node at its default size",
     "node_overhead": "camera stamp to published chunk, lost frames; our DDS profile and default",
+    "stop_latency": "from typing evo1 stop to the word on the wire and the policy's STOPPED",
     "cameras": "JPEG cameras and joints into the node: joints heard, age of images, memory; loads",
     "skew": "how often free-running cameras give an observation, by rates and phases; no figure",
     "planning": "planning and checking one chunk",

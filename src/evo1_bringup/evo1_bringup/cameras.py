@@ -1,9 +1,6 @@
 """The drivers of real cameras. Must not import ROS or launch."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-
+from evo1_bringup.option_values import read_file
 from evo1_bringup.options import REALSENSE, USB_CAM, V4L2_CAMERA, OptionError, SystemOptions
 from evo1_bringup.processes import Process, Setting
 from evo1_policy.robot_config import CameraConfig, RobotConfig
@@ -19,43 +16,38 @@ def camera_processes(options: SystemOptions, config: RobotConfig) -> list[Proces
     """
     if not options.cameras:
         return []
-    if options.cameras.endswith((".yaml", ".yml")):
-        if not Path(options.cameras).is_file():
-            raise OptionError(f"cameras: '{options.cameras}' does not exist")
-        return [
-            _camera(camera, options, parameter_file=options.cameras) for camera in config.cameras
-        ]
+    cameras, file = config.cameras, ""
     devices = [device.strip() for device in options.cameras.split(",")]
-    if len(devices) != len(config.cameras):
-        names = ", ".join(f"{camera.name} ({camera.topic})" for camera in config.cameras)
+    if options.cameras.endswith((".yaml", ".yml")):
+        file, devices = read_file("cameras", options.cameras), [""] * len(cameras)
+    if len(devices) != len(cameras):
+        names = ", ".join(f"{camera.name} ({camera.topic})" for camera in cameras)
         raise OptionError(
-            f"cameras: expected {len(config.cameras)} devices, one for each of {names}; "
+            f"cameras: expected {len(cameras)} devices, one for each of {names}; "
             f"got {len(devices)}: {options.cameras}"
         )
-    return [
-        _camera(camera, options, device=device)
-        for camera, device in zip(config.cameras, devices, strict=True)
-    ]
+    pairs = zip(cameras, devices, strict=True)
+    return [_camera(camera, options, device, file) for camera, device in pairs]
 
 
 def _camera(
-    camera: CameraConfig, options: SystemOptions, *, device: str = "", parameter_file: str = ""
+    camera: CameraConfig, options: SystemOptions, device: str, parameter_file: str
 ) -> Process:
-    driver = _DRIVERS[options.camera_driver]
+    executable, published, names = _DRIVERS[options.camera_driver]
     topic = camera.topic.removesuffix("/compressed")  # image_transport adds it by itself
     folder, _, image = topic.rpartition("/")
     root = "" if topic.startswith("/") else options.namespace
     return Process(
         package=options.camera_driver,
-        executable=driver.executable,
+        executable=executable,
         name=f"{camera.name}_camera",
         namespace="/".join(part for part in (root, folder.strip("/")) if part),
         parameters={
-            **(driver.parameters(device) if device else {}),
-            **dict.fromkeys(driver.names, camera.name),
+            **(_of_device(options.camera_driver, device) if device else {}),
+            **dict.fromkeys(names, camera.name),
         },
         parameter_files=(parameter_file,) if parameter_file else (),
-        remappings=_remappings(driver.image, image),
+        remappings=_remappings(published, image),
     )
 
 
@@ -69,64 +61,30 @@ def _remappings(published: str, wanted: str) -> tuple[tuple[str, str], ...]:
     return tuple((source, target) for source, target in names if source != target)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Driver:
-    """A camera driver.
-
-    Attributes:
-        executable: of the package of the same name.
-        image: topic of its images, without its transports.
-        names: parameters that take the camera's name.
-        parameters: those for a device.
-    """
-
-    executable: str
-    image: str
-    names: tuple[str, ...]
-    parameters: Callable[[str], dict[str, Setting]]
+# Of each driver: its executable, the topic of its images, parameters that take the camera's name.
+_DRIVERS = {
+    USB_CAM: ("usb_cam_node_exe", "image_raw", ("camera_name", "frame_id")),
+    V4L2_CAMERA: ("v4l2_camera_node", "image_raw", ("camera_frame_id",)),
+    REALSENSE: ("realsense2_camera_node", "~/color/image_raw", ("camera_name",)),
+}
 
 
-def _usb_cam(device: str) -> dict[str, Setting]:
+def _of_device(driver: str, device: str) -> dict[str, Setting]:
+    """The parameters of a driver for a device."""
+    if driver == USB_CAM:
+        return {
+            "video_device": device,
+            "image_width": WIDTH,
+            "image_height": HEIGHT,
+            "framerate": float(RATE_HZ),
+            "pixel_format": "mjpeg2rgb",
+        }
+    if driver == V4L2_CAMERA:
+        return {"video_device": device, "image_size": [WIDTH, HEIGHT], "output_encoding": "rgb8"}
     return {
-        "video_device": device,
-        "image_width": WIDTH,
-        "image_height": HEIGHT,
-        "framerate": float(RATE_HZ),
-        "pixel_format": "mjpeg2rgb",
-    }
-
-
-def _v4l2_camera(device: str) -> dict[str, Setting]:
-    return {"video_device": device, "image_size": [WIDTH, HEIGHT], "output_encoding": "rgb8"}
-
-
-def _realsense(serial_number: str) -> dict[str, Setting]:
-    return {
-        "serial_no": f"_{serial_number.lstrip('_')}",  # or ROS would make a number of it
+        "serial_no": f"_{device.lstrip('_')}",  # or ROS would make a number of it
         "rgb_camera.color_profile": f"{WIDTH}x{HEIGHT}x{RATE_HZ}",
         "enable_depth": False,
         "enable_infra1": False,
         "enable_infra2": False,
     }
-
-
-_DRIVERS = {
-    USB_CAM: _Driver(
-        executable="usb_cam_node_exe",
-        image="image_raw",
-        names=("camera_name", "frame_id"),
-        parameters=_usb_cam,
-    ),
-    V4L2_CAMERA: _Driver(
-        executable="v4l2_camera_node",
-        image="image_raw",
-        names=("camera_frame_id",),
-        parameters=_v4l2_camera,
-    ),
-    REALSENSE: _Driver(
-        executable="realsense2_camera_node",
-        image="~/color/image_raw",
-        names=("camera_name",),
-        parameters=_realsense,
-    ),
-}

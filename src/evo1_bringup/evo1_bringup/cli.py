@@ -1,21 +1,23 @@
-"""The `evo1` command: start a system without ros2 launch, and talk to a running policy.
+"""The `evo1` command: start a system without ros2 launch, and talk to a running one.
 
-Must not import ROS or launch; the commands that need ROS are imported when they are called.
+Must not import ROS or launch. A command imports what it needs when it is called: a stop is out
+before anything else is read.
 """
 
 import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from evo1_bringup.installation import NotInstalledError, find_executable
-from evo1_bringup.launchable import LAUNCHABLE, arguments_of, systems_of
 from evo1_bringup.option_values import OptionError, read_namespace
-from evo1_bringup.processes import Programs, together
-from evo1_bringup.supervisor import Supervisor
-from evo1_bringup.system import System, check_installed
+
+if TYPE_CHECKING:
+    from evo1_bringup.processes import Programs
+    from evo1_bringup.system import System
 
 _EPILOG = """\
 examples:
@@ -26,6 +28,7 @@ examples:
   evo1 status --follow                   what the policy does, and why
   evo1 pause / evo1 resume               hold the arm, and go on
   evo1 stop / evo1 clear-stop            latched stop, and back to idle; stop --all: every arm
+  evo1 park                              slowly to the pose in which the arm can be let go
   evo1 take-over / evo1 hand-back        a person drives (evo1 teleop), and gives the arm back
   evo1 unplug image_2 / evo1 plug        silence a simulated camera, and bring it back
   evo1 launch two_arms right_robot:=so100       two arms, each with its own policy
@@ -69,7 +72,21 @@ _TRIGGERS = {
     "resume": "Start, or go on after a pause or a fault.",
     "take-over": "A person is in charge: the policy waits, targets of evo1 teleop move the arm.",
     "hand-back": "The arm comes to rest; then resume, or what takeover_return says.",
+    "park": "Go slowly to the robot file's park pose and rest there.",
 }
+
+# How each command asks evo1_bringup.ros.commands.
+_ASKS: dict[str, Callable[[Any, Any, argparse.Namespace], Any]] = {
+    **dict.fromkeys(_TRIGGERS, lambda to, arm, a: to.trigger(arm, a.command.replace("-", "_"))),
+    "stop": lambda to, arm, a: to.stop(arm, everywhere=a.all),
+    "clear-stop": lambda to, arm, _: to.clear_stop(arm),
+    "instruct": lambda to, arm, a: to.instruct(arm, a.instruction, a.transition),
+    "reset": lambda to, arm, a: to.reset(arm, a.task, a.seed),
+    "unplug": lambda to, arm, a: to.unplug(arm, a.what),
+    "plug": lambda to, arm, a: to.plug(arm, a.what),
+    "recover-arm": lambda to, arm, _: to.recover_arm(arm),
+}
+_HERE_S = 0.5  # for a node of this machine to answer a stop; ROS asks again
 
 
 class UsageError(ValueError):
@@ -86,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     launch = commands.add_parser("launch", help="Start an arm and the policy.")
-    launch.add_argument("name", choices=LAUNCHABLE, help="Which robot, or two arms.")
+    launch.add_argument("name", help="Which robot, or two_arms.")
     launch.add_argument("arguments", nargs="*", metavar="name:=value")
     launch.add_argument("--show-args", action="store_true", help="List the options and end.")
     launch.add_argument("--dry-list", action="store_true", help="List what would start and end.")
@@ -103,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, text in _TRIGGERS.items():
         commands.add_parser(name, help=text)
     commands.choices["stop"].add_argument(
-        "--all", action="store_true", help="Every policy of this ROS domain, in any namespace."
+        "--all", action="store_true", help="Whatever moves an arm in this ROS domain."
     )
     reset = commands.add_parser("reset", help="Reset the simulated scene.")
     reset.add_argument("--task", default="", help="Not given: the same task again.")
@@ -182,13 +199,15 @@ def parse_assignments(words: Sequence[str]) -> dict[str, str]:
 
 def option_lines(name: str) -> list[str]:
     """The options of something to launch, for people."""
+    from evo1_bringup.launchable import arguments_of
+
     lines = [f"Options of {name}, given as name:=value:", ""]
     for option in arguments_of(name):
         lines += [f"  {option.name}  (default: '{option.default}')", f"      {option.described}"]
     return lines
 
 
-def system_lines(system: System) -> list[str]:
+def system_lines(system: "System") -> list[str]:
     """What would start, for people."""
     lines = [*system.notes, f"robot file: {system.robot_path}"]
     lines += [f"launch file: {item.package} {item.launch_file}" for item in system.includes]
@@ -201,6 +220,12 @@ def system_lines(system: System) -> list[str]:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
+    from evo1_bringup.launchable import LAUNCHABLE, systems_of
+    from evo1_bringup.processes import together
+    from evo1_bringup.system import check_installed
+
+    if arguments.name not in LAUNCHABLE:
+        raise UsageError(f"launch {arguments.name}: expected one of {', '.join(LAUNCHABLE)}")
     if arguments.show_args:
         _say(*option_lines(arguments.name))
         return 0
@@ -222,11 +247,13 @@ def _launch(arguments: argparse.Namespace) -> int:
     return run_programs(programs)
 
 
-def run_programs(programs: Programs) -> int:
+def run_programs(programs: "Programs") -> int:
     """Run them until Ctrl-C (0), or until one that the arm needs ends (1).
 
     A simulation ends with it; a real arm is held until Ctrl-C. A second Ctrl-C waits for nobody.
     """
+    from evo1_bringup.supervisor import Supervisor
+
     asked = 0
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -249,6 +276,8 @@ def run_programs(programs: Programs) -> int:
 
 
 def _talk(arguments: argparse.Namespace) -> int:
+    namespace = read_namespace(arguments.namespace)
+    told = _stop_here(arguments, namespace) if arguments.command == "stop" else ()
     try:
         from evo1_bringup.ros import commands
     except ImportError as error:
@@ -256,32 +285,26 @@ def _talk(arguments: argparse.Namespace) -> int:
             f"{arguments.command}: needs ROS 2 and the built workspace ({error}); "
             "source install/setup.bash"
         ) from error
-    namespace = read_namespace(arguments.namespace)
     target = commands.Target(namespace=namespace, timeout_s=arguments.timeout)
     try:
-        if arguments.command == "instruct":
-            answer = commands.instruct(target, arguments.instruction, arguments.transition)
-        elif arguments.command == "reset":
-            answer = commands.reset(target, arguments.task, arguments.seed)
-        elif arguments.command in ("unplug", "plug") and arguments.what == "arm":
-            answer = commands.plug_arm(target, plugged=arguments.command == "plug")
-        elif arguments.command in ("unplug", "plug"):
-            silent = arguments.what if arguments.command == "unplug" else ""
-            answer = commands.unplug(target, silent)
-        elif arguments.command == "recover-arm":
-            answer = commands.recover_arm(target)
-        elif arguments.command == "status":
-            return commands.status(target, follow=arguments.follow, printer=_say)
-        elif arguments.command == "stop" and arguments.all:
-            answers = commands.stop_all(target)
-            _say(*(f"{name}: {answer.message}" for name, answer in answers.items()))
-            return 0 if all(answer.success for answer in answers.values()) else 1
-        else:
-            answer = commands.trigger(target, arguments.command.replace("-", "_"))
+        if arguments.command == "status":
+            return int(commands.status(target, follow=arguments.follow, printer=_say))
+        answer = _ASKS[arguments.command](commands, target, arguments)
     except commands.NoAnswerError as error:
         raise UsageError(str(error)) from error
-    _say(answer.message)
+    _say(*(line for line in answer.message.splitlines() if line not in told))
     return 0 if answer.success else 1
+
+
+def _stop_here(arguments: argparse.Namespace, namespace: str) -> tuple[str, ...]:
+    """Stop what runs on this machine, before ROS is imported; the answers, which were printed."""
+    from evo1_policy import stop_line
+
+    domain = stop_line.domain_id()
+    addresses = stop_line.claimed(domain, None if arguments.all else f"/{namespace}")
+    answers = tuple(filter(None, stop_line.tell(stop_line.STOP, addresses, _HERE_S).values()))
+    _say(*answers)
+    return answers
 
 
 def _print_line(label: str, line: str) -> None:

@@ -11,7 +11,6 @@ Imports the standard library alone: it starts without site packages.
 
 import fcntl
 import os
-import shlex
 import shutil
 import signal
 import subprocess
@@ -38,9 +37,10 @@ def orderly(folder: Path | str, rank: int) -> list[str]:
     return [*_hearing("INT"), *words]
 
 
-def orderly_prefix(folder: Path | str, rank: int) -> str:
-    """The same as one text for a shell."""
-    return shlex.join(orderly(folder, rank))
+def in_its_turn(words: Sequence[str]) -> Sequence[str]:
+    """The command behind what `orderly` puts before it."""
+    here = str(Path(__file__).resolve())
+    return words[words.index(here) + 3 :] if here in words else words
 
 
 def _hearing(when_the_parent_dies: str) -> list[str]:

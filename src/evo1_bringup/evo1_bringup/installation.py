@@ -7,10 +7,9 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
-from evo1_bringup.processes import Xacro
+from evo1_bringup.processes import Include
 
 _SOURCE = Path(__file__).resolve().parents[1]
 
@@ -19,9 +18,10 @@ _HINTS = {
     "evo1_training": "recording needs it: colcon build --packages-select evo1_training, then "
     "source install/setup.bash; or leave record:= out",
     "controller_manager": "install ros-jazzy-ros2-control",
-    "xarm_controller": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
-    "xarm_description": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
-    "xarm_api": f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_api",
+    **dict.fromkeys(
+        ("xarm_api", "xarm_controller", "xarm_description"),
+        f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
+    ),
     "so_arm100_description": f"driver:=ros2_control needs ros2_so_arm100: {_ROBOTS} "
     "so_arm100_description",
     **{
@@ -67,11 +67,7 @@ def find_executable(package: str, name: str) -> Path:
     Raises:
         NotInstalledError: no prefix of AMENT_PREFIX_PATH has it.
     """
-    return _first(
-        (prefix / "lib" / package / name for prefix in prefixes()),
-        f"'{package}' has no executable '{name}'",
-        package,
-    )
+    return _find(f"lib/{package}/{name}", package, f"executable '{name}'")
 
 
 def find_shared(package: str, name: str) -> Path:
@@ -80,31 +76,30 @@ def find_shared(package: str, name: str) -> Path:
     Raises:
         NotInstalledError: no prefix of AMENT_PREFIX_PATH has it.
     """
-    return _first(
-        (prefix / "share" / package / name for prefix in prefixes()),
-        f"'{package}' has no {name}",
-        package,
-    )
+    return _find(f"share/{package}/{name}", package, name)
 
 
-def robot_description(xacro: Xacro) -> str:
-    """What xacro makes, as the YAML text that the launch files of others take.
+def robot_description(include: Include) -> dict[str, str]:
+    """The argument of that name for a launch file that takes what xacro makes, as YAML text.
 
     Raises:
         NotInstalledError: xacro or the file is missing.
         subprocess.CalledProcessError: xacro cannot read it; it has said why.
     """
+    if include.xacro is None:
+        return {}
     program = shutil.which("xacro")
     if program is None:
         raise NotInstalledError("'xacro' is not in the PATH; install ros-jazzy-xacro")
-    words = [program, str(find_shared(xacro.package, xacro.file))]
-    words += [f"{name}:={value}" for name, value in xacro.arguments.items()]
-    urdf = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    return json.dumps({"robot_description": urdf})
+    words = [program, str(find_shared(*include.xacro))]
+    words += [f"{name}:={value}" for name, value in include.arguments.items()]
+    urdf = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return {"robot_description": json.dumps({"robot_description": urdf})}
 
 
-def _first(candidates: Iterable[Path], problem: str, package: str) -> Path:
-    for path in candidates:
-        if path.is_file():
+def _find(place: str, package: str, what: str) -> Path:
+    for prefix in prefixes():
+        if (path := prefix / place).is_file():
             return path
-    raise NotInstalledError(f"{problem}; {_HINTS.get(package, _DEFAULT_HINT)}")
+    hint = _HINTS.get(package, _DEFAULT_HINT)
+    raise NotInstalledError(f"'{package}' has no {what}; {hint}")

@@ -12,12 +12,12 @@ from evo1_bringup.options import (
     EMULATED,
     ROBOTS,
     SINGLE_ARMS,
-    Option,
     OptionError,
     options_of,
     parse_options,
 )
 from evo1_bringup.system import System, describe
+from evo1_policy.node_parameters import Parameter
 
 TWO_ARMS = "two_arms"
 LAUNCHABLE = (*ROBOTS, TWO_ARMS)
@@ -29,14 +29,10 @@ _OWN = (
     *(*_DEVICES, "calibration", "driver", "checkpoint", "instruction", "task", "seed"),
     *("robot_file", "params_file"),
 )
-_EPISODES = "~/evo1_episodes"  # where the recorder puts them if nobody says otherwise
-_CHANGED = {
-    "namespace": "Namespace around both arms: NAMESPACE/left and NAMESPACE/right.",
-    "record_root": f"Folder of both arms' episodes, in left/ and right/. Not given: {_EPISODES}.",
-}
+_EPISODES = "~/evo1_episodes"  # where the recorder puts them
 
 
-def arguments_of(name: str) -> tuple[Option, ...]:
+def arguments_of(name: str) -> tuple[Parameter, ...]:
     """The options of one of LAUNCHABLE.
 
     Raises:
@@ -45,24 +41,17 @@ def arguments_of(name: str) -> tuple[Option, ...]:
     if name != TWO_ARMS:
         return options_of(name)
     every = {option.name: option for robot in SINGLE_ARMS for option in options_of(robot)}
-    robot = Option(
-        name="robot", default=SINGLE_ARMS[0], description="Its kind.", choices=SINGLE_ARMS
+    robot = Parameter(
+        name="robot",
+        default=SINGLE_ARMS[0],
+        description="The kind of this arm.",
+        choices=SINGLE_ARMS,
     )
     every["driver"] = replace(every["driver"], default="", choices=())  # by the kind of the arm
     own = [robot, *(every[name] for name in _OWN)]
     return (
-        *(
-            replace(
-                one, name=f"{side}_{one.name}", description=f"The {side} arm. {one.description}"
-            )
-            for side in SIDES
-            for one in own
-        ),
-        *(
-            replace(one, description=_CHANGED.get(one.name, one.description))
-            for one in every.values()
-            if one.name not in _OWN
-        ),
+        *(replace(one, name=f"{side}_{one.name}") for side in SIDES for one in own),
+        *(one for one in every.values() if one.name not in _OWN),
     )
 
 
@@ -83,6 +72,7 @@ def systems_of(name: str, given: Mapping[str, str]) -> tuple[System, ...]:
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise OptionError(f"{unknown[0]}: no option of {TWO_ARMS}; known: {', '.join(known)}")
+    given = {name: text.strip() for name, text in given.items() if text.strip()}
     for device in _DEVICES:
         left, right = (
             {word.strip() for word in given.get(f"{side}_{device}", "").split(",")}

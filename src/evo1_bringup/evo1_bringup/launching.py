@@ -6,6 +6,7 @@ launch's own `launch-prefix`. launch's patience is longer than that.
 """
 
 import os
+import shlex
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,13 +30,13 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushRosNamespace
 
-from evo1_bringup.ending import DRIVERS, PATIENCE_S, orderly_prefix
+from evo1_bringup.ending import DRIVERS, PATIENCE_S, in_its_turn, orderly
 from evo1_bringup.installation import find_shared, robot_description
 from evo1_bringup.launchable import arguments_of, systems_of
-from evo1_bringup.options import Option
-from evo1_bringup.processes import Exit, Include, Process, Programs, together
+from evo1_bringup.processes import Exit, Include, Process, Programs, Role, together
 from evo1_bringup.supervisor import parameter_text
 from evo1_bringup.system import check_installed
+from evo1_policy.node_parameters import Parameter
 
 _SIGTERM_AFTER_S = str(PATIENCE_S[DRIVERS] + 10.0)  # launch's own patience
 
@@ -45,7 +46,9 @@ def launch_description(name: str) -> LaunchDescription:
     options = arguments_of(name)
 
     def start(context: LaunchContext) -> list[Action]:
-        given = {option.name: _typed(context, option) for option in options}
+        given = {
+            option.name: LaunchConfiguration(option.name).perform(context) for option in options
+        }
         programs = together(systems_of(name, given))
         check_installed(programs)
         return launch_actions(programs, os.environ)
@@ -60,13 +63,18 @@ def launch_actions(programs: Programs, environment: Mapping[str, str]) -> list[A
     for name, value in programs.environment.items():
         if name not in environment:
             actions.append(SetEnvironmentVariable(name, value))
-    nodes = [_node(process, folder / f"{i}") for i, process in enumerate(programs.processes)]
+    nodes = [_node(process, folder / f"{i}.yaml") for i, process in enumerate(programs.processes)]
     processes = dict(zip(nodes, programs.processes, strict=True))
 
     def ended(event: ProcessExited, context: LaunchContext) -> list[Action]:
-        if context.is_shutdown:
+        if context.is_shutdown or str(folder) not in event.cmd:  # somebody else's process
             return []
-        return _consequences(_exit(event, processes.get(event.action)), programs.real_arm)
+        end = _exit(event, processes.get(event.action))
+        if end.harmless:
+            return []
+        told = [LogInfo(msg=end.advice(real_arm=programs.real_arm))]
+        stays = programs.real_arm or not end.missed
+        return told if stays else [*told, Shutdown(reason=end.message)]
 
     # the watch first: a process may end at once. It sees those of the included files too
     actions.append(RegisterEventHandler(OnProcessExit(on_exit=ended)))
@@ -75,44 +83,29 @@ def launch_actions(programs: Programs, environment: Mapping[str, str]) -> list[A
     return [*actions, *nodes]
 
 
-def _argument(option: Option) -> DeclareLaunchArgument:
+def _argument(option: Parameter) -> DeclareLaunchArgument:
     """Without its default and choices: parse_options has them, and knows what was typed."""
-    default = f" Not given: {option.default}." if option.default else ""
+    default = f" Not given: {option.default}." if option.default != "" else ""
     return DeclareLaunchArgument(
         option.name, default_value="", description=f"{option.described}{default}"
     )
-
-
-def _typed(context: LaunchContext, option: Option) -> str:
-    return str(LaunchConfiguration(option.name).perform(context))
 
 
 def _exit(event: ProcessExited, process: Process | None) -> Exit:
     """Which process ended; one of an included file is a driver, or a spawner that is done."""
     if process is not None:
         return Exit(label=process.label, code=event.returncode, role=process.role)
-    done = "spawner" in event.process_name
-    return Exit(
-        label=event.process_name, code=event.returncode, role="finishes" if done else "driver"
-    )
-
-
-def _consequences(ended: Exit, real_arm: bool) -> list[Action]:
-    if ended.harmless:
-        return []
-    told = [LogInfo(msg=ended.advice(real_arm=real_arm))]
-    return told if real_arm or not ended.missed else [*told, Shutdown(reason=ended.message)]
+    program = Path(in_its_turn(event.cmd)[0]).name
+    role: Role = "finishes" if program == "spawner" else "driver"
+    return Exit(label=program, code=event.returncode, role=role)
 
 
 def _include(include: Include, folder: Path) -> Action:
     path = find_shared(include.package, f"launch/{include.launch_file}")
-    arguments = {
-        name: value if isinstance(value, str) else robot_description(value)
-        for name, value in include.arguments.items()
-    }
+    arguments = {**include.arguments, **robot_description(include)}
     return GroupAction(
         [
-            SetLaunchConfiguration("launch-prefix", orderly_prefix(folder, DRIVERS)),
+            SetLaunchConfiguration("launch-prefix", shlex.join(orderly(folder, DRIVERS))),
             *([PushRosNamespace(include.namespace)] if include.namespace else []),
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(str(path)), launch_arguments=arguments.items()
@@ -126,12 +119,13 @@ def _node(process: Process, file: Path) -> Node:
     return Node(
         package=process.package,
         executable=process.executable,
+        exec_name=process.executable,
         name=process.name,
         namespace=process.namespace,
         parameters=[*process.parameter_files, *([str(file)] if process.parameters else [])],
         remappings=list(process.remappings),
         arguments=list(process.arguments),
-        prefix=orderly_prefix(file.parent, process.rank),
+        prefix=shlex.join(orderly(file.parent, process.rank)),
         sigterm_timeout=_SIGTERM_AFTER_S,
         output="screen",
         emulate_tty=True,

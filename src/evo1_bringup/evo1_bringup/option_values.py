@@ -13,7 +13,7 @@ import yaml
 from evo1_policy.node_parameters import POLICY_PARAMETERS
 from evo1_policy.node_parameters import ParameterError as OptionError
 
-__all__ = ["OptionError", "read_file", "read_folder", "read_namespace", "read_params_file"]
+__all__ = ["OptionError", "read_file", "read_namespace", "read_params_file"]
 
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -26,11 +26,6 @@ def read_file(name: str, text: str) -> str:
     if not path.exists():
         raise OptionError(f"{name}: '{path}' does not exist")
     return str(path.resolve())
-
-
-def read_folder(text: str) -> str:
-    """The episodes' folder, which the recorder may make."""
-    return str(Path(text).expanduser().resolve()) if text else ""
 
 
 def read_namespace(text: str) -> str:
@@ -68,9 +63,10 @@ def read_params_file(text: str, namespace: str) -> dict[str, Any]:
         for name, value in (section.get("ros__parameters") or {}).items():
             if name not in POLICY_PARAMETERS:
                 raise OptionError(f"params_file: {path}: {name}: no parameter of the policy node")
+            row = POLICY_PARAMETERS[name]
             try:
-                POLICY_PARAMETERS[name].check(value)
+                row.check(value)
             except OptionError as error:
                 raise OptionError(f"params_file: {path}: {error}") from error
-            values[name] = value
+            values[name] = type(row.default)(value)  # an integer may stand for a number
     return values

@@ -6,12 +6,12 @@ files and the `evo1` command both declare their arguments from here. Must not im
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from evo1_bringup.option_values import (
     OptionError,
     read_file,
-    read_folder,
     read_namespace,
     read_params_file,
 )
@@ -87,7 +87,9 @@ class SystemOptions:
         False, "Start the recorder of evo1_training beside the policy or the teleoperation."
     )
     record_root: str = parameter(
-        "", "Folder of the recorded episodes. Not given: ~/evo1_episodes."
+        "",
+        "Folder of the recorded episodes, of two arms in left/ and right/. Not given: "
+        "~/evo1_episodes.",
     )
     pre_roll_s: float = parameter(
         10.0,
@@ -95,7 +97,7 @@ class SystemOptions:
         "seconds from before [s]; they wait in memory, 640 MB at most. 0: nothing.",
         span=(0.0, 60.0),
     )
-    namespace: str = parameter("", "Namespace of every node and topic, for a second arm.")
+    namespace: str = parameter("", "Namespace of every node and topic.")
     params_file: str = parameter(
         "",
         "ROS parameter file (YAML) for the policy node, below '/**' or its name. It wins over "
@@ -123,23 +125,6 @@ class SystemOptions:
         return self.port == EMULATED
 
 
-@dataclass(frozen=True, kw_only=True)
-class Option:
-    """One argument as a person types it: `name:=value`."""
-
-    name: str
-    default: str
-    description: str
-    choices: tuple[str, ...] = ()  # empty: free text
-
-    @property
-    def described(self) -> str:
-        """The description with the choices."""
-        if not self.choices:
-            return self.description
-        return f"{self.description} ({', '.join(self.choices)})"
-
-
 _SYSTEM = parameters_of(SystemOptions)
 _FIRST = (*_REAL_ARM, "checkpoint", "instruction", "task", "seed", "cameras", "camera_driver")
 # What a parameter of the policy node means to a whole system.
@@ -164,13 +149,14 @@ _CHANGED: dict[str, dict[str, Any]] = {
 }
 
 
-def options_of(robot: str) -> tuple[Option, ...]:
-    """The options of a robot, the important ones first.
+def options_of(robot: str) -> tuple[Parameter, ...]:
+    """The options of a robot as people are told of them, the important ones first.
 
     Raises:
         OptionError: no such robot.
     """
-    return tuple(_option(row) for row in _rows(robot).values())
+    changed = {**_CHANGED, "driver": {"default": next(iter(_DRIVERS.get(robot, ())), "")}}
+    return tuple(replace(row, **changed.get(row.name, {})) for row in _rows(robot).values())
 
 
 def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
@@ -215,25 +201,14 @@ def _rows(robot: str) -> dict[str, Parameter]:
     return {name: every[name] for name in names if name in _OWN[robot] or name not in _REAL_ARM}
 
 
-def _option(row: Parameter) -> Option:
-    boolean = isinstance(row.default, bool)
-    default = f"{row.default}".lower() if boolean else f"{row.default}"
-    said: dict[str, Any] = {
-        "default": row.choices[0] if row.name == "driver" else default,
-        "description": row.description,
-        "choices": ("true", "false") if boolean else row.choices,
-        **_CHANGED.get(row.name, {}),
-    }
-    return Option(name=row.name, **said)
-
-
 def _read(robot: str, values: dict[str, Any]) -> SystemOptions:
     if robot in _DRIVERS:
         values.setdefault("driver", _DRIVERS[robot][0])
     if values.get("cameras") == "none":
         values["cameras"] = ""
     values["calibration"] = read_file("calibration", str(values.get("calibration", "")))
-    values["record_root"] = read_folder(str(values.get("record_root", "")))
+    if "record_root" in values:
+        values["record_root"] = str(Path(values["record_root"]).expanduser().resolve())
     return SystemOptions(**values)
 
 

@@ -37,6 +37,20 @@ class Process:
     arguments: tuple[str, ...] = ()
     role: Role = "needed"
 
+    @classmethod
+    def node(
+        cls, package: str, executable: str, namespace: str, role: Role, **parameters: Setting
+    ) -> "Process":
+        """A node that has the name of its program."""
+        return cls(
+            package=package,
+            executable=executable,
+            name=executable,
+            namespace=namespace,
+            role=role,
+            parameters=parameters,
+        )
+
     @property
     def label(self) -> str:
         """How people are told about it."""
@@ -97,26 +111,20 @@ class Exit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Xacro:
-    """A robot description that xacro makes when it is started.
+class Include:
+    """A launch file of another package.
 
     Attributes:
-        file: below the package's share folder.
+        namespace: of its nodes.
+        xacro: package and file below its share folder: what xacro makes of it with the same
+            arguments becomes the argument robot_description.
     """
 
     package: str
-    file: str
-    arguments: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Include:
-    """A launch file of another package, its arguments, and the namespace of its nodes."""
-
-    package: str
     launch_file: str
-    arguments: Mapping[str, str | Xacro] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
     namespace: str = ""
+    xacro: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

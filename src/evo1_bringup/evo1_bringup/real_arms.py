@@ -2,17 +2,22 @@
 
 import os
 import tempfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from evo1_bringup.drivers.xarm_faults import ONLINE_MODE, SERVO_MODE
 from evo1_bringup.options import DIRECT, ROS2_CONTROL, SystemOptions
-from evo1_bringup.processes import Include, Process, Xacro
+from evo1_bringup.processes import Include, Process, Setting
 from evo1_policy.robot_config import RobotConfig
 
 XARM_HARDWARE_NAMESPACE = "xarm"
 # The emulator shares the processors with everything else, and starts after the first frames.
-EMULATOR_PATIENCE = {"port_timeout_s": 60.0, "reply_timeout_ms": 40.0, "max_silent_cycles": 15}
+EMULATOR_PATIENCE: Mapping[str, Setting] = {
+    "port_timeout_s": 60.0,
+    "reply_timeout_ms": 40.0,
+    "max_silent_cycles": 15,
+}
 
 
 def so100_arm(
@@ -26,34 +31,30 @@ def so100_arm(
         launch_file="controllers_bringup.launch.py",
         arguments={"hardware_type": "real", "usb_port": options.port},
     )
-    bridge = Process(
-        package="evo1_bringup",
-        executable="gripper_bridge",
-        name="gripper_bridge",
-        parameters={
-            "robot_file": str(path),
-            "merge_states": False,  # joint_state_broadcaster has them all
-            "driver_joint_states": config.state.topic,
-            "gripper_action": "gripper_controller/gripper_cmd",
-            "action_type": "ParallelGripperCommand",
-        },
-        role="driver",
+    bridge = _node(
+        options,
+        "gripper_bridge",
+        robot_file=str(path),
+        merge_states=False,  # joint_state_broadcaster has them all
+        driver_joint_states=config.state.topic,
+        gripper_action="gripper_controller/gripper_cmd",
+        action_type="ParallelGripperCommand",
     )
     return [bridge], (controllers,)
 
 
-def _so100_driver(options: SystemOptions, path: Path) -> Process:
-    return Process(
-        package="evo1_bringup",
-        executable="so100_driver",
-        name="so100_driver",
-        namespace=options.namespace,
-        parameters={
-            "robot_file": str(path),
-            "port": options.port,
-            "calibration": options.calibration,
-        },
-        role="driver",
+def _node(options: SystemOptions, executable: str, **parameters: Setting) -> Process:
+    return Process.node("evo1_bringup", executable, options.namespace, "driver", **parameters)
+
+
+def _so100_driver(options: SystemOptions, path: Path, **parameters: Setting) -> Process:
+    return _node(
+        options,
+        "so100_driver",
+        robot_file=str(path),
+        port=options.port,
+        calibration=options.calibration,
+        **parameters,
     )
 
 
@@ -66,20 +67,17 @@ def so100_emulated(
     calibration = options.calibration or str(folder / "calibration.json")
     remappings = [(config.state.topic, "emulated/joint_states")]
     remappings += [(command.topic, "emulated/joint_trajectory") for command in config.command]
-    emulator = Process(
-        package="evo1_bringup",
-        executable="so100_emulator",
-        name="so100_emulator",
-        namespace=options.namespace,
-        parameters={"robot_file": str(path), "port": port, "calibration": calibration},
-        role="driver",
-    )
-    driver = _so100_driver(replace(options, port=port, calibration=calibration), path)
-    patient = {**driver.parameters, **EMULATOR_PATIENCE}
+    wired = replace(options, port=port, calibration=calibration)
     return [
         replace(simulation, remappings=tuple(remappings)),
-        emulator,
-        replace(driver, parameters=patient),
+        _node(
+            options,
+            "so100_emulator",
+            robot_file=str(path),
+            port=port,
+            calibration=calibration,
+        ),
+        _so100_driver(wired, path, **EMULATOR_PATIENCE),
     ]
 
 
@@ -88,34 +86,25 @@ def xarm6_arm(
 ) -> tuple[list[Process], tuple[Include, ...]]:
     """The xarm_ros2 driver in one of two ways, our gripper bridge, and the watch over its box."""
     direct = options.driver == DIRECT
-    bridge = Process(
-        package="evo1_bringup",
-        executable="gripper_bridge",
-        name="gripper_bridge",
-        namespace=options.namespace,
-        parameters={
-            "robot_file": str(path),
-            "driver_joint_states": f"{XARM_HARDWARE_NAMESPACE}/joint_states",
-            "gripper_action": "xarm_gripper/gripper_action",
-        },
-        role="driver",
+    bridge = _node(
+        options,
+        "gripper_bridge",
+        robot_file=str(path),
+        driver_joint_states=f"{XARM_HARDWARE_NAMESPACE}/joint_states",
+        gripper_action="xarm_gripper/gripper_action",
     )
-    monitor = Process(
-        package="evo1_bringup",
-        executable="xarm_monitor",
-        name="xarm_monitor",
-        namespace=options.namespace,
-        parameters={
-            "hardware_namespace": XARM_HARDWARE_NAMESPACE,
-            "mode": ONLINE_MODE if direct else SERVO_MODE,
-            "enable_at_start": direct,  # ros2_control's hardware does it by itself
-        },
+    monitor = _node(
+        options,
+        "xarm_monitor",
+        hardware_namespace=XARM_HARDWARE_NAMESPACE,
+        mode=ONLINE_MODE if direct else SERVO_MODE,
+        enable_at_start=direct,  # ros2_control's hardware does it by itself
     )
     if direct:
         way, includes = _xarm6_direct(options, path)
     else:
         way, includes = _xarm6_ros2_control(options, config)
-    return [way, bridge, monitor], includes
+    return [way, bridge, replace(monitor, role="needed")], includes
 
 
 def _xarm6_direct(options: SystemOptions, path: Path) -> tuple[Process, tuple[Include, ...]]:
@@ -132,16 +121,11 @@ def _xarm6_direct(options: SystemOptions, path: Path) -> tuple[Process, tuple[In
         },
         namespace=options.namespace,
     )
-    translator = Process(
-        package="evo1_bringup",
-        executable="xarm_direct",
-        name="xarm_direct",
-        namespace=options.namespace,
-        parameters={
-            "robot_file": str(path),
-            "hardware_namespace": XARM_HARDWARE_NAMESPACE,
-        },
-        role="driver",
+    translator = _node(
+        options,
+        "xarm_direct",
+        robot_file=str(path),
+        hardware_namespace=XARM_HARDWARE_NAMESPACE,
     )
     return translator, (driver,)
 
@@ -168,13 +152,13 @@ def _xarm6_ros2_control(
         "robot_ip": options.robot_ip,
         "report_type": "dev",  # joint states at 100 Hz, and faults seen at once
     }
-    urdf = Xacro(package="xarm_description", file="urdf/xarm_device.urdf.xacro", arguments=arm)
     files = {
         "xarm_description": "_robot_description.launch.py",
         "xarm_controller": "_ros2_control.launch.py",
     }
+    urdf = ("xarm_description", "urdf/xarm_device.urdf.xacro")
     includes = tuple(
-        Include(package=package, launch_file=file, arguments={**arm, "robot_description": urdf})
+        Include(package=package, launch_file=file, arguments=arm, xacro=urdf)
         for package, file in files.items()
     )
     controller = config.command[0].topic.split("/")[0]

@@ -11,18 +11,19 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
+from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import IO
 
-from evo1_bringup.ending import PATIENCE_S, orderly
+from evo1_bringup.ending import DRIVERS, PATIENCE_S, orderly
 from evo1_bringup.installation import find_executable
 from evo1_bringup.processes import Exit, Process, Programs
 
 Printer = Callable[[str, str], None]  # label, line
 
 _POLL_S = 0.05
+RANKS = range(DRIVERS + 1)
 
 
 def command_line(process: Process, executable: Path, parameter_file: Path) -> list[str]:
@@ -97,12 +98,7 @@ class Supervisor:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Take everything down, whatever happened."""
         self.stop()
 
@@ -143,12 +139,11 @@ class Supervisor:
             How each one ended. A second call changes nothing.
         """
         self._signal(signal.SIGINT)
-        for rank, patience_s in enumerate((PATIENCE_S[1], self._grace_s, self._grace_s)):
-            self._wait_for(patience_s, rank)
+        for rank in RANKS:
+            self._wait_for(self._grace_s if rank else PATIENCE_S[1], (rank,))
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if self._running():
-                self._signal(number)
-                self._wait_for(self._grace_s)
+            self._signal(number)
+            self._wait_for(self._grace_s)
         for reader in self._readers:
             reader.join(timeout=1.0)
         self._folder.cleanup()
@@ -161,26 +156,29 @@ class Supervisor:
             if (code := child.poll()) is not None
         ]
 
-    def _running(self, rank: int | None = None) -> list[subprocess.Popen[str]]:
+    def _running(self, ranks: Container[int]) -> list[subprocess.Popen[str]]:
         return [
             child
             for process, child in self._children
-            if child.poll() is None and rank in (None, process.rank)
+            if child.poll() is None and process.rank in ranks
         ]
 
-    def _signal(self, number: int) -> None:
-        for child in self._running():
-            _signal_group(child, number)
+    def _signal(self, number: int, ranks: Container[int] = RANKS) -> None:
+        """Signal the children alone; their groups only where they must die."""
+        for child in self._running(ranks):
+            with suppress(ProcessLookupError):  # it ended in between
+                if number == signal.SIGKILL:
+                    os.killpg(child.pid, number)
+                else:
+                    child.send_signal(number)
 
-    def _wait_for(self, timeout_s: float, rank: int | None = None) -> None:
-        """Wait for those of a rank; a hurry ends it: it is everybody's turn then."""
+    def _wait_for(self, timeout_s: float, ranks: Container[int] = RANKS) -> None:
+        """Wait for those of some ranks; a hurry ends it: it is everybody's turn then."""
         end = time.monotonic() + timeout_s
-        while self._running(rank) and time.monotonic() < end:
+        while self._running(ranks) and time.monotonic() < end:
             if self._hurried:
                 self._hurried = False
-                for process, child in self._children:
-                    if process.rank > 0 and child.poll() is None:
-                        _signal_group(child, signal.SIGINT)
+                self._signal(signal.SIGINT, RANKS[1:])
                 return
             time.sleep(_POLL_S)
 
@@ -220,14 +218,3 @@ def _program(pid: int) -> int:
     except OSError:
         return pid
     return int(children[0]) if waits and children else pid
-
-
-def _signal_group(child: subprocess.Popen[str], number: int) -> None:
-    """Signal the child alone first; its whole group only where it must die."""
-    try:
-        if number == signal.SIGKILL:
-            os.killpg(child.pid, number)
-        else:
-            child.send_signal(number)
-    except ProcessLookupError:
-        pass  # it ended in between

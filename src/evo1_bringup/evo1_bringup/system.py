@@ -12,6 +12,7 @@ from evo1_bringup.cameras import camera_processes
 from evo1_bringup.options import BIMANUAL, ROS2_CONTROL, OptionError, SystemOptions
 from evo1_bringup.processes import Include, Process, Programs, Setting
 from evo1_bringup.real_arms import so100_arm, so100_emulated, xarm6_arm
+from evo1_policy.checkpoint_layouts.training_facts import read_training
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 
 __all__ = ["Include", "Process", "System", "check_installed", "describe"]
@@ -42,6 +43,8 @@ def describe(robot: str, options: SystemOptions) -> System:
         raise OptionError(
             f"checkpoint: no policy ships for {robot}; give one (docs/launch.md), or teleop:=true"
         )
+    if options.hardware and options.policy.checkpoint:
+        _check_origin(options)
     path = Path(options.policy.robot_file or _own_robot_file(robot, options))
     try:
         config = load_robot(path)
@@ -72,6 +75,17 @@ def check_installed(programs: Programs) -> None:
         installation.find_shared(include.package, f"launch/{include.launch_file}")
     for process in programs.processes:
         installation.find_executable(process.package, process.executable)
+
+
+def _check_origin(options: SystemOptions) -> None:
+    """Refuse a simulation's policy on a real arm, unless somebody asked for that in words."""
+    simulated = read_training(options.policy.checkpoint).trained_in == "simulation"
+    if simulated and not options.allow_simulation_policy:
+        raise OptionError(
+            f"checkpoint: {options.policy.checkpoint} was trained in simulation and has never "
+            "seen a real arm or camera; give one that was trained on this arm, or say "
+            "allow_simulation_policy:=true and keep a hand on the emergency stop"
+        )
 
 
 def _with_task(robot: str, options: SystemOptions) -> SystemOptions:
@@ -105,42 +119,29 @@ def _own_robot_file(robot: str, options: SystemOptions) -> Path:
 
 
 def _simulation(robot: str, options: SystemOptions, path: Path) -> Process:
-    return Process(
-        package="evo1_sim",
-        executable="sim_robot",
-        name="sim_robot",
-        namespace=options.namespace,
-        parameters={
-            "arm": robot,
-            "robot_file": str(path),
-            "task": options.task,
-            "seed": options.policy.seed,
-            "camera_width": options.camera_width,
-            "camera_height": options.camera_height,
-        },
-        role="driver",
+    return Process.node(
+        "evo1_sim",
+        "sim_robot",
+        options.namespace,
+        "driver",
+        arm=robot,
+        robot_file=str(path),
+        task=options.task,
+        seed=options.policy.seed,
+        camera_width=options.camera_width,
+        camera_height=options.camera_height,
     )
 
 
 def _mover(options: SystemOptions, path: Path) -> Process:
     """What commands the arm: the policy, or the relay of a demonstrator."""
+    where = options.namespace
     if options.teleop:
-        return Process(
-            package="evo1_bringup",
-            executable="teleop_relay",
-            name="teleop_relay",
-            namespace=options.namespace,
-            parameters={"robot_file": str(path)},
-            role="mover",
-        )
-    return Process(
-        package="evo1_policy",
-        executable="policy_node",
-        name="policy",
-        namespace=options.namespace,
-        parameters={**asdict(options.policy), "robot_file": str(path)},
-        role="mover",
-    )
+        file = str(path)
+        return Process.node("evo1_bringup", "teleop_relay", where, "mover", robot_file=file)
+    parameters = {**asdict(options.policy), "robot_file": str(path)}
+    node = Process.node("evo1_policy", "policy_node", where, "mover", **parameters)
+    return replace(node, name="policy")
 
 
 def _recorder(options: SystemOptions, path: Path) -> Process:
@@ -150,16 +151,11 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
         "pre_roll_s": 0.0 if options.teleop else options.pre_roll_s,  # nobody takes over there
         "auto_activate": True,
     }
+    if not options.hardware:
+        parameters["operator_name"] = "somebody in simulation"  # evo1_training knows it by that
     if options.record_root:
         parameters["root"] = options.record_root
-    return Process(
-        package="evo1_training",
-        executable="recorder",
-        name="recorder",
-        namespace=options.namespace,
-        parameters=parameters,
-        role="optional",
-    )
+    return Process.node("evo1_training", "recorder", options.namespace, "optional", **parameters)
 
 
 def _teleop_note(robot: str, options: SystemOptions, config: RobotConfig) -> str:
@@ -181,6 +177,9 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
     if options.hardware:
         where = options.robot_ip or options.port
         notes.append(f"A REAL {config.name} at {where}: keep its workspace clear.")
+        checkpoint = options.policy.checkpoint
+        if checkpoint and read_training(checkpoint).trained_in == "unknown":
+            notes.append("The checkpoint does not say whether it was trained in simulation.")
         if not options.cameras:
             topics = ", ".join(camera.topic for camera in config.cameras)
             notes.append(f"Start the cameras yourself; they are expected on {topics}.")

@@ -1,4 +1,4 @@
-"""An emulated SO-100 for whoever needs one; makes so100_rig importable in any import mode."""
+"""An emulated SO-100 for whoever needs one; makes so100_rig and described importable."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from evo1_policy.robot_config import load_robot
 
-sys.path.insert(0, str(Path(__file__).parent / "drivers"))
+sys.path[:0] = [str(Path(__file__).parent / "drivers"), str(Path(__file__).parent)]
 
 
 @pytest.fixture

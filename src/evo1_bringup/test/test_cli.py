@@ -101,7 +101,63 @@ def test_a_program_that_is_not_built_says_how_to_get_it(capsys, monkeypatch, tmp
 @pytest.mark.ros
 def test_command_without_a_policy_says_who_is_missing(capsys):
     assert main(["pause", "--timeout", "0.2"]) == 2
-    assert "nobody offers /policy/pause after 0.2 s" in capsys.readouterr().err
+    assert (
+        "nobody offers /policy/pause or /teleop_relay/pause after 0.2 s" in capsys.readouterr().err
+    )
+
+
+def test_a_stop_is_out_on_this_machine_without_ros(tmp_path):
+    """Without rclpy, a home or a log folder: whoever moves the arm here has heard it."""
+    from evo1_policy import stop_line
+
+    domain = 2_000_000 + os.getpid()
+    heard = []
+    with stop_line.claim(stop_line.address_of(domain, "/left")) as line:
+
+        def answer():
+            word, asker = line.recvfrom(64)
+            heard.append(word)
+            line.sendto(b"/left/policy (pid 1): STOPPED", asker)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        (tmp_path / "rclpy.py").write_text("raise ImportError('no rclpy')")
+        paths = [str(tmp_path), *sys.path]
+        result = subprocess.run(
+            [sys.executable, "-m", "evo1_bringup", "stop", "--namespace", "left"],
+            env={
+                **os.environ,
+                "ROS_DOMAIN_ID": str(domain),
+                "HOME": "/proc/none",
+                "PYTHONPATH": os.pathsep.join(paths),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        thread.join(10.0)
+    assert heard == [b"stop"]
+    assert result.stdout == "/left/policy (pid 1): STOPPED\n"
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.ros
+def test_commands_need_no_home_and_no_log_folder():
+    result = subprocess.run(
+        [sys.executable, "-m", "evo1_bringup", "pause", "--timeout", "0.1"],
+        env={**os.environ, "HOME": "/proc/none", "ROS_LOG_DIR": "/proc/none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "nobody offers /policy/pause" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_robot_is_told_with_those_that_there_are(capsys):
+    assert main(["launch", "xarm7"]) == 2
+    assert "launch xarm7: expected one of xarm6, so100" in capsys.readouterr().err
 
 
 @pytest.mark.ros

@@ -224,6 +224,8 @@ def cell(monkeypatch, tmp_path) -> str:
         "    Process(package='fake', executable='policy', role='mover'),\n"
         "    Process(package='fake', executable='recorder', role='optional')),\n"
         "    includes=(Include(package='fake', launch_file='driver.launch.py'),)), {})\n"
+        "from launch.actions import ExecuteProcess\n"
+        "actions.append(ExecuteProcess(cmd=['true']))\n"  # of whoever includes our launch file
     )
 
 
@@ -257,7 +259,7 @@ def test_launch_ends_the_policy_first_and_an_included_driver_last(launched, cell
     [
         ("recorder", "recorder was ended by SIGKILL. The arm does not need it"),
         ("policy", "policy was ended by SIGKILL. The REAL arm comes to rest and is HELD"),
-        ("driver", "was ended by SIGKILL. NOTHING DRIVES THE REAL ARM NOW"),
+        ("driver", "driver was ended by SIGKILL. NOTHING DRIVES THE REAL ARM NOW"),
     ],
 )
 def test_launch_holds_a_real_arm_whoever_dies_and_says_so(launched, cell, name, words):
@@ -279,6 +281,7 @@ def test_launch_ends_a_simulation_with_what_it_needs(launched, cell, name):
     end_of(system, name)
     system.process.wait(timeout=60)
     assert "was ended by SIGKILL; ending everything else" in system.text()
+    assert "true ended" not in system.text()
     assert system.text().count(" ended\n") == 2, system.text()
 
 

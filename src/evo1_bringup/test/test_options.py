@@ -85,13 +85,14 @@ def test_every_parameter_of_the_policy_node_is_an_option():
 def test_what_is_typed_wins_over_the_parameter_file_and_that_over_defaults(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(
-        "/**:\n  ros__parameters: {execute_actions: 4, autostart: false, smoothing_rad: 0.0}\n"
+        "/**:\n  ros__parameters: {execute_actions: 4, autostart: false, ensemble_decay: 3}\n"
         "left/policy:\n  ros__parameters: {execute_actions: 6}\n"
     )
     given = {"params_file": str(file), "namespace": "left", "smoothing_rad": "0.01", "seed": ""}
     policy = parse_options("xarm6", given).policy
     assert (policy.execute_actions, policy.smoothing_rad) == (6, 0.01)
     assert policy.autostart is False
+    assert isinstance(policy.ensemble_decay, float)  # rcl takes no integer for it
     assert policy.execution_mode == "replace"
 
 

@@ -138,7 +138,7 @@ def test_a_second_ctrl_c_waits_for_nobody(prefix):
     supervisor = Supervisor(system_of(*processes), printer=lines, grace_s=2.0)
     with supervisor:
         started(lines, processes)
-        threading.Timer(0.5, supervisor.hurry).start()
+        threading.Timer(1.5, supervisor.hurry).start()
         began = time.monotonic()
     assert time.monotonic() - began < 20.0  # not the half minute that the policy has to park
     assert ("driver", "ended") in lines.all

@@ -1,35 +1,19 @@
 """What is started for a robot and its options."""
 
-import sys
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+from described import process_of, system_of
 
 from evo1_bringup import installation
 from evo1_bringup.installation import NotInstalledError
-from evo1_bringup.options import OptionError, parse_options
-from evo1_bringup.processes import Xacro
-from evo1_bringup.system import PROFILE_VARIABLE, Process, System, check_installed, describe
+from evo1_bringup.options import OptionError
+from evo1_bringup.system import PROFILE_VARIABLE, check_installed
+from evo1_policy.checkpoint import shipped_checkpoint
 from evo1_policy.node_parameters import POLICY_PARAMETERS
 from evo1_policy.robot_config import differences, load_robot
-
-POLICY = ""  # a folder, for a real arm
-
-
-@pytest.fixture(autouse=True)
-def some_policy(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys.modules[__name__], "POLICY", str(tmp_path))
-
-
-def system_of(robot: str, **given: str) -> System:
-    real = "robot_ip" in given or given.get("port", "emulated") != "emulated"
-    policy = {"checkpoint": POLICY} if real and "teleop" not in given else {}
-    return describe(robot, parse_options(robot, {**policy, **given}))
-
-
-def process_of(system: System, executable: str) -> Process:
-    return next(process for process in system.processes if process.executable == executable)
+from evo1_training.recording.episode import SIMULATION_OPERATOR
 
 
 @pytest.fixture
@@ -168,25 +152,25 @@ def test_real_xarm6_takes_the_place_of_the_simulation():
 def test_the_robot_description_that_reaches_the_topic_knows_the_box():
     publishes, control = system_of("xarm6", robot_ip="10.0.0.2").includes
     expected = {"robot_ip": "10.0.0.2", "dof": "6", "report_type": "dev", "add_gripper": "true"}
-    for include in (publishes, control):
+    for include in (publishes, control):  # xacro gets the arguments of each
+        assert include.xacro == ("xarm_description", "urdf/xarm_device.urdf.xacro")
         assert expected.items() <= include.arguments.items()
-        urdf = include.arguments["robot_description"]
-        assert isinstance(urdf, Xacro)
-        assert expected.items() <= urdf.arguments.items()
     assert publishes.arguments == control.arguments
 
 
 def test_xarm_ros2s_own_xacro_puts_the_box_into_the_hardware():
-    xacro = system_of("xarm6", robot_ip="10.0.0.2").includes[0].arguments["robot_description"]
+    include = system_of("xarm6", robot_ip="10.0.0.2").includes[0]
     try:
-        text = installation.robot_description(xacro)
+        text = installation.robot_description(include)["robot_description"]
     except NotInstalledError as error:
         pytest.skip(f"needs xacro and xarm_description: {error}")
     urdf = ElementTree.fromstring(yaml.safe_load(text)["robot_description"])
     hardware = urdf.find("ros2_control/hardware")
     parameters = {one.get("name"): one.text for one in hardware.findall("param")}
     assert hardware.findtext("plugin") == "uf_robot_hardware/UFRobotSystemHardware"
-    assert {"robot_ip": "10.0.0.2", "report_type": "dev", "dof": "6"}.items() <= parameters.items()
+    assert parameters["robot_ip"] == "R10.0.0.2"  # the plugin takes the letter off again
+    assert parameters["report_type"] == "dev"
+    assert parameters["dof"] == "6"
 
 
 def test_roles_say_what_ends_first_and_what_holds_the_arm():
@@ -209,11 +193,30 @@ def test_roles_say_what_ends_first_and_what_holds_the_arm():
     }
 
 
+def test_a_simulations_policy_moves_a_real_arm_only_if_that_is_asked_for_in_words():
+    ships = str(shipped_checkpoint("xarm6"))
+    with pytest.raises(OptionError, match=r"checkpoint: .*trained in simulation .*allow_simul"):
+        system_of("xarm6", robot_ip="10.0.0.2", checkpoint=ships)
+    asked = {"checkpoint": ships, "allow_simulation_policy": "true"}
+    assert system_of("xarm6", robot_ip="10.0.0.2", **asked).real_arm
+    assert not system_of("xarm6", checkpoint=ships).real_arm
+
+
+def test_the_recorder_of_a_simulation_says_that_no_real_arm_was_there():
+    def operator(**given):
+        process = process_of(system_of("xarm6", record="true", **given), "recorder")
+        return process.parameters.get("operator_name")
+
+    assert operator() == SIMULATION_OPERATOR
+    assert operator(robot_ip="10.0.0.2") is None
+
+
 def test_real_xarm6_waits_for_a_person_and_says_so():
     system = system_of("xarm6", robot_ip="10.0.0.2")
     assert process_of(system, "policy_node").parameters["autostart"] is False
     assert any("evo1 resume" in note for note in system.notes)
     assert any("REAL" in note for note in system.notes)
+    assert any("does not say whether it was trained" in note for note in system.notes)
 
 
 def test_real_so100_takes_the_place_of_the_simulation(calibration):
@@ -305,76 +308,6 @@ def test_both_files_of_the_so100_are_one_robot_to_a_checkpoint(robots_dir):
     assert [output.joints[-1] for output in other.command] == ["wrist_roll_joint", "gripper_joint"]
 
 
-def test_camera_devices_are_started_on_the_robot_files_topics():
-    system = system_of("xarm6", robot_ip="10.0.0.2", cameras="/dev/video0, /dev/video2")
-    cameras = [process for process in system.processes if process.package == "usb_cam"]
-    assert [camera.parameters["video_device"] for camera in cameras] == [
-        "/dev/video0",
-        "/dev/video2",
-    ]
-    assert [camera.namespace for camera in cameras] == ["env_camera", "wrist_camera"]
-    assert [camera.remappings for camera in cameras] == [(), ()]  # image_raw, and its transports
-
-
-@pytest.mark.parametrize("driver", ["usb_cam", "v4l2_camera", "realsense2_camera"])
-@pytest.mark.parametrize("topic", ["env_camera/image_raw", "cell/env/colour", "/cell/env/colour"])
-@pytest.mark.parametrize("transport", ["", "/compressed"])
-def test_every_camera_reaches_its_topic_raw_and_compressed(
-    driver, topic, transport, tmp_path, robots_dir
-):
-    file = tmp_path / "mine.yaml"
-    text = (robots_dir / "xarm6.yaml").read_text()
-    kind = "CompressedImage" if transport else "Image"
-    text = text.replace(
-        "topic: env_camera/image_raw, type: sensor_msgs/msg/Image",
-        f"topic: {topic}{transport}, type: sensor_msgs/msg/{kind}",
-    )
-    file.write_text(text)
-    system = system_of(
-        "xarm6",
-        robot_ip="10.0.0.2",
-        driver="direct",
-        namespace="left",
-        cameras="7,8",
-        camera_driver=driver,
-        robot_file=str(file),
-    )
-    camera = next(process for process in system.processes if process.package == driver)
-    image = "~/color/image_raw" if driver == "realsense2_camera" else "image_raw"
-    # image_transport: a name for each transport, put together before any rule applies
-    published = dict(camera.remappings).get(image + transport, image + transport)
-    wanted = topic if topic.startswith("/") else f"/left/{topic}"
-    assert f"/{camera.namespace}/{published}" == wanted + transport
-
-
-@pytest.mark.parametrize(
-    ("driver", "executable", "parameter"),
-    [
-        ("v4l2_camera", "v4l2_camera_node", ("video_device", "7")),
-        ("realsense2_camera", "realsense2_camera_node", ("serial_no", "_7")),
-    ],
-)
-def test_camera_drivers_are_given_their_device(driver, executable, parameter):
-    system = system_of("xarm6", robot_ip="10.0.0.2", cameras="7,8", camera_driver=driver)
-    camera = process_of(system, executable)
-    assert camera.package == driver
-    assert camera.parameters[parameter[0]] == parameter[1]
-
-
-def test_camera_parameter_file_goes_to_every_camera(tmp_path):
-    file = tmp_path / "cameras.yaml"
-    file.write_text("")
-    system = system_of("xarm6", robot_ip="10.0.0.2", cameras=str(file))
-    cameras = [process for process in system.processes if process.package == "usb_cam"]
-    assert [camera.parameter_files for camera in cameras] == [(str(file),), (str(file),)]
-    assert "video_device" not in cameras[0].parameters
-
-
-def test_wrong_number_of_cameras_names_the_expected_ones():
-    with pytest.raises(OptionError, match=r"expected 2 devices, one for each of image_1 \(env_ca"):
-        system_of("xarm6", robot_ip="10.0.0.2", cameras="/dev/video0")
-
-
 def test_record_adds_the_recorder_with_the_instruction_as_its_label(tmp_path):
     system = system_of("xarm6", record="true", record_root=str(tmp_path / "new"))
     recorder = process_of(system, "recorder")
@@ -384,6 +317,7 @@ def test_record_adds_the_recorder_with_the_instruction_as_its_label(tmp_path):
         "instruction": process_of(system, "policy_node").parameters["instruction"],
         "pre_roll_s": 10.0,
         "auto_activate": True,
+        "operator_name": "somebody in simulation",
         "root": str(tmp_path / "new"),
     }
     assert "root" not in process_of(system_of("xarm6", record="true"), "recorder").parameters

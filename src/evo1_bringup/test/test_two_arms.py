@@ -26,6 +26,13 @@ def test_each_arm_has_its_own_namespace_simulation_and_policy():
     ]
 
 
+def test_empty_options_are_as_if_not_given():  # launch gives every one
+    given = {option.name: "" for option in arguments_of(TWO_ARMS)} | {"right_robot": "so100"}
+    left, right = describe_two_arms(given)
+    assert (left.robot.name, right.robot.name) == ("xarm6", "so100")
+    assert [process.name for process in left.processes] == ["sim_robot", "policy"]
+
+
 def test_options_of_a_side_stay_on_it_and_the_others_are_for_both(tmp_path):
     left, right = describe_two_arms(
         {

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -43,6 +44,12 @@ from evo1_policy.checkpoint_layouts.tensor_files import (
     read_tensors,
 )
 from evo1_policy.checkpoint_layouts.tensor_names import lerobot_places, official_places, own_places
+from evo1_policy.checkpoint_layouts.training_facts import (
+    UNKNOWN,
+    TrainingFacts,
+    read_training,
+    write_training,
+)
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import deviations
 from evo1_policy.normalization import Mode, NormStats, write_norm_stats
@@ -93,10 +100,12 @@ def read_checkpoint(
     )
     layout = _layout(directory)
     if layout == "own":
-        return read_own(directory, wanted)
-    if layout == "lerobot":
-        return lerobot.read_lerobot(directory, wanted)
-    return official.read_official(directory, layout, wanted)
+        checkpoint = read_own(directory, wanted)
+    elif layout == "lerobot":
+        checkpoint = lerobot.read_lerobot(directory, wanted)
+    else:
+        checkpoint = official.read_official(directory, layout, wanted)
+    return replace(checkpoint, training=read_training(directory))
 
 
 def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | None = torch.float32) -> "Evo1":
@@ -139,6 +148,7 @@ def save_checkpoint(
     card: str = "",
     dtype: torch.dtype | None = None,
     layout: SaveLayout = "own",
+    training: TrainingFacts = UNKNOWN,
 ) -> None:
     """Write a checkpoint; the directory appears complete or not at all.
 
@@ -155,6 +165,7 @@ def save_checkpoint(
         card: Markdown that says what this is, how it was made and what it cannot do.
         dtype: of the floating-point parameters on disk; None keeps the model's.
         layout: 'own', 'official' or 'lerobot'.
+        training: what is known of how it was trained.
 
     Raises:
         CheckpointError: the directory exists, the parts do not fit together, or the layout has no
@@ -184,6 +195,7 @@ def save_checkpoint(
         (partial / CARD).write_text(card, encoding="utf-8")
         if tokenizer_dir is not None:
             copy_tokenizer(Path(tokenizer_dir), partial / TOKENIZER)
+        write_training(partial, training)
 
 
 def export_warnings(layout: SaveLayout, config: Evo1Config, stats: NormStats) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ def convert_checkpoint(
         card=_card(checkpoint, layout),
         dtype=DTYPES[dtype],
         layout=layout,
+        training=checkpoint.training,
     )
     parameters = sum(parameter.numel() for parameter in model.parameters())
     said = [

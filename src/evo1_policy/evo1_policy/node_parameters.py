@@ -41,6 +41,12 @@ class Parameter:
     choices: tuple[str, ...] = ()
     span: tuple[float, float] | None = None
 
+    @property
+    def described(self) -> str:
+        """The description with the choices."""
+        choices = ("true", "false") if isinstance(self.default, bool) else self.choices
+        return f"{self.description} ({', '.join(choices)})" if choices else self.description
+
     def read(self, text: str) -> Value:
         """The value that a person typed.
 

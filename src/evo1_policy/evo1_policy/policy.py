@@ -68,6 +68,7 @@ class Policy:
         self._noise = self._draw_noise(seed)
         self._blamed = False  # whether it was said where NaN came from: finding out is slow
         self.model_hash = model_hash
+        self.instructions = checkpoint.training.instructions  # that it learnt; () where unknown
 
     @classmethod
     def load(

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import ActionChunk
-from evo1_policy.control import signals
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.signals import (
+    HeldState,
     InferenceDone,
     InferenceRequest,
     LoopInput,
     LoopState,
+    LoopStatus,
     Request,
     SafeTrajectory,
 )
@@ -43,7 +44,6 @@ HORIZON = 50
 PATIENCE_NS = 1_000 * MS  # so long a person looks at a held arm before saying resume
 SILENT_NS = 100 * MS  # so long after its last message a controller's state counts
 
-_HELD_STATE = getattr(signals, "HeldState", None)  # of a loop that listens to controllers
 _PAUSES_S = ((3.0, 3.2), (6.0, 8.0), (11.03, 11.23), (13.31, 13.6), (18.77, 19.0), (24.0, 25.5))
 
 
@@ -250,7 +250,7 @@ class ClosedLoop:
             measured=JointSample(positions=self._position(seen_ns), stamp_ns=seen_ns),
             inference=self._result(now_ns),
             requests=self._requests(),
-            **self._held(now_ns),  # type: ignore[arg-type]  # of a loop that knows it
+            held=self._held(),
         )
         output = self._loop.step(inputs)
         if output.infer is not None:
@@ -324,40 +324,33 @@ class ClosedLoop:
             return (Request.RESUME,)
         return ()
 
-    def _look_at(self, status: signals.LoopStatus) -> None:
+    def _look_at(self, status: LoopStatus) -> None:
         if status.state is not LoopState.HOLDING:
             self._held_since_ns = None
         elif self._held_since_ns is None:
             self._held_since_ns = self.true_ns
             self._reasons.append("" if status.reason is None else status.reason.code.value)
 
-    def _held(self, now_ns: int) -> dict[str, object]:
-        """What the policy has heard of its controllers, where the loop wants to know."""
-        if _HELD_STATE is None:
-            return {}
+    def _held(self) -> HeldState | None:
+        """What the policy has heard of its controllers."""
         width = self._robot.width
         positions, velocities = np.full(width, np.nan), np.full(width, np.nan)
-        stamps, delays, received_ns = np.zeros(width, dtype=np.int64), [], 0
+        stamps = np.zeros(width, dtype=np.int64)
         for heard in self._states:
             message = heard.at(self.true_ns - TRANSPORT_NS)
-            if message is None:
-                continue
-            position, velocity, stamp_ns = message
-            positions[heard.columns], velocities[heard.columns] = position, velocity
-            stamps[heard.columns] = stamp_ns
-            delays.append(TRANSPORT_NS + self._skew_ns)
-            received_ns = max(received_ns, stamp_ns + TRANSPORT_NS + self._skew_ns)
-        if not delays:
-            return {"held": None}
-        return {
-            "held": _HELD_STATE(
-                positions=positions,
-                velocities=velocities,
-                stamps_ns=stamps,
-                received_ns=received_ns,
-                delay_ns=delays[0],
-            )
-        }
+            if message is not None:
+                positions[heard.columns], velocities[heard.columns] = message[:2]
+                stamps[heard.columns] = message[2]
+        if not stamps.any():
+            return None
+        delay_ns = TRANSPORT_NS + self._skew_ns
+        return HeldState(
+            positions=positions,
+            velocities=velocities,
+            stamps_ns=stamps,
+            received_ns=int(stamps.max()) + delay_ns,
+            delay_ns=delay_ns,
+        )
 
 
 class _Heard:

@@ -199,6 +199,7 @@ def write_episode(
     *,
     robot_text: str = ROBOT_TEXT,
     instruction: str = "pick",
+    operator: str = "",
     grade: str | None = "pass",
     finish: bool = True,
     compression: CompressionType = CompressionType.NONE,
@@ -212,7 +213,7 @@ def write_episode(
     facts = EpisodeFacts(
         episode_id=folder.name,
         instruction=instruction,
-        operator="",
+        operator=operator,
         robot_text=robot_text,
         topics=tuple(
             RecordedTopic(name=name, type=type_name, role=ROLES.get(name, "extra"))

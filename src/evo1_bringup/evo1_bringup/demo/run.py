@@ -20,7 +20,7 @@ from evo1_bringup.demo.recording import Recording
 from evo1_bringup.demo.summary import Summary, summarise
 from evo1_bringup.demo.table import table
 from evo1_bringup.installation import NotInstalledError
-from evo1_bringup.options import ROBOTS, OptionError, parse_options
+from evo1_bringup.options import EMULATED, ROBOTS, OptionError, parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import System, check_installed, describe
 from evo1_training.evaluation.videos import TrialVideo
@@ -73,9 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         verbose=arguments.verbose,
     )
     try:
-        options = parse_options(arguments.robot, parse_assignments(arguments.arguments))
-        if options.hardware:
+        given = parse_assignments(arguments.arguments)
+        if given.get("robot_ip") or given.get("port", "") not in ("", EMULATED):
             raise UsageError("the demo runs in simulation; use ros2 launch for a real arm")
+        options = parse_options(arguments.robot, given)
         system = describe(arguments.robot, options)
         check_installed(system)
     except (OptionError, NotInstalledError, UsageError) as error:

@@ -17,22 +17,17 @@ from evo1_bringup.drivers.so100_calibration import (
     ServoCalibration,
     save_calibration,
 )
-from evo1_bringup.drivers.so100_calibrator import FULL_TURN_JOINT, So100Calibrator
+from evo1_bringup.drivers.so100_calibrator import So100Calibrator
+from evo1_bringup.installation import robot_file
+from evo1_policy.robot_config import load_robot
 
-JOINTS = (
-    "shoulder_pan_joint",
-    "shoulder_lift_joint",
-    "elbow_flex_joint",
-    "wrist_flex_joint",
-    "wrist_roll_joint",
-    "gripper_joint",
-)
 _PERIOD_S = 0.02
 _EPILOG = """\
 steps:
   1. every servo is found and let go: SUPPORT THE ARM, it goes limp
   2. put every joint into the middle of its range, press Enter
-  3. move every joint but the wrist's roll through its whole range, press Enter
+  3. move every joint through its whole range, press Enter; leave the wrist's roll alone where
+     it has no stops
   4. offsets and ranges are stored in the servos and in the file, which LeRobot reads too:
      ~/.cache/huggingface/lerobot/calibration/robots/so100_follower/<id>.json
 
@@ -82,7 +77,7 @@ def calibrate(bus: FeetechBus, person: Person, say: Say) -> tuple[ServoCalibrati
         CalibrationError: the arm was not moved as it must be.
         EOFError: nobody is there.
     """
-    calibrator = So100Calibrator(bus, JOINTS)
+    calibrator = So100Calibrator(bus, load_robot(robot_file("so100")).joints)
     say("1. Support the arm: its torque goes off. Press Enter.")
     person.wait()
     calibrator.begin()
@@ -90,7 +85,8 @@ def calibrate(bus: FeetechBus, person: Person, say: Say) -> tuple[ServoCalibrati
     say("2. Put every joint into the middle of its range of motion, then press Enter.")
     person.wait()
     calibrator.set_middle()
-    say(f"3. Move every joint but {FULL_TURN_JOINT} through its whole range, then press Enter.")
+    say("3. Move every joint through its whole range, then press Enter. Leave the wrist's roll")
+    say("   alone where it has no stops.")
     shown = 0.0
     while not person.pressed():
         positions = calibrator.watch()

@@ -58,13 +58,14 @@ class EmulatedArm:
 
     def place(self, positions: npt.ArrayLike, velocities: npt.ArrayLike | None = None) -> None:
         """The joints are at positions (D,) [rad], moving at velocities (D,) [rad/s]."""
-        middles = np.array([servo.middle_rad for servo in self.calibration])
-        ticks = (np.asarray(positions, dtype=np.float64) - middles) / RAD_PER_TICK
-        ticks += [servo.middle_ticks for servo in self.calibration]
-        rates = np.zeros(len(ticks)) if velocities is None else np.asarray(velocities)
+        angles = np.asarray(positions, dtype=np.float64)
+        rates = np.zeros(len(angles)) if velocities is None else np.asarray(velocities)
         with self.lock:
-            for servo, tick, rate in zip(self.servos, ticks, rates / RAD_PER_TICK, strict=True):
-                servo.place(float(tick), float(rate))
+            for servo, known, angle, rate in zip(
+                self.servos, self.calibration, angles, rates, strict=True
+            ):
+                ticks = (angle - known.middle_rad) / known.rad_per_tick + known.middle_ticks
+                servo.place(float(ticks), float(rate / known.rad_per_tick))
 
     def advance(self, duration_s: float) -> None:
         """Let every servo turn towards its goal, where nothing else moves the joints."""

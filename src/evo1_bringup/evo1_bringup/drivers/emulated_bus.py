@@ -1,11 +1,19 @@
-"""The half-duplex bus of some emulated servos: bytes in, bytes out, and what can go wrong on it.
+"""The half-duplex bus of some emulated servos, on a pseudo-terminal, and what can go wrong on it.
 
 Must not import ROS.
 """
 
+import contextlib
+import os
 import random
+import select
+import threading
+import time
+import tty
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
 
 from evo1_bringup.drivers import sts3215
 from evo1_bringup.drivers.emulated_servo import EmulatedServo
@@ -13,6 +21,13 @@ from evo1_bringup.drivers.sts3215 import BROADCAST_ID, checksum
 
 _HEADER = b"\xff\xff"
 _LONGEST = 250
+_POLL_S = 0.05
+_SHORTEST = {  # parameters that a request has
+    sts3215.READ: 2,
+    sts3215.WRITE: 1,
+    sts3215.SYNC_READ: 2,
+    sts3215.SYNC_WRITE: 2,
+}
 
 
 @dataclass(kw_only=True)
@@ -94,6 +109,9 @@ class EmulatedBus:
             self.counts.malformed += 1
 
     def _answer(self, target: int, instruction: int, parameters: bytes) -> bytes:
+        if len(parameters) < _SHORTEST.get(instruction, 0):
+            self.counts.malformed += 1
+            return b""
         if instruction == sts3215.SYNC_WRITE:
             self._sync_write(parameters)
             return b""
@@ -106,7 +124,7 @@ class EmulatedBus:
         if instruction == sts3215.PING:
             return self._replies(target, lambda _: b"")
         if instruction == sts3215.READ:
-            address, length = parameters
+            address, length = parameters[:2]
             return self._replies(target, lambda servo: servo.read(address, length))
         return self._write(target, instruction, parameters)
 
@@ -114,10 +132,6 @@ class EmulatedBus:
         for servo in self._listening(target):
             if instruction == sts3215.WRITE:
                 servo.write(parameters[0], parameters[1:])
-            elif instruction == sts3215.REG_WRITE:
-                servo.stage(parameters[0], parameters[1:])
-            elif instruction == sts3215.ACTION:
-                servo.act()
         return self._replies(
             target, lambda servo: b"" if servo.get(sts3215.RESPONSE_LEVEL) else None
         )
@@ -181,3 +195,87 @@ class EmulatedBus:
 def _packet(servo_id: int, status: int, data: bytes) -> bytes:
     body = bytes([servo_id, len(data) + 2, status]) + data
     return _HEADER + body + bytes([checksum(body)])
+
+
+class EmulatedPort:
+    """Offers a bus under a path that looks like a serial device, from a thread of its own.
+
+    Args:
+        bus: what is behind it.
+        link: path that programs open; a symbolic link to the terminal of the day.
+        lock: held while the bus answers.
+    """
+
+    def __init__(self, bus: EmulatedBus, link: Path, *, lock: threading.Lock) -> None:
+        self.link = link
+        self._bus = bus
+        self._lock = lock
+        self._open = False
+        self._asked_at = 0.0
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "EmulatedPort":
+        self.plug()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.unplug()
+
+    @property
+    def quiet_s(self) -> float:
+        """How long nobody has asked anything [s]."""
+        return time.monotonic() - self._asked_at
+
+    @property
+    def plugged(self) -> bool:
+        """Whether the device is there."""
+        return self._open
+
+    def plug(self) -> None:
+        """Let the device appear."""
+        if self._open:
+            return
+        host, device = os.openpty()
+        tty.setraw(device)
+        self._open = True
+        self._thread = threading.Thread(target=self._serve, args=(host, device), daemon=True)
+        self._thread.start()
+        self._remove_link()
+        self.link.parent.mkdir(parents=True, exist_ok=True)
+        self.link.symlink_to(os.ttyname(device))
+
+    def unplug(self) -> None:
+        """Let the device disappear, whoever has it open."""
+        self._open = False
+        self._remove_link()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _remove_link(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self.link.unlink()
+
+    def _serve(self, host: int, device: int) -> None:
+        try:
+            while self._open:
+                if not select.select([host], [], [], _POLL_S)[0]:
+                    continue
+                request = os.read(host, 4096)
+                self._asked_at = time.monotonic()
+                with self._lock:
+                    answer = self._bus.feed(request)
+                    latency_s = self._bus.faults.latency_s
+                if answer:
+                    time.sleep(latency_s)
+                    os.write(host, answer)
+        except OSError:  # the terminal is gone: as if somebody had pulled the cable
+            self._open = False
+        finally:
+            os.close(device)
+            os.close(host)

@@ -21,6 +21,7 @@ _DEFAULTS = {
     sts3215.MAX_VOLTAGE: 80,
     sts3215.MIN_VOLTAGE: 40,
     sts3215.MAX_TORQUE: 1000,
+    sts3215.PHASE: 12 | sts3215.MULTI_TURN,
     sts3215.P_GAIN: 32,
     sts3215.D_GAIN: 32,
     sts3215.PROTECTION_CURRENT: 500,
@@ -57,7 +58,6 @@ class EmulatedServo:
             self.set(register, value)
         self.set(sts3215.ID, servo_id)
         self._stored = bytes(self._memory)
-        self._staged: tuple[int, bytes] | None = None
 
     @property
     def servo_id(self) -> int:
@@ -70,9 +70,17 @@ class EmulatedServo:
         return self.get(sts3215.TORQUE_ENABLE) == 1
 
     @property
+    def shaft(self) -> float:
+        """Where the shaft stands on the servo's own scale, which may wrap [ticks]."""
+        shaft = self.encoder - self.get(sts3215.HOMING_OFFSET)
+        wraps = not self.get(sts3215.PHASE) & sts3215.MULTI_TURN
+        return shaft % TICKS_PER_TURN if wraps else shaft
+
+    @property
     def present(self) -> int:
         """The position that it reports [ticks]."""
-        return round(self.encoder) - self.get(sts3215.HOMING_OFFSET)
+        wraps = not self.get(sts3215.PHASE) & sts3215.MULTI_TURN
+        return round(self.shaft) % TICKS_PER_TURN if wraps else round(self.shaft)
 
     @property
     def goal(self) -> int:
@@ -106,7 +114,7 @@ class EmulatedServo:
 
     def advance(self, duration_s: float) -> None:
         """Turn towards the goal, ever slower, and no faster than the servo can."""
-        error = self.goal + self.get(sts3215.HOMING_OFFSET) - self.encoder if self.torque else 0.0
+        error = self.goal - self.shaft if self.torque else 0.0  # never across the seam
         reach = MAX_SPEED * duration_s
         wanted = error * -math.expm1(-duration_s / LAG_S)
         moved = min(max(wanted, -reach), reach)
@@ -122,8 +130,7 @@ class EmulatedServo:
     def read(self, address: int, length: int) -> bytes:
         """What the bus reads."""
         self._refresh()
-        data = bytes(self._memory[address : address + length])
-        return data + bytes(length - len(data))
+        return bytes(self._memory[address : address + length]).ljust(min(length, _SIZE), b"\0")
 
     def write(self, address: int, data: bytes) -> None:
         """What the bus writes; read-only registers ignore it."""
@@ -132,16 +139,6 @@ class EmulatedServo:
                 self._memory[address + offset] = value
         if address < 40 and self.get(sts3215.LOCK) == 0:
             self._stored = bytes(self._memory)
-
-    def stage(self, address: int, data: bytes) -> None:
-        """Keep a write for `act`."""
-        self._staged = (address, data)
-
-    def act(self) -> None:
-        """Do the staged write."""
-        if self._staged is not None:
-            self.write(*self._staged)
-            self._staged = None
 
     def _refresh(self) -> None:
         if self.temperature > self.get(sts3215.MAX_TEMPERATURE):

@@ -6,11 +6,15 @@ did not come in time, a servo is asked for something that nothing else asks for,
 reply is not taken for the answer to the next question.
 """
 
+import errno
+import os
+import select
+import termios
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from evo1_bringup.drivers.serial_port import BusError, PortLostError, SerialPort
 from evo1_bringup.drivers.sts3215 import (
     BAUD_RATE,
     ID,
@@ -20,13 +24,21 @@ from evo1_bringup.drivers.sts3215 import (
     encode,
 )
 
-__all__ = ["BusError", "FeetechBus", "PortLostError", "Reply", "Traffic"]
-
 REPLY_TIMEOUT_S = 0.008  # all six answer within 2 ms; a loaded machine needs longer to notice
 ATTEMPTS = 4  # of requests that need an answer before anything moves
 _FENCE_LENGTH = MODEL_NUMBER.length + ID.length  # no register and no block that is read is as long
 
+_WRITE_TIMEOUT_S = 1.0
+
 T = TypeVar("T")
+
+
+class BusError(RuntimeError):
+    """The bus or a servo does not do what it must; the message names the port and the servo."""
+
+
+class PortLostError(BusError):
+    """The port itself cannot be opened, or is gone: the cable was pulled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,3 +220,83 @@ def _sdk() -> Any:
             "pip install feetech-servo-sdk"
         ) from error
     return scservo_sdk
+
+
+class SerialPort:
+    """One open port, ours alone: blocking reads, one deadline, by methods that scservo_sdk calls.
+
+    The SDK's own spins while it waits, keeps late bytes of an old reply, and uses the wall clock.
+
+    Args:
+        name: device, such as /dev/ttyACM0.
+        baud_rate: [bit/s].
+        timeout_s: longest wait for the replies to one request [s].
+
+    Raises:
+        PortLostError: it cannot be opened.
+    """
+
+    def __init__(self, name: str, *, baud_rate: int, timeout_s: float) -> None:
+        self.name = name
+        self.is_using = False  # of the SDK
+        self._timeout_s = timeout_s
+        self._deadline = 0.0
+        self._serial = self._open(name, baud_rate)
+
+    def clearPort(self) -> None:  # noqa: N802
+        """Drop what came too late to be an answer."""
+        try:
+            termios.tcflush(self._serial.fileno(), termios.TCIFLUSH)
+        except termios.error as error:  # no OSError, though it is one
+            raise OSError(*error.args) from error
+
+    def writePort(self, packet: list[int]) -> int:  # noqa: N802
+        """Send bytes; return how many."""
+        data, descriptor = bytes(packet), self._serial.fileno()
+        sent = 0
+        while sent < len(data):
+            if not select.select([], [descriptor], [], _WRITE_TIMEOUT_S)[1]:
+                raise OSError(errno.ETIMEDOUT, "the device takes nothing")
+            sent += os.write(descriptor, data[sent:])
+        return sent
+
+    def readPort(self, length: int) -> bytes:  # noqa: N802
+        """Up to `length` bytes; none where none come before the deadline."""
+        if length <= 0:
+            return b""
+        descriptor = self._serial.fileno()  # pyserial's own read sets the port up again each time
+        left_s = max(self._deadline - time.monotonic(), 0.0)
+        if not select.select([descriptor], [], [], left_s)[0]:
+            return b""
+        data = os.read(descriptor, length)
+        if not data:
+            raise OSError(errno.EIO, "the device hung up")
+        return data
+
+    def setPacketTimeout(self, packet_length: int) -> None:  # noqa: N802
+        """Start waiting for replies."""
+        self._deadline = time.monotonic() + self._timeout_s
+
+    def isPacketTimeout(self) -> bool:  # noqa: N802
+        """Whether the replies had their time."""
+        return time.monotonic() >= self._deadline
+
+    def close(self) -> None:
+        """Give the port back."""
+        self._serial.close()
+
+    @staticmethod
+    def _open(name: str, baud_rate: int) -> Any:
+        try:
+            import serial
+        except ImportError as error:
+            raise BusError(
+                "pyserial is not installed; a real SO-100 needs it: pip install pyserial"
+            ) from error
+        try:
+            return serial.Serial(name, baudrate=baud_rate, exclusive=True)
+        except OSError as error:  # serial.SerialException is one
+            raise PortLostError(
+                f"{name}: cannot open it: {error}; is the arm plugged in, does no other program "
+                "use it, and are you in the group dialout?"
+            ) from error

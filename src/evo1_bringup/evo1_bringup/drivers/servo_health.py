@@ -55,14 +55,6 @@ class HealthLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class VoltageRange:
-    """What a servo accepts by its own registers [V]."""
-
-    lower: float
-    upper: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class Finding:
     """Something wrong with a servo: a word for it, and a sentence with what to do."""
 
@@ -91,7 +83,7 @@ class HealthWatch:
     Args:
         limits: when to warn and to stop.
         names: servo id -> how people are told about it.
-        voltages: servo id -> what it accepts.
+        voltages: servo id -> lowest and highest that it accepts [V].
         gripping: ids whose overload is a warning: a gripper that holds something is overloaded,
             and lowers its torque by itself.
     """
@@ -101,7 +93,7 @@ class HealthWatch:
         limits: HealthLimits,
         *,
         names: Mapping[int, str],
-        voltages: Mapping[int, VoltageRange],
+        voltages: Mapping[int, tuple[float, float]],
         gripping: Collection[int] = (),
     ) -> None:
         self._limits = limits
@@ -144,27 +136,28 @@ class HealthWatch:
         if reading.status & _OVERLOADED and servo_id in self._gripping:
             text = f"{name} reports: overloaded; it grips with less torque until it opens"
             found.append(Finding(code="grip", text=text))
-        accepted = self._voltages[servo_id]
-        if reading.voltage < accepted.lower + 0.5:
+        lowest, _ = self._voltages[servo_id]
+        if reading.voltage < lowest + 0.5:
             text = (
-                f"{name} gets {reading.voltage:.1f} V and needs {accepted.lower:.1f}; "
+                f"{name} gets {reading.voltage:.1f} V and needs {lowest:.1f}; "
                 "check the power supply"
             )
             found.append(Finding(code="low_voltage", text=text))
         return found
 
     def _stop(self, servo_id: int, reading: HealthReading, now_ns: int) -> Finding | None:
-        name, limits, accepted = self._names[servo_id], self._limits, self._voltages[servo_id]
+        name, limits = self._names[servo_id], self._limits
         if reading.temperature >= limits.temperature_stop:
             text = (
                 f"{name} is at {reading.temperature:.0f} deg C, allowed are "
                 f"{limits.temperature_stop:.0f}: let it cool, with the arm supported"
             )
             return Finding(code="over_temperature", text=text)
-        if not accepted.lower <= reading.voltage <= accepted.upper:
+        lowest, highest = self._voltages[servo_id]
+        if not lowest <= reading.voltage <= highest:
             text = (
-                f"{name} gets {reading.voltage:.1f} V, allowed are {accepted.lower:.1f} to "
-                f"{accepted.upper:.1f}: check the power supply and its plug"
+                f"{name} gets {reading.voltage:.1f} V, allowed are {lowest:.1f} to "
+                f"{highest:.1f}: check the power supply and its plug"
             )
             return Finding(code="voltage", text=text)
         status = reading.status & ~(_OVERLOADED if servo_id in self._gripping else 0)

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from evo1_bringup.drivers import servo_health, sts3215
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
-from evo1_bringup.drivers.position_filter import MAX_SPEED, PositionFilter
-from evo1_bringup.drivers.servo_health import HealthReading, VoltageRange, read_health
+from evo1_bringup.drivers.servo_health import HealthReading, read_health
 from evo1_bringup.drivers.so100_calibration import (
     RAD_PER_TICK,
     ServoCalibration,
@@ -20,12 +19,16 @@ from evo1_bringup.drivers.so100_calibration import (
     to_radians,
     to_ticks,
 )
-from evo1_bringup.drivers.sts3215 import Register, decode
+from evo1_bringup.drivers.sts3215 import MULTI_TURN, TICKS_PER_TURN, Register, decode
 
 HIGHEST_SOUGHT_ID = 20  # looked through where a servo is missing
 _FIRST = sts3215.PRESENT_POSITION.address
 _LENGTH = 4  # position and velocity
 _READS = 12  # until every servo gave two positions that agree
+MAX_SPEED = 8.0 * 4096 / 6.2832  # ticks/s; twice what an STS3215 does without load
+SLACK = 12  # ticks; of play and noise
+_STALE_NS = 40_000_000  # after it a joint may be so far away that a forged position looks likely
+RANGE = (-4096, 8191)  # ticks; nothing else is a position of a servo that turns once
 
 # As LeRobot sets its followers up, so that an arm feels the same under both.
 _SETTINGS = {
@@ -60,7 +63,7 @@ class ArmReading:
 
 
 class So100Arm:
-    """Speaks to the servos of a calibrated arm. Not thread-safe.
+    """Speaks to the servos of a calibrated arm, in positions modulo a turn. Not thread-safe.
 
     Args:
         bus: an open one.
@@ -115,7 +118,7 @@ class So100Arm:
             BusError: a servo does not take it.
         """
         for servo in self._servos:
-            self._store(servo.servo_id, dict(_calibration_registers(servo)))
+            store(self.bus, servo.servo_id, dict(_calibration_registers(servo)))
 
     def set_up(self) -> None:
         """Give the servos the settings that LeRobot gives them; limp where one has others.
@@ -125,18 +128,20 @@ class So100Arm:
         """
         for servo in self._servos:
             gripper = lerobot_name(servo.joint) == "gripper"
-            self._store(servo.servo_id, {**_SETTINGS, **(_GRIPPER_SETTINGS if gripper else {})})
+            store(self.bus, servo.servo_id, _SETTINGS | (_GRIPPER_SETTINGS if gripper else {}))
+            count_one_turn(self.bus, servo.servo_id, servo.name)
 
-    def voltages(self) -> dict[int, VoltageRange]:
-        """What each servo accepts, by id.
+    def voltages(self) -> dict[int, tuple[float, float]]:
+        """The lowest and the highest that each servo accepts, by id [V].
 
         Raises:
             BusError: a servo does not answer.
         """
+        ends = (sts3215.MIN_VOLTAGE, sts3215.MAX_VOLTAGE)
         return {
-            servo_id: VoltageRange(
-                lower=self.bus.read(servo_id, sts3215.MIN_VOLTAGE) / 10,
-                upper=self.bus.read(servo_id, sts3215.MAX_VOLTAGE) / 10,
+            servo_id: (
+                self.bus.read(servo_id, ends[0]) / 10,
+                self.bus.read(servo_id, ends[1]) / 10,
             )
             for servo_id in self._ids
         }
@@ -246,22 +251,7 @@ class So100Arm:
             if abs(velocity) > MAX_SPEED:
                 self.filter.rejected += 1
             elif self.filter.believe(servo_id, ticks, now_ns):
-                into[servo_id] = ticks, velocity
-
-    def _store(self, servo_id: int, values: Mapping[Register, int]) -> None:
-        """Write what differs, unlocked and limp; the memory wears."""
-        changed = {
-            register: value
-            for register, value in values.items()
-            if self.bus.read(servo_id, register) != value
-        }
-        if not changed:
-            return
-        self.bus.write(servo_id, sts3215.TORQUE_ENABLE, 0)
-        self.bus.write(servo_id, sts3215.LOCK, 0)
-        for register, value in changed.items():
-            self.bus.write(servo_id, register, value)
-        self.bus.write(servo_id, sts3215.LOCK, 1)
+                into[servo_id] = ticks % TICKS_PER_TURN, velocity
 
     def _describe_missing(self, missing: Sequence[ServoCalibration]) -> str:
         names = ", ".join(servo.name for servo in missing)
@@ -290,3 +280,89 @@ def _calibration_registers(servo: ServoCalibration) -> tuple[tuple[Register, int
         (sts3215.MIN_POSITION, servo.range_min),
         (sts3215.MAX_POSITION, servo.range_max),
     )
+
+
+def store(bus: FeetechBus, servo_id: int, values: Mapping[Register, int]) -> None:
+    """Write those of a servo's registers that differ, unlocked and limp; the memory wears.
+
+    Raises:
+        BusError: the servo does not take them.
+    """
+    changed = {
+        register: value
+        for register, value in values.items()
+        if bus.read(servo_id, register) != value
+    }
+    if not changed:
+        return
+    bus.write(servo_id, sts3215.TORQUE_ENABLE, 0)
+    bus.write(servo_id, sts3215.LOCK, 0)
+    for register, value in changed.items():
+        bus.write(servo_id, register, value)
+    bus.write(servo_id, sts3215.LOCK, 1)
+
+
+def count_one_turn(bus: FeetechBus, servo_id: int, name: str) -> None:
+    """Let a servo report, and take, positions modulo a turn.
+
+    Raises:
+        BusError: it does not: after a loss of power its goals could be a turn away.
+    """
+    phase = bus.read(servo_id, sts3215.PHASE)
+    store(bus, servo_id, {sts3215.PHASE: phase & ~MULTI_TURN})
+    if bus.read(servo_id, sts3215.PHASE) & MULTI_TURN:
+        raise BusError(
+            f"{bus.port_name}: {name} keeps counting over turns (bit 4 of its register Phase, "
+            "18); clear it with Feetech's own program"
+        )
+
+
+class PositionFilter:
+    """Believes a position in ticks only if the joint can have got there since the last one.
+
+    A checksum of one byte lets one damaged reply in 256 through. Where the last one that was
+    believed is missing or old, it needs to see two that agree: one alone may be forged, and then
+    the joint would seem to jump for as long as the silence was. Positions are modulo a turn.
+    """
+
+    def __init__(self) -> None:
+        self._believed: dict[int, tuple[int, int]] = {}
+        self._candidates: dict[int, tuple[int, int]] = {}
+        self.rejected = 0
+
+    def believe(self, servo_id: int, ticks: int, now_ns: int) -> bool:
+        """Whether a position read at now_ns is credible; if so, the next is judged by it."""
+        believed = self._believed.get(servo_id)
+        possible = believed is None or _reachable(believed, ticks, now_ns)
+        if not (RANGE[0] <= ticks <= RANGE[1] and possible):
+            self.rejected += 1
+            return False
+        if believed is None or now_ns - believed[1] > _STALE_NS:
+            candidate = self._candidates.get(servo_id)
+            self._candidates[servo_id] = ticks, now_ns
+            if candidate is None or not _reachable(candidate, ticks, now_ns):
+                self.rejected += candidate is not None
+                return False
+        self._candidates.pop(servo_id, None)
+        self._believed[servo_id] = ticks % TICKS_PER_TURN, now_ns
+        return True
+
+    def position(self, servo_id: int) -> int | None:
+        """The last position that was believed, 0 to 4095 [ticks]."""
+        believed = self._believed.get(servo_id)
+        return None if believed is None else believed[0]
+
+    def knows(self, servo_ids: Sequence[int]) -> bool:
+        """Whether there is a believed position of each."""
+        return all(servo_id in self._believed for servo_id in servo_ids)
+
+    def forget(self) -> None:
+        """Begin anew: the arm was moved while nobody looked."""
+        self._believed.clear()
+        self._candidates.clear()
+
+
+def _reachable(known: tuple[int, int], ticks: int, now_ns: int) -> bool:
+    before, then_ns = known
+    way = abs((ticks - before + TICKS_PER_TURN // 2) % TICKS_PER_TURN - TICKS_PER_TURN // 2)
+    return way <= MAX_SPEED * (now_ns - then_ns) * 1e-9 + SLACK

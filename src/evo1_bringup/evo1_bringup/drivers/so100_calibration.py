@@ -14,8 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_bringup.drivers.sts3215 import MAX_ID, TICKS_PER_TURN
+from evo1_policy.robot_config import JointConfig
 
 RAD_PER_TICK = 2 * math.pi / TICKS_PER_TURN
+
+NARROWEST = 0.75  # of a joint's range in the robot file; a calibration that has less has missed it
+WIDEST_RAD = 1.0  # more than the robot file's range, no stop is so far beyond it
 
 # The joint's name here -> (its name in LeRobot's file, middle of its mechanical range [rad]).
 # LeRobot counts from the middle of the calibrated range, the joint axes from another zero.
@@ -28,6 +32,8 @@ _JOINTS = {
     "wrist_roll_joint": ("wrist_roll", 1.5),
     "gripper_joint": ("gripper", 0.9),
 }
+FULL_TURN_JOINT = "wrist_roll_joint"  # turns all around where it has no stops
+_AGAIN = "calibrate again (evo1 calibrate)"
 
 
 class CalibrationError(ValueError):
@@ -45,6 +51,7 @@ class ServoCalibration:
         range_min: lower end of the calibrated range [ticks].
         range_max: upper end [ticks].
         middle_rad: joint angle in the middle of the range [rad].
+        mirrored: whether the angle grows as the ticks fall (LeRobot's drive_mode 1).
     """
 
     joint: str
@@ -53,6 +60,7 @@ class ServoCalibration:
     range_min: int
     range_max: int
     middle_rad: float
+    mirrored: bool = False
 
     @property
     def name(self) -> str:
@@ -64,8 +72,15 @@ class ServoCalibration:
         """The middle of the calibrated range [ticks]."""
         return (self.range_min + self.range_max) / 2
 
+    @property
+    def rad_per_tick(self) -> float:
+        """What a tick is of an angle; negative where it is mirrored [rad]."""
+        return -RAD_PER_TICK if self.mirrored else RAD_PER_TICK
 
-def load_calibration(path: Path | str, joints: Sequence[str]) -> tuple[ServoCalibration, ...]:
+
+def load_calibration(
+    path: Path | str, joints: Sequence[JointConfig]
+) -> tuple[ServoCalibration, ...]:
     """Read the JSON file that LeRobot's calibration wrote.
 
     Args:
@@ -73,7 +88,8 @@ def load_calibration(path: Path | str, joints: Sequence[str]) -> tuple[ServoCali
         joints: the robot file's joints; the result is in this order.
 
     Raises:
-        CalibrationError: unreadable, a joint missing, or a value that makes no sense.
+        CalibrationError: unreadable, a joint missing, a value that makes no sense, or a range
+            that cannot be this joint's.
     """
     try:
         data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -83,6 +99,11 @@ def load_calibration(path: Path | str, joints: Sequence[str]) -> tuple[ServoCali
         raise CalibrationError(f"{path}: not valid JSON: {error}") from error
     if not isinstance(data, dict):
         raise CalibrationError(f"{path}: expected one entry for each joint")
+    if isinstance(data.get("motor_names"), list):
+        raise CalibrationError(
+            f"{path}: LeRobot's early form of a calibration (of 2024, one array for all joints), "
+            f"which does not say where a joint's range ends; {_AGAIN}"
+        )
     servos = tuple(_servo(path, data, joint) for joint in joints)
     _check_distinct(path, servos)
     return servos
@@ -97,7 +118,7 @@ def save_calibration(path: Path | str, servos: Sequence[ServoCalibration]) -> No
     data = {
         lerobot_name(servo.joint): {
             "id": servo.servo_id,
-            "drive_mode": 0,
+            "drive_mode": int(servo.mirrored),
             "homing_offset": servo.homing_offset,
             "range_min": servo.range_min,
             "range_max": servo.range_max,
@@ -130,22 +151,50 @@ def to_radians(
     ticks: npt.ArrayLike, servos: Sequence[ServoCalibration]
 ) -> npt.NDArray[np.float64]:
     """Positions (D,) [ticks] to joint angles (D,) [rad]."""
-    middle_ticks = np.array([servo.middle_ticks for servo in servos])
-    middle_rad = np.array([servo.middle_rad for servo in servos])
+    middle_ticks, middle_rad, rad_per_tick = _scales(servos)
     offsets = np.asarray(ticks, dtype=np.float64) - middle_ticks
-    return np.asarray(offsets * RAD_PER_TICK + middle_rad, dtype=np.float64)
+    return np.asarray(offsets * rad_per_tick + middle_rad, dtype=np.float64)
 
 
 def to_ticks(
     positions: npt.ArrayLike, servos: Sequence[ServoCalibration]
 ) -> npt.NDArray[np.int64]:
     """Joint angles (D,) [rad] to positions (D,) [ticks], inside the calibrated ranges."""
-    middle_ticks = np.array([servo.middle_ticks for servo in servos])
-    middle_rad = np.array([servo.middle_rad for servo in servos])
-    ticks = (np.asarray(positions, dtype=np.float64) - middle_rad) / RAD_PER_TICK + middle_ticks
+    middle_ticks, middle_rad, rad_per_tick = _scales(servos)
+    ticks = (np.asarray(positions, dtype=np.float64) - middle_rad) / rad_per_tick + middle_ticks
     lower = [servo.range_min for servo in servos]
     upper = [servo.range_max for servo in servos]
     return np.asarray(np.clip(np.rint(ticks), lower, upper), dtype=np.int64)
+
+
+def check_range(joint: JointConfig, lower: int, upper: int) -> None:
+    """Hold a calibrated range [ticks] against the joint's range in the robot file.
+
+    A leader's gripper has a trigger in its place, so a gripper may have less.
+
+    Raises:
+        CalibrationError: the joint's name, what the range may come from, and what to do.
+    """
+    has, needs = (upper - lower) * RAD_PER_TICK, joint.position_max - joint.position_min
+    what = f"{joint.name}: a range of {lower} to {upper} ticks is {has:.2f} rad, and the robot "
+    what += f"file's limits are {needs:.2f} rad apart"
+    if has > needs + WIDEST_RAD and joint.name != FULL_TURN_JOINT:
+        raise CalibrationError(
+            f"{what}: its encoder jumped from 4095 to 0 on the way, so that its middle is not "
+            f"where it seems; {_AGAIN}, with the joint in its middle when you are asked for it"
+        )
+    if has < needs * NARROWEST and lerobot_name(joint.name) != "gripper":
+        raise CalibrationError(
+            f"{what}: it was not moved through its whole range; {_AGAIN} and move it to both stops"
+        )
+
+
+def _scales(
+    servos: Sequence[ServoCalibration],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    rows = [(servo.middle_ticks, servo.middle_rad, servo.rad_per_tick) for servo in servos]
+    middle_ticks, middle_rad, rad_per_tick = np.array(rows).T
+    return middle_ticks, middle_rad, rad_per_tick
 
 
 def _facts(joint: str) -> tuple[str, float]:
@@ -154,7 +203,8 @@ def _facts(joint: str) -> tuple[str, float]:
     return _JOINTS[joint]
 
 
-def _servo(path: Path | str, data: dict[str, Any], joint: str) -> ServoCalibration:
+def _servo(path: Path | str, data: dict[str, Any], config: JointConfig) -> ServoCalibration:
+    joint = config.name
     name, middle = _facts(joint)
     if not isinstance(data.get(name), dict):
         raise CalibrationError(f"{path}: {name}: missing; calibrate the arm again")
@@ -165,8 +215,11 @@ def _servo(path: Path | str, data: dict[str, Any], joint: str) -> ServoCalibrati
     servo_id, drive_mode, offset, lower, upper = (int(data[name][key]) for key in keys)
     if not 0 <= servo_id <= MAX_ID:
         raise CalibrationError(f"{path}: {name}.id: expected 0 to {MAX_ID}, got {servo_id}")
-    if drive_mode != 0:
-        raise CalibrationError(f"{path}: {name}.drive_mode: expected 0, got {drive_mode}")
+    if drive_mode != 0 and not (drive_mode == 1 and name == "gripper"):
+        raise CalibrationError(
+            f"{path}: {name}.drive_mode: expected 0, got {drive_mode}: LeRobot mirrors by it in "
+            f"some units and not in others, so which way the joint turns is not known; {_AGAIN}"
+        )
     if abs(offset) > MAX_HOMING_OFFSET:
         raise CalibrationError(
             f"{path}: {name}.homing_offset: expected at most {MAX_HOMING_OFFSET} either way, "
@@ -177,6 +230,10 @@ def _servo(path: Path | str, data: dict[str, Any], joint: str) -> ServoCalibrati
             f"{path}: {name}: range_min {lower} and range_max {upper} are no range within "
             f"0 to {TICKS_PER_TURN - 1}"
         )
+    try:
+        check_range(config, lower, upper)
+    except CalibrationError as error:
+        raise CalibrationError(f"{path}: {error}") from None
     return ServoCalibration(
         joint=joint,
         servo_id=servo_id,
@@ -184,6 +241,7 @@ def _servo(path: Path | str, data: dict[str, Any], joint: str) -> ServoCalibrati
         range_min=lower,
         range_max=upper,
         middle_rad=middle,
+        mirrored=drive_mode == 1,
     )
 
 

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 
 from evo1_bringup.drivers import sts3215
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
+from evo1_bringup.drivers.so100_arm import count_one_turn
 from evo1_bringup.drivers.so100_calibration import (
+    FULL_TURN_JOINT,
     MAX_HOMING_OFFSET,
     CalibrationError,
     ServoCalibration,
+    check_range,
     middle_rad,
 )
 from evo1_bringup.drivers.sts3215 import TICKS_PER_TURN, decode
+from evo1_policy.robot_config import JointConfig
 
 HALF_TURN = TICKS_PER_TURN // 2 - 1  # what a joint in its middle shall report
-FULL_TURN_JOINT = "wrist_roll_joint"  # turns once all around: its range is not measured
 MIN_RANGE = 200  # ticks, about 18 degrees; a joint that moved less was forgotten
 
 
@@ -25,13 +28,15 @@ class So100Calibrator:
 
     Args:
         bus: an open one.
-        joints: in the order of their ids, which count from 1.
+        joints: of the robot file, in the order of their ids, which count from 1.
     """
 
-    def __init__(self, bus: FeetechBus, joints: Sequence[str]) -> None:
+    def __init__(self, bus: FeetechBus, joints: Sequence[JointConfig]) -> None:
         self._bus = bus
-        self._ids = {joint: index + 1 for index, joint in enumerate(joints)}
+        self._joints = {joint.name: joint for joint in joints}
+        self._ids = {joint: index + 1 for index, joint in enumerate(self._joints)}
         self._offsets: dict[str, int] = {}
+        self._positions: dict[str, int] = {}  # counted on over the encoder's jump [ticks]
         self.ranges: dict[str, tuple[int, int]] = {}
 
     def begin(self) -> None:
@@ -49,8 +54,9 @@ class So100Calibrator:
                     f"STS3215 ({sts3215.MODEL}); check cables and power, and set ids with "
                     "lerobot-setup-motors"
                 )
-        for servo_id in self._ids.values():
+        for joint, servo_id in self._ids.items():
             self._bus.write(servo_id, sts3215.TORQUE_ENABLE, 0)
+            count_one_turn(self._bus, servo_id, f"{joint} (id {servo_id})")
             self._bus.write(servo_id, sts3215.LOCK, 0)
             self._bus.write(servo_id, sts3215.OPERATING_MODE, 0)
             self._bus.write(servo_id, sts3215.HOMING_OFFSET, 0)
@@ -77,33 +83,34 @@ class So100Calibrator:
         for joint, offset in offsets.items():
             self._bus.write(self._ids[joint], sts3215.HOMING_OFFSET, offset)
         self._offsets = offsets
-        self.ranges = dict.fromkeys(self._measured(), (HALF_TURN, HALF_TURN))
+        self._positions = dict.fromkeys(self._ids, HALF_TURN)
+        self.ranges = dict.fromkeys(self._ids, (HALF_TURN, HALF_TURN))
 
     def watch(self) -> dict[str, int]:
         """Widen the ranges by where the joints are now.
 
         Returns:
-            Joint -> position [ticks], of those that answered.
+            Joint -> position, counted on beyond 0 and 4095 [ticks], of those that answered.
         """
-        ids = [self._ids[joint] for joint in self._measured()]
         address, length = sts3215.PRESENT_POSITION.address, sts3215.PRESENT_POSITION.length
-        replies = self._bus.read_all(ids, address, length)
-        positions = {}
-        for joint in self._measured():
-            reply = replies.get(self._ids[joint])
-            if reply is None:
+        replies = self._bus.read_all(list(self._ids.values()), address, length)
+        heard = {}
+        for joint, servo_id in self._ids.items():
+            if (reply := replies.get(servo_id)) is None:
                 continue
-            ticks = decode(sts3215.PRESENT_POSITION, reply.data)
+            before, half = self._positions[joint], TICKS_PER_TURN // 2
+            way = decode(sts3215.PRESENT_POSITION, reply.data) - before
+            ticks = before + (way + half) % TICKS_PER_TURN - half
             lower, upper = self.ranges[joint]
             self.ranges[joint] = min(lower, ticks), max(upper, ticks)
-            positions[joint] = ticks
-        return positions
+            self._positions[joint] = heard[joint] = ticks
+        return heard
 
     def finish(self) -> tuple[ServoCalibration, ...]:
         """Store the ranges in the servos; return the calibration.
 
         Raises:
-            CalibrationError: a joint did not move, or moved beyond its turn.
+            CalibrationError: a joint did not move, or moved beyond its turn or its limits.
             BusError: a servo does not answer.
         """
         servos = tuple(self._calibration(joint) for joint in self._ids)
@@ -113,11 +120,10 @@ class So100Calibrator:
             self._bus.write(servo.servo_id, sts3215.LOCK, 1)
         return servos
 
-    def _measured(self) -> list[str]:
-        return [joint for joint in self._ids if joint != FULL_TURN_JOINT]
-
     def _calibration(self, joint: str) -> ServoCalibration:
-        lower, upper = self.ranges.get(joint, (0, TICKS_PER_TURN - 1))
+        lower, upper = self.ranges[joint]
+        if joint == FULL_TURN_JOINT and not MIN_RANGE <= upper - lower < TICKS_PER_TURN - 1:
+            lower, upper = 0, TICKS_PER_TURN - 1  # left alone, or turned all around
         if upper - lower < MIN_RANGE:
             raise CalibrationError(
                 f"{joint}: moved from {lower} to {upper} ticks only; move every joint through "
@@ -128,6 +134,7 @@ class So100Calibrator:
                 f"{joint}: went from {lower} to {upper}, beyond its turn; it was not in the "
                 "middle of its range when you said so"
             )
+        check_range(self._joints[joint], lower, upper)
         return ServoCalibration(
             joint=joint,
             servo_id=self._ids[joint],

@@ -11,17 +11,17 @@ from enum import Enum
 import numpy as np
 import numpy.typing as npt
 
-from evo1_bringup.drivers.braking import Braking
 from evo1_bringup.drivers.feetech import BusError, FeetechBus, PortLostError, Traffic
+from evo1_bringup.drivers.following import Asked, Goals, NewestTrajectory
 from evo1_bringup.drivers.servo_health import Finding, HealthLimits, HealthReading, HealthWatch
 from evo1_bringup.drivers.so100_arm import ArmReading, So100Arm
 from evo1_bringup.drivers.so100_calibration import ServoCalibration
+from evo1_policy.control.limits import Limits
 from evo1_policy.robot_config import RobotConfig
-from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower, TrajectoryPoint
+from evo1_sim.trajectory import TrajectoryError
 
+BROKEN = "driver_error"  # a fault after which nothing is commanded: the servos hold
 HEALTH_EVERY = 2  # cycles; each of six servos is looked at eight times a second
-LONGEST_STEP_S = 0.05  # that one step of a held-up loop may stand for
-SPEED_MARGIN = 1.2  # by which a goal may outrun the velocity limit before it is held back
 
 Joints = npt.NDArray[np.float64]
 
@@ -33,6 +33,7 @@ class DriverState(Enum):
     LIMP = "torque off"
     HOLDING = "holding"
     FOLLOWING = "following"
+    STOPPED = "stopped by a person: evo1 clear-stop, or recover"
     FAULT = "stopped"
 
 
@@ -43,11 +44,14 @@ class DriverSettings:
     Attributes:
         max_silent_cycles: cycles in a row without a credible answer of a servo that are borne.
         write_calibration: whether to store the file's calibration in the servos.
+        max_stall_s: after a longer delay the arm rests where it is; ten
+            cycles: a bus that is asked thrice takes three, a loaded machine some more.
         health: when to warn and to stop.
     """
 
     max_silent_cycles: int = 10
     write_calibration: bool = False
+    max_stall_s: float = 0.1
     health: HealthLimits = field(default_factory=HealthLimits)
 
 
@@ -62,6 +66,7 @@ class DriverReport:
         traffic: counts of the bus.
         rejected: positions that no joint can have had.
         cycles: how many have run.
+        stalls: how often a delay cost the driver its ground.
         health: joint and id -> newest reading.
     """
 
@@ -71,6 +76,7 @@ class DriverReport:
     traffic: Traffic
     rejected: int
     cycles: int
+    stalls: int
     health: dict[str, HealthReading]
 
 
@@ -107,17 +113,21 @@ class So100Driver:
         self._watch: HealthWatch | None = None
         self._state = DriverState.CLOSED
         self._fault: Finding | None = None
-        self._follower = TrajectoryFollower(robot.joint_names)
-        self._braking: Braking | None = None
-        self._goals: Joints = np.zeros(robot.width)
+        limits = Limits.of(robot)
+        reach = np.where(limits.is_arm, limits.max_start_error_rad, np.inf)
+        self._newest = NewestTrajectory(robot.joint_names, reach)
+        self._goals = Goals(limits, max_stall_s=self._settings.max_stall_s)
         self._silent = dict.fromkeys((servo.servo_id for servo in servos), 0)
-        self._cycles = self._rejected = 0
-        self._cycle_ns = 0
+        self._cycles = self._rejected = self._stalls = 0
 
     @property
     def state(self) -> DriverState:
         """What it does."""
-        return self._state
+        if self._state is not DriverState.HOLDING:
+            return self._state
+        if self._newest.stopped:
+            return DriverState.STOPPED
+        return DriverState.FOLLOWING if self._newest.following else DriverState.HOLDING
 
     @property
     def fault(self) -> Finding | None:
@@ -127,7 +137,12 @@ class So100Driver:
     @property
     def at_rest(self) -> bool:
         """Whether no goal moves any more."""
-        return self._braking is None or self._braking.at_rest
+        return not self._newest.following and self._goals.at_rest
+
+    @property
+    def commanded(self) -> tuple[Joints, Joints]:
+        """Where the joints are told to be (D,) [rad], and how fast they are told to go [rad/s]."""
+        return self._goals.positions, self._goals.velocities
 
     @property
     def is_open(self) -> bool:
@@ -160,28 +175,31 @@ class So100Driver:
         except BusError:
             self._let_go()
             raise
-        self._follower.hold(positions)
-        self._goals = positions
-        self._braking = None
+        self._newest.rest()
+        self._goals.hold(positions, self._steady_ns())
         self._silent = dict.fromkeys(self._silent, 0)
         self._fault = None
-        self._cycle_ns = self._steady_ns()
         self._state = DriverState.HOLDING
 
-    def follow(
-        self, points: Sequence[TrajectoryPoint], joint_names: Sequence[str], *, stamp_ns: int
-    ) -> None:
-        """Follow a trajectory from now on.
+    def follow(self, asked: Asked) -> str:
+        """Follow a trajectory from now on; see NewestTrajectory.accept.
 
         Raises:
             TrajectoryError: it cannot be followed, or the driver does not follow any now.
         """
         if self._state is DriverState.FAULT and self._fault is not None:
             raise TrajectoryError(f"the driver stopped ({self._fault.code}): {self._fault.text}")
-        if self._state not in (DriverState.HOLDING, DriverState.FOLLOWING) or self._braking:
+        if self._state is not DriverState.HOLDING:
             raise TrajectoryError(f"the driver does not follow: {self._state.value}")
-        self._follower.accept(points, joint_names, stamp_ns=stamp_ns, now_ns=self._now_ns())
-        self._state = DriverState.FOLLOWING
+        steady_ns = self._steady_ns()
+        self._notice_stall(steady_ns)
+        return self._newest.accept(
+            asked, now_ns=self._now_ns(), steady_ns=steady_ns, begin=self._goals.positions
+        )
+
+    def stop(self, stopped: bool) -> None:
+        """A person stops the arm where it is until a person allows motion again (False)."""
+        self._newest.stop(stopped)
 
     def cycle(self) -> ArmReading | None:
         """Read, judge and command once.
@@ -190,6 +208,8 @@ class So100Driver:
             Where the arm is; None where that is not known now, or the driver has stopped.
         """
         if self._arm is None or self._state in (DriverState.CLOSED, DriverState.LIMP):
+            return None
+        if self._fault is not None and self._fault.code == BROKEN:
             return None
         self._cycles += 1
         try:
@@ -201,15 +221,13 @@ class So100Driver:
 
     def slow_down(self) -> None:
         """Begin to come to rest; cycles do the rest, until `at_rest`."""
-        if self._braking is None and self._state is DriverState.FOLLOWING:
-            commanded = self._follower.sample_state(self._now_ns())
-            self._braking = Braking(
-                positions=self._goals,
-                velocities=commanded.velocities,
-                deceleration=self._robot.acceleration_max,
-                lower=self._robot.position_min,
-                upper=self._robot.position_max,
-            )
+        self._newest.rest()
+
+    def fail(self, text: str) -> None:
+        """Command nothing any more, for a reason that is no bus's: a mistake in this program."""
+        self._newest.rest()
+        self._goals.hold(self._goals.positions, self._steady_ns())
+        self._stop(Finding(code=BROKEN, text=text))
 
     def release(self) -> None:
         """Torque off: the arm goes limp.
@@ -230,11 +248,16 @@ class So100Driver:
         self._fault = None
 
     def recover(self) -> None:
-        """A person says so after a fault: torque off, goals := present, torque on, hold.
+        """A person says so after a fault or a stop: torque off, goals := present, torque on, hold.
+
+        A stop without a fault is only cleared.
 
         Raises:
             BusError: what was wrong still is; the fault stays.
         """
+        self._newest.stop(False)
+        if self._fault is None:
+            return
         try:
             self._drop()
             self.open()
@@ -249,12 +272,13 @@ class So100Driver:
         readings = self._watch.readings if self._watch else {}
         names = {servo.servo_id: servo.name for servo in self._servos}
         return DriverReport(
-            state=self._state,
+            state=self.state,
             fault=self._fault,
             warnings=tuple(self._watch.warnings() if self._watch else ()),
             traffic=self._traffic,
             rejected=self._rejected + (self._arm.filter.rejected if self._arm else 0),
             cycles=self._cycles,
+            stalls=self._stalls,
             health={names[servo_id]: reading for servo_id, reading in readings.items()},
         )
 
@@ -281,19 +305,14 @@ class So100Driver:
                 self._stop(Finding(code="servo_silent", text=text))
 
     def _command(self, arm: So100Arm, steady_ns: int) -> None:
-        elapsed_s = min((steady_ns - self._cycle_ns) * 1e-9, LONGEST_STEP_S)
-        self._cycle_ns = steady_ns
-        if self._braking is not None:
-            wanted = self._braking.advance(elapsed_s)
-        elif self._state is DriverState.FOLLOWING:
-            wanted = self._follower.sample(self._now_ns())
-        else:
-            return
-        robot = self._robot
-        reach = robot.velocity_max * SPEED_MARGIN * elapsed_s
-        step = np.clip(wanted - self._goals, -reach, reach)
-        self._goals = np.clip(self._goals + step, robot.position_min, robot.position_max)
-        arm.write(self._goals)
+        self._notice_stall(steady_ns)
+        arm.write(self._goals.advance(steady_ns, self._newest.sample))
+
+    def _notice_stall(self, steady_ns: int) -> None:
+        """A driver that was held up has lost its ground: nothing is caught up."""
+        if self._goals.stalled(steady_ns):
+            self._stalls += self._newest.following
+            self._newest.rest()
 
     def _look_after(self, arm: So100Arm, steady_ns: int) -> None:
         heard = arm.read_health()
@@ -308,6 +327,7 @@ class So100Driver:
         if self._state is DriverState.FAULT and finding.code not in (
             "port_lost",
             "recover_failed",
+            BROKEN,
         ):
             return
         self.slow_down()
@@ -359,7 +379,7 @@ class So100Driver:
         arm, self._arm = self._arm, None
         if self._state is not DriverState.FAULT:
             self._state = DriverState.CLOSED
-        self._braking = None
+        self._newest.rest()
         if arm is not None:
             self._rejected += arm.filter.rejected
             arm.bus.close()

@@ -11,8 +11,12 @@ TICKS_PER_TURN = 4096
 BROADCAST_ID = 254
 MAX_ID = 252
 
-PING, READ, WRITE, REG_WRITE, ACTION = 1, 2, 3, 4, 5
+PING, READ, WRITE = 1, 2, 3
 SYNC_READ, SYNC_WRITE = 0x82, 0x83
+
+# Bit of PHASE: positions count on over turns, where the servo knows none after a loss of power;
+# cleared, they are modulo a turn. Servos come with either; LeRobot clears it.
+MULTI_TURN = 0x10
 
 # Bits of the status byte that stands in every reply, and in register 65.
 STATUS_BITS = {
@@ -40,11 +44,6 @@ class Register:
     length: int
     sign_bit: int | None = None
 
-    @property
-    def permanent(self) -> bool:
-        """Whether it survives a loss of power, and can only be stored while `LOCK` is 0."""
-        return self.address < 40
-
 
 def _register(name: str, address: int, length: int, sign_bit: int | None = None) -> Register:
     return Register(name=name, address=address, length=length, sign_bit=sign_bit)
@@ -52,7 +51,6 @@ def _register(name: str, address: int, length: int, sign_bit: int | None = None)
 
 MODEL_NUMBER = _register("Model_Number", 3, 2)
 ID = _register("ID", 5, 1)
-BAUD = _register("Baud_Rate", 6, 1)
 RETURN_DELAY = _register("Return_Delay_Time", 7, 1)
 RESPONSE_LEVEL = _register("Response_Status_Level", 8, 1)
 MIN_POSITION = _register("Min_Position_Limit", 9, 2)
@@ -61,6 +59,7 @@ MAX_TEMPERATURE = _register("Max_Temperature_Limit", 13, 1)  # deg C
 MAX_VOLTAGE = _register("Max_Voltage_Limit", 14, 1)  # 0.1 V
 MIN_VOLTAGE = _register("Min_Voltage_Limit", 15, 1)  # 0.1 V
 MAX_TORQUE = _register("Max_Torque_Limit", 16, 2)  # 0.1 %
+PHASE = _register("Phase", 18, 1)  # see MULTI_TURN
 P_GAIN = _register("P_Coefficient", 21, 1)
 D_GAIN = _register("D_Coefficient", 22, 1)
 I_GAIN = _register("I_Coefficient", 23, 1)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from evo1_bringup.drivers.following import NewestTrajectory
 from evo1_policy.robot_config import RobotConfig
-from evo1_sim.trajectory import TrajectoryFollower, TrajectoryPoint
 
 PERIOD_NS = 33_333_333
 LOOKAHEAD_NS = 100_000_000  # the box needs some way ahead, or it would brake for each target
@@ -49,46 +49,23 @@ class OnlinePlanning:
         self._lower, self._upper = robot.position_min[columns], robot.position_max[columns]
         self._fastest = float(robot.velocity_max[columns].min())
         self._acceleration = float(robot.acceleration_max[columns].min())
-        self._follower = TrajectoryFollower(joints)
+        self.newest = NewestTrajectory(joints)
         self._sent: npt.NDArray[np.float64] | None = None
         self._sent_ns = 0
-        self._following = False
-
-    def accept(
-        self,
-        points: Sequence[TrajectoryPoint],
-        joint_names: Sequence[str],
-        *,
-        stamp_ns: int,
-        now_ns: int,
-        measured: npt.ArrayLike,
-    ) -> None:
-        """Follow a trajectory from now on.
-
-        Args:
-            points: of the trajectory.
-            joint_names: order of the numbers in each point.
-            stamp_ns: its start; 0 starts now [ns].
-            now_ns: present time [ns].
-            measured: where the arm is (D,) [rad]; the first trajectory begins there.
-
-        Raises:
-            TrajectoryError: it cannot be followed.
-        """
-        self._follower.accept(
-            points,
-            joint_names,
-            stamp_ns=stamp_ns,
-            now_ns=now_ns,
-            current=None if self._following else measured,
-        )
-        self._following = True
 
     def stop(self) -> None:
         """Follow nothing any more: the box has stopped the arm."""
-        self._follower = TrajectoryFollower(self._follower.joint_names)
-        self._following = False
+        self.newest.rest()
         self._sent = None
+
+    def commanded(
+        self, now_ns: int, measured: npt.NDArray[np.float64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Where the arm is told to be now (D,) [rad], and how fast it is told to go [rad/s]."""
+        now = self.newest.sample(now_ns)
+        if now is None:
+            return (measured if self._sent is None else self._sent), np.zeros(len(measured))
+        return np.clip(now.positions, self._lower, self._upper), now.velocities
 
     def step(self, now_ns: int, measured: npt.ArrayLike) -> Move | None:
         """What to ask of the box now, or None.
@@ -97,15 +74,14 @@ class OnlinePlanning:
             now_ns: present time [ns].
             measured: where the arm is (D,) [rad]; the further behind, the faster it is asked.
         """
-        if not self._following or now_ns - self._sent_ns < PERIOD_NS:
+        now, ahead = self.newest.sample(now_ns), self.newest.sample(now_ns + LOOKAHEAD_NS)
+        if now is None or ahead is None or now_ns - self._sent_ns < PERIOD_NS:
             return None
-        ahead = self._follower.sample_state(now_ns + LOOKAHEAD_NS)
         target = np.clip(ahead.positions, self._lower, self._upper)
         behind = target - np.asarray(measured, dtype=np.float64)
         new = self._sent is None or np.abs(target - self._sent).max() >= DEAD_BAND_RAD
         if not new and np.abs(behind).max() < LAG_RAD:
             return None
-        now = self._follower.sample_state(now_ns)
         speeds = (now.velocities, ahead.velocities, behind / LOOKAHEAD_NS * 1e9)
         wanted = SPEED_MARGIN * max(float(np.abs(speed).max()) for speed in speeds)
         self._sent, self._sent_ns = target, now_ns

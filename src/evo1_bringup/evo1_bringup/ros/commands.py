@@ -1,6 +1,11 @@
-"""What the `evo1` command asks a running policy: small service clients, and the status."""
+"""What the `evo1` command asks of whoever moves an arm: service clients, `stop`, and the status.
 
-from collections.abc import Callable, Iterator
+A command acts on what is there as soon as it is there. That nobody is there is said only when
+discovery had all of `timeout_s`: a packet of it that is lost comes again after 3 s.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +17,22 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from rclpy.task import Future
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from evo1_policy.ros.qos import STOP_ANSWER_TOPIC, STOP_TOPIC, fault_qos, report_qos, words_qos
+
 STATES = {0: "IDLE", 1: "RUNNING", 2: "HOLDING", 3: "TAKEOVER", 4: "STOPPED"}
+MOVERS = ("policy", "teleop_relay")  # a namespace has one of them
+
+_DISCOVERY_S = 1.0  # in which a new node has nearly always heard of the others
+_REPEAT_S = 0.25  # of a stop
+_LATE_DISCOVERY_S = 3.5  # in which it has heard of them though a packet was lost
+_SETTLE_S = 0.5  # of an arm before and after it is put elsewhere
 
 
 class NoAnswerError(RuntimeError):
     """Nobody offers the service or topic, or no answer came in time."""
-
-
-_DISCOVERY_S = 1.0  # until a new node has heard of the others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,51 +62,130 @@ def instruct(target: Target, instruction: str, transition: str = "") -> Answer:
         NoAnswerError: see the class; so for every function here.
     """
     request = SetInstruction.Request(instruction=instruction, transition=transition)
-    return _call(target, SetInstruction, "policy/set_instruction", request)
+    return _call(target, SetInstruction, ["policy/set_instruction"], request)
 
 
 def trigger(target: Target, name: str) -> Answer:
-    """Call one of the policy's services without content, such as stop or take_over."""
-    return _call(target, Trigger, f"policy/{name}", Trigger.Request())
+    """Call a service without content, such as pause, of whoever moves the arm."""
+    return _call(target, Trigger, [f"{mover}/{name}" for mover in MOVERS], Trigger.Request())
 
 
-def stop_all(target: Target) -> dict[str, Answer]:
-    """Stop every policy of this ROS domain, in any namespace; returns name -> answer.
+def stop(target: Target, *, everywhere: bool = False) -> Answer:
+    """Say `stop` in the arm's namespace, or in every one, until all who move an arm confirm it."""
+    stops: dict[str, _Stop] = {}
+    begun_s = time.monotonic()
+    suffix = f"/{STOP_TOPIC}"
 
-    Raises:
-        NoAnswerError: there is no policy.
-    """
-    name = "policy/stop"
+    def said() -> bool:
+        """Say it to whoever is known by now; whether everybody who can be known has confirmed."""
+        known = (name for name, _ in node.get_topic_names_and_types() if name.endswith(suffix))
+        for topic in known if everywhere else [target.name(STOP_TOPIC)]:
+            if topic not in stops:
+                stops[topic] = _Stop(node, topic.removesuffix(suffix))
+            stops[topic].say()
+        waited_s = time.monotonic() - begun_s
+        if waited_s > _LATE_DISCOVERY_S:
+            return any(item.listeners for item in stops.values())
+        confirmed = any(item.answers for item in stops.values()) and not any(
+            item.missing for item in stops.values()
+        )
+        return confirmed and waited_s > _DISCOVERY_S and not everywhere
+
     with _node() as node:
-        _spin(node, lambda: bool(_found(node, name)), target.timeout_s, f"any {name}")
-        _spin_for(node, _DISCOVERY_S)  # the others are heard of a moment later
-        clients = [node.create_client(Trigger, full) for full in _found(node, name)]
-        futures = {
-            client.srv_name: client.call_async(Trigger.Request())
-            for client in clients
-            if client.wait_for_service(timeout_sec=_DISCOVERY_S)
-        }
-        pending = futures.values()
-        _spin_for(node, target.timeout_s, lambda: all(future.done() for future in pending))
-        return {client.srv_name: _answer(futures.get(client.srv_name)) for client in clients}
+        if not _spin_for(node, target.timeout_s, said):
+            raise NoAnswerError(_absence(node, target, [STOP_TOPIC], "nobody hears"))
+        answers = [text for item in stops.values() for text in item.answers.values()]
+        missing = [f"{n} that hear {topic}" for topic, s in stops.items() if (n := s.missing)]
+    if missing or not answers:
+        answers.append(
+            f"NOT CONFIRMED by {', '.join(missing) or 'anybody'}: they hang, or were killed a "
+            "moment ago; say it again, or press the emergency stop"
+        )
+        return Answer(success=False, message="\n".join(answers))
+    return Answer(success=True, message="\n".join(answers))
 
 
-def _answer(future: Future | None) -> Answer:
-    if future is None or not future.done():
-        return Answer(success=False, message="no answer")
-    response = future.result()
-    return Answer(success=response.success, message=response.message)
+class _Stop:
+    """`stop` in one namespace, and who has confirmed it there."""
+
+    def __init__(self, node: Node, place: str) -> None:
+        self._node, self._place, self._said_s = node, place, 0.0
+        self.listeners = 0
+        self.answers: dict[str, str] = {}  # by who gave it
+        self._topic = node.create_publisher(Bool, f"{place}/{STOP_TOPIC}", words_qos())
+        node.create_subscription(
+            String, f"{place}/{STOP_ANSWER_TOPIC}", self._on_answer, report_qos()
+        )
+
+    @property
+    def missing(self) -> int:
+        """How many have not confirmed."""
+        known = self._node.count_publishers(f"{self._place}/{STOP_ANSWER_TOPIC}")
+        return int(max(known - len(self.answers), 0))
+
+    def say(self) -> None:
+        """Say it where somebody new listens, and now and then."""
+        before, self.listeners = self.listeners, self._topic.get_subscription_count()
+        now_s = time.monotonic()
+        if self.listeners > before or now_s > self._said_s + _REPEAT_S:
+            self._topic.publish(Bool(data=True))
+            self._said_s = now_s
+
+    def _on_answer(self, message: String) -> None:
+        self.answers[message.data.partition(": ")[0]] = message.data
+
+
+def clear_stop(target: Target) -> Answer:
+    """Leave the latched stop: drivers by the topic, whoever moves the arm by its service."""
+    with _node() as node:
+        topic = node.create_publisher(Bool, target.name(STOP_TOPIC), words_qos())
+        try:
+            there = _await(node, target, Trigger, [f"{mover}/clear_stop" for mover in MOVERS])
+        finally:  # a driver without a policy is told too
+            _spin_for(node, _DISCOVERY_S)
+            topic.publish(Bool(data=False))
+        return _answer(node, target, Trigger, there, Trigger.Request())
 
 
 def reset(target: Target, task: str, seed: int) -> Answer:
-    """Put the simulated scene into a start state; a negative seed takes the next one."""
-    return _call(target, ResetTask, "sim_robot/reset", ResetTask.Request(task=task, seed=seed))
+    """Put the simulated scene into a start state; a negative seed takes the next one.
+
+    A policy that runs, and a relay, pause meanwhile: the arm is put elsewhere.
+    """
+    policy: list[PolicyStatus] = []
+    relay: list[str] = []
+    request = ResetTask.Request(task=task, seed=seed)
+    with _node() as node:
+        _follow(node, target, policy.append, relay.append)
+        _await(node, target, ResetTask, ["sim_robot/reset"])
+        _spin_for(node, _DISCOVERY_S, lambda: bool(policy or relay))
+        runs = bool(policy and policy[-1].state == PolicyStatus.RUNNING)
+        names = ["policy"] * runs + ["teleop_relay"] * (bool(relay) and _moves(relay[-1]))
+        _ask(node, target, Trigger, [f"{name}/pause" for name in names], Trigger.Request())
+        _spin_for(node, _SETTLE_S if names else 0.0)
+        answers = _ask(node, target, ResetTask, ["sim_robot/reset"], request)
+        _spin_for(node, _SETTLE_S if names else 0.0)
+        resumed = _ask(node, target, Trigger, [f"{n}/resume" for n in names], Trigger.Request())
+    lines = [answer.message for answer in answers]
+    lines += [f"{answer.message}; evo1 resume goes on" for answer in resumed if not answer.success]
+    if policy and policy[-1].reason_code and not runs:
+        lines.append(f"policy {status_line(policy[-1]).partition(' |')[0]}; evo1 resume goes on")
+    return Answer(
+        success=all(answer.success for answer in [*answers, *resumed]), message="\n".join(lines)
+    )
 
 
-def unplug(target: Target, cameras: str) -> Answer:
-    """Silence cameras of the simulation, names with commas between; '' plugs all in again."""
-    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=cameras)
+def unplug(target: Target, what: str) -> Answer:
+    """Silence cameras of the simulation, names with commas between, or pull the 'arm'."""
+    if what == "arm":
+        return plug_arm(target, plugged=False)
+    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=what)
     return _set_parameter(target, "sim_robot", Parameter(name="unplugged_cameras", value=value))
+
+
+def plug(target: Target, what: str = "") -> Answer:
+    """Plug every simulated camera in again, or the 'arm'."""
+    return plug_arm(target, plugged=True) if what == "arm" else unplug(target, "")
 
 
 def plug_arm(target: Target, *, plugged: bool) -> Answer:
@@ -107,56 +196,29 @@ def plug_arm(target: Target, *, plugged: bool) -> Answer:
 
 def recover_arm(target: Target) -> Answer:
     """Have the arm's driver go on after a fault, holding the arm where it is."""
-    names = [target.name(f"{node}/recover") for node in ("so100_driver", "xarm_monitor")]
-    with _node() as node:
-        _spin(
-            node,
-            lambda: any(_offered(node, name) for name in names),
-            target.timeout_s,
-            f"services {' and '.join(names)}",
-        )
-        there = next(name for name in names if _offered(node, name))
-    return _call(
-        target, Trigger, there.removeprefix(target.name("")).lstrip("/"), Trigger.Request()
-    )
-
-
-def _found(node: Node, relative: str) -> list[str]:
-    """Full names of the services that end with `relative`."""
-    known = node.get_service_names_and_types()
-    return sorted(name for name, _ in known if name.endswith(f"/{relative}"))
-
-
-def _tell_elsewhere(node: Node, target: Target, relative: str) -> None:
-    """Raise where other namespaces than the target's offer the service."""
-    name = target.name(relative)
-    found = [other for other in _found(node, relative) if other != name]
-    places = [other.removesuffix(relative).strip("/") for other in found]
-    if places:
-        given = ", ".join(f"--namespace {place or '/'}" for place in places)
-        raise NoAnswerError(f"nobody offers {name}; here are: {given}")
-
-
-def _offered(node: Node, name: str) -> bool:
-    return any(name == known for known, _ in node.get_service_names_and_types())
+    names = ["so100_driver/recover", "xarm_monitor/recover"]
+    return _call(target, Trigger, names, Trigger.Request())
 
 
 def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int:
-    """Print the policy's status once, or until Ctrl-C."""
-    topic = target.name("policy/status")
-    heard: list[PolicyStatus] = []
+    """Print what the policy or the relay does, once or until Ctrl-C."""
+    heard: list[list[str]] = []
     with _node() as node:
-        node.create_subscription(PolicyStatus, topic, heard.append, 10)
+        _follow(
+            node,
+            target,
+            lambda message: heard.append(status_lines(message)),
+            lambda text: heard.append([f"relay: {text}"]),
+        )
         try:
-            _spin_for(node, _DISCOVERY_S, lambda: bool(heard))
-            if not heard and not _offered(node, target.name("policy/stop")):
-                _tell_elsewhere(node, target, "policy/stop")
-            _spin(node, lambda: bool(heard), target.timeout_s, f"topic {topic}")
-            printer(*status_lines(heard.pop()))
+            names = [f"{mover}/status" for mover in MOVERS]
+            if not _spin_for(node, target.timeout_s, lambda: bool(heard)):
+                raise NoAnswerError(_absence(node, target, names))
+            printer(*heard.pop())
             while follow:
-                _spin(node, lambda: bool(heard), target.timeout_s, f"topic {topic}")
-                printer(status_line(heard.pop()))
                 heard.clear()
+                _spin_for(node, target.timeout_s, lambda: bool(heard))
+                printer(*(heard or [["nothing heard"]])[-1][:1])
         except KeyboardInterrupt:
             pass
     return 0
@@ -199,57 +261,121 @@ def _dead_man(message: PolicyStatus) -> str:
     return "held" if message.dead_man_held else "RELEASED"
 
 
-def _set_parameter(target: Target, node: str, parameter: Parameter) -> Answer:
+def _moves(relay: str) -> bool:
+    return not relay.startswith(("holding", "STOPPED"))
+
+
+def _follow(
+    node: Node,
+    target: Target,
+    on_policy: Callable[[PolicyStatus], object],
+    on_relay: Callable[[str], object],
+) -> None:
+    """Hear what the policy and the relay say that they do."""
+    node.create_subscription(PolicyStatus, target.name("policy/status"), on_policy, report_qos())
+    node.create_subscription(
+        String,
+        target.name("teleop_relay/status"),
+        lambda message: on_relay(message.data),
+        fault_qos(),
+    )
+
+
+def _set_parameter(target: Target, name: str, parameter: Parameter) -> Answer:
     request = SetParametersAtomically.Request(parameters=[parameter])
-    name = f"{node}/set_parameters_atomically"
-    result = _request(target, SetParametersAtomically, name, request).result
-    return Answer(success=result.successful, message=result.reason or "done")
-
-
-def _call(target: Target, kind: Any, relative: str, request: object) -> Answer:
-    response = _request(target, kind, relative, request)
-    return Answer(success=response.success, message=response.message or "done")
-
-
-def _request(target: Target, kind: Any, relative: str, request: object) -> Any:
-    name = target.name(relative)
     with _node() as node:
-        client = node.create_client(kind, name)
-        first_s = min(2 * _DISCOVERY_S, target.timeout_s)
-        if not client.wait_for_service(timeout_sec=first_s):
-            _tell_elsewhere(node, target, relative)  # at once: somebody may want to stop an arm
-            if not client.wait_for_service(timeout_sec=max(target.timeout_s - first_s, 0.0)):
-                raise NoAnswerError(
-                    f"nobody offers {name} after {target.timeout_s:g} s; is the system running, "
-                    "with this ROS_DOMAIN_ID and namespace?"
-                )
-        future: Future = client.call_async(request)
-        _spin(node, future.done, target.timeout_s, f"service {name}")
-        return future.result()
+        names = [f"{name}/set_parameters_atomically"]
+        _await(node, target, SetParametersAtomically, names)
+        (response,) = _ask(node, target, SetParametersAtomically, names, request)
+    return Answer(success=response.result.successful, message=response.result.reason or "done")
 
 
-def _spin(node: Node, done: Callable[[], bool], timeout_s: float, what: str) -> None:
-    if not _spin_for(node, timeout_s, done):
-        raise NoAnswerError(f"{what}: no answer within {timeout_s:g} s")
+def _call(target: Target, kind: Any, relatives: Sequence[str], request: object) -> Answer:
+    """Call whichever of the services are there."""
+    with _node() as node:
+        there = _await(node, target, kind, relatives)
+        return _answer(node, target, kind, there, request)
+
+
+def _answer(
+    node: Node, target: Target, kind: Any, relatives: Sequence[str], request: object
+) -> Answer:
+    """What services that are there answer, as one."""
+    answers = _ask(node, target, kind, relatives, request)
+    lines = [answer.message or "done" for answer in answers]
+    lines += [
+        f"{count} nodes offer {name} and one answered; end one of them"
+        for name in map(target.name, relatives)
+        if (count := node.count_services(name)) > 1
+    ]
+    return Answer(success=all(answer.success for answer in answers), message="\n".join(lines))
+
+
+def _await(node: Node, target: Target, kind: Any, relatives: Sequence[str]) -> list[str]:
+    """Those of the services that are there, once one is."""
+    clients = {relative: node.create_client(kind, target.name(relative)) for relative in relatives}
+
+    def there() -> list[str]:
+        return [relative for relative, item in clients.items() if item.service_is_ready()]
+
+    if not _spin_for(node, target.timeout_s, lambda: bool(there())):
+        raise NoAnswerError(_absence(node, target, relatives))
+    return there()
+
+
+def _ask(
+    node: Node, target: Target, kind: Any, relatives: Sequence[str], request: object
+) -> list[Any]:
+    """Call services that are there; their responses."""
+    clients = [node.create_client(kind, target.name(relative)) for relative in relatives]
+    end = time.monotonic() + target.timeout_s
+    for client in clients:
+        client.wait_for_service(timeout_sec=end - time.monotonic())
+    futures = [client.call_async(request) for client in clients]
+    if not _spin_for(node, target.timeout_s, lambda: all(future.done() for future in futures)):
+        names = ", ".join(target.name(relative) for relative in relatives)
+        raise NoAnswerError(f"service {names}: no answer within {target.timeout_s:g} s")
+    return [future.result() for future in futures]
+
+
+def _absence(
+    node: Node, target: Target, relatives: Sequence[str], problem: str = "nobody offers"
+) -> str:
+    """That nobody is there, and where somebody is."""
+    names = {name for name, _ in node.get_service_names_and_types()}
+    names |= {name for name, _ in node.get_topic_names_and_types()}
+    wanted = [target.name(relative) for relative in relatives]
+    places = sorted(
+        {
+            name.removesuffix(relative).strip("/")
+            for relative in relatives
+            for name in names
+            if name.endswith(f"/{relative}") and name not in wanted
+        }
+    )
+    text = f"{problem} {' or '.join(wanted)} after {target.timeout_s:g} s; "
+    if not places:
+        return text + "is the system running, with this ROS_DOMAIN_ID and namespace?"
+    return text + "here are: " + ", ".join(f"--namespace {place or '/'}" for place in places)
 
 
 def _spin_for(node: Node, timeout_s: float, done: Callable[[], bool] = lambda: False) -> bool:
     """Serve the node until `done`, or for `timeout_s`; returns whether it is done."""
-    end_ns = _now_ns(node) + round(timeout_s * 1e9)
+    end_s = time.monotonic() + timeout_s
     while not done():
-        if _now_ns(node) > end_ns:
+        if time.monotonic() > end_s:
             return False
-        rclpy.spin_once(node, timeout_sec=0.1)
+        rclpy.spin_once(node, timeout_sec=0.02)
     return True
-
-
-def _now_ns(node: Node) -> int:
-    return int(node.get_clock().now().nanoseconds)
 
 
 @contextmanager
 def _node() -> Iterator[Node]:
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C stays Python's
+    # Ctrl-C stays Python's; no file is logged to: a home or log folder may be unwritable
+    rclpy.init(
+        args=["--ros-args", "--disable-external-lib-logs"],
+        signal_handler_options=SignalHandlerOptions.NO,
+    )
     node = rclpy.create_node("evo1_command")
     try:
         yield node

@@ -8,20 +8,24 @@ publishes all joints (ros2_so_arm100) it only listens.
 
 import importlib
 import sys
+import time
 from typing import Any
 
+import numpy as np
 from rclpy.action import ActionClient
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
-from trajectory_msgs.msg import JointTrajectory
 
+from evo1_bringup.drivers.following import Asked, NewestTrajectory
 from evo1_bringup.drivers.gripper_gate import GripperGate
-from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_bringup.ros.command_output import CommandOutput
+from evo1_policy.control.limits import LARGEST_RAD
+from evo1_policy.perception.messages import MessageError, read_joints
+from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError, load_robot
 from evo1_policy.ros.process import run_node
-from evo1_sim.ros.trajectory_messages import read_points
-from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
+from evo1_sim.trajectory import TrajectoryError
 
 GRIPPER_COMMAND = "GripperCommand"
 PARALLEL_GRIPPER_COMMAND = "ParallelGripperCommand"
@@ -44,14 +48,13 @@ class GripperBridgeNode(Node):
     def __init__(self) -> None:
         super().__init__("gripper_bridge")
         self._robot = load_robot(self._text("robot_file", ""))
-        self._joint, topic = gripper_output(self._robot)
-        dead_band = self.declare_parameter("dead_band_rad", 0.02).value
-        interval_ms = self.declare_parameter("min_interval_ms", 150.0).value
+        command, stroke = gripper_output(self._robot)
+        self._joint = command.joints[0]
         self._max_effort = float(self.declare_parameter("max_effort", 0.0).value)
-        self._gate = GripperGate(dead_band_rad=dead_band, min_interval_ns=round(interval_ms * 1e6))
-        self._follower = TrajectoryFollower([self._joint])
-        self._position_rad: float | None = None
-        self._commanded = False
+        self._gate = GripperGate(stroke)
+        self._newest = NewestTrajectory([self._joint])
+        self._position: float | None = None
+        self._target: float | None = None  # the last one that a trajectory asked for
         self._merge = bool(self.declare_parameter("merge_states", True).value)
         self._action = self._text("action_type", GRIPPER_COMMAND)
         self._command_type = command_type(self._action)
@@ -62,57 +65,56 @@ class GripperBridgeNode(Node):
         if self._merge:
             self._publisher = self.create_publisher(JointState, self._robot.state.topic, 10)
         self.create_subscription(JointState, driver, self._on_driver, 10)
-        self.create_subscription(JointTrajectory, topic, self._on_trajectory, 10)
-        self.create_timer(_TICK_S, self._tick)
+        self._output = CommandOutput(self, command, self._follow)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
+        self.create_timer(_TICK_S, self._tick, clock=steady)
 
     def _text(self, name: str, default: str) -> str:
         return str(self.declare_parameter(name, default).value)
 
     def _on_driver(self, message: JointState) -> None:
         try:
-            names, positions, _ = read_joints(message, topic="the driver's joint states")
+            names, positions, _ = read_joints(
+                message, topic="the driver's joint states", joints=self._robot.joint_names
+            )
         except MessageError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=1.0)
             return
+        if np.abs(positions).max(initial=0.0) > LARGEST_RAD:
+            return  # no joint is there
         if self._joint in names:
-            self._position_rad = float(positions[names.index(self._joint)])
+            self._position = float(positions[names.index(self._joint)])
         if not self._merge:
             return
         others = [name for name in self._robot.joint_names if name != self._joint]
-        if self._position_rad is None or not all(name in names for name in others):
+        if self._position is None or not all(name in names for name in others):
             return  # a gripper message, or the gripper was never heard: never invent a position
         if self._joint not in names:
             message.name = [*message.name, self._joint]
-            message.position = [*message.position, self._position_rad]
+            message.position = [*message.position, self._position]
             message.velocity = []
             message.effort = []
         self._publisher.publish(message)
 
-    def _on_trajectory(self, message: JointTrajectory) -> None:
-        if self._position_rad is None:
-            self.get_logger().warning(
-                "gripper trajectory refused: the gripper's position was never heard",
-                throttle_duration_sec=1.0,
-            )
-            return
-        try:
-            self._follower.accept(
-                read_points(message),
-                message.joint_names,
-                stamp_ns=stamp_ns(message.header.stamp),
-                now_ns=self._now_ns(),
-                current=None if self._commanded else [self._position_rad],
-            )
-        except TrajectoryError as error:
-            self.get_logger().error(f"gripper trajectory refused: {error}")
-            return
-        self._commanded = True
+    def _follow(self, asked: Asked) -> str:
+        if self._position is None:
+            raise TrajectoryError("the gripper's position was never heard")
+        now_ns, steady_ns = int(self.get_clock().now().nanoseconds), time.monotonic_ns()
+        begin = [self._position if self._target is None else self._target]
+        return self._newest.accept(asked, now_ns=now_ns, steady_ns=steady_ns, begin=begin)
 
     def _tick(self) -> None:
-        if not self._commanded or not self._client.server_is_ready():
+        if self._position is None:
             return
-        now_ns = self._now_ns()
-        goal = self._gate.offer(float(self._follower.sample(now_ns)[0]), now_ns)
+        steady_ns, speed = time.monotonic_ns(), np.zeros(1)
+        now = self._newest.sample(steady_ns)
+        if now is not None:
+            self._target, speed = float(now.positions[0]), now.velocities
+        told = self._position if self._target is None else self._target
+        self._output.tell((np.array([told]), speed), np.array([self._position]))
+        if self._target is None or not self._client.server_is_ready():
+            return
+        goal = self._gate.offer(self._target, steady_ns)
         if goal is None:
             return
         request = self._command_type.Goal()
@@ -127,14 +129,13 @@ class GripperBridgeNode(Node):
         handle = future.result()
         if handle is None or not handle.accepted:
             self.get_logger().warning("the gripper refused a goal", throttle_duration_sec=1.0)
-            self._gate.forget()
+            self._gate.refused(time.monotonic_ns())
+            return
+        handle.get_result_async().add_done_callback(lambda _: self._gate.ended())
 
-    def _now_ns(self) -> int:
-        return int(self.get_clock().now().nanoseconds)
 
-
-def gripper_output(robot: RobotConfig) -> tuple[str, str]:
-    """The gripper's joint, and the topic of the output that drives it alone.
+def gripper_output(robot: RobotConfig) -> tuple[CommandConfig, float]:
+    """The output that drives the gripper alone, and how far its joint goes from open to closed.
 
     Raises:
         BridgeError: there is no such output.
@@ -142,7 +143,7 @@ def gripper_output(robot: RobotConfig) -> tuple[str, str]:
     if robot.gripper is not None:
         for command in robot.command:
             if command.joints == (robot.gripper.joint,):
-                return robot.gripper.joint, command.topic
+                return command, abs(robot.gripper.open - robot.gripper.closed)
     raise BridgeError(
         f"robot file of {robot.name}: expected a command output with the gripper's joint alone"
     )

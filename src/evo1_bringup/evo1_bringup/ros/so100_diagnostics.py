@@ -24,13 +24,12 @@ def diagnostics_message(
 
 
 def _arm(report: DriverReport) -> DiagnosticStatus:
+    level, text = DiagnosticStatus.OK, report.state.value
     if report.fault is not None:
-        text = f"{report.fault.code}: {report.fault.text}"
-        return _status("arm", DiagnosticStatus.ERROR, text, {"state": report.state.value})
-    if report.warnings:
-        text = "; ".join(finding.text for finding in report.warnings)
-        return _status("arm", DiagnosticStatus.WARN, text, {"state": report.state.value})
-    return _status("arm", DiagnosticStatus.OK, report.state.value, {"state": report.state.value})
+        level, text = DiagnosticStatus.ERROR, f"{report.fault.code}: {report.fault.text}"
+    elif report.warnings:
+        level, text = DiagnosticStatus.WARN, "; ".join(item.text for item in report.warnings)
+    return _status("arm", level, text, {"state": report.state.value})
 
 
 def _bus(report: DriverReport, rate_hz: float) -> DiagnosticStatus:
@@ -46,6 +45,7 @@ def _bus(report: DriverReport, rate_hz: float) -> DiagnosticStatus:
             "replies corrupt": str(report.traffic.corrupt),
             "positions rejected": str(report.rejected),
             "requests repeated": str(report.traffic.retried),
+            "stalls": str(report.stalls),
         },
     )
 

@@ -7,6 +7,7 @@ One lock around the driver core (drivers/so100_driver.py) keeps them apart.
 import sys
 import threading
 import time
+import traceback
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,35 +18,26 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.service import Service
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
+from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.so100_calibration import load_calibration
-from evo1_bringup.drivers.so100_driver import So100Driver
+from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
+from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.so100_diagnostics import diagnostics_message
 from evo1_bringup.ros.so100_parameters import (
     DriverParameters,
     declare_parameters,
     read_parameters,
 )
-from evo1_policy.perception.messages import stamp_ns
-from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError, load_robot
+from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
-from evo1_policy.ros.qos import (
-    ARM_FAULT_TOPIC,
-    OVERRIDABLE,
-    command_qos,
-    fault_qos,
-    report_qos,
-    state_qos,
-)
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
+from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.pacing import Pacer
-from evo1_sim.ros.trajectory_messages import read_points
-from evo1_sim.trajectory import TrajectoryError
 
 PERIOD_NS = 10_000_000
 MAX_LAG_NS = 50_000_000  # a longer stall is not caught up
@@ -62,17 +54,19 @@ class Configured:
     parameters: DriverParameters
     robot: RobotConfig
     driver: So100Driver
+    state: JointState
     joints: Publisher
     diagnostics: Publisher
     faults: Publisher
     recover: Service
+    stop: StopListener
 
 
 @dataclass(frozen=True, kw_only=True)
 class Active:
     """What exists from activate to deactivate."""
 
-    commands: tuple[Subscription, ...]
+    output: CommandOutput
     thread: threading.Thread
     ended: threading.Event
 
@@ -123,9 +117,11 @@ class So100DriverNode(ManagedNode):
             self.get_logger().error(f"cannot activate: {error}")
             return TransitionCallbackReturn.FAILURE
         ended = threading.Event()
-        thread = threading.Thread(target=self._run, args=(configured, ended), daemon=True)
-        commands = tuple(self._listen(configured, command) for command in configured.robot.command)
-        self._active = Active(commands=commands, thread=thread, ended=ended)
+        output = CommandOutput(self, configured.robot.command[0], self._follow)
+        thread = threading.Thread(
+            target=self._run, args=(configured, output, ended), name="bus", daemon=True
+        )
+        self._active = Active(output=output, thread=thread, ended=ended)
         thread.start()
         self.get_logger().info("holding the arm where it stands; joint states at 100 Hz")
         return super().on_activate(state)
@@ -134,11 +130,10 @@ class So100DriverNode(ManagedNode):
         """Slow to rest, then torque off."""
         active, self._active = self._active, None
         if active is not None and self._configured is not None:
-            for command in active.commands:
-                self.destroy_subscription(command)
             self._rest(self._configured.driver)
             active.ended.set()
             active.thread.join()
+            active.output.destroy()
             self._let_go(self._configured.driver)
         return super().on_deactivate(state)
 
@@ -150,12 +145,12 @@ class So100DriverNode(ManagedNode):
             response.message = "the node is not active; activate it"
             return response
         with self._lock:
-            if configured.driver.fault is None:
-                response.message = f"nothing to recover from: {configured.driver.state.value}"
+            driver = configured.driver
+            if driver.fault is None and driver.state is not DriverState.STOPPED:
+                response.message = f"nothing to recover from: {driver.state.value}"
                 return response
-            self.get_logger().warning("recovering: torque off for a moment, then holding")
             try:
-                configured.driver.recover()
+                driver.recover()
             except BusError as error:
                 response.message = str(error)
                 return response
@@ -164,24 +159,23 @@ class So100DriverNode(ManagedNode):
         self.get_logger().info(response.message)
         return response
 
-    def _follow(self, command: CommandConfig, message: JointTrajectory) -> None:
+    def _follow(self, asked: Asked) -> str:
         if self._configured is None:
-            return
-        try:
-            with self._lock:
-                self._configured.driver.follow(
-                    read_points(message),
-                    message.joint_names,
-                    stamp_ns=stamp_ns(message.header.stamp),
-                )
-        except TrajectoryError as error:
-            self.get_logger().error(
-                f"{command.topic}: trajectory refused: {error}", throttle_duration_sec=1.0
-            )
+            return "not configured"
+        with self._lock:
+            return self._configured.driver.follow(asked)
 
-    def _run(self, configured: Configured, ended: threading.Event) -> None:
-        """On the bus thread."""
-        message = JointState(name=list(configured.robot.joint_names))
+    def _stop(self, stopped: bool) -> str:
+        if self._configured is None:
+            return "not configured"
+        with self._lock:
+            self._configured.driver.stop(stopped)
+            text = self._configured.driver.state.value
+        self.get_logger().warning(text, throttle_duration_sec=1.0)
+        return text
+
+    def _run(self, configured: Configured, output: CommandOutput, ended: threading.Event) -> None:
+        """On the bus thread, which goes on until it is told to end."""
         pacer = Pacer(period_ns=PERIOD_NS, max_lag_ns=MAX_LAG_NS, now_ns=time.monotonic_ns())
         while not ended.is_set():
             wait_ns = pacer.wait_ns(time.monotonic_ns())
@@ -189,16 +183,26 @@ class So100DriverNode(ManagedNode):
                 time.sleep(wait_ns * 1e-9)
                 continue
             pacer.tick()
-            with self._lock:
-                stamp = self.get_clock().now()
-                reading = configured.driver.cycle()
-            self._tell_fault(configured)
-            if reading is None or ended.is_set():
-                continue
-            message.header.stamp = stamp.to_msg()
+            try:
+                self._turn(configured, output)
+            except Exception as error:  # noqa: BLE001  whatever it is, the arm stays held
+                self.get_logger().error(traceback.format_exc())
+                with self._lock:
+                    configured.driver.fail(f"the driver failed: {error!r}; please report it")
+
+    def _turn(self, configured: Configured, output: CommandOutput) -> None:
+        self._tell_fault(configured)
+        with self._lock:
+            stamp = self.get_clock().now().to_msg()
+            reading = configured.driver.cycle()
+            commanded = configured.driver.commanded
+        if reading is not None:
+            message = configured.state
+            message.header.stamp = stamp
             message.position = array("d", reading.positions.tobytes())
             message.velocity = array("d", reading.velocities.tobytes())
             configured.joints.publish(message)
+            output.tell(commanded, reading.positions)
 
     def _tell_fault(self, configured: Configured) -> None:
         fault = configured.driver.fault
@@ -241,11 +245,11 @@ class So100DriverNode(ManagedNode):
                 "joints, in the order of `joints`"
             )
         _wait_for(Path(parameters.port), parameters.port_timeout_s)
-        servos = load_calibration(parameters.calibration, robot.joint_names)
+        servos = load_calibration(parameters.calibration, robot.joints)
         driver = So100Driver(
             lambda traffic: FeetechBus(
                 parameters.port,
-                timeout_s=parameters.reply_timeout_ms * 1e-3,
+                timeout_s=parameters.reply_timeout_s,
                 traffic=traffic,
             ),
             servos,
@@ -258,21 +262,19 @@ class So100DriverNode(ManagedNode):
             parameters=parameters,
             robot=robot,
             driver=driver,
+            state=JointState(name=list(robot.joint_names)),
             joints=self.create_publisher(
                 JointState, robot.state.topic, state_qos(), qos_overriding_options=OVERRIDABLE
             ),
             diagnostics=self.create_publisher(DiagnosticArray, "/diagnostics", report_qos()),
             faults=self.create_publisher(String, ARM_FAULT_TOPIC, fault_qos()),
             recover=self.create_service(Trigger, "~/recover", self._recover),
-        )
-
-    def _listen(self, configured: Configured, command: CommandConfig) -> Subscription:
-        return self.create_subscription(
-            JointTrajectory,
-            command.topic,
-            lambda message: self._follow(command, message),
-            command_qos(),
-            qos_overriding_options=OVERRIDABLE,
+            stop=StopListener(
+                self,
+                on_stop=lambda: (True, self._stop(True)),
+                on_clear=lambda: self._stop(False),
+                part=self.get_name(),
+            ),
         )
 
     def _rest(self, driver: So100Driver) -> None:
@@ -304,6 +306,7 @@ class So100DriverNode(ManagedNode):
         self.destroy_publisher(configured.diagnostics)
         self.destroy_publisher(configured.faults)
         self.destroy_service(configured.recover)
+        configured.stop.close()
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)

@@ -18,8 +18,9 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_bringup.drivers.emulated_arm import EmulatedArm, write_emulated_calibration
-from evo1_bringup.drivers.emulated_port import EmulatedPort
+from evo1_bringup.drivers.emulated_bus import EmulatedPort
 from evo1_bringup.drivers.so100_calibration import CalibrationError, load_calibration
+from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfigError, load_robot
 from evo1_policy.ros.process import run_node
@@ -76,7 +77,7 @@ class So100EmulatorNode(Node):
         self._made = None if calibration.exists() else calibration
         if self._made is not None:
             write_emulated_calibration(self._made, self._robot)
-        servos = load_calibration(calibration, self._robot.joint_names)
+        servos = load_calibration(calibration, self._robot.joints)
         self._arm = EmulatedArm(servos, start=self._robot.home)
         self._port = EmulatedPort(self._arm.bus, self._link, lock=self._arm.lock)
         self._placed = False
@@ -127,15 +128,24 @@ class So100EmulatorNode(Node):
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            names, positions, _ = read_joints(message, topic=JOINTS_TOPIC)
+            names, _, _ = read_joints(message, topic=JOINTS_TOPIC, joints=self._robot.joint_names)
         except MessageError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=1.0)
             return
-        order = [names.index(name) for name in self._robot.joint_names]
-        velocities = np.asarray(message.velocity)[order] if len(message.velocity) else None
-        self._arm.place(np.asarray(positions)[order], velocities)
-        for servo, index in zip(self._arm.servos, order, strict=True):
-            servo.load = float(np.clip(message.effort[index] / STALL_TORQUE, -1, 1))
+        rows = (message.position, message.velocity, message.effort)
+        if len(names) < self._robot.width or any(len(row) != len(message.name) for row in rows):
+            self.get_logger().warning(
+                f"{JOINTS_TOPIC}: expected position, velocity and effort of every joint",
+                throttle_duration_sec=1.0,
+            )
+            return
+        order = [list(message.name).index(name) for name in self._robot.joint_names]
+        numbers = np.array(rows, dtype=np.float64)[:, order]
+        if not (np.abs(numbers) <= LARGEST_RAD).all():
+            return  # no arm is there
+        self._arm.place(numbers[0], numbers[1])
+        for servo, effort in zip(self._arm.servos, numbers[2], strict=True):
+            servo.load = float(np.clip(effort / STALL_TORQUE, -1, 1))
         if not self._placed:
             self._begin()
         self._pull()

@@ -39,7 +39,7 @@ from evo1_policy.control.teleop_window import TeleopWindow
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_policy.ros.qos import command_qos, joints_qos
-from evo1_policy.ros.teleop_messages import target_message
+from evo1_sim.ros.trajectory_messages import target_message
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
 
 PERIOD_S = 0.02

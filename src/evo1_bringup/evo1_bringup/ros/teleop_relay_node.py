@@ -1,11 +1,12 @@
 """Between a demonstrator and the arm: targets in, checked trajectories for the controllers out.
 
 It stands where the policy node stands otherwise. What it follows, and what it refuses, is decided
-by evo1_policy.control.teleop; this is the wiring.
+by evo1_policy.control.teleop; this is the wiring, and the latch of a stop.
 """
 
 import re
 import sys
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,23 +17,28 @@ from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
+from evo1_policy.control.held import HeldStates
 from evo1_policy.control.signals import SafeTrajectory
 from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState
 from evo1_policy.control.teleop_target import read_target
 from evo1_policy.observation import JointSample
 from evo1_policy.perception.buffers import JointBuffer, Stream
-from evo1_policy.perception.messages import MessageError, read_joints
+from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
+from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
+from evo1_policy.ros.movers import other_movers, other_publishers
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, joints_qos, report_qos
+from evo1_policy.ros.services import Answer, offer
+from evo1_policy.ros.stop_listener import MoverThereError, StopListener
 from evo1_policy.ros.trajectory_cdr import command_encoders
 
 WATCH_PERIOD_S = 0.04
 DIAGNOSTICS_EVERY = 25  # watch periods
 REPEAT_S = 2.0  # a problem that lasts is logged this often
+DISCOVERY_S = 1.0  # for another machine's mover to be known before this one begins
 _NUMBER = re.compile(r"\d+")  # a reason with another number is no news
 
 
@@ -44,6 +50,7 @@ class TeleopRelayNode(Node):
 
     Raises:
         RobotConfigError: the robot file cannot be used.
+        MoverThereError: somebody else moves this arm.
     """
 
     def __init__(self, **arguments: object) -> None:
@@ -62,10 +69,10 @@ class TeleopRelayNode(Node):
             ),
             self._robot.joint_names,
         )
-        self._encoders = command_encoders(
-            self._robot.joint_names, [output.joints for output in self._robot.command]
-        )
-        self._told = ""
+        outputs = [output.joints for output in self._robot.command]
+        self._encoders = command_encoders(self._robot.joint_names, outputs)
+        self._held = HeldStates(self._robot.joint_names, outputs)
+        self._told = self._stopped = ""
         self._received = self._refused = self._ticks = 0
         self._make_interfaces()
         self._tell()
@@ -79,6 +86,13 @@ class TeleopRelayNode(Node):
         return self._follower
 
     def _make_interfaces(self) -> None:
+        time.sleep(DISCOVERY_S)
+        topics = [output.topic for output in self._robot.command]
+        if others := other_movers(self, topics):
+            raise MoverThereError(
+                f"this arm is moved already, by {', '.join(others)}; end it first"
+            )
+        self._stop_listener = StopListener(self, on_stop=self._stop, on_clear=self._clear_stop)
         self._commands = [
             self.create_publisher(
                 JointTrajectory, output.topic, command_qos(), qos_overriding_options=OVERRIDABLE
@@ -88,6 +102,8 @@ class TeleopRelayNode(Node):
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self._status = self.create_publisher(String, "~/status", latched)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
+        states = [output.state_topic for output in self._robot.command]
+        listen_to_controllers(self, states, self._on_controller)
         self.create_subscription(
             JointState,
             self._robot.state.topic,
@@ -102,16 +118,28 @@ class TeleopRelayNode(Node):
             command_qos(),
             qos_overriding_options=OVERRIDABLE,
         )
-        self.create_service(Trigger, "~/pause", self._on_pause)
-        self.create_service(Trigger, "~/resume", self._on_resume)
+        for name, act in (
+            ("pause", self._pause),
+            ("resume", self._resume),
+            ("stop", self._stop),
+            ("clear_stop", self._clear_stop),
+        ):
+            offer(self, f"~/{name}", act)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
+
+    def destroy_node(self) -> None:
+        """Give everything back."""
+        self._stop_listener.close()
+        super().destroy_node()
 
     # -- events ----------------------------------------------------------------------------
 
     def _on_target(self, message: JointTrajectory) -> None:
         self._received += 1
-        verdict = self._follower.take(read_target(message), self._measured(), self._now_ns())
+        verdict: SafeTrajectory | Refused = Refused(reason=self._stopped)
+        if not self._stopped:
+            verdict = self._follower.take(read_target(message), self._measured(), self._now_ns())
         if isinstance(verdict, Refused):
             self._refused += 1
             self.get_logger().warning(
@@ -120,6 +148,17 @@ class TeleopRelayNode(Node):
             )
             return
         self._send(verdict)
+
+    def _on_controller(self, output: int, message: ControllerState) -> None:
+        self._held.add(
+            message.joint_names,
+            message.reference.positions,
+            message.reference.velocities,
+            stamp_ns=stamp_ns(message.header.stamp),
+            received_ns=self._now_ns(),
+            output=output,
+        )
+        self._follower.held = self._held.newest
 
     def _on_joints(self, message: JointState) -> None:
         received_ns = self._now_ns()
@@ -140,18 +179,31 @@ class TeleopRelayNode(Node):
         self._ticks += 1
         if self._ticks % DIAGNOSTICS_EVERY == 0:
             self._diagnostics.publish(self._diagnose())
+            others = other_publishers(self, [output.topic for output in self._robot.command])
+            if others and not self._follower.fault:
+                self._pause()
+                self.get_logger().error(
+                    f"held: {', '.join(others)} moves this arm too; end it, then evo1 resume"
+                )
 
-    def _on_pause(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _pause(self) -> Answer:
         self._send(self._follower.pause(self._now_ns()))
-        self._tell()
-        response.success, response.message = True, self._follower.reason
-        return response
+        return True, self._tell()
 
-    def _on_resume(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._follower.resume()
-        self._tell()
-        response.success, response.message = True, "follows the next target"
-        return response
+    def _resume(self) -> Answer:
+        if not self._stopped:
+            self._follower.resume()
+        return not self._stopped, self._tell()
+
+    def _stop(self) -> Answer:
+        self._stopped = "stopped by request; evo1 clear-stop, then evo1 resume go on"
+        return self._pause()
+
+    def _clear_stop(self) -> Answer:
+        if self._stopped:
+            self._stopped = ""
+            self._stop_listener.tell_cleared()
+        return True, self._tell()
 
     # -- what follows ----------------------------------------------------------------------
 
@@ -170,18 +222,20 @@ class TeleopRelayNode(Node):
             positions=self._joints.newest.copy(), stamp_ns=int(self._joints.newest_ns.min())
         )
 
-    def _tell(self) -> None:
-        """Log and publish the state where it changed."""
+    def _tell(self) -> str:
+        """Log and publish the state where it changed; return it in words."""
         state, reason = self._follower.state(self._now_ns()), self._follower.reason
         text = f"{state.value}: {reason}" if reason else state.value
+        text = f"STOPPED: {self._stopped}" if self._stopped else text
         if _NUMBER.sub("", text) == _NUMBER.sub("", self._told):
-            return
+            return text
         self._told = text
         self._status.publish(String(data=text))
         if state is TeleopState.HOLDING:
             self.get_logger().warning(text)
         else:
             self.get_logger().info(text)
+        return text
 
     def _diagnose(self) -> DiagnosticArray:
         state = self._follower.state(self._now_ns())
@@ -214,7 +268,7 @@ class TeleopRelayNode(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
-    refusals = (RobotConfigError,)
+    refusals = (RobotConfigError, MoverThereError)
     return run_node(TeleopRelayNode, name="teleop_relay", refusals=refusals, arguments=arguments)
 
 

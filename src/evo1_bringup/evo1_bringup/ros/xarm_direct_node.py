@@ -5,23 +5,27 @@ drivers/xarm_online_planning.py, which is tested.
 """
 
 import sys
+import time
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from trajectory_msgs.msg import JointTrajectory
 
+from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.xarm_online_planning import Move, OnlinePlanning
+from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
-from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
+from evo1_policy.control.limits import LARGEST_RAD
+from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfigError, load_robot
 from evo1_policy.ros.process import run_node
-from evo1_policy.ros.qos import ARM_FAULT_TOPIC, command_qos, fault_qos, joints_qos
-from evo1_sim.ros.trajectory_messages import read_points
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, joints_qos
+from evo1_policy.ros.stop_listener import MoverThereError, StopListener
 from evo1_sim.trajectory import TrajectoryError
 
 _TICK_S = 0.01
@@ -33,32 +37,44 @@ class XarmDirectNode(Node):
     Raises:
         XarmError: xarm_msgs is missing.
         RobotConfigError: the robot file cannot be used.
+        MoverThereError: another one runs in this namespace.
     """
 
     def __init__(self) -> None:
         super().__init__("xarm_direct")
-        types = xarm_interfaces()
+        _, services = xarm_interfaces()
         robot = load_robot(str(self.declare_parameter("robot_file", "").value))
         hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
-        output = robot.command[0]
-        self._joints = output.joints
-        self._planning = OnlinePlanning(robot, output.joints)
+        self._joints = robot.command[0].joints
+        self._planning = OnlinePlanning(robot, self._joints)
         self._measured: npt.NDArray[np.float64] | None = None
         self._fault = ""
-        self._request: Any = types.move_joint.Request
-        self._client = self.create_client(types.move_joint, f"{hardware}/set_servo_angle")
+        self._request: Any = services.MoveJoint.Request
+        self._client = self.create_client(services.MoveJoint, f"{hardware}/set_servo_angle")
         self.create_subscription(JointState, robot.state.topic, self._on_joints, joints_qos())
         self.create_subscription(String, ARM_FAULT_TOPIC, self._on_fault, fault_qos())
-        self.create_subscription(JointTrajectory, output.topic, self._on_trajectory, command_qos())
-        self.create_timer(_TICK_S, self._tick)
+        self._output = CommandOutput(self, robot.command[0], self._follow)
+        self._stop = StopListener(
+            self,
+            on_stop=lambda: (True, self._on_stop(True)),
+            on_clear=lambda: self._on_stop(False),
+            part=self.get_name(),
+        )
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
+        self.create_timer(_TICK_S, self._tick, clock=steady)
+
+    def destroy_node(self) -> None:
+        """Give everything back."""
+        self._stop.close()
+        super().destroy_node()
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            names, positions, _ = read_joints(message, topic="joint states")
+            names, positions, _ = read_joints(message, topic="joint states", joints=self._joints)
         except MessageError as error:
             self.get_logger().warning(str(error), throttle_duration_sec=1.0)
             return
-        if all(name in names for name in self._joints):
+        if len(names) == len(self._joints) and np.abs(positions).max() <= LARGEST_RAD:
             self._measured = np.array([positions[names.index(name)] for name in self._joints])
 
     def _on_fault(self, message: String) -> None:
@@ -66,28 +82,30 @@ class XarmDirectNode(Node):
         if self._fault:
             self._planning.stop()
 
-    def _on_trajectory(self, message: JointTrajectory) -> None:
+    def _on_stop(self, stopped: bool) -> str:
+        self._planning.newest.stop(stopped)
+        text = "stopped; at rest where it was asked to be" if stopped else "follows again"
+        self.get_logger().warning(text, throttle_duration_sec=1.0)
+        return text
+
+    def _follow(self, asked: Asked) -> str:
         if self._fault or self._measured is None:
-            reason = self._fault or "no joint states yet"
-            self.get_logger().error(f"trajectory refused: {reason}", throttle_duration_sec=1.0)
-            return
-        try:
-            self._planning.accept(
-                read_points(message),
-                message.joint_names,
-                stamp_ns=stamp_ns(message.header.stamp),
-                now_ns=self._now_ns(),
-                measured=self._measured,
-            )
-        except TrajectoryError as error:
-            self.get_logger().error(f"trajectory refused: {error}", throttle_duration_sec=1.0)
+            raise TrajectoryError(self._fault or "no joint states yet")
+        now_ns, steady_ns = int(self.get_clock().now().nanoseconds), time.monotonic_ns()
+        return self._planning.newest.accept(
+            asked, now_ns=now_ns, steady_ns=steady_ns, begin=self._measured
+        )
 
     def _tick(self) -> None:
         if self._measured is None or not self._client.service_is_ready():
             return
-        move = self._planning.step(self._now_ns(), self._measured)
+        steady_ns = time.monotonic_ns()
+        move = self._planning.step(steady_ns, self._measured)
         if move is not None:
             self._client.call_async(self._asked(move)).add_done_callback(self._on_answer)
+        if not self._fault:  # a box that has stopped follows nothing
+            commanded = self._planning.commanded(steady_ns, self._measured)
+            self._output.tell(commanded, self._measured)
 
     def _asked(self, move: Move) -> Any:
         return self._request(
@@ -102,13 +120,10 @@ class XarmDirectNode(Node):
                 f"set_servo_angle answered {said}; see xarm_monitor", throttle_duration_sec=1.0
             )
 
-    def _now_ns(self) -> int:
-        return int(self.get_clock().now().nanoseconds)
-
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    refusals = (XarmError, RobotConfigError)
+    refusals = (XarmError, RobotConfigError, MoverThereError)
     return run_node(XarmDirectNode, name="xarm_direct", refusals=refusals)
 
 

@@ -5,10 +5,12 @@ drivers/xarm_faults.py, which is tested.
 """
 
 import sys
+import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import String
@@ -34,37 +36,39 @@ class XarmMonitorNode(Node):
 
     def __init__(self) -> None:
         super().__init__("xarm_monitor")
-        self._types = xarm_interfaces()
+        messages, services = xarm_interfaces()
         self._mode = int(self.declare_parameter("mode", SERVO_MODE).value)
         hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
-        self._watch = BoxWatch(mode=self._mode, now_ns=self._now_ns())
+        self._watch = BoxWatch(mode=self._mode, now_ns=time.monotonic_ns())
         self._told: str | None = None
         self._ticks = 0
         self._faults = self.create_publisher(String, ARM_FAULT_TOPIC, fault_qos())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
         self.create_subscription(
-            self._types.robot_msg, f"{hardware}/robot_states", self._on_report, 10
+            messages.RobotMsg, f"{hardware}/robot_states", self._on_report, 10
         )
         group = ReentrantCallbackGroup()
-        self._steps = self._recovery(hardware, group)
+        self._steps = self._recovery(services, hardware, group)
         self.create_service(Trigger, "~/recover", self._recover, callback_group=group)
-        self.create_timer(_TICK_S, self._tick)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not blind it
+        self.create_timer(_TICK_S, self._tick, clock=steady)
         if self.declare_parameter("enable_at_start", False).value:
             self._start_recovery()
 
-    def _recovery(self, hardware: str, group: ReentrantCallbackGroup) -> list[tuple[Any, Any]]:
+    def _recovery(
+        self, services: Any, hardware: str, group: ReentrantCallbackGroup
+    ) -> list[tuple[Any, Any]]:
         """Clients and requests, in the order that UFACTORY asks for."""
-        types = self._types
         wanted = (
-            ("clean_error", types.call, types.call.Request()),
-            ("clean_warn", types.call, types.call.Request()),
+            ("clean_error", services.Call, services.Call.Request()),
+            ("clean_warn", services.Call, services.Call.Request()),
             (
                 "motion_enable",
-                types.set_int_by_id,
-                types.set_int_by_id.Request(id=_ALL_JOINTS, data=1),
+                services.SetInt16ById,
+                services.SetInt16ById.Request(id=_ALL_JOINTS, data=1),
             ),
-            ("set_mode", types.set_int, types.set_int.Request(data=self._mode)),
-            ("set_state", types.set_int, types.set_int.Request(data=0)),
+            ("set_mode", services.SetInt16, services.SetInt16.Request(data=self._mode)),
+            ("set_state", services.SetInt16, services.SetInt16.Request(data=0)),
         )
         return [
             (self.create_client(kind, f"{hardware}/{name}", callback_group=group), request)
@@ -75,10 +79,10 @@ class XarmMonitorNode(Node):
         report = BoxReport(
             state=message.state, mode=message.mode, error=message.err, warning=message.warn
         )
-        self._watch.observe(report, self._now_ns())
+        self._watch.observe(report, time.monotonic_ns())
 
     def _tick(self) -> None:
-        fault = self._watch.fault(self._now_ns())
+        fault = self._watch.fault(time.monotonic_ns())
         text = "" if fault is None else f"{fault.code}: {fault.text}; {_RECOVERY}"
         if text != self._told:
             self._told = text
@@ -133,9 +137,6 @@ class XarmMonitorNode(Node):
             self._next(index + 1)
 
         client.call_async(request).add_done_callback(done)
-
-    def _now_ns(self) -> int:
-        return int(self.get_clock().now().nanoseconds)
 
 
 def main() -> int:

@@ -93,6 +93,7 @@ class LeaderArm:
         if self._gripper is not None:
             servo = self._servos[self._gripper]
             share = (ticks[self._gripper] - servo.range_min) / (servo.range_max - servo.range_min)
+            share = 1 - share if servo.mirrored else share
             low, high = lower[self._gripper], upper[self._gripper]
             positions[self._gripper] = low + share * (high - low)
         return np.asarray(np.clip(positions, lower, upper), dtype=np.float64)
@@ -104,4 +105,4 @@ def leader_servos(calibration: Path | str, robot: RobotConfig) -> tuple[ServoCal
     Raises:
         CalibrationError: the file cannot be used.
     """
-    return load_calibration(calibration, robot.joint_names)
+    return load_calibration(calibration, robot.joints)

@@ -64,8 +64,8 @@ def test_demo_that_is_interrupted_leaves_no_process(tmp_path):
     assert not any(child.is_running() for child in children)
 
 
-def test_demo_refuses_a_real_arm(capsys):
-    assert main(["robot_ip:=10.0.0.2"]) == 2
+def test_demo_refuses_a_real_arm(capsys, tmp_path):
+    assert main(["robot_ip:=10.0.0.2", f"checkpoint:={tmp_path}"]) == 2
     assert "the demo runs in simulation" in capsys.readouterr().err
 
 

@@ -7,9 +7,10 @@ import time
 import numpy as np
 
 from evo1_bringup.drivers.emulated_arm import EmulatedArm, emulated_calibration
-from evo1_bringup.drivers.emulated_port import EmulatedPort
+from evo1_bringup.drivers.emulated_bus import EmulatedPort
 from evo1_bringup.drivers.feetech import FeetechBus
-from evo1_bringup.drivers.so100_driver import So100Driver
+from evo1_bringup.drivers.following import Asked
+from evo1_bringup.drivers.so100_driver import DriverSettings, So100Driver
 from evo1_sim.trajectory import TrajectoryPoint
 
 START = np.array([0.1, -1.2, 1.2, -0.9, 1.57, 0.3])
@@ -37,9 +38,9 @@ class Rig:
         return FeetechBus(str(self.port.link), timeout_s=0.05, traffic=traffic)
 
     def driver(self, **settings):
-        driver = So100Driver(
-            self.bus, self.servos, self.robot, now_ns=time.monotonic_ns, **settings
-        )
+        patient = DriverSettings(max_stall_s=2.0)  # a busy machine is slow, not stalled
+        settings = {"settings": patient, "now_ns": time.monotonic_ns, **settings}
+        driver = So100Driver(self.bus, self.servos, self.robot, **settings)
         self.drivers.append(driver)
         return driver
 
@@ -83,4 +84,4 @@ def go(driver, robot, positions, seconds):
         velocities=[0.0] * robot.width,
         time_from_start_ns=round(seconds * 1e9),
     )
-    driver.follow([point], robot.joint_names, stamp_ns=0)
+    driver.follow(Asked(points=[point], joint_names=robot.joint_names))

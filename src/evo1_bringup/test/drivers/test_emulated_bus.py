@@ -37,15 +37,6 @@ def test_write_is_acknowledged_and_moves_the_goal():
     assert line.servos[0].get(sts3215.GOAL_POSITION) == 2048
 
 
-def test_registered_writes_wait_for_the_action():
-    line = bus(1, 2)
-    for servo_id in (1, 2):
-        line.feed(packet(servo_id, sts3215.REG_WRITE, 42, 0xE8, 0x03))
-    assert [servo.get(sts3215.GOAL_POSITION) for servo in line.servos] == [0, 0]
-    assert line.feed(packet(254, sts3215.ACTION)) == b""
-    assert [servo.get(sts3215.GOAL_POSITION) for servo in line.servos] == [1000, 1000]
-
-
 def test_sync_read_is_answered_in_the_order_of_the_request():
     line = bus(1, 2, 3)
     answer = line.feed(packet(254, sts3215.SYNC_READ, 56, 2, 3, 1))
@@ -66,6 +57,26 @@ def test_homing_offset_shifts_the_position_either_way():
     assert servo.present == 1047
     servo.set(sts3215.HOMING_OFFSET, 1500)
     assert servo.read(56, 2) == bytes([0xF4, 0x81])  # -500, sign in bit 15
+
+
+def test_a_servo_counts_over_turns_or_wraps_as_its_phase_says():
+    servo = EmulatedServo(1, encoder=100)
+    servo.set(sts3215.HOMING_OFFSET, 300)
+    assert servo.present == -200
+    servo.set(sts3215.PHASE, 12)
+    assert servo.present == 3896
+    servo.set(sts3215.TORQUE_ENABLE, 1)
+    servo.set(sts3215.GOAL_POSITION, 96)
+    servo.advance(0.01)
+    assert servo.present < 3896  # the long way: never across the seam
+
+
+@given(st.sampled_from([*range(1, 7), 0x82, 0x83]), st.binary(max_size=6))
+def test_a_request_with_too_few_parameters_breaks_nothing(instruction, parameters):
+    line = bus(1)
+    line.feed(packet(1, instruction, *parameters))
+    line.servos[0].set(sts3215.ID, 1)
+    assert line.feed(packet(1, sts3215.PING)).startswith(b"\xff\xff\x01")
 
 
 def test_locked_memory_forgets_what_was_written_when_the_power_goes():

@@ -6,8 +6,7 @@ import time
 import pytest
 
 from evo1_bringup.drivers import sts3215
-from evo1_bringup.drivers.emulated_bus import EmulatedBus
-from evo1_bringup.drivers.emulated_port import EmulatedPort
+from evo1_bringup.drivers.emulated_bus import EmulatedBus, EmulatedPort
 from evo1_bringup.drivers.emulated_servo import EmulatedServo
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 

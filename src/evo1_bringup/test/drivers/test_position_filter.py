@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo1_bringup.drivers.position_filter import MAX_SPEED, RANGE, SLACK, PositionFilter
+from evo1_bringup.drivers.so100_arm import MAX_SPEED, RANGE, SLACK, PositionFilter
 
 CYCLE_NS = 10_000_000
 
@@ -47,4 +47,15 @@ def test_believed_positions_never_move_faster_than_a_servo_can(ticks):
         if positions.believe(1, value, cycle * CYCLE_NS):
             believed.append((cycle, value))
     for (earlier, before), (later, after) in itertools.pairwise(believed):
-        assert abs(after - before) <= MAX_SPEED * 0.01 * (later - earlier) + SLACK
+        way = abs((after - before + 2048) % 4096 - 2048)
+        assert way <= MAX_SPEED * 0.01 * (later - earlier) + SLACK
+
+
+def test_a_servo_that_wraps_moves_on_over_its_seam():
+    positions = PositionFilter()
+    heard = [
+        positions.believe(1, ticks, cycle * CYCLE_NS)
+        for cycle, ticks in enumerate((4080, 4081, 4090, 3, 12, -4, 4090))
+    ]
+    assert heard == [False, *[True] * 6]
+    assert positions.position(1) == 4090

@@ -8,7 +8,6 @@ from evo1_bringup.drivers.servo_health import (
     HealthLimits,
     HealthReading,
     HealthWatch,
-    VoltageRange,
     read_health,
 )
 
@@ -20,7 +19,7 @@ def watch():
     return HealthWatch(
         HealthLimits(),
         names={3: "elbow_flex_joint (id 3)", 6: "gripper_joint (id 6)"},
-        voltages=dict.fromkeys((3, 6), VoltageRange(lower=4.0, upper=8.0)),
+        voltages=dict.fromkeys((3, 6), (4.0, 8.0)),
         gripping=[6],
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,14 +17,22 @@ from evo1_bringup.drivers.so100_calibration import (
     to_radians,
     to_ticks,
 )
+from evo1_policy.robot_config import JointConfig
 
-JOINTS = ("gripper_joint", "shoulder_pan_joint")
+
+def joint(name: str, lower: float, upper: float) -> JointConfig:
+    return JointConfig(
+        name=name, position_min=lower, position_max=upper, velocity_max=2, acceleration_max=8
+    )
+
+
+JOINTS = (joint("gripper_joint", -0.2, 2.0), joint("shoulder_pan_joint", -1.95, 1.95))
 PAN = ServoCalibration(
     joint="shoulder_pan_joint",
     servo_id=1,
     homing_offset=12,
-    range_min=1000,
-    range_max=3096,
+    range_min=748,
+    range_max=3348,
     middle_rad=0.0,
 )
 GRIPPER = ServoCalibration(
@@ -52,7 +61,7 @@ def file(tmp_path):
 
 
 def test_servos_come_in_the_order_of_the_robot_file(file):
-    path = file({"shoulder_pan": entry(1, 1000, 3096), "gripper": entry(6, 2000, 3400)})
+    path = file({"shoulder_pan": entry(1, 748, 3348), "gripper": entry(6, 2000, 3400)})
     assert load_calibration(path, JOINTS) == (GRIPPER, PAN)
 
 
@@ -63,13 +72,14 @@ def test_servos_come_in_the_order_of_the_robot_file(file):
         ({"id": 6}, r"gripper\.drive_mode: expected an integer"),
         (entry(6, 3000, 2000), "range_min 3000 and range_max 2000 are no range"),
         (entry(6, 0, 5000), "range_max 5000 are no range within 0 to 4095"),
-        (entry(6, 0, 100, drive_mode=1), r"gripper\.drive_mode: expected 0, got 1"),
+        (entry(6, 0, 1400, drive_mode=2), r"gripper\.drive_mode: expected 0, got 2"),
+        (entry(6, 6, 4063), "gripper_joint: a range of 6 to 4063 ticks is 6.22 rad.*jumped"),
         (entry(6, 0, 100, homing_offset=2048), r"gripper\.homing_offset: expected at most 2047"),
         (entry(1, 0, 100), "gripper_joint and shoulder_pan_joint both have id 1"),
     ],
 )
 def test_bad_entry_is_named_with_its_file(file, gripper, problem):
-    path = file({"shoulder_pan": entry(1, 1000, 3096), "gripper": gripper})
+    path = file({"shoulder_pan": entry(1, 748, 3348), "gripper": gripper})
     with pytest.raises(CalibrationError, match=rf"arm\.json: .*{problem}"):
         load_calibration(path, JOINTS)
 
@@ -99,7 +109,7 @@ def test_quarter_turn_is_1024_ticks():
 
 
 def test_goals_stay_inside_the_calibrated_range():
-    np.testing.assert_array_equal(to_ticks([9.0, -9.0], [PAN, GRIPPER]), [3096, 2000])
+    np.testing.assert_array_equal(to_ticks([9.0, -9.0], [PAN, GRIPPER]), [3348, 2000])
 
 
 @given(st.integers(2000, 3096))
@@ -108,3 +118,91 @@ def test_ticks_survive_the_way_there_and_back(ticks):
     np.testing.assert_array_equal(
         to_ticks(to_radians([ticks, ticks], servos), servos), [ticks] * 2
     )
+
+
+# An arm's calibration as LeRobot writes it; each test below changes one joint of it.
+GOOD = {
+    "shoulder_pan": (-412, 745, 3310),
+    "shoulder_lift": (988, 812, 3204),
+    "elbow_flex": (-1033, 871, 3078),
+    "wrist_flex": (655, 908, 3231),
+    "wrist_roll": (120, 0, 4095),
+    "gripper": (-436, 2030, 3475),
+}
+
+
+def whole(**changes: tuple[int, int, int]) -> dict[str, dict[str, int]]:
+    return {
+        name: {
+            "id": index + 1,
+            "drive_mode": 0,
+            "homing_offset": offset,
+            "range_min": lower,
+            "range_max": upper,
+        }
+        for index, (name, (offset, lower, upper)) in enumerate((GOOD | changes).items())
+    }
+
+
+def test_a_usual_calibration_is_taken(file, so100):
+    servos = load_calibration(file(whole()), so100.joints)
+    assert [servo.range_max for servo in servos] == [3310, 3204, 3078, 3231, 4095, 3475]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"shoulder_lift": (-1147, 6, 4063)},
+            r"shoulder_lift_joint: a range of 6 to 4063 .* jumped from 4095 .*calibrate again",
+        ),
+        (
+            {"shoulder_lift": (1490, 2, 4093)},
+            r"shoulder_lift_joint: a range of 2 to 4093 .*jump",
+        ),
+        (
+            {"elbow_flex": (-1033, 2000, 2300)},
+            r"elbow_flex_joint: a range of 2000 to 2300 ticks is 0\.46 rad, .*3\.15 rad apart: it "
+            "was not moved through its whole range; calibrate again .*both stops",
+        ),
+    ],
+)
+def test_a_range_that_cannot_be_the_joints_is_refused_by_its_name(file, so100, changes, problem):
+    with pytest.raises(CalibrationError, match=rf"arm\.json: {problem}"):
+        load_calibration(file(whole(**changes)), so100.joints)
+
+
+def test_a_wrist_roll_with_stops_is_centred_between_them(file, so100):
+    servos = load_calibration(file(whole(wrist_roll=(120, 113, 3981))), so100.joints)
+    angles = to_radians([0, 0, 0, 0, 2047, 0], servos)
+    assert angles[4] == pytest.approx(1.5)
+
+
+def test_a_mirrored_gripper_opens_the_other_way(file, so100):
+    data = whole(gripper=(9, 611, 2052))
+    data["gripper"]["drive_mode"] = 1
+    servos = load_calibration(file(data), so100.joints)
+    opened, closed = so100.gripper.open, so100.gripper.closed
+    home = list(so100.home)
+    assert to_ticks([*home[:5], opened], servos)[5] < to_ticks([*home[:5], closed], servos)[5]
+    ticks = to_ticks([*home[:5], opened], servos)
+    assert to_radians(ticks, servos)[5] == pytest.approx(opened, abs=2e-3)
+
+
+def test_a_mirrored_joint_of_the_arm_is_refused_with_what_to_do(file, so100):
+    data = whole()
+    data["elbow_flex"]["drive_mode"] = 1
+    with pytest.raises(CalibrationError, match=r"elbow_flex\.drive_mode: .* calibrate again"):
+        load_calibration(file(data), so100.joints)
+
+
+def test_lerobots_early_arrays_are_named_as_such(file, so100):
+    data = {"homing_offset": [0], "drive_mode": [0], "motor_names": ["shoulder_pan"]}
+    with pytest.raises(CalibrationError, match=r"LeRobot's early form .*calibrate again"):
+        load_calibration(file(data), so100.joints)
+
+
+def test_a_mirrored_gripper_survives_saving(tmp_path):
+    path, mirrored = tmp_path / "arm.json", replace(GRIPPER, mirrored=True)
+    save_calibration(path, [mirrored, PAN])
+    assert load_calibration(path, JOINTS) == (mirrored, PAN)

@@ -10,6 +10,7 @@ from so100_rig import PERIOD_S, START, go, run
 
 from evo1_bringup.drivers import sts3215
 from evo1_bringup.drivers.feetech import BusError, PortLostError
+from evo1_bringup.drivers.following import LONGEST_STEP_S
 from evo1_bringup.drivers.so100_driver import DriverSettings, DriverState
 from evo1_sim.trajectory import TrajectoryError
 
@@ -85,7 +86,7 @@ def test_goals_keep_to_the_limits_whoever_asks(rig):
         driver.cycle()
         positions.append(rig.arm.goals())
         time.sleep(0.01)
-    limit = rig.robot.velocity_max[0] * 1.2 * 0.05 + TICK
+    limit = rig.robot.velocity_max[0] * LONGEST_STEP_S + TICK
     assert np.abs(np.diff(np.array(positions)[:, 0])).max() <= limit
     assert np.array(positions)[:, 0].max() <= rig.robot.position_max[0] + TICK
 
@@ -233,7 +234,7 @@ def test_unplugging_stops_and_only_a_person_starts_again(rig):
 def test_a_servo_in_trouble_stops_the_arm_with_a_reason(rig, change, code, words):
     from evo1_bringup.drivers.servo_health import HealthLimits
 
-    settings = DriverSettings(health=HealthLimits(load_stop_s=0.3))
+    settings = DriverSettings(health=HealthLimits(load_stop_s=0.3), max_stall_s=2.0)
     driver = rig.engaged(settings=settings)
     for name, value in change.items():
         setattr(rig.arm.servos[1], name, value)

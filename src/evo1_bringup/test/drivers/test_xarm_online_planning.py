@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.xarm_online_planning import LOOKAHEAD_NS, PERIOD_NS, OnlinePlanning
 from evo1_policy.robot_config import load_robot
-from evo1_sim.trajectory import TrajectoryPoint
+from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
 
 MS = 1_000_000
 HOME = np.array([0.0, -0.35, -0.85, 0.0, 1.2, 0.0])
@@ -24,8 +25,13 @@ def planning(robot, goal, seconds, now_ns=0):
     point = TrajectoryPoint(
         positions=list(goal), velocities=[0.0] * 6, time_from_start_ns=round(seconds * 1e9)
     )
-    made.accept([point], joints, stamp_ns=0, now_ns=now_ns, measured=HOME)
+    accept(made, point, joints, now_ns)
     return made
+
+
+def accept(made, point, joints, now_ns, measured=HOME):
+    asked = Asked(points=[point], joint_names=joints)
+    made.newest.accept(asked, now_ns=now_ns, steady_ns=now_ns, begin=measured)
 
 
 def moves(made, until_ns, measured=None):
@@ -74,7 +80,7 @@ def test_after_a_stop_the_next_trajectory_begins_where_the_arm_is(robot):
     point = TrajectoryPoint(
         positions=list(HOME), velocities=[0.0] * 6, time_from_start_ns=1000 * MS
     )
-    made.accept([point], joints, stamp_ns=0, now_ns=700 * MS, measured=HOME + 0.1)
+    accept(made, point, joints, 700 * MS, measured=HOME + 0.1)
     move = made.step(710 * MS, HOME + 0.1)
     assert 0.05 < move.angles[0] <= 0.1
 
@@ -91,3 +97,28 @@ def test_no_target_leaves_the_limits_whatever_is_asked(robot, goal, seconds):
         assert (move.angles <= upper).all()
         assert 0 < move.speed <= robot.velocity_max[:6].min()
         assert move.acceleration == robot.acceleration_max[:6].min()
+
+
+def test_a_stop_leaves_the_arm_at_what_was_asked_last_until_it_is_cleared(robot):
+    made, joints = planning(robot, HOME + 0.3, 1.0), robot.command[0].joints
+    asked = moves(made, 500 * MS)[-1][1].angles
+    made.newest.stop(True)
+    assert made.step(600 * MS, HOME) is None
+    positions, velocities = made.commanded(600 * MS, HOME)
+    np.testing.assert_allclose(positions, asked)
+    assert not velocities.any()
+    point = TrajectoryPoint(positions=list(HOME), time_from_start_ns=1000 * MS)
+    with pytest.raises(TrajectoryError, match="stopped by a person"):
+        accept(made, point, joints, 700 * MS)
+    made.newest.stop(False)
+    accept(made, point, joints, 800 * MS)
+    assert made.step(900 * MS, HOME + 0.1) is not None
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e308, 1e308, 2e4])
+def test_numbers_that_no_joint_could_mean_are_refused_by_name(robot, value):
+    made, joints = OnlinePlanning(robot, robot.command[0].joints), robot.command[0].joints
+    point = TrajectoryPoint(positions=[0, 0, value, 0, 0, 0], time_from_start_ns=1000 * MS)
+    with pytest.raises(TrajectoryError, match=r"points\[0\]\.positions: joint 'joint3'"):
+        accept(made, point, joints, 0)
+    assert made.step(10 * MS, HOME) is None

@@ -28,7 +28,7 @@ class Arm:
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSDurabilityPolicy, QoSProfile
         from sensor_msgs.msg import JointState
-        from std_msgs.msg import String
+        from std_msgs.msg import Bool, String
         from std_srvs.srv import Trigger
         from trajectory_msgs.msg import JointTrajectory
 
@@ -53,7 +53,11 @@ class Arm:
         self.node.create_subscription(
             String, "teleop_relay/status", lambda m: self.statuses.append(m.data), latched
         )
-        self.resume = self.node.create_client(Trigger, "teleop_relay/resume")
+        self._clients = {
+            name: self.node.create_client(Trigger, f"teleop_relay/{name}")
+            for name in ("pause", "resume", "stop", "clear_stop")
+        }
+        self._stop = self.node.create_publisher(Bool, "stop", 1)
         self.node.create_timer(0.01, self._publish)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
@@ -90,6 +94,22 @@ class Arm:
         while not condition():
             assert time.monotonic() < end, f"no {what}; {self.statuses}"
             time.sleep(0.01)
+
+    def call(self, name):
+        """What a service of the relay answers."""
+        from std_srvs.srv import Trigger
+
+        client = self._clients[name]
+        self.wait(client.service_is_ready, name)
+        future = client.call_async(Trigger.Request())
+        self.wait(future.done, "answer")
+        return future.result()
+
+    def stop_by_topic(self, *, stop):
+        from std_msgs.msg import Bool
+
+        self.wait(lambda: self._stop.get_subscription_count() > 0, "listener")
+        self._stop.publish(Bool(data=stop))
 
     def says(self, text):
         return bool(self.statuses) and self.statuses[-1].startswith(text)

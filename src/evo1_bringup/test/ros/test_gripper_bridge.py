@@ -12,7 +12,7 @@ TIMEOUT_S = 30.0
 class Cell:
     """A gripper with an action, the bridge, and a client."""
 
-    def __init__(self, action, topic, joint, names):
+    def __init__(self, action, command, names):
         import control_msgs.action
         import rclpy
         from rclpy.action import ActionServer
@@ -21,14 +21,19 @@ class Cell:
         from trajectory_msgs.msg import JointTrajectory
 
         from evo1_bringup.ros.gripper_bridge_node import GripperBridgeNode
+        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
 
         self.node, self._bridge = rclpy.create_node("gripper"), GripperBridgeNode()
-        self._joint, self._names = joint, names
+        self._joint, self._names = command.joints[0], names
         self.goals, self.states = [], []
         kind = getattr(control_msgs.action, action)
         self._server = ActionServer(self.node, kind, "gripper_action", self._execute)
         self._result = kind.Result
-        self._commands = self.node.create_publisher(JointTrajectory, topic, 10)
+        self._commands = self.node.create_publisher(JointTrajectory, command.topic, 10)
+        self.controller = []
+        self.node.create_subscription(
+            ControllerState, command.state_topic, self.controller.append, controller_state_qos()
+        )
         self._driver = self.node.create_publisher(JointState, "driver_states", 10)
         self.node.create_subscription(JointState, "joint_states", self.states.append, 10)
         self.node.create_timer(0.02, self._tick)
@@ -93,10 +98,10 @@ def start(robots_dir):
         arguments = [part for name in words for part in ("-p", f"{name}:={words[name]}")]
         rclpy.init(args=["--ros-args", *arguments])
         config = load_robot(robots_dir / f"{robot}.yaml")
-        joint, topic = gripper_output(config)
+        command, _ = gripper_output(config)
         action = given.get("action_type", "GripperCommand")
-        cells.append(Cell(action, topic, joint, config.joint_names))
-        cells[-1].wait(lambda: cells[-1]._bridge._position_rad is not None, "gripper state")
+        cells.append(Cell(action, command, config.joint_names))
+        cells[-1].wait(lambda: cells[-1]._bridge._position is not None, "gripper state")
         return cells[-1]
 
     yield begin
@@ -109,7 +114,12 @@ def test_the_xarms_gripper_gets_few_goals_and_its_state_is_merged(start):
     cell = start("xarm6")
     cell.send(0.6, 1)
     cell.wait(lambda: cell.goals and abs(cell.goals[-1].position - 0.6) < 0.021, "goals")
-    assert 2 <= len(cell.goals) < 12  # a trajectory of one second at 50 Hz would be 50
+    assert 2 <= len(cell.goals) < 9  # a trajectory of one second at 50 Hz would be 50
+    cell.wait(
+        lambda: abs(cell.controller[-1].reference.positions[0] - 0.6) < 1e-6, "what is commanded"
+    )
+    assert list(cell.controller[-1].joint_names) == [cell._joint]
+    assert list(cell.controller[-1].feedback.positions) == [0.1]
     cell.wait(lambda: cell.states, "merged states")
     assert set(cell.states[-1].name) == {*cell._names}
 
@@ -120,3 +130,12 @@ def test_the_so100s_gripper_takes_parallel_goals_and_nothing_is_republished(star
     cell.wait(lambda: cell.goals and abs(cell.goals[-1].position[0] - 1.5) < 0.021, "goals")
     assert list(cell.goals[-1].name) == ["gripper_joint"]
     assert cell.states == []
+
+
+def test_numbers_that_no_gripper_could_mean_change_nothing(start):
+    cell = start("xarm6")
+    for value in (1e308, float("nan"), -1e308):
+        cell.send(value, 1)
+    cell.send(0.4, 1)
+    cell.wait(lambda: cell.goals and abs(cell.goals[-1].position - 0.4) < 0.021, "goals")
+    assert all(0.0 <= goal.position <= 0.42 for goal in cell.goals)

@@ -24,12 +24,14 @@ class Client:
         from lifecycle_msgs.srv import ChangeState
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.parameter import Parameter
+        from rclpy.qos import QoSProfile, QoSReliabilityPolicy
         from sensor_msgs.msg import JointState
-        from std_msgs.msg import String
+        from std_msgs.msg import Bool, String
         from std_srvs.srv import Trigger
         from trajectory_msgs.msg import JointTrajectory
 
         from evo1_bringup.ros.so100_driver_node import So100DriverNode
+        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
         from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos
 
         self.rig, self.robot = rig, rig.robot
@@ -39,7 +41,7 @@ class Client:
             "robot_file": str(robots_dir / "so100.yaml"),
             "port": str(rig.port.link),
             "calibration": str(calibration),
-            "reply_timeout_ms": 20.0,
+            "reply_timeout_ms": 200.0,  # a busy machine is slow, not stalled
         }
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
@@ -55,6 +57,15 @@ class Client:
         self.node.create_subscription(
             String, ARM_FAULT_TOPIC, lambda message: self.faults.append(message.data), fault_qos()
         )
+        self.controller = []
+        self.node.create_subscription(
+            ControllerState,
+            self.robot.command[0].state_topic,
+            self.controller.append,
+            controller_state_qos(),
+        )
+        best_effort = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        self.stop = self.node.create_publisher(Bool, "stop", best_effort)
         topic = self.robot.command[0].topic
         self.commands = self.node.create_publisher(JointTrajectory, topic, 10)
         self.recover = self.node.create_client(Trigger, "so100_driver/recover")
@@ -98,6 +109,12 @@ class Client:
         self.commands.publish(
             JointTrajectory(joint_names=list(self.robot.joint_names), points=[point])
         )
+
+    def say_stop(self, stopped):
+        from std_msgs.msg import Bool
+
+        self.wait(lambda: self.stop.get_subscription_count() > 0, "driver that hears stop")
+        self.stop.publish(Bool(data=stopped))
 
     def wait(self, condition, what):
         end = time.monotonic() + TIMEOUT_S
@@ -189,3 +206,58 @@ def test_lifecycle_leaves_the_arm_limp_and_starts_again(client):
     rig.bus().close()  # nobody has the port
     rig.faults.silent.add(2)
     assert not client.change(Transition.TRANSITION_CONFIGURE)
+
+
+def test_a_stop_from_any_publisher_latches_until_it_is_cleared(client):
+    client.start()
+    away = START + np.array([0.9, 0, 0, 0, 0, 0])
+    client.send(away, 1.5)
+    client.wait(lambda: client.controller[-1].reference.positions[0] > START[0] + 0.1, "motion")
+    assert list(client.controller[-1].joint_names) == list(client.robot.joint_names)
+    moving = client.controller[-1]
+    assert moving.reference.velocities[0] > 0.0
+    np.testing.assert_allclose(moving.feedback.positions, moving.reference.positions, atol=0.3)
+    client.say_stop(True)
+    client.wait(lambda: not any(client.controller[-1].reference.velocities), "rest")
+    rests = client.controller[-1].reference.positions[0]
+    assert rests < away[0] - 0.05
+    client.send(away, 0.5)
+    time.sleep(0.5)
+    assert client.controller[-1].reference.positions[0] == pytest.approx(rests, abs=1e-9)
+    arm = "so100_driver: arm"
+    client.wait(lambda: client.says(arm).startswith("stopped by a person"), "word of it")
+    client.say_stop(False)
+    client.wait(lambda: client.says(arm) == "holding", "end of the latch")
+    client.send(START, 0.5)
+    client.wait(lambda: abs(client.states[-1].position[0] - START[0]) < 4 * TICK, "motion again")
+
+
+def test_numbers_that_no_joint_could_mean_leave_the_bus_thread_alive(client):
+    client.start()
+    for value in (1e308, -1e308, float("nan"), float("inf")):
+        client.send([value, *START[1:]], 1.0)
+    heard = len(client.states)
+    client.wait(lambda: len(client.states) > heard + 5, "joint states")
+    client.send(START + np.array([0.2, 0, 0, 0, 0, 0]), 0.5)
+    client.wait(lambda: client.states[-1].position[0] > START[0] + 0.1, "motion")
+    assert not any(client.faults)
+
+
+def test_a_mistake_on_the_bus_thread_is_said_on_arm_fault_and_the_arm_stays_held(client):
+    client.start()
+
+    class Broken:
+        def read(self, *_, **__):
+            raise OverflowError("cannot convert float infinity to integer")
+
+    driver = client.driver._configured.driver
+    whole, driver._arm.read = driver._arm.read, Broken().read
+    client.wait(lambda: client.faults and "driver_error" in client.faults[-1], "fault")
+    assert "OverflowError" in client.faults[-1]
+    assert client.rig.arm.torques() == [True] * 6
+    driver._arm.read = whole
+    heard = len(client.states)
+    time.sleep(0.2)
+    assert len(client.states) == heard  # nothing goes on by itself
+    assert client.call_recover().success
+    client.wait(lambda: len(client.states) > heard + 5, "joint states after recovery")

@@ -1,5 +1,7 @@
 """The relay between a demonstrator and the controllers, over real DDS."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -46,14 +48,65 @@ def test_joint_states_that_stop_hold_the_arm_until_they_are_back(arm):
 
 
 def test_an_arm_that_is_pushed_away_is_held_until_resume(arm):
-    from std_srvs.srv import Trigger
-
     names, goal = ["joint6"], [0.1]
     arm.keep_demonstrating(names, goal, lambda: arm.says("following"), "following")
     arm.stuck["joint2"] = arm.positions["joint2"] + 0.6
     arm.keep_demonstrating(names, goal, lambda: arm.says("holding: joint 'joint2'"), "hold")
-    arm.wait(arm.resume.service_is_ready, "service")
-    future = arm.resume.call_async(Trigger.Request())
-    arm.wait(future.done, "answer")
-    assert future.result().success
+    assert arm.call("resume").success
     arm.wait(lambda: arm.says("waiting"), "end of the hold")
+
+
+@pytest.mark.parametrize("way", ["service", "topic"])
+def test_a_stopped_relay_refuses_targets_until_it_is_cleared_and_resumed(arm, relay, way):
+    names, goal = ["joint6"], [0.2]
+    arm.keep_demonstrating(names, goal, lambda: arm.says("following"), "following")
+    if way == "service":
+        assert arm.call("stop").success
+    else:
+        arm.stop_by_topic(stop=True)
+    arm.wait(lambda: arm.says("STOPPED: stopped by request"), "stop")
+    assert not arm.call("resume").success
+    rest = arm.positions["joint6"]
+    for _ in range(20):
+        arm.demonstrate(names, [-0.3])
+        time.sleep(0.02)
+    assert arm.positions["joint6"] >= rest - 1e-6
+    if way == "service":
+        assert arm.call("clear_stop").success
+    else:
+        arm.stop_by_topic(stop=False)
+    arm.wait(lambda: arm.says("holding: paused"), "end of the stop")
+    assert arm.call("resume").success
+    arm.keep_demonstrating(names, [0.0], lambda: arm.says("following"), "following again")
+
+
+def test_a_second_relay_in_the_namespace_is_refused_by_the_firsts_name(arm, relay, robot_file):
+    import rclpy
+    from rclpy.parameter import Parameter
+
+    from evo1_bringup.ros.teleop_relay_node import TeleopRelayNode
+    from evo1_policy.ros.stop_listener import MoverThereError
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    file = Parameter("robot_file", value=str(robot_file))
+    try:
+        with pytest.raises(MoverThereError, match=r"moved already, by /teleop_relay \(pid"):
+            TeleopRelayNode(context=context, parameter_overrides=[file])
+    finally:
+        rclpy.shutdown(context=context)
+
+
+def test_commands_find_the_relay(arm, relay, capsys):
+    from evo1_bringup.cli import main
+
+    for words, says in (
+        (["pause"], "holding: paused"),
+        (["status"], "relay: holding: paused"),
+        (["stop"], "STOPPED"),
+        (["clear-stop"], "holding: paused"),
+        (["resume"], "waiting"),
+        (["stop", "--all"], "STOPPED"),
+    ):
+        assert main(words) == 0, words
+        assert says in capsys.readouterr().out, words

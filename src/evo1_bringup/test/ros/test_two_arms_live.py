@@ -93,5 +93,6 @@ def test_a_stop_of_one_arm_leaves_the_other_alone_and_stop_all_ends_both(cell, c
     assert {f"{side}/policy: loop" for side in SIDES} <= cell.diagnostics
 
     assert main(["stop", "--all"]) == 0
-    assert "/right/policy/stop: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert all(f"/{side}/policy (pid " in told for side in SIDES)
     cell.wait(lambda: cell.state("right") == STOPPED, "stop of the right arm")

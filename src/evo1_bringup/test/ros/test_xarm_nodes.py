@@ -22,23 +22,23 @@ class ControlBox:
 
         from evo1_bringup.ros.xarm_interfaces import xarm_interfaces
 
-        types = xarm_interfaces()
-        self._node, self._message = node, types.robot_msg
+        messages, services = xarm_interfaces()
+        self._node, self._message = node, messages.RobotMsg
         self.state, self.mode, self.error = 4, 0, 31
         self.angles, self.goal, self.speed = HOME.copy(), HOME.copy(), 0.0
         self.calls, self.moves = [], 0
-        self._reports = node.create_publisher(types.robot_msg, "/xarm/robot_states", 10)
+        self._reports = node.create_publisher(messages.RobotMsg, "/xarm/robot_states", 10)
         self._joints = node.create_publisher(JointState, "joint_states", 10)
         self._state = JointState(name=[*JOINTS, "drive_joint"])
         for name, kind in (
-            ("clean_error", types.call),
-            ("clean_warn", types.call),
-            ("motion_enable", types.set_int_by_id),
-            ("set_mode", types.set_int),
-            ("set_state", types.set_int),
+            ("clean_error", services.Call),
+            ("clean_warn", services.Call),
+            ("motion_enable", services.SetInt16ById),
+            ("set_mode", services.SetInt16),
+            ("set_state", services.SetInt16),
         ):
             node.create_service(kind, f"/xarm/{name}", self._answer(name))
-        node.create_service(types.move_joint, "/xarm/set_servo_angle", self._move)
+        node.create_service(services.MoveJoint, "/xarm/set_servo_angle", self._move)
         self._then = time.monotonic()
         node.create_timer(0.01, self._tick)
 
@@ -96,12 +96,14 @@ class Cell:
     def __init__(self):
         import rclpy
         from rclpy.executors import SingleThreadedExecutor
-        from std_msgs.msg import String
+        from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+        from std_msgs.msg import Bool, String
         from std_srvs.srv import Trigger
         from trajectory_msgs.msg import JointTrajectory
 
         from evo1_bringup.ros.xarm_direct_node import XarmDirectNode
         from evo1_bringup.ros.xarm_monitor_node import XarmMonitorNode
+        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
         from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos
 
         self.node = rclpy.create_node("client")
@@ -114,6 +116,15 @@ class Cell:
         self._commands = self.node.create_publisher(
             JointTrajectory, "xarm6_traj_controller/joint_trajectory", 10
         )
+        self.controller = []
+        self.node.create_subscription(
+            ControllerState,
+            "xarm6_traj_controller/controller_state",
+            self.controller.append,
+            controller_state_qos(),
+        )
+        best_effort = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        self.stop = self.node.create_publisher(Bool, "stop", best_effort)
         self._recover = self.node.create_client(Trigger, "xarm_monitor/recover")
         self._executor = SingleThreadedExecutor()
         for node in self._nodes:
@@ -178,3 +189,34 @@ def test_a_fault_is_named_recovery_enables_and_targets_are_followed(cell):
     cell.send(HOME, 1)
     cell.spin(0.5)
     assert cell.box.moves == moves
+
+
+def test_a_stop_latches_and_numbers_that_no_joint_could_mean_are_refused(cell):
+    from std_msgs.msg import Bool
+
+    cell.wait(lambda: cell.faults and cell.faults[-1], "fault")
+    cell.spin(0.3)
+    cell.controller.clear()
+    cell.spin(0.3)
+    assert not cell.controller  # a box that has stopped follows nothing
+    assert cell.recover().success
+    cell.wait(lambda: cell.box.state == 2 and cell.faults[-1] == "", "end of the fault")
+    for value in (float("nan"), 1e308, float("-inf")):
+        cell.send([value, *HOME[1:]], 1)
+    cell.spin(0.5)
+    assert cell.box.moves == 0
+    cell.send(HOME + [0.8, 0, 0, 0, 0, 0], 2)  # noqa: RUF005  an array
+    cell.wait(lambda: cell.box.angles[0] > 0.1, "motion")
+    assert cell.controller[-1].reference.velocities[0] > 0.0
+    cell.wait(lambda: cell.stop.get_subscription_count() > 0, "translator that hears stop")
+    cell.stop.publish(Bool(data=True))
+    cell.wait(lambda: not any(cell.controller[-1].reference.velocities), "rest")
+    moves, asked = cell.box.moves, cell.box.goal[0]
+    assert asked < 0.75
+    cell.send(HOME, 1)
+    cell.spin(0.5)
+    assert cell.box.moves == moves
+    cell.stop.publish(Bool(data=False))
+    cell.spin(0.3)
+    cell.send(HOME, 1)
+    cell.wait(lambda: np.abs(cell.box.angles - HOME).max() < 0.01, "motion again")

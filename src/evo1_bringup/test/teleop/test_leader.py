@@ -5,6 +5,7 @@ import pytest
 from so100_rig import Rig, run
 
 from evo1_bringup.drivers.feetech import BusError
+from evo1_bringup.drivers.following import Asked
 from evo1_bringup.teleop.leader import LeaderArm, LeaderServos
 from evo1_sim.trajectory import TrajectoryPoint
 
@@ -28,7 +29,7 @@ def test_the_follower_goes_where_the_leader_is_held(rig, leader_rig, so100):
     for _ in range(40):
         wanted = leader.read()
         point = TrajectoryPoint(positions=wanted.tolist(), time_from_start_ns=60_000_000)
-        follower.follow([point], so100.joint_names, stamp_ns=0)
+        follower.follow(Asked(points=[point], joint_names=so100.joint_names))
         run(follower, 0.02)
     run(follower, 0.3)
     assert leader_rig.arm.torques() == [False] * 6

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
+from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode, NormStats
 from evo1_policy.robot_config import RobotConfig
@@ -53,6 +54,7 @@ class Checkpoint:
         tokenizer: folder of the tokenizer, None where none was found.
         overridden: whether the caller changed what the directory says.
         table: of embodiments, where the head of the weights has one.
+        training: what is known of how it was trained.
     """
 
     directory: Path
@@ -65,6 +67,7 @@ class Checkpoint:
     tokenizer: Path | None
     overridden: bool = False
     table: EmbodimentTable | None = None
+    training: TrainingFacts = UNKNOWN
 
     @property
     def tokenizer_dir(self) -> Path:

@@ -5,6 +5,7 @@ config.json        sizes and semantics of the model
 norm_stats.json    normalisation of one embodiment
 robot.yaml         the robot file that it was trained for
 tokenizer/         tokenizer.json
+training.json      where its data was recorded, its sentences (training_facts); may be missing
 README.md          model card
 
 Must not import ROS or torch.

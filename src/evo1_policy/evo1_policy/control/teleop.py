@@ -136,6 +136,9 @@ class TeleopFollower:
             return Refused(reason=self._passing)
         if begins:
             self._curve.clear()
+        elif astray := self.motion.astray(measured):  # before a motion that begins where it is
+            self._fault = astray.message
+            return Refused(reason=self._fault)
         origin = self.motion.origin(measured, now_ns, anew=begins and self._settings.dry_run)
         if isinstance(origin, StopReason):
             self._passing = origin.message

@@ -16,8 +16,7 @@ from evo1_policy.node_parameters import POLICY_PARAMETERS, ParameterError, Polic
 def declare_parameters(node: Node) -> None:
     """Declare every parameter with its description, default and range."""
     for name, row in POLICY_PARAMETERS.items():
-        words = f" ({', '.join(row.choices)})" if row.choices else ""
-        descriptor = ParameterDescriptor(description=row.description + words)
+        descriptor = ParameterDescriptor(description=row.described)
         if row.span is not None and isinstance(row.default, int):
             low, high = (round(bound) for bound in row.span)
             descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]

@@ -1,6 +1,7 @@
 """The services of the policy node: thin wrappers that answer with state and reason."""
 
 from collections.abc import Callable
+from functools import partial
 
 from evo1_msgs.srv import SetInstruction
 from rclpy.node import Node
@@ -11,15 +12,17 @@ from evo1_policy.control.signals import Request
 
 Answer = tuple[bool, str]
 
-_REQUESTS = {
-    "~/pause": Request.PAUSE,
-    "~/resume": Request.RESUME,
-    "~/stop": Request.STOP,
-    "~/clear_stop": Request.CLEAR_STOP,
-    "~/take_over": Request.TAKE_OVER,
-    "~/hand_back": Request.HAND_BACK,
-    "~/park": Request.PARK,
-}
+_REQUESTS = tuple(request for request in Request if request not in (Request.START, Request.FINISH))
+
+
+def offer(node: Node, name: str, act: Callable[[], Answer]) -> Service:
+    """A service without content that acts and answers (success, what follows in words)."""
+
+    def on_call(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success, response.message = act()
+        return response
+
+    return node.create_service(Trigger, name, on_call)
 
 
 class Services:
@@ -41,7 +44,7 @@ class Services:
     ) -> None:
         self._node = node
         self._services: list[Service] = [
-            self._trigger(name, request, ask) for name, request in _REQUESTS.items()
+            offer(node, f"~/{request.value}", partial(ask, request)) for request in _REQUESTS
         ]
 
         def on_set_instruction(
@@ -60,10 +63,3 @@ class Services:
         """Withdraw the services."""
         for service in self._services:
             self._node.destroy_service(service)
-
-    def _trigger(self, name: str, request: Request, ask: Callable[[Request], Answer]) -> Service:
-        def on_call(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-            response.success, response.message = ask(request)
-            return response
-
-        return self._node.create_service(Trigger, name, on_call)

@@ -6,6 +6,7 @@ nodes of the namespace were discovered long ago, while who sent it would have to
 
 import contextlib
 import errno
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -34,7 +35,7 @@ class StopListener:
 
     Args:
         node: of the arm; its executor calls back.
-        on_stop: called when `stop` carries true; answers with the state in words.
+        on_stop: called when `stop` carries true; answers (success, state in words).
         on_clear: called when it carries false.
         part: of its namespace; there is one of each (stop_line.MOVER: policy or relay).
 
@@ -46,12 +47,12 @@ class StopListener:
         self,
         node: Node,
         *,
-        on_stop: Callable[[], str],
+        on_stop: Callable[[], tuple[bool, str]],
         on_clear: Callable[[], object] = lambda: None,
         part: str = stop_line.MOVER,
     ) -> None:
         self._node, self._on_stop, self._on_clear = node, on_stop, on_clear
-        self._name = node.get_fully_qualified_name()
+        self._name = f"{node.get_fully_qualified_name()} (pid {os.getpid()})"
         self._line = self._claim(part)
         self._askers: SimpleQueue[bytes] = SimpleQueue()
         self._topic = node.create_publisher(Bool, STOP_TOPIC, words_qos())
@@ -106,13 +107,13 @@ class StopListener:
             self._topic.publish(Bool(data=True))
 
     def _on_asked(self) -> None:
-        text = f"{self._name}: {self._on_stop()}"
+        text = f"{self._name}: {self._on_stop()[1]}"
         while not self._askers.empty():
             self._reply(self._askers.get(), text)
 
     def _on_message(self, message: Bool) -> None:
         if message.data:
-            self._answers.publish(String(data=f"{self._name}: {self._on_stop()}"))
+            self._answers.publish(String(data=f"{self._name}: {self._on_stop()[1]}"))
         else:
             self._on_clear()
 

@@ -213,7 +213,7 @@ class Words:
         on_fault: Callable[[str], object],
     ) -> None:
         self._node = node
-        self.stop = StopListener(node, on_stop=lambda: on_stop()[1])
+        self.stop = StopListener(node, on_stop=on_stop)
         self._subscriptions = [
             node.create_subscription(
                 String,

@@ -24,14 +24,25 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import Image, JointState, Joy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, intervention_qos
-from evo1_policy.ros.teleop_messages import target_message
 
 TIMEOUT_S = 10.0
 IMAGE_SIZE = (48, 64)  # rows, columns: the content does not matter here
+
+
+def target_message(target):
+    """What a demonstrator sends for a TeleopTarget."""
+    message = JointTrajectory(joint_names=list(target.joint_names))
+    message.header.stamp = time_message(target.stamp_ns)
+    for offset_ns, row in zip(target.offsets_ns, target.positions, strict=True):
+        point = JointTrajectoryPoint(positions=row.tolist())
+        point.time_from_start.sec, point.time_from_start.nanosec = divmod(offset_ns, 10**9)
+        message.points.append(point)
+    return message
 
 
 class RobotCell:

@@ -1,5 +1,6 @@
 """How a node hears `stop`, and who else is there, over real DDS and real datagrams."""
 
+import os
 import threading
 import time
 
@@ -45,7 +46,7 @@ class Spun:
     def listen(self, **options):
         self.listener = StopListener(
             self.node,
-            on_stop=lambda: self.heard.append(True) or "STOPPED",
+            on_stop=lambda: (self.heard.append(True) is None, "STOPPED"),
             on_clear=lambda: self.heard.append(False),
             **options,
         )
@@ -92,7 +93,7 @@ def test_a_publisher_of_any_reliability_is_heard_and_answered(spun, reliability)
     wait(lambda: arm.heard == [True], "stop")
     stop.publish(Bool(data=False))
     wait(lambda: arm.heard == [True, False], "clear")
-    wait(lambda: answers == ["/left/policy: STOPPED"], "answer")
+    wait(lambda: answers == [f"/left/policy (pid {os.getpid()}): STOPPED"], "answer")
 
 
 def test_a_datagram_stops_and_goes_out_on_the_topic_for_the_drivers(spun):
@@ -103,14 +104,14 @@ def test_a_datagram_stops_and_goes_out_on_the_topic_for_the_drivers(spun):
     wait(lambda: arm.node.count_subscribers("stop") == 2, "discovery")
     address = stop_line.address_of(arm.context.get_domain_id(), "/left")
     answers = stop_line.tell(stop_line.STOP, [address], TIMEOUT_S)
-    assert answers == {address: "/left/policy: STOPPED"}
+    assert answers == {address: f"/left/policy (pid {os.getpid()}): STOPPED"}
     wait(lambda: True in driver.heard, "stop of the driver")
 
 
 def test_a_second_mover_in_a_namespace_is_refused_by_the_firsts_name(spun):
     first, second = spun("policy", "left"), spun("teleop_relay", "left", spin=False)
     first.listen()
-    assert other_movers(second.node, []) == ["/left/policy"]
+    assert other_movers(second.node, []) == [f"/left/policy (pid {os.getpid()})"]
     with pytest.raises(MoverThereError, match=r"'/left' has a mover already: /left/policy"):
         second.listen()
     elsewhere = spun("policy", "right")

@@ -26,7 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.qos import command_qos, state_qos
-from evo1_policy.ros.teleop_messages import target_message
+from evo1_sim.ros.trajectory_messages import target_message
 
 FRESH_S = 1.0  # a status older than this says nothing
 HELD_S = 0.5  # a shorter hold, as on a busy machine, does not end a demonstration

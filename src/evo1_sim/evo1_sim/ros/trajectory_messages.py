@@ -1,15 +1,18 @@
-"""What a controller hears and says on its topics, as the plain types of evo1_sim."""
+"""What a controller hears and says, and what a demonstrator sends, as plain types."""
 
 from array import array
 
+from builtin_interfaces.msg import Duration
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
-from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig
 from evo1_policy.ros.controller_state import ControllerState
+from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import OVERRIDABLE
 from evo1_sim.controller import FollowedState
 from evo1_sim.trajectory import TrajectoryPoint
@@ -28,6 +31,20 @@ def read_points(message: JointTrajectory) -> tuple[TrajectoryPoint, ...]:
     )
 
 
+def target_message(target: TeleopTarget) -> JointTrajectory:
+    """Return a demonstrator's message."""
+    message = JointTrajectory(joint_names=list(target.joint_names))
+    message.header.stamp = time_message(target.stamp_ns)
+    for offset_ns, row in zip(target.offsets_ns, target.positions, strict=True):
+        sec, nanosec = divmod(offset_ns, 1_000_000_000)
+        message.points.append(
+            JointTrajectoryPoint(
+                positions=row.tolist(), time_from_start=Duration(sec=sec, nanosec=nanosec)
+            )
+        )
+    return message
+
+
 class FollowedPublisher:
     """Says on <controller>/controller_state what one command output follows. Used by one thread.
 
@@ -37,6 +54,7 @@ class FollowedPublisher:
     """
 
     def __init__(self, node: Node, command: CommandConfig) -> None:
+        self._node = node
         self._publisher = node.create_publisher(
             ControllerState,
             command.state_topic,
@@ -53,3 +71,7 @@ class FollowedPublisher:
         message.reference.velocities = array("d", followed.velocities.tobytes())
         message.feedback.positions = array("d", followed.feedback.tobytes())
         self._publisher.publish(message)
+
+    def close(self) -> None:
+        """Take the topic away."""
+        self._node.destroy_publisher(self._publisher)

@@ -12,6 +12,12 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 
+from evo1_policy.checkpoint_layouts.training_facts import (
+    TRAINING,
+    TrainingFacts,
+    read_training,
+    write_training,
+)
 from evo1_training.datasets.conversion_job import (
     EpisodeResult,
     Job,
@@ -37,6 +43,7 @@ from evo1_training.datasets.worker_pool import run_all
 from evo1_training.recording.episode import EpisodeError, episode_folders
 
 WORK = ".work"
+ORIGIN = "meta/evo1"  # the folder with what is known of the recordings
 _REQUEST = "conversion.json"
 
 
@@ -77,10 +84,23 @@ def convert(request: Request, progress: Progress, format: DatasetFormat | None =
         raise
     _encode(candidates, request, schema, summary, progress, format, target)
     target.close()
+    _note_origin(request, simulated=all(one.simulated for one in candidates))
     shutil.rmtree(work)
     if not any(request.dataset.iterdir()):
         request.dataset.rmdir()
     return summary
+
+
+def _note_origin(request: Request, *, simulated: bool) -> None:
+    """Say beside the dataset where it was recorded; training hands it on to the checkpoint."""
+    folder = request.dataset / ORIGIN
+    if not folder.is_dir():
+        return
+    before = read_training(folder).trained_in if request.append else "simulation"
+    if simulated and before == "simulation":
+        write_training(folder, TrainingFacts(trained_in="simulation"))
+    else:
+        (folder / TRAINING).unlink(missing_ok=True)
 
 
 class _Target:

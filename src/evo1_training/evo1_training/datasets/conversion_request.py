@@ -14,7 +14,12 @@ from evo1_training.datasets.episode_plan import Gaps
 from evo1_training.datasets.episode_schema import schema_of, schema_problem
 from evo1_training.datasets.frames import DatasetSchema, Storage
 from evo1_training.recording.bag_reader import Episode, open_episode
-from evo1_training.recording.episode import SIDECAR, EpisodeError
+from evo1_training.recording.episode import (
+    SCRIPTED_OPERATOR,
+    SIDECAR,
+    SIMULATION_OPERATOR,
+    EpisodeError,
+)
 
 
 class ConversionError(ValueError):
@@ -90,6 +95,7 @@ class Candidate:
     key: str
     schema: DatasetSchema
     recorded: int  # frames, as far as known
+    simulated: bool = False  # as far as its operator tells
 
 
 def look_at(
@@ -117,7 +123,16 @@ def look_at(
             continue
         seen[key] = folder
         recorded = _frames_recorded(episode)
-        candidates.append(Candidate(folder=folder, key=key, schema=schema, recorded=recorded))
+        operator = episode.sidecar.facts.operator
+        candidates.append(
+            Candidate(
+                folder=folder,
+                key=key,
+                schema=schema,
+                recorded=recorded,
+                simulated=operator in (SCRIPTED_OPERATOR, SIMULATION_OPERATOR),
+            )
+        )
     return candidates
 
 

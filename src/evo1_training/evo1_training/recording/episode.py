@@ -22,6 +22,8 @@ from typing import Any
 SIDECAR = "episode.json"
 FACTS_TOPIC = "/evo1/episode"
 SCHEMA = 1
+# Operators that no real arm has: the expert, and whoever drives in a launch of the simulation.
+SCRIPTED_OPERATOR, SIMULATION_OPERATOR = "scripted expert", "somebody in simulation"
 _FOLDER = re.compile(r"episode_(\d{6})")
 
 # What a topic is for. Cameras are "camera:<name>", outputs "command:<index>".

@@ -20,6 +20,7 @@ from evo1_sim.rendering import CameraRenderer
 from evo1_sim.world import World
 from evo1_training.recording.bag_writer import TopicSpec
 from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.episode import SCRIPTED_OPERATOR
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.session import Session, SessionInput, TakeResult
 from evo1_training.recording.stream_monitor import robot_topics
@@ -147,7 +148,7 @@ class SimulatedTakes:
         return status.detail or "not solved"
 
     def _begin(self, instruction: str) -> None:
-        self._session.start(instruction, "scripted expert")
+        self._session.start(instruction, SCRIPTED_OPERATOR)
         self._session.tick()
         if self._session.take.state is not TakeState.RECORDING:
             raise SimulatedTakeError(f"no take begins: {self._session.take.describe()}")

@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from evo1_policy.checkpoint import save_checkpoint
+from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
 from evo1_policy.normalization import NormStats, write_norm_stats
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.training.run_folder import STATE, RunFolder, SavedStep
@@ -74,12 +75,14 @@ class PolicyParts:
         stats: norm stats by embodiment; the robot's among them.
         tokenizer: folder with the tokenizer's files and nothing else.
         card: lines of the model card; how far the run is comes with each checkpoint.
+        training: where its data was recorded, and its sentences.
     """
 
     robot: RobotConfig
     stats: Mapping[str, NormStats]
     tokenizer: Path
     card: tuple[str, ...] = field(default=())
+    training: TrainingFacts = UNKNOWN
 
 
 def full_weights(objective: nn.Module) -> dict[str, Tensor]:
@@ -176,6 +179,7 @@ def write_step(
             robot_text=parts.robot.text,
             tokenizer_dir=parts.tokenizer,
             card=_card(parts, progress),
+            training=parts.training,
         )
         for name, stats in parts.stats.items():
             if name != embodiment:

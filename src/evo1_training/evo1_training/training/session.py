@@ -163,6 +163,7 @@ def _parts(
             stats=stats,
             tokenizer=tokenizer_dir,
             card=tuple(f"- {line}" for line in lines),
+            training=data.facts,
         ),
         progress=progress,
         watcher=watcher,

@@ -10,6 +10,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.checkpoint_layouts.training_facts import (
+    TrainingFacts,
+    few_instructions,
+    read_training,
+)
 from evo1_policy.normalization import FeatureStats, NormStats
 from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
 from evo1_training.datasets.reader.columns import read_columns
@@ -71,6 +76,16 @@ class TrainingData:
         """Those of the datasets."""
         return frozenset(
             text for part in self.train for text in part.samples.folder.tasks.values()
+        )
+
+    @property
+    def facts(self) -> TrainingFacts:
+        """Where all of it was recorded, as far as known, and its sentences."""
+        roots = [part.samples.folder.info.root for part in self.train]
+        places = {read_training(root / "meta" / "evo1").trained_in for root in roots}
+        return TrainingFacts(
+            trained_in=places.pop() if len(places) == 1 else "unknown",
+            instructions=few_instructions(self.instructions),
         )
 
     @cached_property

@@ -10,6 +10,7 @@ import pytest
 from bag_writing import at, picture, position, steady, write_episode
 from PIL import Image
 
+from evo1_policy.checkpoint_layouts.training_facts import read_training
 from evo1_training.cli import convert as command
 
 STEP_MS = 1000 / 30
@@ -88,3 +89,16 @@ def test_second_run_into_a_finished_dataset_is_refused_and_append_adds(tmp_path,
     assert "observation.images.image_1" in capsys.readouterr().err
     assert len(table(out)) == 102
     assert not (out / ".work").exists()
+
+
+def test_a_dataset_says_that_it_is_from_simulation_until_something_else_is_added(tmp_path):
+    root, out = tmp_path / "demos", tmp_path / "dataset"
+    for number, operator in enumerate(("scripted expert", "somebody in simulation", "Ada")):
+        folder = root / f"episode_00000{number}"
+        write_episode(folder, steady(1.0), operator=operator)
+    simulated = [root / "episode_000000", root / "episode_000001"]
+    given = ["--to", out, "--storage", "png", "--workers", "1"]
+    assert run(*simulated, *given) == 0
+    assert read_training(out / "meta" / "evo1").trained_in == "simulation"
+    assert run(root / "episode_000002", *given, "--append") == 0
+    assert read_training(out / "meta" / "evo1").trained_in == "unknown"

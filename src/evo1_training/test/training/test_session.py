@@ -320,7 +320,10 @@ def test_the_saved_checkpoint_says_what_it_was_made_of(done):
     assert "sway: 2 episodes (22 frames) to learn from, 1 held out" in card
     assert "Success of the task was not measured" in card
     assert "noise" not in card
-    assert read_checkpoint(done.path / "last").stats.embodiment == "xarm6"
+    checkpoint = read_checkpoint(done.path / "last")
+    assert checkpoint.stats.embodiment == "xarm6"
+    assert checkpoint.training.trained_in == "unknown"  # its dataset does not say
+    assert checkpoint.training.instructions
 
 
 def test_a_pool_that_is_too_narrow_for_a_velocity_is_told(config):
