@@ -135,6 +135,10 @@ def test_clock_that_jumps_back_holds_the_arm_until_a_person_resumes(robot, capfd
             lambda: any(s.reason_code == "clock_jumped_back" for s in list(cell.statuses)),
             "the status",
         )
+        cell.wait(
+            lambda: all(one.age_ms < 100 for one in cell.status.streams),
+            "streams on the new clock",
+        )
         cell.resume()
     finally:
         cell.close()
