@@ -16,8 +16,9 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
+from evo1_policy.control.instructions import unseen
 from evo1_policy.control.modes import UnknownWordError, parse_transition
-from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, TakeoverMode
+from evo1_policy.control.signals import LoopState, LoopStatus, Request, TakeoverMode
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     ParameterError,
@@ -63,6 +64,7 @@ class Configured:
     words: Words
     services: Services
     goals: Goals
+    learnt: tuple[str, ...]  # instructions; empty where unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,6 @@ class PolicyNode(ManagedNode):
         self._instruction = ""
         self._arm_fault = ""  # of the arm's driver
         self._ticks = 0
-        self._ending = False
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         # always there, so that a signal is seen while the node is inactive
@@ -110,19 +111,9 @@ class PolicyNode(ManagedNode):
 
     def may_end(self) -> bool:
         """Asked again and again before the process ends: the arm rests, where it parks."""
-        active, configured = self._active, self._configured
-        if active is None or configured is None:
+        if self._active is None or self._configured is None:
             return True
-        status = active.runner.status
-        if not self._ending:
-            self._ending = True
-            park = configured.robot.park is not None and active.runner.has_moved
-            stopped = status.state is LoopState.STOPPED or configured.mission.settings.dry_run
-            if not stopped:
-                self.get_logger().info("parking before the end" if park else "coming to rest")
-                status = active.runner.request(Request.PARK if park else Request.FINISH)
-        parking = status.reason is not None and status.reason.code is StopCode.PARKING
-        return not (status.moving or parking)
+        return self._active.runner.come_home(park=self._configured.robot.park is not None)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the robot file, load the policy, offer topics, services and the action."""
@@ -171,6 +162,7 @@ class PolicyNode(ManagedNode):
         runner.report_fault(self._arm_fault)
         if self._stop_latched:
             runner.request(Request.STOP)
+        self._warn_of(unseen(self._instruction, configured.learnt) if self._instruction else "")
         self._start_wanted = configured.parameters.autostart and not self._stop_latched
         self._start_if_wanted()
         self.get_logger().info(f"active; {describe(runner.status)}")
@@ -209,9 +201,12 @@ class PolicyNode(ManagedNode):
         if self._active is not None and text != before:
             self._active.runner.set_instruction(text, change)
         self._start_if_wanted()
+        warning = unseen(text, self._configured.learnt) if self._configured else ""
         if text != before:
             self.get_logger().info(f"instruction: '{text}'")
-        return True, f"replaced '{before}'" if before else "set"
+            self._warn_of(warning)
+        done = f"replaced '{before}'" if before else "set"
+        return True, f"{done}; {warning}" if warning else done
 
     def ask(self, request: Request) -> Answer:
         """Hand a request to the loop; answer whether it took effect, with state and reason."""
@@ -296,6 +291,10 @@ class PolicyNode(ManagedNode):
             self._active.runner.step_if_quiet()
             self._configured.goals.tick()
 
+    def _warn_of(self, what: str) -> None:
+        if what:
+            self.get_logger().warning(what)
+
     def _on_refused(self, why: str) -> None:
         self.get_logger().warning(f"not followed: {why}", throttle_duration_sec=REPEAT_S)
 
@@ -372,6 +371,7 @@ class PolicyNode(ManagedNode):
             ),
             services=Services(self, ask=self.ask, set_instruction=self.set_instruction),
             goals=Goals(self, now_ns=self._now_ns, start=self.start_goal),
+            learnt=getattr(policy, "instructions", ()),
         )
 
     def _release(self) -> None:

@@ -105,6 +105,7 @@ class Runner:
         self._on_refused = on_refused
         self._dead_man = dead_man
         self._targets: list[TeleopTarget] = []
+        self._going_home = False
         self._unsettled = False  # a frame came in that no observation was made of yet
         self.status = LoopStatus(state=LoopState.IDLE, reason=None, lead_ms=0.0)
 
@@ -221,10 +222,20 @@ class Runner:
         if time.monotonic() - self._stepped_s > QUIET_S:
             self.step()
 
-    @property
-    def has_moved(self) -> bool:
-        """Whether the arm was moved since the node was activated."""
-        return self.status.chunks_accepted > 0 or self.status.takeovers > 0
+    def come_home(self, *, park: bool) -> bool:
+        """Bring the arm to rest before the process ends; to be asked until it is so.
+
+        Args:
+            park: at the robot file's park pose, where the arm was moved at all.
+        """
+        with self._lock:
+            status, settings = self.status, self._mission.settings
+            moved = status.chunks_accepted > 0 or status.takeovers > 0
+            if not self._going_home and status.state is not LoopState.STOPPED:
+                parks = park and moved and not settings.dry_run
+                status = self.request(Request.PARK if parks else Request.FINISH)
+            self._going_home = True
+            return not (status.moving or _code(status) is StopCode.PARKING)
 
     def facts(self) -> StatusFacts:
         """Return everything that the status tells."""
