@@ -42,9 +42,8 @@ class Load:
         return f"{self.cameras} x {self.size} at {self.rates} Hz, joints {self.joints_hz} Hz"
 
 
-TARGET = Load(cameras=3, size="1080p", rates="30", joints_hz=500)
 LOADS = (
-    TARGET,
+    Load(cameras=3, size="1080p", rates="30", joints_hz=500),
     Load(cameras=2, size="1080p", rates="30", joints_hz=500),
     Load(cameras=1, size="1080p", rates="30", joints_hz=500),
     Load(cameras=3, size="1080p", rates="30", joints_hz=100),
@@ -137,7 +136,7 @@ def main() -> int:
             f"{run.rss_mb:>5.0f} MB{run.cpu_percent:>4.0f} %{run.looks:>6}{run.holds:>6}",
             flush=True,
         )
-    largest = next((load for load, run in runs.items() if run.carried), TARGET)
+    largest = next((load for load, run in runs.items() if run.carried), LOADS[0])
     print(f"largest load without loss: {largest if runs[largest].carried else 'none'}")
     if arguments.json:
         figures = {

@@ -12,9 +12,6 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from evo1_bringup.installation import NotInstalledError, find_executable
-from evo1_bringup.option_values import OptionError, read_namespace
-
 if TYPE_CHECKING:
     from evo1_bringup.processes import Programs
     from evo1_bringup.system import System
@@ -143,6 +140,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    told = _stop_here(words[1:]) if words[:1] == ["stop"] else ()
     if words and words[0] in PROGRAMS:
         return _run_program(words[0], words[1:])
     parser = build_parser()
@@ -154,19 +152,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.command == "launch":
             return _launch(arguments)
-        return _talk(arguments)
+        return _talk(arguments, told)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `evo1 status | head`: whoever read has read enough
         sys.stdout = None
         return 0
-    except (OptionError, NotInstalledError, UsageError) as error:
+    except UsageError as error:
         print(f"evo1: {error}", file=sys.stderr)  # noqa: T201
         return 2
 
 
 def _run_program(name: str, words: Sequence[str]) -> int:
     """Become another program; returns only where it is not there."""
+    from evo1_bringup.installation import NotInstalledError, find_executable
+
     try:
         path = str(find_executable(*PROGRAMS[name]))
         os.execv(path, [path, *words])
@@ -220,7 +220,9 @@ def system_lines(system: "System") -> list[str]:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
+    from evo1_bringup.installation import NotInstalledError
     from evo1_bringup.launchable import LAUNCHABLE, systems_of
+    from evo1_bringup.option_values import OptionError
     from evo1_bringup.processes import together
     from evo1_bringup.system import check_installed
 
@@ -232,13 +234,19 @@ def _launch(arguments: argparse.Namespace) -> int:
     words = arguments.arguments
     if arguments.namespace:
         words = [*words, f"namespace:={arguments.namespace}"]
-    systems = systems_of(arguments.name, parse_assignments(words))
+    try:
+        systems = systems_of(arguments.name, parse_assignments(words))
+    except OptionError as error:
+        raise UsageError(str(error)) from error
     if arguments.dry_list:
         for system in systems:
             _say(*system_lines(system))
         return 0
     programs = together(systems)
-    check_installed(programs)
+    try:
+        check_installed(programs)
+    except NotInstalledError as error:
+        raise UsageError(str(error)) from error
     if programs.includes:
         raise UsageError(
             "this way to a real arm comes with launch files of others; "
@@ -275,33 +283,39 @@ def run_programs(programs: "Programs") -> int:
     return 0
 
 
-def _talk(arguments: argparse.Namespace) -> int:
-    namespace = read_namespace(arguments.namespace)
-    told = _stop_here(arguments, namespace) if arguments.command == "stop" else ()
+def _talk(arguments: argparse.Namespace, told: Sequence[str]) -> int:
     try:
+        from evo1_bringup.option_values import OptionError, read_namespace
         from evo1_bringup.ros import commands
     except ImportError as error:
         raise UsageError(
             f"{arguments.command}: needs ROS 2 and the built workspace ({error}); "
             "source install/setup.bash"
         ) from error
-    target = commands.Target(namespace=namespace, timeout_s=arguments.timeout)
     try:
+        namespace = read_namespace(arguments.namespace)
+        target = commands.Target(namespace=namespace, timeout_s=arguments.timeout)
         if arguments.command == "status":
             return int(commands.status(target, follow=arguments.follow, printer=_say))
         answer = _ASKS[arguments.command](commands, target, arguments)
-    except commands.NoAnswerError as error:
+    except (commands.NoAnswerError, OptionError) as error:
         raise UsageError(str(error)) from error
     _say(*(line for line in answer.message.splitlines() if line not in told))
     return 0 if answer.success else 1
 
 
-def _stop_here(arguments: argparse.Namespace, namespace: str) -> tuple[str, ...]:
-    """Stop what runs on this machine, before ROS is imported; the answers, which were printed."""
+def _stop_here(words: Sequence[str]) -> tuple[str, ...]:
+    """Stop what runs on this machine, before anything is imported; the answers, printed."""
     from evo1_policy import stop_line
 
-    domain = stop_line.domain_id()
-    addresses = stop_line.claimed(domain, None if arguments.all else f"/{namespace}")
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--namespace", default="")
+    given, rest = parser.parse_known_args(words)
+    if {"-h", "--help"} & set(rest):
+        return ()
+    place = None if given.all else f"/{given.namespace.strip('/')}"
+    addresses = stop_line.claimed(stop_line.domain_id(), place)
     answers = tuple(filter(None, stop_line.tell(stop_line.STOP, addresses, _HERE_S).values()))
     _say(*answers)
     return answers

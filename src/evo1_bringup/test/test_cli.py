@@ -106,8 +106,8 @@ def test_command_without_a_policy_says_who_is_missing(capsys):
     )
 
 
-def test_a_stop_is_out_on_this_machine_without_ros(tmp_path):
-    """Without rclpy, a home or a log folder: whoever moves the arm here has heard it."""
+@pytest.mark.parametrize("missing", [["rclpy"], ["rclpy", "numpy", "yaml"]])
+def test_a_stop_is_out_on_this_machine_before_anything_is_imported(missing, tmp_path):
     from evo1_policy import stop_line
 
     domain = 2_000_000 + os.getpid()
@@ -121,7 +121,8 @@ def test_a_stop_is_out_on_this_machine_without_ros(tmp_path):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        (tmp_path / "rclpy.py").write_text("raise ImportError('no rclpy')")
+        for name in missing:
+            (tmp_path / f"{name}.py").write_text(f"raise ImportError('no {name}')")
         paths = [str(tmp_path), *sys.path]
         result = subprocess.run(
             [sys.executable, "-m", "evo1_bringup", "stop", "--namespace", "left"],
@@ -138,6 +139,7 @@ def test_a_stop_is_out_on_this_machine_without_ros(tmp_path):
         thread.join(10.0)
     assert heard == [b"stop"]
     assert result.stdout == "/left/policy (pid 1): STOPPED\n"
+    assert "needs ROS 2 and the built workspace" in result.stderr
     assert "Traceback" not in result.stderr
 
 

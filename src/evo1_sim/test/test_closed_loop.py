@@ -65,13 +65,11 @@ def test_no_seam_is_felt_whenever_it_happens(
     assert seams.acceleration_ratio_max < 1.05
 
 
-@pytest.mark.xfail(strict=True, reason="a brake is repeated while its controller is silent")
 def test_a_brake_that_meets_a_controller_just_switched_on_makes_no_step(robot):
     """Off at 16 s, tracking_error at 16.67 s, on again at 16.7 s, before the policy can know."""
     assert_smooth(rehearse(robot, SITUATIONS[3], controller=xarm6_settings(100.0)))
 
 
-@pytest.mark.xfail(strict=True, reason="a clock behind counts as no delay, not as a late command")
 def test_a_policy_whose_clock_is_behind_is_not_late(robot):
     """What it sends for soon is past for the controller by 50 ms, and followed from its middle."""
     assert_smooth(rehearse(robot, Situation(name="behind", skew_ms=-50.0)))

@@ -158,7 +158,7 @@ class TeleopRelayNode(Node):
             received_ns=self._now_ns(),
             output=output,
         )
-        self._follower.held = self._held.newest
+        self._follower.held = self._held.state(self._now_ns())
 
     def _on_joints(self, message: JointState) -> None:
         received_ns = self._now_ns()
@@ -174,6 +174,7 @@ class TeleopRelayNode(Node):
         self._joints.add(names, positions, stamp_ns=stamp, received_ns=received_ns)
 
     def _watch(self) -> None:
+        self._follower.held = self._held.state(self._now_ns())  # also that it fell silent
         self._send(self._follower.watch(self._measured(), self._now_ns()))
         self._tell()
         self._ticks += 1

@@ -53,8 +53,8 @@ def test_a_reset_goes_on_where_the_policy_ran_and_says_what_to_type_where_it_did
             assert main(["pause"]) == 0
             assert main(["reset"]) == 0
             assert "evo1 resume goes on" in capsys.readouterr().out
-            watcher.statuses.clear()
-            watcher.wait(lambda: bool(watcher.statuses), "status")
+            now_s = watcher.node.get_clock().now().nanoseconds // 10**9
+            watcher.wait(lambda: watcher.statuses[-1].header.stamp.sec > now_s, "status")
             assert watcher.statuses[-1].state == HOLDING
         finally:
             watcher.close()

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,8 @@ from evo1_policy.action_chunk import Trajectory
 from evo1_policy.control.limits import Limits
 
 APART_RAD, APART_RAD_S = 0.01, 0.05  # a controller that is nearer follows what was sent ...
-SILENT_NS = 500_000_000  # a controller that spoke and does not for so long is off
+SILENT_NS = 500_000_000  # a controller that spoke and does not for so long is off ...
+STALE_NS = 150_000_000  # ... and what it said before this says nothing
 DELAYS_KEPT = 100  # words of a controller, for the median of their delay
 BLUR_S = 0.02  # ... or would within this time: its stamps and ours may differ by so much
 
@@ -92,7 +93,7 @@ class HeldStates:
         """Forget everything: the clock jumped, or the node stops."""
         self._delays.clear()
         self._heard_ns: dict[int, int] = {}  # output -> when it spoke last
-        self.newest: HeldState | None = None
+        self._newest: HeldState | None = None
 
     def add(
         self,
@@ -108,7 +109,7 @@ class HeldStates:
 
         One that gives no velocities is measured by its last two positions.
         """
-        width, before = len(self._names), self.newest
+        width, before = len(self._names), self._newest
         held = (
             (np.full(width, np.nan), np.full(width, np.nan), np.zeros(width, dtype=np.int64))
             if before is None
@@ -126,13 +127,26 @@ class HeldStates:
             held[0][place], held[2][place] = positions[i], stamp_ns
         self._heard_ns[output] = received_ns
         self._delays.append(received_ns - stamp_ns)
-        self.newest = HeldState(
+        self._newest = HeldState(
             positions=held[0],
             velocities=held[1],
             stamps_ns=held[2],
             received_ns=received_ns,
             delay_ns=sorted(self._delays)[len(self._delays) // 2],
         )
+
+    def state(self, now_ns: int) -> HeldState | None:
+        """What the controllers said lately; None where none did."""
+        newest = self._newest
+        stale = [output for output, at in self._heard_ns.items() if now_ns - at > STALE_NS]
+        if newest is None or not stale:
+            return newest
+        if len(stale) == len(self._heard_ns):
+            return None
+        positions = newest.positions.copy()
+        for output in stale:
+            positions[self._columns[output]] = np.nan
+        return replace(newest, positions=positions)
 
     def silent(self, now_ns: int) -> tuple[int, int] | None:
         """An output whose controller spoke, and for how long it has not; None: there is none."""

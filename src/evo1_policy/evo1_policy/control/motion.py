@@ -21,11 +21,10 @@ from evo1_policy.robot_config import RobotConfig
 
 SETTLE_NS = 500_000_000  # after a trajectory's end, until the arm must be where it ended
 PERIODS = 2  # of the slowest controller, before which no command can be followed
-UNKNOWN_TRANSPORT_NS = 10_000_000  # of commands to a controller that says nothing
-MAX_TRANSPORT_NS = 150_000_000
-REPEAT_NS = 50_000_000  # a stop that is not followed after this was lost
+LEAST_TRANSPORT_NS = 20_000_000  # of commands: what comes back may be faster than what goes out
+MAX_TRANSPORT_NS = 250_000_000
+REPEAT_NS = 100_000_000  # a stop that is not followed after this was lost
 FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may still be followed
-HELD_MAX_AGE_NS = 500_000_000  # older words of a controller say nothing
 NOISE_RAD = 0.002  # of encoders
 REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
 ZEROS_NS = 1_000_000_000  # some drivers say 0 for every joint before they have measured any
@@ -74,10 +73,16 @@ class Motion:
     @property
     def lead_ns(self) -> int:
         """How far ahead of now a command can change what is executed [ns]."""
-        held = self._held
-        known_ns = UNKNOWN_TRANSPORT_NS if held is None else max(held.delay_ns, 0)
-        transport_ns = min(max(known_ns, self._learnt_ns), MAX_TRANSPORT_NS)
-        return PERIODS * self._period_ns + transport_ns
+        transport_ns = max(self._learnt_ns, LEAST_TRANSPORT_NS)
+        if self._held is not None:  # a clock ahead of ours makes every command late
+            ahead_ns = LEAST_TRANSPORT_NS - self._held.delay_ns
+            transport_ns = max(transport_ns, self._held.delay_ns, ahead_ns)
+        return PERIODS * self._period_ns + min(transport_ns, MAX_TRANSPORT_NS)
+
+    @property
+    def _told(self) -> bool:
+        """Whether controllers say what they hold, of every joint of the arm."""
+        return self._held is not None and bool(self._held.known[self.limits.is_arm].all())
 
     def at_rest(self, now_ns: int) -> bool:
         """Whether the commanded trajectory is over."""
@@ -97,8 +102,6 @@ class Motion:
             taken to be where its controllers hold it. Empty otherwise.
         """
         self._look_at_encoders(measured)
-        if held is not None and now_ns - held.received_ns > HELD_MAX_AGE_NS:
-            held = None
         news, self._held = held is not self._held, held
         if held is None or not news or self._dry_run or self.executing is None:
             return ""
@@ -150,11 +153,10 @@ class Motion:
             now_ns: the clock [ns].
             anew: nothing is executed (a dry run): where the arm is.
         """
-        executing, held = self.executing, self._held
-        if executing is not None and not anew:
-            sure = held is not None and bool(held.known[self.limits.is_arm].all())
-            if sure or measured is None or self._in_place(executing, measured, now_ns):
-                return executing
+        executing = self.executing
+        goes_on = self._told or measured is None or self._is_in_place(measured, now_ns)
+        if executing is not None and not anew and goes_on:
+            return executing
         if measured is None:
             return self._reason(
                 StopCode.JOINTS_STALE,
@@ -182,7 +184,7 @@ class Motion:
 
     def knows_arm(self, measured: JointSample | None) -> bool:
         """Whether it is sure enough where the arm is to begin a motion there."""
-        if self._held is not None or self.executing is not None:
+        if self._told or self.executing is not None:
             return True
         return measured is not None and self._steady(measured)
 
@@ -241,7 +243,7 @@ class Motion:
         Controllers that say what they follow brake from there. One that says nothing may hold
         anything: then the arm stops where it is, since that leads it nowhere else.
         """
-        if self._held is not None or self.executing is None:
+        if self._told or self.executing is None:
             return self.stop(now_ns)
         position = self._present(measured, self.executing)
         return self._brake(
@@ -260,17 +262,17 @@ class Motion:
         stop, executing, held = self._stop_again, self.executing, self._held
         if stop is None or executing is None:
             return None
-        if now_ns < self._splice_ns + self._period_ns:
-            return stop
         passed = now_ns >= executing.end_ns + FOLLOWED_LATE_NS
-        if held is None or passed or held.rests_since(executing.end_ns):
+        if held is None or not self._told or passed or held.rests_since(executing.end_ns):
             self._stop_again = None
             return None
+        if now_ns < self._splice_ns:
+            return stop
         before = self._before
-        still = before is not None and held.distance(before) < held.distance(executing)
-        if before is None or not still or now_ns - self._sent_ns < REPEAT_NS:
+        if before is None or now_ns - self._sent_ns < REPEAT_NS:
             return None
-        return self._brake(before, now_ns)
+        lost = held.distance(before) + REORIGIN_RAD < held.distance(executing)
+        return self._brake(before, now_ns) if lost else None
 
     def leave_clock(self, before_ns: int, now_ns: int) -> None:
         """The clock jumped back: every planned time lies on a dead clock."""
@@ -324,9 +326,8 @@ class Motion:
         ours = held.distance(executing)
         if held.distance(before) < ours and ours > APART_RAD / 10.0:
             self.late_ns = late_ns
-            self._learnt_ns = min(
-                max(self._learnt_ns, late_ns + self._period_ns), MAX_TRANSPORT_NS
-            )
+            needed_ns = self._splice_ns - self._sent_ns + late_ns + self._period_ns
+            self._learnt_ns = max(self._learnt_ns, needed_ns - PERIODS * self._period_ns)
 
     def _hold_as_held(self, held: HeldState, executing: Trajectory, now_ns: int) -> None:
         """At rest, a controller that holds something else is right: go on from there."""
@@ -353,9 +354,10 @@ class Motion:
             position = np.where(self._held.known, self._held.positions, position)
         return position
 
-    def _in_place(self, executing: Trajectory, measured: JointSample, now_ns: int) -> bool:
+    def _is_in_place(self, measured: JointSample, now_ns: int) -> bool:
         """Whether the arm moves as commanded, or rests near where it was commanded."""
-        if now_ns < executing.end_ns + SETTLE_NS:  # it lags behind what moves it
+        executing = self.executing
+        if executing is None or now_ns < executing.end_ns + SETTLE_NS:  # it lags behind
             return self.astray(measured) is None
         drift, _ = self.limits.furthest(executing.positions[-1], measured.positions)
         return drift <= self._robot.safety.max_rest_error_rad

@@ -22,7 +22,7 @@ class Parking:
 
     Args:
         motion: of the arm.
-        pose: (D,) [rad].
+        pose: (D,) [rad]; a gripper stays as it is.
     """
 
     def __init__(self, motion: Motion, pose: tuple[float, ...]) -> None:
@@ -75,6 +75,7 @@ class Parking:
         limits = self._motion.limits
         self._begin_ns = splice_tick * limits.step_ns
         self._begin = origin.knots(splice_tick, splice_tick).positions[0]
+        self._pose = np.where(limits.is_arm, self._pose, self._begin)  # a gripper keeps its grip
         gap = np.abs(self._pose - self._begin)
         # A smoothstep of a gap within T peaks at 1.5 gap / T and 6 gap / T^2.
         slowest = np.maximum(

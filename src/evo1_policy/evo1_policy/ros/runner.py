@@ -267,7 +267,7 @@ class Runner:
             now_ns=now_ns,
             observation=observation,
             measured=measured,
-            held=self._held.newest,
+            held=self._held.state(now_ns),
             controller_problem=self._controller_problem,
             second_source=self._outputs.second_source(),
             arm_fault=self._arm_fault,
