@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from evo1_bringup.cli import UsageError, parse_assignments
-from evo1_bringup.demo.plot import plot_joints
-from evo1_bringup.demo.recording import Recording
-from evo1_bringup.demo.summary import Summary, summarise
-from evo1_bringup.demo.table import table
 from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import EMULATED, ROBOTS, OptionError, parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import System, check_installed, describe
 from evo1_training.evaluation.videos import TrialVideo
+from evo1_training.live_run.plot import plot_joints
+from evo1_training.live_run.recording import Recording
+from evo1_training.live_run.summary import Summary, summarise
+from evo1_training.live_run.table import table
 
 if TYPE_CHECKING:
-    from evo1_bringup.ros.demo_observer import DemoObserver
+    from evo1_training.ros.run_observer import RunObserver
 
 _VIDEO_FRAMES = 600  # of each camera, kept in memory
 _POLL_S = 0.1
@@ -96,11 +96,9 @@ def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:
     settings.out.mkdir(parents=True, exist_ok=True)
     for name, value in system.environment.items():
         os.environ.setdefault(name, value)  # before the middleware starts in this process
-    from evo1_bringup.ros.demo_observer import DemoObserver
+    from evo1_training.ros.run_observer import RunObserver
 
-    observer = DemoObserver(
-        system.robot, namespace=namespace, video_rate_hz=settings.video_rate_hz
-    )
+    observer = RunObserver(system.robot, namespace=namespace, video_rate_hz=settings.video_rate_hz)
     log_path = settings.out / "log.txt"
     with log_path.open("w", encoding="utf-8", buffering=1) as log, observer:
 
@@ -119,7 +117,7 @@ def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:
         return _report(recording, observer, system, settings, log_path)
 
 
-def _wait_until_ready(supervisor: Supervisor, observer: "DemoObserver", timeout_s: float) -> None:
+def _wait_until_ready(supervisor: Supervisor, observer: "RunObserver", timeout_s: float) -> None:
     begin = time.monotonic()
     waited_for = ""
     while (missing := observer.missing()) is not None:
@@ -136,7 +134,7 @@ def _wait_until_ready(supervisor: Supervisor, observer: "DemoObserver", timeout_
     _say(f"ready after {time.monotonic() - begin:.1f} s")
 
 
-def _watch(supervisor: Supervisor, observer: "DemoObserver", seconds: float) -> Recording:
+def _watch(supervisor: Supervisor, observer: "RunObserver", seconds: float) -> Recording:
     observer.start()
     begin = time.monotonic()
     form = "{percentage:3.0f}% |{bar:24}| {n:.0f}/{total:.0f} s  {postfix}"
@@ -155,7 +153,7 @@ def _watch(supervisor: Supervisor, observer: "DemoObserver", seconds: float) -> 
 
 def _report(
     recording: Recording,
-    observer: "DemoObserver",
+    observer: "RunObserver",
     system: System,
     settings: DemoSettings,
     log_path: Path,
@@ -177,7 +175,7 @@ def _fail(reason: str, settings: DemoSettings, log_path: Path) -> int:
     return 1
 
 
-def _write_video(observer: "DemoObserver", settings: DemoSettings) -> Path | None:
+def _write_video(observer: "RunObserver", settings: DemoSettings) -> Path | None:
     """Every camera side by side; None where nothing was seen."""
     path, frames = settings.out / "video.mp4", observer.video_frames()
     video = TrialVideo(path, rate_hz=settings.video_rate_hz, every=1)

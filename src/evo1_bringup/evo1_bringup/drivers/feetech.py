@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from evo1_bringup.drivers.sts3215 import (
+from evo1_sim.servo_bus.sts3215 import (
     BAUD_RATE,
     ID,
     MODEL_NUMBER,

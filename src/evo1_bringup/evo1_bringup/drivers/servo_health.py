@@ -6,8 +6,8 @@ Must not import ROS.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from evo1_bringup.drivers import sts3215
-from evo1_bringup.drivers.sts3215 import decode, status_words
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.sts3215 import decode, status_words
 
 FIRST = sts3215.PRESENT_LOAD.address
 LENGTH = sts3215.PRESENT_CURRENT.address + sts3215.PRESENT_CURRENT.length - FIRST

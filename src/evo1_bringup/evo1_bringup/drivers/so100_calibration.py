@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evo1_bringup.drivers.sts3215 import MAX_ID, TICKS_PER_TURN
 from evo1_policy.robot_config import JointConfig
+from evo1_sim.servo_bus.sts3215 import MAX_ID, TICKS_PER_TURN
 
 RAD_PER_TICK = 2 * math.pi / TICKS_PER_TURN
 

@@ -5,7 +5,6 @@ Pure steps; drivers/calibrate.py asks the person. Must not import ROS.
 
 from collections.abc import Sequence
 
-from evo1_bringup.drivers import sts3215
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_arm import count_one_turn
 from evo1_bringup.drivers.so100_calibration import (
@@ -16,8 +15,9 @@ from evo1_bringup.drivers.so100_calibration import (
     check_range,
     middle_rad,
 )
-from evo1_bringup.drivers.sts3215 import TICKS_PER_TURN, decode
 from evo1_policy.robot_config import JointConfig
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.sts3215 import TICKS_PER_TURN, decode
 
 HALF_TURN = TICKS_PER_TURN // 2 - 1  # what a joint in its middle shall report
 MIN_RANGE = 200  # ticks, about 18 degrees; a joint that moved less was forgotten

@@ -5,7 +5,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from evo1_bringup.drivers.servo_health import HealthReading
 from evo1_bringup.drivers.so100_driver import DriverReport, DriverState
-from evo1_bringup.drivers.sts3215 import status_words
+from evo1_sim.servo_bus.sts3215 import status_words
 
 
 def diagnostics_message(

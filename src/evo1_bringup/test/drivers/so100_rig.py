@@ -7,10 +7,10 @@ import time
 import numpy as np
 
 from evo1_bringup.drivers.emulated_arm import EmulatedArm, emulated_calibration
-from evo1_bringup.drivers.emulated_bus import EmulatedPort
 from evo1_bringup.drivers.feetech import FeetechBus
 from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.so100_driver import DriverSettings, So100Driver
+from evo1_sim.servo_bus.emulated_bus import EmulatedPort
 from evo1_sim.trajectory import TrajectoryPoint
 
 START = np.array([0.1, -1.2, 1.2, -0.9, 1.57, 0.3])

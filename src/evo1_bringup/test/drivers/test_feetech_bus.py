@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from evo1_bringup.drivers import sts3215
-from evo1_bringup.drivers.emulated_bus import EmulatedBus, EmulatedPort
-from evo1_bringup.drivers.emulated_servo import EmulatedServo
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.emulated_bus import EmulatedBus, EmulatedPort
+from evo1_sim.servo_bus.emulated_servo import EmulatedServo
 
 TIMEOUT_S, LATE_S, QUICK_S = 0.1, 0.15, 0.0003
 PATIENCE_S = 30.0

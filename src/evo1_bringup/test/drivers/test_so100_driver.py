@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from so100_rig import PERIOD_S, START, go, run
 
-from evo1_bringup.drivers import sts3215
 from evo1_bringup.drivers.feetech import BusError, PortLostError
 from evo1_bringup.drivers.following import LONGEST_STEP_S
 from evo1_bringup.drivers.so100_driver import DriverSettings, DriverState
+from evo1_sim.servo_bus import sts3215
 from evo1_sim.trajectory import TrajectoryError
 
 TICK = 2 * np.pi / 4096

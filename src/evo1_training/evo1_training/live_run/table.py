@@ -1,6 +1,6 @@
-"""The table at the end of the demo. Must not import ROS."""
+"""The table at the end of a run. Must not import ROS."""
 
-from evo1_bringup.demo.summary import Summary
+from evo1_training.live_run.summary import Summary
 
 
 def table(summary: Summary) -> str:

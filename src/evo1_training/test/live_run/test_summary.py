@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from recordings import chunk, good, status, stream, task
 
-from evo1_bringup.demo.recording import Recording, StreamHeard
-from evo1_bringup.demo.summary import Summary, lost_frames, stops, summarise
-from evo1_bringup.demo.table import table
 from evo1_policy.control.signals import LoopState
 from evo1_policy.robot_config import load_robot
+from evo1_training.live_run.recording import Recording, StreamHeard
+from evo1_training.live_run.summary import Summary, lost_frames, stops, summarise
+from evo1_training.live_run.table import table
 
 
 @pytest.fixture

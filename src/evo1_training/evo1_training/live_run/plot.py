@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from evo1_bringup.demo.recording import Recording
-from evo1_bringup.demo.seams import commanded_positions
 from evo1_policy.robot_config import RobotConfig
+from evo1_training.live_run.recording import Recording
+from evo1_training.live_run.seams import commanded_positions
 from evo1_training.viewing.episode_view import Curve, EpisodeView
 from evo1_training.viewing.joint_plot import draw_joints
 

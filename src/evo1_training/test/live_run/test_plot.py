@@ -2,8 +2,8 @@
 
 from recordings import good
 
-from evo1_bringup.demo.plot import plot_joints
 from evo1_policy.robot_config import load_robot
+from evo1_training.live_run.plot import plot_joints
 
 
 def test_plot_is_written(tmp_path, robots_dir):

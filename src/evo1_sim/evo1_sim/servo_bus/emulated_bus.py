@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from evo1_bringup.drivers import sts3215
-from evo1_bringup.drivers.emulated_servo import EmulatedServo
-from evo1_bringup.drivers.sts3215 import BROADCAST_ID, checksum
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.emulated_servo import EmulatedServo
+from evo1_sim.servo_bus.sts3215 import BROADCAST_ID, checksum
 
 _HEADER = b"\xff\xff"
 _LONGEST = 250

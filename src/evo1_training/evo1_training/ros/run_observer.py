@@ -1,4 +1,4 @@
-"""Listens to a running system and keeps what the demo needs. Sends nothing.
+"""Listens to a running system and keeps what judges a run. Sends nothing.
 
 Images are taken as serialised bytes: two copies of every frame would cost more than the policy
 does, so only the stamp is read, and only the frames of the video are decoded, at the end.
@@ -24,18 +24,18 @@ from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
-from evo1_bringup.demo.recording import CommandHeard, Recording, StreamHeard
 from evo1_policy.control.signals import LoopState
 from evo1_policy.perception.messages import MessageError, decode_image, read_joints, stamp_ns
 from evo1_policy.robot_config import CameraConfig, RobotConfig
 from evo1_sim.ros.trajectory_messages import read_points
+from evo1_training.live_run.recording import CommandHeard, Recording, StreamHeard
 
 _NS = 1_000_000_000
 _CDR_STAMP = struct.Struct("<iI")  # behind the four bytes that name the encoding
 _IMAGE_TYPES = {"sensor_msgs/msg/Image": Image, "sensor_msgs/msg/CompressedImage": CompressedImage}
 
 
-class DemoObserver:
+class RunObserver:
     """Subscribes to everything of one robot from its own thread. Use as a context manager.
 
     Args:
@@ -50,15 +50,15 @@ class DemoObserver:
         self._lock = threading.Lock()
         self._start_ns = 0
         self._clear()
-        # the demo ends by its own handlers: rclpy's would end the context under it
+        # who watches ends by its own handlers: rclpy's would end the context under it
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        self._node = Node("demo_observer", namespace=namespace)
+        self._node = Node("run_observer", namespace=namespace)
         self._subscribe()
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
         self._thread = threading.Thread(target=self._spin, name="observer", daemon=True)
 
-    def __enter__(self) -> "DemoObserver":
+    def __enter__(self) -> "RunObserver":
         """Begin to listen."""
         self._thread.start()
         return self

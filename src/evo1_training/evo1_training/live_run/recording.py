@@ -1,4 +1,4 @@
-"""What the demo heard on the topics. Must not import ROS: messages are read by their fields.
+"""What was heard of a run on the topics. Must not import ROS: messages are read by their fields.
 
 Letters: N samples, D joints.
 """

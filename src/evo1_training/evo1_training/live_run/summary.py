@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evo1_bringup.demo.recording import Recording, StreamHeard
-from evo1_bringup.demo.seams import leads_ms, observed_jumps, refused
 from evo1_policy.control.signals import LoopState
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import RobotConfig
+from evo1_training.live_run.recording import Recording, StreamHeard
+from evo1_training.live_run.seams import leads_ms, observed_jumps, refused
 
 MOVED_RAD = 0.02  # a joint that moved less did not move
 SILENT_S = 1.0  # a stream that was silent for the last second of the run died
@@ -29,7 +29,7 @@ class StreamSummary:
     rate_hz: float
     messages: int
     largest_gap_ms: float
-    arrival_ms_p95: float  # stamp to arrival at the demo
+    arrival_ms_p95: float  # stamp to arrival at who watches
     silent_s: float  # before the end of the run; the whole run where nothing came
 
 

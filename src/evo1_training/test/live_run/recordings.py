@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from evo1_bringup.demo.recording import CommandHeard, Recording, StreamHeard
 from evo1_policy.control.signals import LoopState
 from evo1_sim.trajectory import TrajectoryPoint
+from evo1_training.live_run.recording import CommandHeard, Recording, StreamHeard
 
 START_NS = 1_000_000_000_000
 SECOND_NS = 1_000_000_000

@@ -6,8 +6,8 @@ import ROS.
 
 import math
 
-from evo1_bringup.drivers import sts3215
-from evo1_bringup.drivers.sts3215 import TICKS_PER_TURN, Register, decode, encode
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.sts3215 import TICKS_PER_TURN, Register, decode, encode
 
 MAX_SPEED = 3100.0  # ticks/s, without load
 LAG_S = 0.02  # behind a moving goal

@@ -5,9 +5,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo1_bringup.drivers import sts3215
-from evo1_bringup.drivers.emulated_bus import BusFaults, EmulatedBus
-from evo1_bringup.drivers.emulated_servo import EmulatedServo
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.emulated_bus import BusFaults, EmulatedBus
+from evo1_sim.servo_bus.emulated_servo import EmulatedServo
 
 
 def packet(servo_id, instruction, *parameters):

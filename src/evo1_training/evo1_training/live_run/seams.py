@@ -11,9 +11,9 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from evo1_bringup.demo.recording import Array, CommandHeard, Times
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
+from evo1_training.live_run.recording import Array, CommandHeard, Times
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from recordings import START_NS, ramp
 
-from evo1_bringup.demo.seams import (
+from evo1_policy.robot_config import load_robot
+from evo1_training.live_run.seams import (
     Jumps,
     commanded_positions,
     leads_ms,
     observed_jumps,
     refused,
 )
-from evo1_policy.robot_config import load_robot
 
 
 @pytest.fixture
