@@ -37,10 +37,10 @@ from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read
 from evo1_policy.ros.process import ManagedNode, run_managed
 from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
-from evo1_policy.ros.runner import Mission, Runner
+from evo1_policy.ros.runner import Runner, Setup
 from evo1_policy.ros.services import Answer, Services
 from evo1_policy.ros.status import StateLog, describe, log_state, took_effect
-from evo1_policy.ros.subscriptions import Sensors, Words, resolve_topics
+from evo1_policy.ros.subscriptions import OperatorTopics, Sensors, resolve_topics
 
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
 STATUS_PERIOD_S = 0.2  # a change of state is told at once
@@ -56,12 +56,12 @@ class Configured:
 
     parameters: PolicyParameters
     robot: RobotConfig  # topics as written
-    mission: Mission
+    setup: Setup
     outputs: Outputs
     interventions: Interventions
     inference: InferenceThread
     alarm: GuardCondition
-    words: Words
+    operator: OperatorTopics
     services: Services
     goals: Goals
     learnt: tuple[str, ...]  # instructions; empty where unknown
@@ -136,7 +136,7 @@ class PolicyNode(ManagedNode):
             return TransitionCallbackReturn.ERROR
         configured.inference.forget()
         runner = Runner(
-            mission=configured.mission,
+            setup=configured.setup,
             outputs=configured.outputs,
             inference=configured.inference,
             now_ns=self._now_ns,
@@ -153,7 +153,7 @@ class PolicyNode(ManagedNode):
                 runner=runner,
                 now_ns=self._now_ns,
                 on_failure=self._fail,
-                takeover=configured.mission.settings.takeover is not TakeoverMode.OFF,
+                takeover=configured.setup.settings.takeover is not TakeoverMode.OFF,
                 dead_man=configured.parameters.dead_man != "none",
             ),
             watchdog=self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady),
@@ -223,7 +223,7 @@ class PolicyNode(ManagedNode):
             return False, problem
         status = runner.request(request)
         if request is Request.CLEAR_STOP and self._configured is not None:
-            self._configured.words.stop.tell_cleared()
+            self._configured.operator.stop.tell_cleared()
         return took_effect(request, status), describe(status)
 
     def _unaskable(self, request: Request, status: LoopStatus) -> str:
@@ -237,7 +237,7 @@ class PolicyNode(ManagedNode):
             return f"the robot file of {configured.robot.name} has no park pose (park)"
         if request is not Request.TAKE_OVER or configured is None:
             return ""
-        if configured.mission.settings.takeover is TakeoverMode.OFF:
+        if configured.setup.settings.takeover is TakeoverMode.OFF:
             return "take-over is off; set the parameter takeover to topic or service"
         return ""
 
@@ -303,7 +303,7 @@ class PolicyNode(ManagedNode):
             self._configured.interventions.follow(status, self._now_ns())
         text = self._state_log.line(status, self._now_ns())
         if text is not None:
-            log_state(self.get_logger(), status.state, text)
+            log_state(self.get_logger(), status, text)
         self._publish_status()
 
     def _report(self) -> None:
@@ -342,7 +342,7 @@ class PolicyNode(ManagedNode):
         return Configured(
             parameters=parameters,
             robot=robot,
-            mission=Mission(
+            setup=Setup(
                 robot=resolve_topics(self, robot),
                 model_hash=policy.model_hash,
                 horizon=policy.horizon,
@@ -363,7 +363,7 @@ class PolicyNode(ManagedNode):
             interventions=Interventions(self, self._now_ns()),
             inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),
             alarm=self.create_guard_condition(self._raise_failure),
-            words=Words(
+            operator=OperatorTopics(
                 self,
                 on_instruction=self.set_instruction,
                 on_stop=lambda: self.ask(Request.STOP),
@@ -381,7 +381,7 @@ class PolicyNode(ManagedNode):
         configured.inference.close()
         configured.goals.close()
         configured.services.close()
-        configured.words.close()
+        configured.operator.close()
         configured.interventions.close(self._now_ns())
         configured.outputs.close()
         self.destroy_guard_condition(configured.alarm)
