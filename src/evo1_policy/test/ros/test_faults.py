@@ -33,6 +33,17 @@ def test_camera_that_stops_holds_the_arm_until_it_is_back(cell, start_node):
     cell.wait_moving()
 
 
+def test_camera_that_comes_back_late_waits_for_a_person(cell, start_node):
+    start_node(resume_within_s=0.5)
+    cell.wait_moving()
+    cell.cameras.discard("image_2")
+    check_hold(cell, "camera_stale", "/wrist_camera/image_raw")
+    cell.wait(lambda: not cell.status.recovers_by_itself, "a gap that is too long")
+    cell.cameras.add("image_2")
+    cell.wait(lambda: "that is over" in cell.status.reason, "words on what is over")
+    cell.resume()
+
+
 def test_joint_states_that_stop_hold_the_arm_until_they_are_back(cell, start_node):
     start_node()
     cell.wait_moving()
