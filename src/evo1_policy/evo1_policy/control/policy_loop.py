@@ -246,6 +246,7 @@ class PolicyLoop:
         )
         if isinstance(verdict, StopReason):
             self._hold_astray(verdict, inputs)
+            self._hold.wait_for_a_person()  # nobody asked for chunks
             return
         self._send(verdict)
         if parking.over(now_ns):

@@ -252,6 +252,24 @@ def test_joint_samples_that_go_stale_end_the_parking(kit, parking_cell):
     assert not cell.moving()
 
 
+def test_a_short_gap_while_parking_does_not_start_the_policy(kit, parking_cell):
+    cell = parking_cell
+    cell.step(Request.FINISH)
+    cell.run(1.0)
+    cell.step(Request.PARK)  # of a policy that was idle
+    cell.run(1.0)
+    cell.unmeasured = True
+    cell.run(0.3)
+    cell.unmeasured = False
+    asked = len(cell.asked)
+    cell.run(3.0)
+    assert (cell.state, cell.code) == (LoopState.HOLDING, "joints_stale")
+    assert "that is over" in cell.output.status.reason.message
+    assert not cell.output.status.recovers
+    assert len(cell.asked) == asked
+    assert not cell.moving()
+
+
 def test_a_stop_while_parking_is_latched_also_where_the_controller_leaves_at_that_instant(
     kit, parking_cell
 ):
