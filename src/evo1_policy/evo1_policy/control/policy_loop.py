@@ -151,6 +151,7 @@ class PolicyLoop:
         """Do what a person asks."""
         match request, self._state:
             case Request.STOP, _:
+                self._person.end()
                 self._halt(now_ns)
                 message = "stopped by request; latched until clear_stop, then start again"
                 self._enter(LoopState.STOPPED, StopReason(code=StopCode.STOPPED, message=message))
