@@ -45,6 +45,10 @@ class Hold:
         self.reason = self._cause = reason
         self._since_ns, self._overstayed = now_ns, False
 
+    def wait_for_a_person(self) -> None:
+        """Whatever the reason, the arm does not go on by itself."""
+        self._overstayed = True
+
     def add(self, reason: StopReason) -> None:
         """Another reason: the first one that needs a person stays, others give way to it."""
         present = self.reason

@@ -231,6 +231,32 @@ def test_an_arm_that_is_out_ends_the_take_over_whatever_streams_on(kit, make_cel
     assert_smooth(kit, cell)
 
 
+def test_a_fault_that_lasts_is_no_silence_of_a_leader_that_streams_on(make_cell):
+    cell = make_cell()
+    hand = Hand(cell)
+    hand.drive(0.6)
+    cell.arm_fault = "the emergency stop is pressed"
+    hand.drive(2.0)
+    cell.arm_fault = None  # released
+    hand.drive(2.0)
+    assert (cell.state, cell.code) == (HOLDING, "arm_fault")
+    assert not cell.moving()
+
+
+@pytest.mark.parametrize("ended_by", [(Request.FINISH,), (Request.STOP, Request.CLEAR_STOP)])
+def test_a_leader_that_streams_on_does_not_take_a_policy_that_is_started_again(
+    make_cell, ended_by
+):
+    cell = make_cell()
+    hand = Hand(cell)
+    hand.drive(0.6)
+    for request in ended_by:
+        hand.drive(2.0, request)
+    assert cell.state is IDLE
+    hand.drive(1.0, Request.RESUME)
+    assert cell.state is RUNNING
+
+
 def test_a_driven_arm_that_does_not_follow_ends_the_take_over(make_cell):
     cell = make_cell()
     hand = Hand(cell)
