@@ -231,7 +231,7 @@ class So100DriverNode(ManagedNode):
                 node=full_name(self),
                 port=configured.parameters.port,
                 rate_hz=self._rate_hz,
-                stamp=self.get_clock().now().to_msg(),
+                now_ns=self.get_clock().now().nanoseconds,
             )
         )
 

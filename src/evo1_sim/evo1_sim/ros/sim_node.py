@@ -220,7 +220,7 @@ class SimNode(Node):
     def _publish_diagnostics(self) -> None:
         self._diagnostics_publisher.publish(
             self._meter.report(
-                name=f"{full_name(self)}: simulation",
+                name=full_name(self),
                 stamp_ns=self._simulated.stamp_ns,
                 now_ns=time.monotonic_ns(),
             )
