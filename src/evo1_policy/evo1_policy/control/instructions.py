@@ -1,5 +1,7 @@
 """Notices that the instruction changed, and how the change shall go. No ROS, no torch."""
 
+from collections.abc import Sequence
+
 from evo1_policy.control.modes import Transition
 from evo1_policy.control.signals import LoopInput
 from evo1_policy.observation import Observation
@@ -29,3 +31,22 @@ class InstructionWatch:
         before, self.words = self.words, words
         self.transition = inputs.transition or self._default
         return before is not None
+
+
+def unseen(words: str, learnt: Sequence[str]) -> str:
+    """Warn of an instruction that is none of those a policy learnt; '' where it is one.
+
+    Args:
+        words: the instruction.
+        learnt: all that the policy was trained with; empty where that is not known.
+    """
+    if not learnt or _plain(words) in map(_plain, learnt):
+        return ""
+    return (
+        f"the policy never saw '{words}' in training and may do anything; it learnt "
+        f"{len(learnt)} instructions, such as '{learnt[0]}'"
+    )
+
+
+def _plain(words: str) -> str:
+    return " ".join(words.lower().replace(".", " ").split())

@@ -224,8 +224,8 @@ class Motion:
             splice_tick=plan.splice_tick,
             measured=measured.positions if fresh and measured is not None else None,
         )
-        if isinstance(verdict, safety.Rejected):
-            return verdict.reason
+        if isinstance(verdict, StopReason):
+            return verdict
         self._command(plan, origin, now_ns)
         self._stop_again = None
         return verdict
@@ -303,7 +303,7 @@ class Motion:
         verdict = safety.check(
             plan.sent, self.limits, executing=executing, splice_tick=plan.splice_tick
         )
-        if isinstance(verdict, safety.Rejected):
+        if isinstance(verdict, StopReason):
             return None  # what is being executed ends at rest by itself
         self._command(plan, executing, now_ns)
         self._stop_again = verdict

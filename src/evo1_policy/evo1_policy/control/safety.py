@@ -4,8 +4,6 @@ The check covers the whole curve that the controller executes, the cubic Hermite
 points, not only the points. Letters: N points, D joints.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -18,13 +16,6 @@ TOLERANCE = 1e-9  # relative and absolute, for rounding
 SEAM_TOLERANCE = 1e-6  # rad and rad/s, between what is executed and what is about to be sent
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rejected:
-    """Not to be sent, and why."""
-
-    reason: StopReason
 
 
 def check_chunk(
@@ -137,7 +128,7 @@ def check(
     executing: Trajectory | None = None,
     splice_tick: int | None = None,
     measured: Floats | None = None,
-) -> SafeTrajectory | Rejected:
+) -> SafeTrajectory | StopReason:
     """Check everything that a controller will execute of a trajectory.
 
     Args:
@@ -158,8 +149,7 @@ def check(
     if problem is None and measured is not None:
         problem = _starts_elsewhere(trajectory, measured, limits)
     if problem is not None:
-        reason = StopReason(code=StopCode.CHUNK_BREAKS_LIMITS, message=problem)
-        return Rejected(reason=reason)
+        return StopReason(code=StopCode.CHUNK_BREAKS_LIMITS, message=problem)
     return SafeTrajectory(trajectory=trajectory, _key=_SAFETY_KEY)
 
 

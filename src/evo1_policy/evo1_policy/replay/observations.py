@@ -34,7 +34,7 @@ class Unseen:
     reason: str
 
 
-class Sight:
+class BagStreams:
     """Takes in a bag's messages as the policy node does.
 
     Args:
@@ -119,13 +119,13 @@ def observations(
         robot: the robot file.
         topics: where its streams are in the bag.
     """
-    sight, waiting = Sight(robot, topics), deque(chunks)
+    streams, waiting = BagStreams(robot, topics), deque(chunks)
     for message in messages:
-        sight.add(message)
-        while waiting and sight.is_settled(waiting[0].stamp_ns):
+        streams.add(message)
+        while waiting and streams.is_settled(waiting[0].stamp_ns):
             chunk = waiting.popleft()
-            yield chunk, sight.observe(chunk)
+            yield chunk, streams.observe(chunk)
         if not waiting:
             return
     for chunk in waiting:
-        yield chunk, sight.observe(chunk)
+        yield chunk, streams.observe(chunk)

@@ -100,7 +100,7 @@ def read_chunk(message: Any) -> RecordedChunk:
         stamp_ns=stamp_ns(message.header.stamp),
         instruction=message.instruction,
         mode=message.mode,
-        embodiment=message.header.frame_id,
+        embodiment=getattr(message, "embodiment", "") or message.header.frame_id,  # older bags
         model_hash=message.model_hash,
         joint_names=names,
         actions=np.stack(rows),

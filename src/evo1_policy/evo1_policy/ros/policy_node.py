@@ -16,8 +16,9 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
+from evo1_policy.control.instructions import unseen
 from evo1_policy.control.modes import UnknownWordError, parse_transition
-from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, TakeoverMode
+from evo1_policy.control.signals import LoopState, LoopStatus, Request, TakeoverMode
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     ParameterError,
@@ -36,10 +37,10 @@ from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read
 from evo1_policy.ros.process import ManagedNode, run_managed
 from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
-from evo1_policy.ros.runner import Mission, Runner
+from evo1_policy.ros.runner import Runner, Setup
 from evo1_policy.ros.services import Answer, Services
 from evo1_policy.ros.status import StateLog, describe, log_state, took_effect
-from evo1_policy.ros.subscriptions import Sensors, Words, resolve_topics
+from evo1_policy.ros.subscriptions import OperatorTopics, Sensors, resolve_topics
 
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
 STATUS_PERIOD_S = 0.2  # a change of state is told at once
@@ -55,14 +56,15 @@ class Configured:
 
     parameters: PolicyParameters
     robot: RobotConfig  # topics as written
-    mission: Mission
+    setup: Setup
     outputs: Outputs
     interventions: Interventions
     inference: InferenceThread
     alarm: GuardCondition
-    words: Words
+    operator: OperatorTopics
     services: Services
     goals: Goals
+    learnt: tuple[str, ...]  # instructions; empty where unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,6 @@ class PolicyNode(ManagedNode):
         self._instruction = ""
         self._arm_fault = ""  # of the arm's driver
         self._ticks = 0
-        self._ending = False
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         # always there, so that a signal is seen while the node is inactive
@@ -110,19 +111,9 @@ class PolicyNode(ManagedNode):
 
     def may_end(self) -> bool:
         """Asked again and again before the process ends: the arm rests, where it parks."""
-        active, configured = self._active, self._configured
-        if active is None or configured is None:
+        if self._active is None or self._configured is None:
             return True
-        status = active.runner.status
-        if not self._ending:
-            self._ending = True
-            park = configured.robot.park is not None and active.runner.has_moved
-            stopped = status.state is LoopState.STOPPED or configured.mission.settings.dry_run
-            if not stopped:
-                self.get_logger().info("parking before the end" if park else "coming to rest")
-                status = active.runner.request(Request.PARK if park else Request.FINISH)
-        parking = status.reason is not None and status.reason.code is StopCode.PARKING
-        return not (status.moving or parking)
+        return self._active.runner.come_home(park=self._configured.robot.park is not None)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the robot file, load the policy, offer topics, services and the action."""
@@ -145,7 +136,7 @@ class PolicyNode(ManagedNode):
             return TransitionCallbackReturn.ERROR
         configured.inference.forget()
         runner = Runner(
-            mission=configured.mission,
+            setup=configured.setup,
             outputs=configured.outputs,
             inference=configured.inference,
             now_ns=self._now_ns,
@@ -162,7 +153,7 @@ class PolicyNode(ManagedNode):
                 runner=runner,
                 now_ns=self._now_ns,
                 on_failure=self._fail,
-                takeover=configured.mission.settings.takeover is not TakeoverMode.OFF,
+                takeover=configured.setup.settings.takeover is not TakeoverMode.OFF,
                 dead_man=configured.parameters.dead_man != "none",
             ),
             watchdog=self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady),
@@ -171,6 +162,7 @@ class PolicyNode(ManagedNode):
         runner.report_fault(self._arm_fault)
         if self._stop_latched:
             runner.request(Request.STOP)
+        self._warn_of(unseen(self._instruction, configured.learnt) if self._instruction else "")
         self._start_wanted = configured.parameters.autostart and not self._stop_latched
         self._start_if_wanted()
         self.get_logger().info(f"active; {describe(runner.status)}")
@@ -209,9 +201,12 @@ class PolicyNode(ManagedNode):
         if self._active is not None and text != before:
             self._active.runner.set_instruction(text, change)
         self._start_if_wanted()
+        warning = unseen(text, self._configured.learnt) if self._configured else ""
         if text != before:
             self.get_logger().info(f"instruction: '{text}'")
-        return True, f"replaced '{before}'" if before else "set"
+            self._warn_of(warning)
+        done = f"replaced '{before}'" if before else "set"
+        return True, f"{done}; {warning}" if warning else done
 
     def ask(self, request: Request) -> Answer:
         """Hand a request to the loop; answer whether it took effect, with state and reason."""
@@ -228,7 +223,7 @@ class PolicyNode(ManagedNode):
             return False, problem
         status = runner.request(request)
         if request is Request.CLEAR_STOP and self._configured is not None:
-            self._configured.words.stop.tell_cleared()
+            self._configured.operator.stop.tell_cleared()
         return took_effect(request, status), describe(status)
 
     def _unaskable(self, request: Request, status: LoopStatus) -> str:
@@ -242,7 +237,7 @@ class PolicyNode(ManagedNode):
             return f"the robot file of {configured.robot.name} has no park pose (park)"
         if request is not Request.TAKE_OVER or configured is None:
             return ""
-        if configured.mission.settings.takeover is TakeoverMode.OFF:
+        if configured.setup.settings.takeover is TakeoverMode.OFF:
             return "take-over is off; set the parameter takeover to topic or service"
         return ""
 
@@ -296,6 +291,10 @@ class PolicyNode(ManagedNode):
             self._active.runner.step_if_quiet()
             self._configured.goals.tick()
 
+    def _warn_of(self, what: str) -> None:
+        if what:
+            self.get_logger().warning(what)
+
     def _on_refused(self, why: str) -> None:
         self.get_logger().warning(f"not followed: {why}", throttle_duration_sec=REPEAT_S)
 
@@ -304,7 +303,7 @@ class PolicyNode(ManagedNode):
             self._configured.interventions.follow(status, self._now_ns())
         text = self._state_log.line(status, self._now_ns())
         if text is not None:
-            log_state(self.get_logger(), status.state, text)
+            log_state(self.get_logger(), status, text)
         self._publish_status()
 
     def _report(self) -> None:
@@ -343,7 +342,7 @@ class PolicyNode(ManagedNode):
         return Configured(
             parameters=parameters,
             robot=robot,
-            mission=Mission(
+            setup=Setup(
                 robot=resolve_topics(self, robot),
                 model_hash=policy.model_hash,
                 horizon=policy.horizon,
@@ -364,7 +363,7 @@ class PolicyNode(ManagedNode):
             interventions=Interventions(self, self._now_ns()),
             inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),
             alarm=self.create_guard_condition(self._raise_failure),
-            words=Words(
+            operator=OperatorTopics(
                 self,
                 on_instruction=self.set_instruction,
                 on_stop=lambda: self.ask(Request.STOP),
@@ -372,6 +371,7 @@ class PolicyNode(ManagedNode):
             ),
             services=Services(self, ask=self.ask, set_instruction=self.set_instruction),
             goals=Goals(self, now_ns=self._now_ns, start=self.start_goal),
+            learnt=getattr(policy, "instructions", ()),
         )
 
     def _release(self) -> None:
@@ -381,7 +381,7 @@ class PolicyNode(ManagedNode):
         configured.inference.close()
         configured.goals.close()
         configured.services.close()
-        configured.words.close()
+        configured.operator.close()
         configured.interventions.close(self._now_ns())
         configured.outputs.close()
         self.destroy_guard_condition(configured.alarm)

@@ -107,7 +107,7 @@ class ChunkWriter:
             denoising_steps=model.denoising_steps,
             device=model.device,
         )
-        self._message.header.frame_id = robot.embodiment
+        self._message.embodiment = robot.embodiment
 
     def preview(self, command: SafeTrajectory) -> bytes:
         """Return one JointTrajectory with every joint of the trajectory, as bytes."""

@@ -45,7 +45,7 @@ HELD_S = 0.015
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mission:
+class Setup:
     """What stays the same while the node is configured."""
 
     robot: RobotConfig  # with resolved topics
@@ -58,7 +58,7 @@ class Runner:
     """Steps the policy loop on every image, result, request and timer tick.
 
     Args:
-        mission: the configured robot and model.
+        setup: the configured robot and model.
         outputs: where commands and reports go.
         inference: the thread that runs the policy.
         now_ns: the node's clock.
@@ -71,7 +71,7 @@ class Runner:
     def __init__(
         self,
         *,
-        mission: Mission,
+        setup: Setup,
         outputs: Outputs,
         inference: InferenceThread,
         now_ns: Callable[[], int],
@@ -84,12 +84,12 @@ class Runner:
         self._transition: Transition | None = None  # to it; None: the settings'
         self.chunks_published = 0
         self._lock = threading.RLock()
-        self._streams = Streams(mission.robot)
-        self._mission = mission
+        self._streams = Streams(setup.robot)
+        self._setup = setup
         self._outputs = outputs
         self._inference = inference
         self._now_ns = now_ns
-        self._loop = PolicyLoop(mission.robot, mission.settings, horizon=mission.horizon)
+        self._loop = PolicyLoop(setup.robot, setup.settings, horizon=setup.horizon)
         self._stepped_s = 0.0  # monotonic
         self._requests: list[Request] = []
         self._latency = LatencyLog()
@@ -97,7 +97,7 @@ class Runner:
         self._last_ns = 0
         self._newest: Observation | None = None
         self._held = HeldStates(
-            mission.robot.joint_names, [output.joints for output in mission.robot.command]
+            setup.robot.joint_names, [output.joints for output in setup.robot.command]
         )
         self._controller_problem: str | None = None
         self._arm_fault: str | None = None
@@ -105,6 +105,7 @@ class Runner:
         self._on_refused = on_refused
         self._dead_man = dead_man
         self._targets: list[TeleopTarget] = []
+        self._going_home = False
         self._unsettled = False  # a frame came in that no observation was made of yet
         self.status = LoopStatus(state=LoopState.IDLE, reason=None, lead_ms=0.0)
 
@@ -221,10 +222,20 @@ class Runner:
         if time.monotonic() - self._stepped_s > QUIET_S:
             self.step()
 
-    @property
-    def has_moved(self) -> bool:
-        """Whether the arm was moved since the node was activated."""
-        return self.status.chunks_accepted > 0 or self.status.takeovers > 0
+    def come_home(self, *, park: bool) -> bool:
+        """Bring the arm to rest before the process ends; to be asked until it is so.
+
+        Args:
+            park: at the robot file's park pose, where the arm was moved at all.
+        """
+        with self._lock:
+            status, settings = self.status, self._setup.settings
+            moved = status.chunks_accepted > 0 or status.takeovers > 0
+            if not self._going_home and status.state is not LoopState.STOPPED:
+                parks = park and moved and not settings.dry_run
+                status = self.request(Request.PARK if parks else Request.FINISH)
+            self._going_home = True
+            return not (status.moving or _code(status) is StopCode.PARKING)
 
     def facts(self) -> StatusFacts:
         """Return everything that the status tells."""
@@ -234,10 +245,10 @@ class Runner:
     def _facts(self, now_ns: int, last: Observation | None) -> StatusFacts:
         return StatusFacts(
             now_ns=now_ns,
-            robot=self._mission.robot.name,
+            robot=self._setup.robot.name,
             instruction=self._instruction,
-            model_hash=self._mission.model_hash,
-            dry_run=self._mission.settings.dry_run,
+            model_hash=self._setup.model_hash,
+            dry_run=self._setup.settings.dry_run,
             loop=self.status,
             streams=self._streams.report(now_ns),
             observation_age_ms=-1.0 if last is None else (now_ns - last.stamp_ns) / 1e6,
@@ -285,8 +296,8 @@ class Runner:
         if silent is None or measured is None:
             return None
         output, silence_ns = silent
-        command = self._mission.robot.command[output]
-        if now_ns - measured.stamp_ns > self._mission.robot.state.max_age_ms * 1e6:
+        command = self._setup.robot.command[output]
+        if now_ns - measured.stamp_ns > self._setup.robot.state.max_age_ms * 1e6:
             return None  # nothing comes: another reason
         return (
             f"the controller of {command.topic} has said nothing on {command.state_topic} for "

@@ -118,12 +118,14 @@ def describe(status: LoopStatus) -> str:
     return f"{status.state.name}{_because(status.reason)}"
 
 
-def log_state(log: RcutilsLogger, state: LoopState, text: str) -> None:
+def log_state(log: RcutilsLogger, status: LoopStatus, text: str) -> None:
     """Log a change of state by how much it matters."""
+    # streams that are not there yet, before anything has moved, are a healthy start
+    starting = status.chunks_accepted == 0 and status.recovers
     # rclpy refuses another severity from the same line of code
-    if state is LoopState.STOPPED:
+    if status.state is LoopState.STOPPED:
         log.error(text)
-    elif state is LoopState.HOLDING:
+    elif status.state is LoopState.HOLDING and not starting:
         log.warning(text)
     else:
         log.info(text)

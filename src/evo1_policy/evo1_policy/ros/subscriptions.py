@@ -191,7 +191,7 @@ class Sensors:
         self._runner.add_joints(names, positions, stamp_ns=stamp, received_ns=received_ns)
 
 
-class Words:
+class OperatorTopics:
     """Subscriptions to `instruction`, `stop` and `arm_fault`, as long as the node is configured.
 
     Args:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evo1_policy.control.instructions import unseen
 from evo1_policy.control.modes import (
     ExecutionMode,
     Transition,
@@ -167,3 +168,18 @@ def test_finish_executes_the_present_chunk_as_far_as_blend_would_not(kit):
 def test_unknown_words_are_refused_with_the_list():
     with pytest.raises(UnknownWordError, match="flush, blend, finish, got 'now'"):
         parse_transition("now")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("Put the can into the box.", ""),
+        ("put  the can into the box", ""),
+        ("fetch me a beer", "the policy never saw 'fetch me a beer' in training"),
+    ],
+)
+def test_an_instruction_that_the_policy_never_saw_is_told(words, told):
+    learnt = ("put the can into the box", "close the box")
+    assert unseen(words, learnt).startswith(told)
+    assert bool(unseen(words, learnt)) == bool(told)
+    assert not unseen(words, ())

@@ -11,8 +11,8 @@ from evo1_policy.control.chunks import Accepted, Chunks
 from evo1_policy.control.limiter import brake, follow
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.motion import Motion
-from evo1_policy.control.safety import Rejected, check
-from evo1_policy.control.signals import LoopSettings, SafeTrajectory, StopCode
+from evo1_policy.control.safety import check
+from evo1_policy.control.signals import LoopSettings, SafeTrajectory, StopCode, StopReason
 from evo1_policy.observation import JointSample
 
 CASES = int(os.environ.get("EVO1_FUZZ", "20000"))
@@ -188,9 +188,9 @@ def line(velocities, *, start=(0.0, 0.2, 0.4), tick=0):
 )
 def test_a_broken_limit_is_named_with_its_joint(kit, trajectory, words):
     verdict = check(trajectory, Limits.of(kit.robot))
-    assert isinstance(verdict, Rejected)
-    assert verdict.reason.code is StopCode.CHUNK_BREAKS_LIMITS
-    assert words in verdict.reason.message
+    assert isinstance(verdict, StopReason)
+    assert verdict.code is StopCode.CHUNK_BREAKS_LIMITS
+    assert words in verdict.message
 
 
 def test_a_velocity_peak_between_two_points_is_seen(kit):
@@ -203,8 +203,8 @@ def test_a_velocity_peak_between_two_points_is_seen(kit):
     )
     limits = dataclasses.replace(Limits.of(kit.robot), acceleration_max=np.full(3, 1e6))
     verdict = check(path, limits)
-    assert isinstance(verdict, Rejected)
-    assert "velocity 2.3850 rad/s" in verdict.reason.message
+    assert isinstance(verdict, StopReason)
+    assert "velocity 2.3850 rad/s" in verdict.message
 
 
 def test_an_arm_outside_its_limits_may_come_back(kit):
@@ -218,15 +218,15 @@ def test_a_trajectory_that_leaves_the_executed_one_is_rejected(kit):
     moved = dataclasses.replace(executing, positions=executing.positions + 1e-5)
     assert isinstance(check(executing, limits, executing=executing, splice_tick=3), SafeTrajectory)
     verdict = check(moved, limits, executing=executing, splice_tick=3)
-    assert isinstance(verdict, Rejected)
-    assert "does not continue what the arm is executing" in verdict.reason.message
+    assert isinstance(verdict, StopReason)
+    assert "does not continue what the arm is executing" in verdict.message
 
 
 def test_a_first_trajectory_must_begin_near_the_measured_arm(kit):
     path = line([0.0, 0.05, 0.0])
     verdict = check(path, Limits.of(kit.robot), measured=np.array([0.7, 0.2, 0.4]))
-    assert isinstance(verdict, Rejected)
-    assert "'shoulder' is measured" in verdict.reason.message
+    assert isinstance(verdict, StopReason)
+    assert "'shoulder' is measured" in verdict.message
 
 
 def test_only_safety_makes_a_safe_trajectory(kit):

@@ -41,7 +41,15 @@ IMAGE, JOINT_STATE = "sensor_msgs/msg/Image", "sensor_msgs/msg/JointState"
 STRING = "std_msgs/msg/String"
 HASH = "0123456789ab"
 MESSAGES = Path(__file__).parents[3] / "evo1_msgs" / "msg"
-NEW_FIELDS = ("seed", "denoising_steps", "device", "source_stamps", "state", "guidance")
+NEW_FIELDS = (
+    "seed",
+    "denoising_steps",
+    "device",
+    "source_stamps",
+    "state",
+    "guidance",
+    "embodiment",
+)
 
 
 class FakePolicy:
@@ -214,8 +222,9 @@ def chunk_message(chunk_id, chunk, seen, *, old=False, seed=3, steps=0, mode="re
     latency = [field.name for field in _fields("evo1_msgs/msg/LatencyBreakdown")]
     seam = [field.name for field in _fields("evo1_msgs/msg/SeamReport")]
     guidance = changes.pop("guidance", None)
+    embodiment = changes.pop("embodiment", "two")
     content = {
-        "header": header(seen.stamp_ns, changes.pop("embodiment", "two")),
+        "header": header(seen.stamp_ns, embodiment if old else ""),
         "chunk_id": chunk_id,
         "instruction": chunk.instruction,
         "mode": mode,
@@ -237,6 +246,7 @@ def chunk_message(chunk_id, chunk, seen, *, old=False, seed=3, steps=0, mode="re
             "state": seen.state,
             "guidance": np.empty(0) if guidance is None else guidance.actions.reshape(-1),
             "guidance_weights": np.empty(0) if guidance is None else guidance.weights,
+            "embodiment": embodiment,
         }
     return message("evo1_msgs/msg/ActionChunk", old, **(content | changes))
 

@@ -20,7 +20,7 @@ def test_chunks_move_the_arm_along_the_policy(cell, robot, start_node):
     cell.wait(lambda: len(cell.chunks) >= 5, "five chunks")
     check_commands(cell)
     chunk = cell.chunks[-1]
-    assert chunk.header.frame_id == "xarm6"
+    assert chunk.embodiment == "xarm6"
     assert chunk.instruction == "put the can into the box"
     assert chunk.model_hash == WavePolicy.model_hash
     assert tuple(chunk.proposed.joint_names) == robot.joint_names
