@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -28,6 +28,7 @@ from evo1_policy.perception.buffers import JointBuffer, Stream
 from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
 from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
+from evo1_policy.ros.diagnostics import array, status
 from evo1_policy.ros.movers import other_movers, other_publishers
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, joints_qos, report_qos
@@ -246,22 +247,17 @@ class TeleopRelayNode(Node):
             level = DiagnosticStatus.WARN
         if deaf:
             level, text = DiagnosticStatus.ERROR, f"no controller listens on {deaf[0]}"
-        message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.status = [
-            DiagnosticStatus(
-                name=f"{full_name(self)}: following",
-                level=level,
-                message=text,
-                hardware_id=self._robot.name,
-                values=[
-                    KeyValue(key="targets received", value=str(self._received)),
-                    KeyValue(key="targets refused", value=str(self._refused)),
-                    KeyValue(key="joint states rejected", value=str(self._joints.stream.rejected)),
-                ],
-            )
-        ]
-        return message
+        counts = {
+            "targets received": str(self._received),
+            "targets refused": str(self._refused),
+            "joint states rejected": str(self._joints.stream.rejected),
+        }
+        return array(
+            [status("following", level, text, counts)],
+            node=full_name(self),
+            hardware=self._robot.name,
+            now_ns=self._now_ns(),
+        )
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)

@@ -18,6 +18,7 @@ from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
 from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
+from evo1_policy.ros.diagnostics import array, status
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
 
@@ -96,15 +97,12 @@ class XarmMonitorNode(Node):
     def _report(self, fault: str) -> None:
         warning = self._watch.warning()
         level = DiagnosticStatus.WARN if warning else DiagnosticStatus.OK
-        status = DiagnosticStatus(
-            name=f"{full_name(self)}: control box",
-            hardware_id="xarm6",
-            level=DiagnosticStatus.ERROR if fault else level,
-            message=fault or warning or "ready",
+        level = DiagnosticStatus.ERROR if fault else level
+        box = status("control box", level, fault or warning or "ready")
+        now_ns = self.get_clock().now().nanoseconds
+        self._diagnostics.publish(
+            array([box], node=full_name(self), hardware="xarm6", now_ns=now_ns)
         )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
 
     def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         missing = [client for client, _ in self._steps if not client.service_is_ready()]

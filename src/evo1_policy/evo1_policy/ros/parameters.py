@@ -1,39 +1,55 @@
-"""The policy node's parameters, declared to ROS and read back.
-
-What they are stands in evo1_policy.node_parameters, facts of the robot in the robot file.
-"""
+"""Tables of parameters (evo1_policy.node_parameters) declared to ROS, read back and kept."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from evo1_policy.node_parameters import POLICY_PARAMETERS, ParameterError, PolicyParameters
+from evo1_policy.node_parameters import ParameterError, ParameterTable, parameters_of
+
+Table = TypeVar("Table", bound=ParameterTable)
 
 
-def declare_parameters(node: Node) -> None:
-    """Declare every parameter with its description, default and range."""
-    for name, row in POLICY_PARAMETERS.items():
-        descriptor = ParameterDescriptor(description=row.described)
+def declare_parameters(node: Node, table: type, *, read_only: bool = False) -> None:
+    """Declare every parameter of a table with its description, default and range.
+
+    Raises:
+        ParameterError: a value of another type or out of range.
+    """
+    for name, row in parameters_of(table).items():
+        descriptor = ParameterDescriptor(description=row.described, read_only=read_only)
         if row.span is not None and isinstance(row.default, int):
             low, high = (round(bound) for bound in row.span)
             descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        node.declare_parameter(name, row.default, descriptor)
+        elif row.span is not None:
+            span = FloatingPointRange(from_value=row.span[0], to_value=row.span[1])
+            descriptor.floating_point_range = [span]
+        try:
+            node.declare_parameter(name, row.default, descriptor)
+        except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+            raise ParameterError(str(error)) from error
 
 
-def read_parameters(node: Node) -> PolicyParameters:
-    """Read every parameter as it stands now.
+def read_parameters(node: Node, table: type[Table]) -> Table:
+    """Read every parameter of a table as it stands now.
 
     Raises:
         ParameterError: a value that cannot be used, with the parameter's name.
     """
-    values = {name: node.get_parameter(name).value for name in POLICY_PARAMETERS}
-    parameters = PolicyParameters(**values)
-    if not parameters.robot_file:
-        raise ParameterError("robot_file: missing; give the path of a robot file (YAML)")
-    return parameters
+    rows = parameters_of(table)
+    values = {name: node.get_parameter(name).value for name in rows}
+    for name, row in rows.items():
+        if row.required and not values[name]:
+            raise ParameterError(f"parameter '{name}' is missing; {row.description}")
+    return table(**values)
 
 
 def keep_parameters(
