@@ -122,6 +122,7 @@ class Takeover:
         out = self._watchdog.arm_problem(inputs)
         if out is not None:  # what then streams on from a leader arm does not restart it
             refused = out.message if inputs.teleop else ""
+            self._deaf |= bool(inputs.teleop)
             return Driven(refused=refused, ends=out if state is LoopState.TAKEOVER else None)
         if state is not LoopState.TAKEOVER:
             return self._hear(inputs, state)

@@ -197,6 +197,9 @@ def test_an_arm_that_is_out_is_not_taken_over_and_one_that_was_goes_on_where_it_
     assert cell.output.refused == "the cable is out"
     cell.arm_fault = None
     Hand(cell).drive(0.5)
+    assert (cell.state, cell.code) == (HOLDING, "arm_fault")  # the end of a fault moves nothing
+    cell.run(1.1)
+    Hand(cell).drive(0.5)
     assert cell.state is TAKEOVER
     cell.arm_fault = "the cable is out"
     cell.run(1.5)
