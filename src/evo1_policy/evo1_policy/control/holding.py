@@ -34,10 +34,13 @@ class Hold:
     @property
     def recovers(self) -> bool:
         """Whether the arm goes on by itself once the cause is gone."""
-        return self.reason is None or (self.reason.code.recovers and not self._overstayed)
+        reason = self.reason
+        if reason is None or (self._patient and reason.code is StopCode.CONTROLLER_GONE):
+            return True  # before the first chunk it may not have been discovered yet
+        return reason.code.recovers and not self._overstayed
 
     def wait_patiently(self, *, patient: bool) -> None:
-        """Whether the first observation may take however long: a start, and not a restart."""
+        """Whether the first observation and the controllers may take however long: a start."""
         self._patient = patient
 
     def begin(self, reason: StopReason | None, now_ns: int) -> None:

@@ -165,7 +165,7 @@ def test_robot_whose_clock_is_a_little_ahead_is_driven_and_shows_by_how_much(cel
 def test_robot_whose_clock_is_far_ahead_is_not_driven_and_it_is_said(cell, start_node):
     cell.time_offset_ns = 800_000_000
     start_node()
-    cell.wait(lambda: cell.status.reason_code == "clock_offset", "the reason")
+    cell.wait_state(HOLDING, "clock_offset")
     assert "ahead of this node's; synchronise with chrony or ptp" in cell.status.reason
     cell.wait(lambda: all(one.age_ms < 0 for one in cell.status.streams), "ages below zero")
 
