@@ -250,3 +250,51 @@ def test_joint_samples_that_go_stale_end_the_parking(kit, parking_cell):
     cell.run(1.0)
     assert cell.code == "joints_stale"
     assert not cell.moving()
+
+
+def test_a_short_gap_while_parking_does_not_start_the_policy(kit, parking_cell):
+    cell = parking_cell
+    cell.step(Request.FINISH)
+    cell.run(1.0)
+    cell.step(Request.PARK)  # of a policy that was idle
+    cell.run(1.0)
+    cell.unmeasured = True
+    cell.run(0.3)
+    cell.unmeasured = False
+    asked = len(cell.asked)
+    cell.run(3.0)
+    assert (cell.state, cell.code) == (LoopState.HOLDING, "joints_stale")
+    assert "that is over" in cell.output.status.reason.message
+    assert not cell.output.status.recovers
+    assert len(cell.asked) == asked
+    assert not cell.moving()
+
+
+def test_a_stop_while_parking_is_latched_also_where_the_controller_leaves_at_that_instant(
+    kit, parking_cell
+):
+    cell = parking_cell
+    cell.says_held = True
+    cell.step(Request.PARK)
+    cell.run(1.3)
+    assert cell.moving()
+    cell.holds = cell.position().copy()  # deactivated and activated again
+    cell.active, cell.start = None, cell.holds
+    cell.step(Request.STOP)
+    assert cell.state is LoopState.STOPPED
+    cell.step(Request.RESUME)
+    assert cell.state is LoopState.STOPPED
+
+
+@pytest.mark.parametrize("parking_s", [0.02, 1.0])
+def test_a_clock_that_jumps_back_ends_the_parking(kit, parking_cell, parking_s):
+    cell = parking_cell
+    cell.step(Request.PARK)
+    cell.run(parking_s)
+    cell.clock_offset_ns = -5_000 * MS
+    cell.run(0.5)
+    assert cell.code == "clock_jumped_back"
+    sent = len(cell.sent)
+    cell.run(10.0)  # the old clock's times come again
+    assert len(cell.sent) == sent
+    assert not cell.moving()

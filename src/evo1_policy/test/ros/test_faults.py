@@ -33,6 +33,17 @@ def test_camera_that_stops_holds_the_arm_until_it_is_back(cell, start_node):
     cell.wait_moving()
 
 
+def test_camera_that_comes_back_late_waits_for_a_person(cell, start_node):
+    start_node(resume_within_s=0.5)
+    cell.wait_moving()
+    cell.cameras.discard("image_2")
+    check_hold(cell, "camera_stale", "/wrist_camera/image_raw")
+    cell.wait(lambda: not cell.status.recovers_by_itself, "a gap that is too long")
+    cell.cameras.add("image_2")
+    cell.wait(lambda: "that is over" in cell.status.reason, "words on what is over")
+    cell.resume()
+
+
 def test_joint_states_that_stop_hold_the_arm_until_they_are_back(cell, start_node):
     start_node()
     cell.wait_moving()
@@ -154,7 +165,7 @@ def test_robot_whose_clock_is_a_little_ahead_is_driven_and_shows_by_how_much(cel
 def test_robot_whose_clock_is_far_ahead_is_not_driven_and_it_is_said(cell, start_node):
     cell.time_offset_ns = 800_000_000
     start_node()
-    cell.wait(lambda: cell.status.reason_code == "clock_offset", "the reason")
+    cell.wait_state(HOLDING, "clock_offset")
     assert "ahead of this node's; synchronise with chrony or ptp" in cell.status.reason
     cell.wait(lambda: all(one.age_ms < 0 for one in cell.status.streams), "ages below zero")
 

@@ -29,7 +29,7 @@ from trajectory_msgs.msg import JointTrajectory
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, load_robot
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
-from evo1_policy.ros.process import full_name
+from evo1_policy.ros.process import full_name, guard_requests
 from evo1_policy.ros.qos import OVERRIDABLE, report_qos, state_qos
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
@@ -246,6 +246,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger("sim_robot").fatal(str(error))
         rclpy.try_shutdown()
         return 1
+    guard_requests(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     node.start()
