@@ -29,8 +29,9 @@ from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
 from evo1_bringup.drivers.so100_parameters import DriverParameters
 from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.so100_diagnostics import diagnostics_message
+from evo1_policy.node_parameters import parameters_of
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
-from evo1_policy.ros.parameters import declare_parameters, read_parameters
+from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
 from evo1_policy.ros.stop_listener import StopListener
@@ -81,6 +82,11 @@ class So100DriverNode(ManagedNode):
         self._lock = threading.Lock()
         self._configured: Configured | None = None
         self._active: Active | None = None
+        keep_parameters(
+            self,
+            parameters_of(DriverParameters),
+            while_=lambda: self._configured is not None,
+        )
         self._told = ""  # the fault that the log has already
         self._cycles = 0
         self._counted_ns = time.monotonic_ns()

@@ -18,7 +18,9 @@ from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
 from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
+from evo1_policy.node_parameters import ParameterError
 from evo1_policy.ros.diagnostics import array, status
+from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
 
@@ -33,13 +35,18 @@ class XarmMonitorNode(Node):
 
     Raises:
         XarmError: xarm_msgs is missing.
+        ParameterError: a parameter cannot be used.
     """
 
     def __init__(self) -> None:
         super().__init__("xarm_monitor")
         messages, services = xarm_interfaces()
-        self._mode = int(self.declare_parameter("mode", SERVO_MODE).value)
-        hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
+        self._mode = fixed_parameter(
+            self, "mode", SERVO_MODE, "Mode of the control box in which the arm follows."
+        )
+        hardware = fixed_parameter(
+            self, "hardware_namespace", "/xarm", "Namespace of the xArm's driver."
+        )
         self._watch = BoxWatch(mode=self._mode, now_ns=time.monotonic_ns())
         self._told: str | None = None
         self._ticks = 0
@@ -53,7 +60,9 @@ class XarmMonitorNode(Node):
         self.create_service(Trigger, "~/recover", self._recover, callback_group=group)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not blind it
         self.create_timer(_TICK_S, self._tick, clock=steady)
-        if self.declare_parameter("enable_at_start", False).value:
+        if fixed_parameter(
+            self, "enable_at_start", False, "Clear errors and enable the joints at start."
+        ):
             self._start_recovery()
 
     def _recovery(
@@ -139,7 +148,7 @@ class XarmMonitorNode(Node):
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    return run_node(XarmMonitorNode, name="xarm_monitor", refusals=(XarmError,))
+    return run_node(XarmMonitorNode, name="xarm_monitor", refusals=(XarmError, ParameterError))
 
 
 if __name__ == "__main__":
