@@ -45,7 +45,7 @@ class Parking:
         if self._begin_ns is None:
             if not motion.at_rest(now_ns):
                 return None  # it slows to rest first
-        elif now_ns < self._sent_ns - LEFT_NS or self._sent_whole:
+        elif now_ns < self._sent_ns - LEFT_NS or self._sent_whole or motion.unheard(now_ns):
             return None
         origin = motion.origin(measured, now_ns)
         if isinstance(origin, StopReason):
