@@ -17,6 +17,7 @@ from evo1_policy.control.held import APART_RAD, APART_RAD_S, HeldState
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import SafeTrajectory, StopCode, StopReason
 from evo1_policy.observation import JointSample
+from evo1_policy.perception.buffers import MAX_OFFSET_NS
 from evo1_policy.robot_config import RobotConfig
 
 SETTLE_NS = 500_000_000  # after a trajectory's end, until the arm must be where it ended
@@ -284,7 +285,7 @@ class Motion:
     def find_arm(self, measured: JointSample | None, now_ns: int) -> SafeTrajectory | None:
         """Once measured on the new clock, stop where the arm is, whatever the jump meant."""
         commanded = self._from_dead_clock
-        if commanded is None or measured is None or measured.stamp_ns > now_ns:
+        if commanded is None or measured is None or measured.stamp_ns > now_ns + MAX_OFFSET_NS:
             return None
         self._from_dead_clock = None
         position, _ = commanded.sample(measured.stamp_ns)
