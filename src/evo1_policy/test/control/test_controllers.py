@@ -329,3 +329,17 @@ def test_a_clock_that_jumps_back_ends_the_parking(kit, parking_cell, parking_s):
     cell.run(10.0)  # the old clock's times come again
     assert len(cell.sent) == sent
     assert not cell.moving()
+
+
+@pytest.mark.parametrize("stall_s", [0.6, 2.0, 20.0])
+def test_a_process_that_stood_still_parks_no_faster_afterwards(kit, parking_cell, stall_s):
+    cell = parking_cell
+    cell.step(Request.PARK)
+    cell.run(1.3)
+    cell.true_ns += round(stall_s * 1e9)
+    sent = len(cell.sent)
+    cell.run_until(lambda: cell.state is LoopState.IDLE, within_s=20.0)
+    np.testing.assert_allclose(cell.position()[:2], PARK[:2], atol=1e-6)
+    for trajectory in cell.sent[sent:]:
+        assert (np.abs(trajectory.velocities) <= 0.25 * kit.robot.velocity_max).all()
+    kit.assert_seamless(cell)
