@@ -25,6 +25,7 @@ PERIODS = 2  # of the slowest controller, before which no command can be followe
 LEAST_TRANSPORT_NS = 20_000_000  # of commands: what comes back may be faster than what goes out
 MAX_TRANSPORT_NS = 250_000_000
 REPEAT_NS = 100_000_000  # a stop that is not followed after this was lost
+UNHEARD_NS = 100_000_000  # a busy machine reads what a controller says so late at times
 FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may still be followed
 NOISE_RAD = 0.002  # of encoders
 REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
@@ -87,7 +88,7 @@ class Motion:
 
     def unheard(self, now_ns: int) -> bool:
         """Whether a controller that spoke has fallen silent: what it holds is not known."""
-        allowed_ns = 2 * PERIODS * self._period_ns + LEAST_TRANSPORT_NS
+        allowed_ns = max(2 * PERIODS * self._period_ns + LEAST_TRANSPORT_NS, UNHEARD_NS)
         return not self._dry_run and 0 < self._heard_ns < now_ns - allowed_ns
 
     def at_rest(self, now_ns: int) -> bool:

@@ -75,7 +75,7 @@ def test_nothing_new_is_sent_while_a_controller_that_spoke_says_nothing(kit, who
         if who == "person":
             cell.targets = (target_at(cell.position()),)
         if cell.step().command is not None:
-            assert i < 6, cell.output.status
+            assert i < 11, cell.output.status
     cell.says_held = True
     cell.run(0.3)
     assert cell.output.status.holds == 0
