@@ -13,7 +13,7 @@ import numpy.typing as npt
 from evo1_policy.action_chunk import Trajectory
 from evo1_policy.control import safety
 from evo1_policy.control.execution import Plan, first_tick_after, plan_hold
-from evo1_policy.control.held import APART_RAD, APART_RAD_S, HeldState
+from evo1_policy.control.held import HeldState
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import SafeTrajectory, StopCode, StopReason
 from evo1_policy.observation import JointSample
@@ -28,6 +28,7 @@ REPEAT_NS = 100_000_000  # a stop that is not followed after this was lost
 UNHEARD_NS = 100_000_000  # a busy machine reads what a controller says so late at times
 FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may still be followed
 NOISE_RAD = 0.002  # of encoders
+LATE_RAD = 1e-3  # nearer to the new trajectory than this nobody can tell it from the old one
 REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
 ZEROS_NS = 1_000_000_000  # some drivers say 0 for every joint before they have measured any
 STEADY_NS = 50_000_000  # positions must be possible for so long before anything starts there
@@ -116,14 +117,13 @@ class Motion:
             return ""
         executing = self.executing
         self._measure_lateness(held, executing)
-        wrong = ~held.follows(executing, self.limits)
+        wrong = ~held.follows(executing)
         lately = now_ns - self._sent_ns < FOLLOWED_LATE_NS
         if self._before is not None and (lately or self._stop_again is not None):
-            wrong &= ~held.follows(self._before, self.limits)
-        moves = np.abs(held.velocities) > APART_RAD_S  # False for NaN
+            wrong &= ~held.follows(self._before)
         if now_ns >= executing.end_ns:
             self._hold_as_held(held, executing, now_ns)
-        if not wrong.any() or not (held.moves_in(executing) or (moves & wrong).any()):
+        if not wrong.any() or not (held.moves_in(executing) or (held.moving & wrong).any()):
             return ""
         joint = int(np.argmax(wrong))
         wanted, _ = held.of(executing)
@@ -321,7 +321,7 @@ class Motion:
         if before is None or not 0 < late_ns < FOLLOWED_LATE_NS:
             return
         ours = held.distance(executing)
-        if held.distance(before) < ours and ours > APART_RAD / 10.0:
+        if held.distance(before) < ours and ours > LATE_RAD:
             self.late_ns = late_ns
             needed_ns = self._splice_ns - self._sent_ns + late_ns + self._period_ns
             self._learnt_ns = max(self._learnt_ns, needed_ns - PERIODS * self._period_ns)
