@@ -64,6 +64,19 @@ class HeldState:
         """Whether a trajectory moves a joint of which this tells, at the instant of which."""
         return bool((np.abs(self.of(trajectory)[1]) > APART_RAD_S)[self.known].any())
 
+    def goes_on(
+        self, trajectory: Trajectory, apart: Mask, *, first_tick: int, last_tick: int
+    ) -> Trajectory:
+        """What joints will do: some follow a trajectory, those `apart` go on as they move."""
+        path = trajectory.knots(first_tick, last_tick)
+        moves = np.where(np.abs(self.velocities) > APART_RAD_S, self.velocities, 0.0)
+        passed_s = (path.times_ns()[:, np.newaxis] - self.stamps_ns) / 1e9
+        return replace(
+            path,
+            positions=np.where(apart, self.positions + moves * passed_s, path.positions),
+            velocities=np.where(apart, moves, path.velocities),
+        )
+
     def rests_since(self, time_ns: int) -> bool:
         """Whether it tells of rest, and of an instant at or after `time_ns`."""
         still = np.abs(self.velocities) <= APART_RAD_S / 5.0
