@@ -150,6 +150,21 @@ def test_the_message_of_a_hold_tells_the_present_camera_and_number(kit):
     assert cell.output.status.holds == 1
 
 
+def test_a_hold_that_waits_tells_what_else_is_wrong_by_now(kit):
+    cell = kit.moving_cell()
+    cell.controller_problem = "no controller listens"
+    cell.run(0.5)
+    cell.controller_problem, cell.missing = None, CAMERA
+    cell.run(0.1)
+    assert cell.code == "controller_gone"
+    assert cell.output.status.reason.message == (
+        "no controller listens; now 'env/image' is 180 ms old; resume to go on"
+    )
+    cell.missing = None
+    cell.run(0.1)
+    assert "(that is over)" in cell.output.status.reason.message
+
+
 @pytest.mark.parametrize("code", ["controller_gone", "arm_fault"])
 def test_a_controller_or_an_arm_that_was_out_waits_for_a_person(kit, code):
     cell = kit.moving_cell()
