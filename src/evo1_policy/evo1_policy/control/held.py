@@ -9,9 +9,7 @@ import numpy.typing as npt
 
 from evo1_policy.action_chunk import Trajectory
 
-APART_RAD = (
-    0.03  # a controller that is nearer follows what was sent: drivers limit by themselves ...
-)
+APART_RAD = 0.03  # nearer to what was sent a controller follows it: some limit by themselves ...
 STILL_RAD_S, MOVING_RAD_S = 0.005, 0.02  # ... but for one that stands while a trajectory moves
 SILENT_NS = 500_000_000  # a controller that spoke and does not for so long is off ...
 STALE_NS = 150_000_000  # ... and what it said before this says nothing
@@ -75,6 +73,19 @@ class HeldState:
         """(D,) which joints a trajectory moves at this instant, whosever clock tells it."""
         speeds = [np.abs(self.of(trajectory, by)[1]) for by in (-BLUR_NS, 0, BLUR_NS)]
         return np.asarray(np.min(speeds, axis=0) > MOVING_RAD_S)
+
+    def goes_on(
+        self, trajectory: Trajectory, apart: Mask, *, first_tick: int, last_tick: int
+    ) -> Trajectory:
+        """What joints will do: some follow a trajectory, those `apart` go on as they move."""
+        path = trajectory.knots(first_tick, last_tick)
+        moves = np.where(self.moving, self.velocities, 0.0)
+        passed_s = (path.times_ns()[:, np.newaxis] - self.stamps_ns) / 1e9
+        return replace(
+            path,
+            positions=np.where(apart, self.positions + moves * passed_s, path.positions),
+            velocities=np.where(apart, moves, path.velocities),
+        )
 
     def rests_since(self, time_ns: int) -> bool:
         """Whether it tells of rest, and of an instant at or after `time_ns`."""
