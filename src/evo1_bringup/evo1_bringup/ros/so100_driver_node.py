@@ -193,16 +193,16 @@ class So100DriverNode(ManagedNode):
     def _turn(self, configured: Configured, output: CommandOutput) -> None:
         self._tell_fault(configured)
         with self._lock:
-            stamp = self.get_clock().now().to_msg()
+            stamp = self.get_clock().now()  # goals are those of now, the bus takes its time
             reading = configured.driver.cycle()
             commanded = configured.driver.commanded
         if reading is not None:
             message = configured.state
-            message.header.stamp = stamp
+            message.header.stamp = stamp.to_msg()
             message.position = array("d", reading.positions.tobytes())
             message.velocity = array("d", reading.velocities.tobytes())
             configured.joints.publish(message)
-            output.tell(commanded, reading.positions)
+            output.tell(commanded, reading.positions, stamp_ns=stamp.nanoseconds)
 
     def _tell_fault(self, configured: Configured) -> None:
         fault = configured.driver.fault

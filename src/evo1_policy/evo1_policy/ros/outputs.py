@@ -78,7 +78,7 @@ class Outputs:
         return _no_controller(self._without_controller) if self._without_controller else None
 
     def second_source(self) -> str | None:
-        """Say who else moves this arm, or sends a camera's pictures; None: nobody."""
+        """Say who else moves this arm, or speaks for a controller or a camera; None: nobody."""
         return self._second_source
 
     def _find_second_source(self) -> str | None:
@@ -88,7 +88,7 @@ class Outputs:
             if others:
                 who = " and ".join(others)
                 return f"{who} also publishes on {topic}: an arm has one master; end one of them"
-        for topic in self._images:
+        for topic in (*self._states, *self._images):
             # a driver that was started again is known twice for a while, by one name
             names = sorted(set(publishers_of(self._node, topic)))
             if len(names) > 1:
