@@ -1,10 +1,10 @@
-"""The parameters of the policy node as one plain table: adding one is adding a field.
+"""Parameters of a node as a plain table, and the policy node's: adding one is adding a field.
 
 The node declares and reads them from here, a launch its options. Must not import ROS or torch.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from evo1_policy.control import smoothing
@@ -33,6 +33,7 @@ class Parameter:
         default: its type is the parameter's.
         choices: the words that it takes; empty for any.
         span: the smallest and the largest number.
+        required: whether a node needs it to be given.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Parameter:
     description: str
     choices: tuple[str, ...] = ()
     span: tuple[float, float] | None = None
+    required: bool = False
 
     @property
     def described(self) -> str:
@@ -88,32 +90,52 @@ def parameter(
     *,
     choices: Iterable[str] = (),
     span: tuple[float, float] | None = None,
+    required: bool = False,
 ) -> T:
-    """A field of a dataclass that is a table of parameters."""
-    about = {"description": description, "choices": tuple(choices), "span": span}
-    return field(default=default, metadata={_ABOUT: about})
+    """A field of a dataclass that is a table of parameters; see Parameter."""
+    row = Parameter(
+        name="",
+        default=default,
+        description=description,
+        choices=tuple(choices),
+        span=span,
+        required=required,
+    )
+    return field(default=default, metadata={_ABOUT: row})
 
 
 def parameters_of(table: type) -> Mapping[str, Parameter]:
     """The rows of a table, by name, in its order."""
     return {
-        row.name: Parameter(
-            name=row.name, default=getattr(table, row.name), **row.metadata[_ABOUT]
-        )
-        for row in fields(table)
-        if _ABOUT in row.metadata
+        column.name: replace(column.metadata[_ABOUT], name=column.name)
+        for column in fields(table)
+        if _ABOUT in column.metadata
     }
 
 
 @dataclass(frozen=True, kw_only=True)
-class PolicyParameters:
+class ParameterTable:
+    """A table of parameters whose values are checked against its rows.
+
+    Raises:
+        ParameterError: a value that cannot be used.
+    """
+
+    def __post_init__(self) -> None:
+        """Check every value against its row."""
+        for name, row in parameters_of(type(self)).items():
+            row.check(getattr(self, name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyParameters(ParameterTable):
     """The node's parameters, read once when it is configured.
 
     Raises:
         ParameterError: a value that cannot be used.
     """
 
-    robot_file: str = parameter("", "Path of the robot file (YAML). Required.")
+    robot_file: str = parameter("", "Path of the robot file (YAML). Required.", required=True)
     checkpoint: str = parameter(
         "", "Folder of the checkpoint; empty: the one that ships for this embodiment."
     )
@@ -212,9 +234,8 @@ class PolicyParameters:
     )
 
     def __post_init__(self) -> None:
-        """Check every value against its row."""
-        for name, row in POLICY_PARAMETERS.items():
-            row.check(getattr(self, name))
+        """Check every value against its row, and the device's kind."""
+        super().__post_init__()
         if self.device.partition(":")[0] not in DEVICES:
             known = ", ".join(DEVICES)
             raise ParameterError(f"device: expected one of {known}, got '{self.device}'")

@@ -22,8 +22,10 @@ from evo1_bringup.drivers.following import Asked, NewestTrajectory
 from evo1_bringup.drivers.gripper_gate import GripperGate
 from evo1_bringup.ros.command_output import CommandOutput
 from evo1_policy.control.limits import LARGEST_RAD
+from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
-from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError, load_robot
+from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError
+from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node
 from evo1_sim.trajectory import TrajectoryError
 
@@ -41,36 +43,46 @@ class GripperBridgeNode(Node):
     """Node `gripper_bridge`.
 
     Raises:
+        ParameterError: a parameter cannot be used.
         BridgeError: control_msgs is missing, or the robot file has no gripper output of its own.
         RobotConfigError: the robot file cannot be used.
     """
 
     def __init__(self) -> None:
         super().__init__("gripper_bridge")
-        self._robot = load_robot(self._text("robot_file", ""))
+        self._robot = robot_parameter(self)
         command, stroke = gripper_output(self._robot)
         self._joint = command.joints[0]
-        self._max_effort = float(self.declare_parameter("max_effort", 0.0).value)
+        self._max_effort = fixed_parameter(
+            self, "max_effort", 0.0, "max_effort of every goal, as the gripper's action takes it."
+        )
         self._gate = GripperGate(stroke)
         self._newest = NewestTrajectory([self._joint])
         self._position: float | None = None
         self._target: float | None = None  # the last one that a trajectory asked for
-        self._merge = bool(self.declare_parameter("merge_states", True).value)
-        self._action = self._text("action_type", GRIPPER_COMMAND)
-        self._command_type = command_type(self._action)
-        self._client = ActionClient(
-            self, self._command_type, self._text("gripper_action", "/xarm_gripper/gripper_action")
+        self._merge = fixed_parameter(
+            self, "merge_states", True, "Publish the joint states with the gripper's in them."
         )
-        driver = self._text("driver_joint_states", "/xarm/joint_states")
+        self._action = fixed_parameter(
+            self, "action_type", GRIPPER_COMMAND, f"Of control_msgs: {' or '.join(ACTIONS)}."
+        )
+        self._command_type = command_type(self._action)
+        action = fixed_parameter(
+            self, "gripper_action", "/xarm_gripper/gripper_action", "Name of the gripper's action."
+        )
+        self._client = ActionClient(self, self._command_type, action)
+        driver = fixed_parameter(
+            self,
+            "driver_joint_states",
+            "/xarm/joint_states",
+            "Topic of its joint states.",
+        )
         if self._merge:
             self._publisher = self.create_publisher(JointState, self._robot.state.topic, 10)
         self.create_subscription(JointState, driver, self._on_driver, 10)
         self._output = CommandOutput(self, command, self._follow)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         self.create_timer(_TICK_S, self._tick, clock=steady)
-
-    def _text(self, name: str, default: str) -> str:
-        return str(self.declare_parameter(name, default).value)
 
     def _on_driver(self, message: JointState) -> None:
         try:
@@ -168,7 +180,7 @@ def command_type(action: str) -> Any:
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    refusals = (BridgeError, RobotConfigError)
+    refusals = (BridgeError, ParameterError, RobotConfigError)
     return run_node(GripperBridgeNode, name="gripper_bridge", refusals=refusals)
 
 

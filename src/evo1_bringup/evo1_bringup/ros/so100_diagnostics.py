@@ -1,26 +1,20 @@
 """What the SO-100 driver knows, as diagnostic_msgs."""
 
-from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 from evo1_bringup.drivers.servo_health import HealthReading
 from evo1_bringup.drivers.so100_driver import DriverReport, DriverState
+from evo1_policy.ros.diagnostics import array, status
 from evo1_sim.servo_bus.sts3215 import status_words
 
 
 def diagnostics_message(
-    report: DriverReport, *, node: str, port: str, rate_hz: float, stamp: Time
+    report: DriverReport, *, node: str, port: str, rate_hz: float, now_ns: int
 ) -> DiagnosticArray:
     """One status for the arm, one for the bus, one for each servo that was looked at."""
-    message = DiagnosticArray()
-    message.header.stamp = stamp
-    message.status = [_arm(report), _bus(report, rate_hz)]
-    for name, reading in report.health.items():
-        message.status.append(_servo(name, reading, report))
-    for status in message.status:
-        status.name = f"{node}: {status.name}"
-        status.hardware_id = port
-    return message
+    servos = (_servo(name, reading, report) for name, reading in report.health.items())
+    statuses = [_arm(report), _bus(report, rate_hz), *servos]
+    return array(statuses, node=node, hardware=port, now_ns=now_ns)
 
 
 def _arm(report: DriverReport) -> DiagnosticStatus:
@@ -29,12 +23,12 @@ def _arm(report: DriverReport) -> DiagnosticStatus:
         level, text = DiagnosticStatus.ERROR, f"{report.fault.code}: {report.fault.text}"
     elif report.warnings:
         level, text = DiagnosticStatus.WARN, "; ".join(item.text for item in report.warnings)
-    return _status("arm", level, text, {"state": report.state.value})
+    return status("arm", level, text, {"state": report.state.value})
 
 
 def _bus(report: DriverReport, rate_hz: float) -> DiagnosticStatus:
     closed = report.state is DriverState.CLOSED
-    return _status(
+    return status(
         "bus",
         DiagnosticStatus.STALE if closed else DiagnosticStatus.OK,
         "port closed" if closed else f"{rate_hz:.1f} Hz",
@@ -54,7 +48,7 @@ def _servo(name: str, reading: HealthReading, report: DriverReport) -> Diagnosti
     warnings = [finding.text for finding in report.warnings if finding.text.startswith(name)]
     stopped = report.fault is not None and report.fault.text.startswith(name)
     level = DiagnosticStatus.WARN if warnings else DiagnosticStatus.OK
-    return _status(
+    return status(
         name,
         DiagnosticStatus.ERROR if stopped else level,
         report.fault.text if stopped and report.fault else "; ".join(warnings) or "well",
@@ -65,13 +59,4 @@ def _servo(name: str, reading: HealthReading, report: DriverReport) -> Diagnosti
             "current [A]": f"{reading.current:.2f}",
             "status": status_words(reading.status) or "ok",
         },
-    )
-
-
-def _status(name: str, level: bytes, text: str, values: dict[str, str]) -> DiagnosticStatus:
-    return DiagnosticStatus(
-        name=name,
-        level=level,
-        message=text,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )

@@ -26,14 +26,12 @@ from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.so100_calibration import load_calibration
 from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
+from evo1_bringup.drivers.so100_parameters import DriverParameters
 from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.so100_diagnostics import diagnostics_message
-from evo1_bringup.ros.so100_parameters import (
-    DriverParameters,
-    declare_parameters,
-    read_parameters,
-)
+from evo1_policy.node_parameters import parameters_of
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
 from evo1_policy.ros.stop_listener import StopListener
@@ -80,10 +78,15 @@ class So100DriverNode(ManagedNode):
 
     def __init__(self, **arguments: object) -> None:
         super().__init__("so100_driver", **arguments)
-        declare_parameters(self)
+        declare_parameters(self, DriverParameters)
         self._lock = threading.Lock()
         self._configured: Configured | None = None
         self._active: Active | None = None
+        keep_parameters(
+            self,
+            parameters_of(DriverParameters),
+            while_=lambda: self._configured is not None,
+        )
         self._told = ""  # the fault that the log has already
         self._cycles = 0
         self._counted_ns = time.monotonic_ns()
@@ -96,7 +99,7 @@ class So100DriverNode(ManagedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Open the port, find and check every servo; the arm stays limp."""
         try:
-            self._configured = self._configure(read_parameters(self))
+            self._configured = self._configure(read_parameters(self, DriverParameters))
         except (ValueError, OSError, BusError) as error:
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
@@ -231,7 +234,7 @@ class So100DriverNode(ManagedNode):
                 node=full_name(self),
                 port=configured.parameters.port,
                 rate_hz=self._rate_hz,
-                stamp=self.get_clock().now().to_msg(),
+                now_ns=self.get_clock().now().nanoseconds,
             )
         )
 

@@ -20,8 +20,10 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from evo1_bringup.drivers.emulated_arm import EmulatedArm, write_emulated_calibration
 from evo1_bringup.drivers.so100_calibration import CalibrationError, load_calibration
 from evo1_policy.control.limits import LARGEST_RAD
+from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
-from evo1_policy.robot_config import RobotConfigError, load_robot
+from evo1_policy.robot_config import RobotConfigError
+from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node
 from evo1_policy.ros.qos import command_qos, state_qos
 from evo1_sim.arms.so100 import STALL_TORQUE
@@ -48,10 +50,6 @@ _FAULTS: dict[str, tuple[Any, str]] = {
 }
 
 
-class EmulatorError(ValueError):
-    """A parameter that cannot be used; the message names it."""
-
-
 class So100EmulatorNode(Node):
     """Node `so100_emulator`.
 
@@ -59,14 +57,14 @@ class So100EmulatorNode(Node):
         arguments: go to the node's constructor.
 
     Raises:
-        EmulatorError: see the class.
+        ParameterError: a parameter cannot be used.
         RobotConfigError: the robot file cannot be used.
         CalibrationError: the calibration file cannot be used.
     """
 
     def __init__(self, **arguments: object) -> None:
         super().__init__("so100_emulator", **arguments)
-        self._robot = load_robot(self._text("robot_file", "Path of the robot file (YAML)."))
+        self._robot = robot_parameter(self)
         self._link = Path(self._text("port", "Path of the pseudo-terminal, as drivers open it."))
         calibration = Path(
             self._text(
@@ -84,9 +82,7 @@ class So100EmulatorNode(Node):
         self._pulled = np.full(self._robot.width, np.nan)  # goals that were published last
         self._idle_ticks = 0
         self._moved_at = time.monotonic()
-        simulated = self.declare_parameter(
-            "simulated", True, ParameterDescriptor(description="Whether to move the MuJoCo arm.")
-        ).value
+        simulated = fixed_parameter(self, "simulated", True, "Whether to move the MuJoCo arm.")
         self.add_on_set_parameters_callback(self._set_faults)
         for name, (default, description) in _FAULTS.items():
             self.declare_parameter(name, default, ParameterDescriptor(description=description))
@@ -114,11 +110,7 @@ class So100EmulatorNode(Node):
         super().destroy_node()
 
     def _text(self, name: str, description: str) -> str:
-        descriptor = ParameterDescriptor(description=description)
-        text = str(self.declare_parameter(name, "", descriptor).value)
-        if not text:
-            raise EmulatorError(f"{name}: missing; {description}")
-        return text
+        return fixed_parameter(self, name, "", description, required=True)
 
     def _begin(self) -> None:
         self._placed = True
@@ -198,7 +190,7 @@ class So100EmulatorNode(Node):
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    refusals = (EmulatorError, RobotConfigError, CalibrationError, OSError)
+    refusals = (ParameterError, RobotConfigError, CalibrationError, OSError)
     return run_node(So100EmulatorNode, name="so100_emulator", refusals=refusals)
 
 

@@ -8,7 +8,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +35,10 @@ from evo1_bringup.teleop.jog import JogCommand, Jogger, Solver
 from evo1_bringup.teleop.keyboard import Keyboard
 from evo1_bringup.teleop.leader import LeaderArm, LeaderServos, leader_servos
 from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.ros.parameters import declare_parameters, read_parameters
 from evo1_policy.ros.qos import command_qos, joints_qos
 from evo1_sim.ros.trajectory_messages import target_message
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
@@ -64,7 +65,14 @@ class TeleopError(RuntimeError):
     """A device or a part that is missing; the message says what to do."""
 
 
-_EXPECTED = (TeleopError, BusError, CalibrationError, RobotConfigError, NotInstalledError)
+_EXPECTED = (
+    TeleopError,
+    ParameterError,
+    BusError,
+    CalibrationError,
+    RobotConfigError,
+    NotInstalledError,
+)
 
 
 class TeleopNode(Node):
@@ -101,8 +109,9 @@ class TeleopNode(Node):
         self._moved_at = self._stepped_at = 0.0
         self.note = ""
         self.keyboard = Keyboard(joints=robot.width, cartesian=cartesian)
+        declare_parameters(self, GamepadMapping, read_only=True)
         self._gamepad = Gamepad(
-            joints=robot.width, cartesian=cartesian, mapping=self._declare_mapping()
+            joints=robot.width, cartesian=cartesian, mapping=read_parameters(self, GamepadMapping)
         )
         self._publisher = self.create_publisher(JointTrajectory, robot.teleop_topic, command_qos())
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -200,13 +209,6 @@ class TeleopNode(Node):
         if any(name not in self._joints for name in names):
             return None
         return np.array([self._joints[name] for name in names])
-
-    def _declare_mapping(self) -> GamepadMapping:
-        values = {
-            field.name: self.declare_parameter(field.name, field.default).value
-            for field in fields(GamepadMapping)
-        }
-        return GamepadMapping(**values)
 
     def _on_relay(self, message: String) -> None:
         self._relay = message.data

@@ -10,8 +10,7 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rcl_interfaces.msg import ParameterDescriptor
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
@@ -23,12 +22,15 @@ from evo1_policy.control.held import HeldStates
 from evo1_policy.control.signals import SafeTrajectory
 from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState
 from evo1_policy.control.teleop_target import read_target
+from evo1_policy.node_parameters import ParameterError
 from evo1_policy.observation import JointSample
 from evo1_policy.perception.buffers import JointBuffer, Stream
 from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
-from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError, load_robot
+from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError
 from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
+from evo1_policy.ros.diagnostics import array, status
 from evo1_policy.ros.movers import other_movers, other_publishers
+from evo1_policy.ros.parameters import robot_parameter
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, joints_qos, report_qos
 from evo1_policy.ros.services import Answer, offer
@@ -49,19 +51,14 @@ class TeleopRelayNode(Node):
         arguments: go to the node's constructor.
 
     Raises:
+        ParameterError: robot_file is missing.
         RobotConfigError: the robot file cannot be used.
         MoverThereError: somebody else moves this arm.
     """
 
     def __init__(self, **arguments: object) -> None:
         super().__init__("teleop_relay", **arguments)
-        described = ParameterDescriptor(
-            description="Path of the robot file (YAML). Required.", read_only=True
-        )
-        file = str(self.declare_parameter("robot_file", "", described).value)
-        if not file:
-            raise RobotConfigError("parameter robot_file: missing; give the path of a robot file")
-        self._robot = load_robot(file)
+        self._robot = robot_parameter(self)
         self._follower = TeleopFollower(self._robot)
         self._joints = JointBuffer(
             Stream(
@@ -246,22 +243,17 @@ class TeleopRelayNode(Node):
             level = DiagnosticStatus.WARN
         if deaf:
             level, text = DiagnosticStatus.ERROR, f"no controller listens on {deaf[0]}"
-        message = DiagnosticArray()
-        message.header.stamp = self.get_clock().now().to_msg()
-        message.status = [
-            DiagnosticStatus(
-                name=f"{full_name(self)}: following",
-                level=level,
-                message=text,
-                hardware_id=self._robot.name,
-                values=[
-                    KeyValue(key="targets received", value=str(self._received)),
-                    KeyValue(key="targets refused", value=str(self._refused)),
-                    KeyValue(key="joint states rejected", value=str(self._joints.stream.rejected)),
-                ],
-            )
-        ]
-        return message
+        counts = {
+            "targets received": str(self._received),
+            "targets refused": str(self._refused),
+            "joint states rejected": str(self._joints.stream.rejected),
+        }
+        return array(
+            [status("following", level, text, counts)],
+            node=full_name(self),
+            hardware=self._robot.name,
+            now_ns=self._now_ns(),
+        )
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)
@@ -269,7 +261,7 @@ class TeleopRelayNode(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
-    refusals = (RobotConfigError, MoverThereError)
+    refusals = (ParameterError, RobotConfigError, MoverThereError)
     return run_node(TeleopRelayNode, name="teleop_relay", refusals=refusals, arguments=arguments)
 
 

@@ -21,8 +21,10 @@ from evo1_bringup.drivers.xarm_online_planning import Move, OnlinePlanning
 from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
 from evo1_policy.control.limits import LARGEST_RAD
+from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
-from evo1_policy.robot_config import RobotConfigError, load_robot
+from evo1_policy.robot_config import RobotConfigError
+from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, joints_qos
 from evo1_policy.ros.stop_listener import MoverThereError, StopListener
@@ -36,6 +38,7 @@ class XarmDirectNode(Node):
 
     Raises:
         XarmError: xarm_msgs is missing.
+        ParameterError: a parameter cannot be used.
         RobotConfigError: the robot file cannot be used.
         MoverThereError: another one runs in this namespace.
     """
@@ -43,8 +46,10 @@ class XarmDirectNode(Node):
     def __init__(self) -> None:
         super().__init__("xarm_direct")
         _, services = xarm_interfaces()
-        robot = load_robot(str(self.declare_parameter("robot_file", "").value))
-        hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
+        robot = robot_parameter(self)
+        hardware = fixed_parameter(
+            self, "hardware_namespace", "/xarm", "Namespace of the xArm's driver."
+        )
         self._joints = robot.command[0].joints
         self._planning = OnlinePlanning(robot, self._joints)
         self._measured: npt.NDArray[np.float64] | None = None
@@ -123,7 +128,7 @@ class XarmDirectNode(Node):
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    refusals = (XarmError, RobotConfigError, MoverThereError)
+    refusals = (XarmError, ParameterError, RobotConfigError, MoverThereError)
     return run_node(XarmDirectNode, name="xarm_direct", refusals=refusals)
 
 

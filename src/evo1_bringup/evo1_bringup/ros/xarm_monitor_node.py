@@ -18,6 +18,9 @@ from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
 from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
+from evo1_policy.node_parameters import ParameterError
+from evo1_policy.ros.diagnostics import array, status
+from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
 
@@ -32,13 +35,18 @@ class XarmMonitorNode(Node):
 
     Raises:
         XarmError: xarm_msgs is missing.
+        ParameterError: a parameter cannot be used.
     """
 
     def __init__(self) -> None:
         super().__init__("xarm_monitor")
         messages, services = xarm_interfaces()
-        self._mode = int(self.declare_parameter("mode", SERVO_MODE).value)
-        hardware = str(self.declare_parameter("hardware_namespace", "/xarm").value)
+        self._mode = fixed_parameter(
+            self, "mode", SERVO_MODE, "Mode of the control box in which the arm follows."
+        )
+        hardware = fixed_parameter(
+            self, "hardware_namespace", "/xarm", "Namespace of the xArm's driver."
+        )
         self._watch = BoxWatch(mode=self._mode, now_ns=time.monotonic_ns())
         self._told: str | None = None
         self._ticks = 0
@@ -52,7 +60,9 @@ class XarmMonitorNode(Node):
         self.create_service(Trigger, "~/recover", self._recover, callback_group=group)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not blind it
         self.create_timer(_TICK_S, self._tick, clock=steady)
-        if self.declare_parameter("enable_at_start", False).value:
+        if fixed_parameter(
+            self, "enable_at_start", False, "Clear errors and enable the joints at start."
+        ):
             self._start_recovery()
 
     def _recovery(
@@ -96,15 +106,12 @@ class XarmMonitorNode(Node):
     def _report(self, fault: str) -> None:
         warning = self._watch.warning()
         level = DiagnosticStatus.WARN if warning else DiagnosticStatus.OK
-        status = DiagnosticStatus(
-            name=f"{full_name(self)}: control box",
-            hardware_id="xarm6",
-            level=DiagnosticStatus.ERROR if fault else level,
-            message=fault or warning or "ready",
+        level = DiagnosticStatus.ERROR if fault else level
+        box = status("control box", level, fault or warning or "ready")
+        now_ns = self.get_clock().now().nanoseconds
+        self._diagnostics.publish(
+            array([box], node=full_name(self), hardware="xarm6", now_ns=now_ns)
         )
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self.get_clock().now().to_msg()
-        self._diagnostics.publish(message)
 
     def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         missing = [client for client, _ in self._steps if not client.service_is_ready()]
@@ -141,7 +148,7 @@ class XarmMonitorNode(Node):
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    return run_node(XarmMonitorNode, name="xarm_monitor", refusals=(XarmError,))
+    return run_node(XarmMonitorNode, name="xarm_monitor", refusals=(XarmError, ParameterError))
 
 
 if __name__ == "__main__":

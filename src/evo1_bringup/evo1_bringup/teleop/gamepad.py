@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evo1_bringup.teleop.jog import JogCommand
+from evo1_policy.node_parameters import ParameterTable, parameter
 
 HELP = (
     "hold RB to move; left stick: forward/back, left/right; right stick: up/down, turn; "
@@ -20,20 +21,20 @@ JOINT_HELP = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class GamepadMapping:
+class GamepadMapping(ParameterTable):
     """Numbers of axes and buttons; the defaults are those of an Xbox-like pad on joy_node."""
 
-    axis_x: int = 1  # left stick, up positive
-    axis_y: int = 0  # left stick, left positive
-    axis_z: int = 4  # right stick, up positive
-    axis_yaw: int = 3  # right stick, left positive
-    axis_pitch: int = 7  # cross, up positive
-    axis_roll: int = 6  # cross, left positive
-    button_enable: int = 5
-    button_open: int = 0
-    button_close: int = 1
-    button_resume: int = 3
-    dead_zone: float = 0.12
+    axis_x: int = parameter(1, "Left stick, up positive.")
+    axis_y: int = parameter(0, "Left stick, left positive.")
+    axis_z: int = parameter(4, "Right stick, up positive.")
+    axis_yaw: int = parameter(3, "Right stick, left positive.")
+    axis_pitch: int = parameter(7, "Cross, up positive.")
+    axis_roll: int = parameter(6, "Cross, left positive.")
+    button_enable: int = parameter(5, "The arm moves while it is held.")
+    button_open: int = parameter(0, "Opens the gripper.")
+    button_close: int = parameter(1, "Closes the gripper.")
+    button_resume: int = parameter(3, "Goes on after a hold.")
+    dead_zone: float = parameter(0.12, "Axes that are nearer to 0 are at rest.")
 
 
 class Gamepad:

@@ -261,3 +261,16 @@ def test_a_mistake_on_the_bus_thread_is_said_on_arm_fault_and_the_arm_stays_held
     assert len(client.states) == heard  # nothing goes on by itself
     assert client.call_recover().success
     client.wait(lambda: len(client.states) > heard + 5, "joint states after recovery")
+
+
+def test_a_parameter_is_refused_while_it_would_be_ignored(client):
+    from rclpy.parameter import Parameter
+
+    hotter = Parameter("temperature_stop", value=60.0)
+    (taken,) = client.driver.set_parameters([hotter])  # before it is configured
+    assert taken.successful
+    client.start()
+    (refused,) = client.driver.set_parameters([Parameter("temperature_stop", value=69.0)])
+    assert not refused.successful
+    assert "temperature_stop: read when the node starts" in refused.reason
+    assert client.driver.get_parameter("temperature_stop").value == 60.0

@@ -110,3 +110,13 @@ def test_commands_find_the_relay(arm, relay, capsys):
     ):
         assert main(words) == 0, words
         assert says in capsys.readouterr().out, words
+
+
+def test_the_robot_file_cannot_be_changed_behind_a_running_relay(relay):
+    from rclpy.parameter import Parameter
+
+    before = relay.get_parameter("robot_file").value
+    (refused,) = relay.set_parameters([Parameter("robot_file", value="another.yaml")])
+    assert not refused.successful
+    assert "read-only" in refused.reason
+    assert relay.get_parameter("robot_file").value == before

@@ -34,16 +34,23 @@ class Hold:
     @property
     def recovers(self) -> bool:
         """Whether the arm goes on by itself once the cause is gone."""
-        return self.reason is None or (self.reason.code.recovers and not self._overstayed)
+        reason = self.reason
+        if reason is None or (self._patient and reason.code is StopCode.CONTROLLER_GONE):
+            return True  # before the first chunk it may not have been discovered yet
+        return reason.code.recovers and not self._overstayed
 
     def wait_patiently(self, *, patient: bool) -> None:
-        """Whether the first observation may take however long: a start, and not a restart."""
+        """Whether the first observation and the controllers may take however long: a start."""
         self._patient = patient
 
     def begin(self, reason: StopReason | None, now_ns: int) -> None:
         """A hold begins, or what a person asked for waits for `reason`."""
         self.reason = self._cause = reason
         self._since_ns, self._overstayed = now_ns, False
+
+    def wait_for_a_person(self) -> None:
+        """Whatever the reason, the arm does not go on by itself."""
+        self._overstayed = True
 
     def add(self, reason: StopReason) -> None:
         """Another reason: the first one that needs a person stays, others give way to it."""

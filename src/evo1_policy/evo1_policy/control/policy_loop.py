@@ -106,8 +106,9 @@ class PolicyLoop:
         self._follow_person(inputs)
         self._park(inputs)
         self._hold_for_faults(problem, inputs)
-        # A request changes what is wanted, so a result that came with one is dropped.
-        if result is not None and not inputs.requests and self._wants_chunks(problem):
+        # Dropped: what a request made unwanted, and what a controller fallen silent may jump to.
+        welcome = not inputs.requests and not self._motion.unheard(inputs.now_ns)
+        if result is not None and welcome and self._wants_chunks(problem):
             self._take(result, inputs)
         infer = self._ask(inputs) if self._wants_chunks(problem) else None
         self._count_idle(inputs.now_ns)
@@ -151,6 +152,7 @@ class PolicyLoop:
         """Do what a person asks."""
         match request, self._state:
             case Request.STOP, _:
+                self._person.end()
                 self._halt(now_ns)
                 message = "stopped by request; latched until clear_stop, then start again"
                 self._enter(LoopState.STOPPED, StopReason(code=StopCode.STOPPED, message=message))
@@ -229,16 +231,14 @@ class PolicyLoop:
             self._refused = f"the robot file of '{self._robot.name}' has no park pose (park)"
             return
         self._halt(now_ns)
-        self._parking = Parking(self._motion, self._robot.park)
         message = "going slowly to the park pose; then at rest"
         self._enter(LoopState.HOLDING, StopReason(code=StopCode.PARKING, message=message))
+        self._parking = Parking(self._motion, self._robot.park)
 
     def _park(self, inputs: LoopInput) -> None:
         """Send the next piece of the way, as long as nobody asked for something else."""
         parking, now_ns = self._parking, inputs.now_ns
-        code = self._hold.reason.code if self._hold.reason else None
-        if parking is None or code is not StopCode.PARKING:
-            self._parking = None
+        if parking is None:
             return
         verdict: SafeTrajectory | StopReason | None = (
             self._watchdog.arm_problem(inputs)
@@ -248,6 +248,7 @@ class PolicyLoop:
         )
         if isinstance(verdict, StopReason):
             self._hold_astray(verdict, inputs)
+            self._hold.wait_for_a_person()  # nobody asked for chunks
             return
         self._send(verdict)
         if parking.over(now_ns):
@@ -348,8 +349,6 @@ class PolicyLoop:
     def _stop_for(self, reason: StopReason, now_ns: int) -> None:
         """Slow to rest and stay there for `reason`."""
         self._brake(now_ns)
-        if self._parking is not None:
-            self._parking, self._hold.reason = None, None
         # A late result is welcome; any other reason makes what was seen before it worthless.
         if reason.code is not StopCode.INFERENCE_LATE:
             self._desk.outdate()
@@ -373,14 +372,15 @@ class PolicyLoop:
 
     def _keep(self, reason: StopReason) -> None:
         """Hold for a reason, beside one that is there already."""
-        if self._state is LoopState.HOLDING and self._hold.reason is not None:
+        present = self._hold.reason if self._parking is None else None
+        if self._state is LoopState.HOLDING and present is not None:
             self._hold.add(reason)
             return
         self._hold.count += 1
         self._enter(LoopState.HOLDING, reason)
 
     def _enter(self, state: LoopState, reason: StopReason | None) -> None:
-        self._state = state
+        self._state, self._parking = state, None  # whatever begins ends the way to the park pose
         self._hold.begin(reason, self._now_ns)
 
     def _status(self) -> LoopStatus:

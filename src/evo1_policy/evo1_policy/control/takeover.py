@@ -117,9 +117,12 @@ class Takeover:
             inputs: of the step.
             state: of the loop; the person drives in TAKEOVER.
         """
+        if inputs.teleop:  # in every state: who streams on is not silent
+            self._listen(inputs.now_ns)
         out = self._watchdog.arm_problem(inputs)
         if out is not None:  # what then streams on from a leader arm does not restart it
             refused = out.message if inputs.teleop else ""
+            self._deaf |= bool(inputs.teleop)
             return Driven(refused=refused, ends=out if state is LoopState.TAKEOVER else None)
         if state is not LoopState.TAKEOVER:
             return self._hear(inputs, state)
@@ -149,7 +152,6 @@ class Takeover:
         for target in inputs.teleop:
             if state not in ACTIVE or self._motion.lost:
                 return Driven(refused=f"a person's target is not followed in {state.name}")
-            self._listen(inputs.now_ns)
             if self._deaf or self._settings.takeover is not TakeoverMode.TOPIC:
                 continue
             self._follower.begin()
@@ -165,7 +167,6 @@ class Takeover:
         command: SafeTrajectory | None = None
         refused = ""
         for target in inputs.teleop:
-            self._listen(inputs.now_ns)
             verdict = self._take(target, inputs)
             if isinstance(verdict, Refused):
                 refused = verdict.reason
@@ -198,4 +199,6 @@ class Takeover:
             self._deaf = False
 
     def _take(self, target: TeleopTarget, inputs: LoopInput) -> SafeTrajectory | Refused:
+        if self._motion.unheard(inputs.now_ns):
+            return Refused(reason="the arm's controller does not say what it holds")
         return self._follower.take(target, inputs.measured, inputs.now_ns)

@@ -60,44 +60,6 @@ class Evo1(nn.Module):
         output: Tensor = self.action_head(chunk, time_index, context.keys, context.key_mask)
         return output
 
-    def loss(
-        self,
-        inputs: ModelInputs,
-        actions: Tensor,
-        mask: Tensor,
-        generator: torch.Generator,
-        *,
-        draws: int = 1,
-        context: Context | None = None,
-    ) -> Tensor:
-        """Flow-matching loss of a batch.
-
-        Args:
-            inputs: what was seen.
-            actions: (B, H, D) normalised and padded.
-            mask: (B, H, D), 1 where an action counts (real dimension, not beyond the episode).
-            generator: source of noise and times, on the model's device.
-            draws: noises and times for each sample; the backbone, which costs most, runs once.
-            context: of `inputs`, where it was encoded already.
-
-        Returns:
-            A scalar, fp32.
-        """
-        semantics = self.config.semantics
-        real = inputs.action_mask[:, None].to(actions.dtype)  # (B, 1, D)
-        real, actions, mask = (
-            tensor.repeat_interleave(draws, dim=0) for tensor in (real, actions, mask)
-        )  # B is the number of chunks from here on
-        noise = flow_matching.sample_noise(tuple(actions.shape), generator) * real  # (B, H, D)
-        time = flow_matching.sample_time(len(actions), generator)  # (B,)
-        noisy = flow_matching.interpolate(actions * real, noise, time)  # (B, H, D)
-        index = flow_matching.time_index(time, semantics.time_scale)  # (B,)
-        if context is None:
-            context = self.encode(inputs)
-        predicted = self.predict(noisy, index, context)  # (B, H, D)
-        target = flow_matching.training_target(actions * real, noise, semantics.prediction)
-        return flow_matching.masked_loss(predicted, target, mask * real)
-
     def sample_actions(
         self,
         inputs: ModelInputs,

@@ -1,6 +1,7 @@
-"""Flow matching: the noise, the path to the data, the loss, and the Euler integration.
+"""Flow matching: the noise, and the Euler integration that makes actions of it.
 
-A chunk goes from noise at t = 0 to actions at t = 1 along x_t = (1 - t) * noise + t * actions.
+A chunk goes from noise at t = 0 to actions at t = 1 along x_t = (1 - t) * noise + t * actions;
+training draws from that path in evo1_training.training.flow_loss.
 Everything random takes a generator; the global one is never touched.
 Letters: B batch, H horizon, D action width. Must not import ROS.
 """
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from evo1_policy.model.config import Prediction
 
-TIME_MIN, TIME_MAX = 0.02, 0.98
 MAX_GAIN = 10.0  # of the guidance by a prefix; the published value
 
 
@@ -35,39 +35,9 @@ def sample_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
     return torch.rand(shape, generator=generator, device=generator.device) * 2 - 1
 
 
-def sample_time(batch: int, generator: torch.Generator) -> Tensor:
-    """Beta(2, 2) times in [0.02, 0.98], (B,) fp32, on the generator's device."""
-    # The median of three uniform numbers is Beta(2, 2), and takes a generator.
-    uniform = torch.rand((batch, 3), generator=generator, device=generator.device)  # (B, 3)
-    return uniform.median(dim=1).values.clamp(TIME_MIN, TIME_MAX)  # (B,)
-
-
-def interpolate(actions: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-    """Point of the path at `time` (B,): actions and noise (B, H, D) -> (B, H, D)."""
-    t = time[:, None, None]  # (B, 1, 1)
-    return (1 - t) * noise + t * actions
-
-
-def time_index(time: Tensor, scale: int) -> Tensor:
-    """Row of the time table for `time` (B,): trunc(scale * t), (B,) int64."""
-    return (time.float() * scale).long()
-
-
 def euler_time_index(step: int, steps: int, scale: int) -> int:
     """Row of the time table at Euler step `step` of `steps`: trunc(scale * step / steps)."""
     return step * scale // steps
-
-
-def training_target(actions: Tensor, noise: Tensor, prediction: Prediction) -> Tensor:
-    """What the head should give (B, H, D): the velocity actions - noise, or the actions."""
-    return actions - noise if prediction == "velocity" else actions
-
-
-def masked_loss(predicted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean squared error over the entries where mask (B, H, D) is 1; a scalar in fp32."""
-    mask = mask.float()  # (B, H, D)
-    squared = ((predicted.float() - target.float()) * mask).square()  # (B, H, D)
-    return squared.sum() / (mask.sum() + 1e-8)
 
 
 def integrate_euler(

@@ -1,6 +1,7 @@
 """The same facts as diagnostic_msgs, for the monitors that every ROS system has."""
 
 import math
+from collections.abc import Iterable, Mapping
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
@@ -10,10 +11,35 @@ from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.status import StatusFacts, describe
 
 
+def status(
+    name: str, level: bytes, text: str, values: Mapping[str, str] | None = None
+) -> DiagnosticStatus:
+    """One status of a node, under its part's name."""
+    pairs = [KeyValue(key=key, value=value) for key, value in (values or {}).items()]
+    return DiagnosticStatus(name=name, level=level, message=text, values=pairs)
+
+
+def array(
+    statuses: Iterable[DiagnosticStatus], *, node: str, hardware: str = "", now_ns: int
+) -> DiagnosticArray:
+    """The statuses as one message.
+
+    Args:
+        statuses: each takes the node's name before its own.
+        node: its full name.
+        hardware: what they are about.
+        now_ns: the node's clock [ns].
+    """
+    message = DiagnosticArray(status=list(statuses))
+    message.header.stamp = time_message(now_ns)
+    for each in message.status:
+        each.name = f"{node}: {each.name}"
+        each.hardware_id = hardware
+    return message
+
+
 def diagnostics_message(facts: StatusFacts, node_name: str) -> DiagnosticArray:
     """Return one status for the loop, one a stream, for inference, seams, controllers."""
-    message = DiagnosticArray()
-    message.header.stamp = time_message(facts.now_ns)
     statuses = [
         _loop_status(facts),
         *(_stream_status(report) for report in facts.streams),
@@ -21,16 +47,12 @@ def diagnostics_message(facts: StatusFacts, node_name: str) -> DiagnosticArray:
         _seam_status(facts),
         _controller_status(facts),
     ]
-    for status in statuses:
-        status.name = f"{node_name}: {status.name}"
-        status.hardware_id = facts.robot
-    message.status = statuses
-    return message
+    return array(statuses, node=node_name, hardware=facts.robot, now_ns=facts.now_ns)
 
 
 def _loop_status(facts: StatusFacts) -> DiagnosticStatus:
     level = {LoopState.HOLDING: DiagnosticStatus.WARN, LoopState.STOPPED: DiagnosticStatus.ERROR}
-    return _status(
+    return status(
         "loop",
         level.get(facts.loop.state, DiagnosticStatus.OK),
         describe(facts.loop),
@@ -58,7 +80,7 @@ def _stream_status(report: StreamReport) -> DiagnosticStatus:
         level, text = DiagnosticStatus.WARN, report.problem
     else:
         level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} Hz"
-    return _status(
+    return status(
         report.name,
         level,
         report.problem or text,
@@ -76,7 +98,7 @@ def _stream_status(report: StreamReport) -> DiagnosticStatus:
 
 def _inference_status(facts: StatusFacts) -> DiagnosticStatus:
     latency = facts.latency
-    return _status(
+    return status(
         "inference",
         DiagnosticStatus.OK,
         f"{latency.inference_p50_ms:.0f} ms",
@@ -93,7 +115,7 @@ def _inference_status(facts: StatusFacts) -> DiagnosticStatus:
 
 def _seam_status(facts: StatusFacts) -> DiagnosticStatus:
     worst = facts.seams
-    return _status(
+    return status(
         "seams",
         DiagnosticStatus.OK,
         f"worst of the last {worst.seams} chunks",
@@ -111,15 +133,6 @@ def _seam_status(facts: StatusFacts) -> DiagnosticStatus:
 
 def _controller_status(facts: StatusFacts) -> DiagnosticStatus:
     if facts.controller_problem:
-        return _status("controllers", DiagnosticStatus.ERROR, facts.controller_problem, {})
+        return status("controllers", DiagnosticStatus.ERROR, facts.controller_problem)
     text = "dry run: no command is sent" if facts.dry_run else "listening"
-    return _status("controllers", DiagnosticStatus.OK, text, {})
-
-
-def _status(name: str, level: bytes, text: str, values: dict[str, str]) -> DiagnosticStatus:
-    return DiagnosticStatus(
-        name=name,
-        level=level,
-        message=text,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
-    )
+    return status("controllers", DiagnosticStatus.OK, text)

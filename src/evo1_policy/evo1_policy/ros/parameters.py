@@ -1,39 +1,87 @@
-"""The policy node's parameters, declared to ROS and read back.
-
-What they are stands in evo1_policy.node_parameters, facts of the robot in the robot file.
-"""
+"""Tables of parameters (evo1_policy.node_parameters) declared to ROS, read back and kept."""
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from rcl_interfaces.msg import IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter as NodeParameter
 
-from evo1_policy.node_parameters import POLICY_PARAMETERS, ParameterError, PolicyParameters
+from evo1_policy.node_parameters import Parameter, ParameterError, ParameterTable, parameters_of
+from evo1_policy.robot_config import RobotConfig, load_robot
 
-
-def declare_parameters(node: Node) -> None:
-    """Declare every parameter with its description, default and range."""
-    for name, row in POLICY_PARAMETERS.items():
-        descriptor = ParameterDescriptor(description=row.described)
-        if row.span is not None and isinstance(row.default, int):
-            low, high = (round(bound) for bound in row.span)
-            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        node.declare_parameter(name, row.default, descriptor)
+Table = TypeVar("Table", bound=ParameterTable)
+Fixed = TypeVar("Fixed", bool, int, float, str)
 
 
-def read_parameters(node: Node) -> PolicyParameters:
-    """Read every parameter as it stands now.
+def declare_parameters(node: Node, table: type, *, read_only: bool = False) -> None:
+    """Declare every parameter of a table with its description, default and range.
+
+    Raises:
+        ParameterError: a value of another type or out of range.
+    """
+    for row in parameters_of(table).values():
+        _declare(node, row, read_only=read_only)
+
+
+def fixed_parameter(
+    node: Node, name: str, default: Fixed, description: str, *, required: bool = False
+) -> Fixed:
+    """Declare one parameter that is read at start only, read-only; return its value.
+
+    Raises:
+        ParameterError: a value of another type, or none where one is required.
+    """
+    row = Parameter(name=name, default=default, description=description, required=required)
+    value: Fixed = _declare(node, row, read_only=True)
+    if required and not value:
+        raise ParameterError(f"parameter '{name}' is missing; {description}")
+    return value
+
+
+def robot_parameter(node: Node) -> RobotConfig:
+    """The robot of the file that the parameter `robot_file` names, read at start only.
+
+    Raises:
+        ParameterError: it is not given.
+        RobotConfigError: the file cannot be used.
+    """
+    about = "Path of the robot file (YAML). Required."
+    return load_robot(fixed_parameter(node, "robot_file", "", about, required=True))
+
+
+def _declare(node: Node, row: Parameter, *, read_only: bool) -> Any:
+    descriptor = ParameterDescriptor(description=row.described, read_only=read_only)
+    if row.span is not None and isinstance(row.default, int):
+        low, high = (round(bound) for bound in row.span)
+        descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    elif row.span is not None:
+        span = FloatingPointRange(from_value=row.span[0], to_value=row.span[1])
+        descriptor.floating_point_range = [span]
+    try:
+        return node.declare_parameter(row.name, row.default, descriptor).value
+    except (InvalidParameterTypeException, InvalidParameterValueException) as error:
+        raise ParameterError(str(error)) from error
+
+
+def read_parameters(node: Node, table: type[Table]) -> Table:
+    """Read every parameter of a table as it stands now.
 
     Raises:
         ParameterError: a value that cannot be used, with the parameter's name.
     """
-    values = {name: node.get_parameter(name).value for name in POLICY_PARAMETERS}
-    parameters = PolicyParameters(**values)
-    if not parameters.robot_file:
-        raise ParameterError("robot_file: missing; give the path of a robot file (YAML)")
-    return parameters
+    rows = parameters_of(table)
+    values = {name: node.get_parameter(name).value for name in rows}
+    for name, row in rows.items():
+        if row.required and not values[name]:
+            raise ParameterError(f"parameter '{name}' is missing; {row.description}")
+    return table(**values)
 
 
 def keep_parameters(
@@ -53,7 +101,7 @@ def keep_parameters(
     """
     live = live or {}
 
-    def on_set(changed: list[Parameter]) -> SetParametersResult:
+    def on_set(changed: list[NodeParameter]) -> SetParametersResult:
         kept = [each.name for each in changed if each.name in names and each.name not in live]
         if kept and while_():
             reason = f"{kept[0]}: read when the node starts; give it then (lifecycle nodes: after "

@@ -86,7 +86,7 @@ class PolicyNode(ManagedNode):
 
     def __init__(self, policy_factory: PolicyFactory = load_policy, **arguments: object) -> None:
         super().__init__("policy", **arguments)
-        declare_parameters(self)
+        declare_parameters(self, PolicyParameters)
         self._policy_factory = policy_factory
         self._configured: Configured | None = None
         self._active: Active | None = None
@@ -118,7 +118,7 @@ class PolicyNode(ManagedNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the robot file, load the policy, offer topics, services and the action."""
         try:
-            parameters = read_parameters(self)
+            parameters = read_parameters(self, PolicyParameters)
             self._instruction = parameters.instruction.strip()
             self._configured = self._configure(parameters)
         except (ValueError, OSError) as error:
@@ -309,8 +309,8 @@ class PolicyNode(ManagedNode):
     def _report(self) -> None:
         self._publish_status()
         self._ticks += 1
-        if self._ticks % LOOK_EVERY == 0 and self._configured is not None:
-            self._configured.outputs.look_around()
+        if self._ticks % LOOK_EVERY == 0 and self._active and self._configured:
+            self._configured.outputs.look_around(self._active.runner.joint_parts)
         if self._ticks % DIAGNOSTICS_EVERY == 0 and self._active and self._configured:
             self._configured.outputs.report_diagnostics(self._active.runner.facts())
 

@@ -19,6 +19,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from evo1_policy.node_parameters import ParameterError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
 REST_S = 30.0  # how long a node may take to bring what it moves to rest, before it ends
@@ -140,7 +142,12 @@ def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None
     stop = _stop_by_signal()
     # rclpy's own handlers would end the context before the node could end its work.
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-    node = make()
+    try:
+        node = make()
+    except ParameterError as error:
+        rclpy.logging.get_logger("evo1").fatal(str(error))
+        rclpy.try_shutdown()
+        return 1
     try:
         return _spin_managed(node, stop)
     finally:

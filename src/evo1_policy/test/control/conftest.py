@@ -277,6 +277,46 @@ def waves(speed: float = 1.5, size: float = 0.25) -> Callable[[float], np.ndarra
     return actions
 
 
+def comes_to_rest(kit, cell, code):
+    """The arm rests within the limits' stopping time and two periods; the reason is `code`."""
+    at = cell.now_ns - 10 * MS
+    assert cell.state is LoopState.HOLDING
+    assert cell.code == code
+    assert cell.output.status.reason.message
+    assert cell.output.command is not None
+    speed = np.abs(cell.active.sample(at)[1])
+    bound_ns = np.max(speed / kit.robot.acceleration_max) * 1e9 + 2 * kit.robot.step_ns
+    assert kit.rest_ns(cell.sent[-1]) <= at + bound_ns + 1000
+    cell.run(0.6)
+    assert not cell.moving()
+    place = cell.position()
+    cell.run(0.5)
+    assert np.allclose(cell.position(), place, rtol=0.0, atol=1e-12)
+
+
+def resumes_by_itself(cell):
+    cell.run_until(lambda: cell.state is LoopState.RUNNING, within_s=1.0)
+    assert cell.output.status.reason is None
+    cell.run_until(cell.moving, within_s=1.0)
+
+
+def resumes_on_request(cell):
+    """The cause is over, and nothing moves before a person says so."""
+    stays(cell)
+    assert not cell.output.status.recovers
+    assert "resume to go on" in cell.output.status.reason.message
+    cell.step(Request.RESUME)
+    resumes_by_itself(cell)
+
+
+def stays(cell, state=LoopState.HOLDING):
+    sent = len(cell.sent)
+    cell.run(2.0)
+    assert cell.state is state
+    assert len(cell.sent) == sent
+    assert not cell.moving()
+
+
 class Kit:
     """What tests build with; one session fixture, so that hypothesis may use it."""
 
@@ -285,10 +325,17 @@ class Kit:
     hermite = staticmethod(hermite)
     executed_at = staticmethod(executed_at)
     rest_ns = staticmethod(rest_ns)
+    resumes_by_itself = staticmethod(resumes_by_itself)
+    resumes_on_request = staticmethod(resumes_on_request)
+    stays = staticmethod(stays)
     home = HOME
 
     def __init__(self, robot: RobotConfig) -> None:
         self.robot = robot
+
+    def comes_to_rest(self, cell, code):
+        """At once, for this reason, and stays there."""
+        comes_to_rest(self, cell, code)
 
     def assert_sound(self, trajectory: Trajectory, *, inwards_from: np.ndarray | None = None):
         """No limit broken at any instant, and an end at rest."""

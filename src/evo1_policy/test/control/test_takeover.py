@@ -197,6 +197,9 @@ def test_an_arm_that_is_out_is_not_taken_over_and_one_that_was_goes_on_where_it_
     assert cell.output.refused == "the cable is out"
     cell.arm_fault = None
     Hand(cell).drive(0.5)
+    assert (cell.state, cell.code) == (HOLDING, "arm_fault")  # the end of a fault moves nothing
+    cell.run(1.1)
+    Hand(cell).drive(0.5)
     assert cell.state is TAKEOVER
     cell.arm_fault = "the cable is out"
     cell.run(1.5)
@@ -229,6 +232,32 @@ def test_an_arm_that_is_out_ends_the_take_over_whatever_streams_on(kit, make_cel
     Hand(cell).drive(0.3)
     assert cell.code == "takeover"
     assert_smooth(kit, cell)
+
+
+def test_a_fault_that_lasts_is_no_silence_of_a_leader_that_streams_on(make_cell):
+    cell = make_cell()
+    hand = Hand(cell)
+    hand.drive(0.6)
+    cell.arm_fault = "the emergency stop is pressed"
+    hand.drive(2.0)
+    cell.arm_fault = None  # released
+    hand.drive(2.0)
+    assert (cell.state, cell.code) == (HOLDING, "arm_fault")
+    assert not cell.moving()
+
+
+@pytest.mark.parametrize("ended_by", [(Request.FINISH,), (Request.STOP, Request.CLEAR_STOP)])
+def test_a_leader_that_streams_on_does_not_take_a_policy_that_is_started_again(
+    make_cell, ended_by
+):
+    cell = make_cell()
+    hand = Hand(cell)
+    hand.drive(0.6)
+    for request in ended_by:
+        hand.drive(2.0, request)
+    assert cell.state is IDLE
+    hand.drive(1.0, Request.RESUME)
+    assert cell.state is RUNNING
 
 
 def test_a_driven_arm_that_does_not_follow_ends_the_take_over(make_cell):

@@ -1,7 +1,6 @@
 """The whole model at a micro size, and the paper's size without its memory."""
 
 import dataclasses
-from dataclasses import fields
 
 import pytest
 import torch
@@ -80,73 +79,6 @@ def test_actions_depend_on_every_input(part):
         changed = torch.where(batch.image_slots, value, changed)
     other = dataclasses.replace(batch, **{part: changed})
     assert (sample(model, batch) - sample(model, other)).abs().max() > 1e-6
-
-
-def test_loss_reaches_every_parameter_that_counts():
-    model = new_model(MICRO, seed=0).train()
-    batch = inputs(present=3)
-    actions = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(2))
-    mask = torch.ones(2, 5, 6)
-    loss = model.loss(batch, actions, mask, torch.Generator().manual_seed(0))
-    loss.backward()
-    assert torch.isfinite(loss)
-    without = [
-        name
-        for name, parameter in model.named_parameters()
-        if parameter.grad is None or not parameter.grad.abs().sum() > 0
-    ]
-    assert without == []
-
-
-def test_loss_is_the_same_for_the_same_generator_and_ignores_padded_actions():
-    model = new_model(MICRO, seed=0).eval()
-    batch = inputs()
-    actions = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(2))
-    mask = torch.ones(2, 5, 6)
-    mask[:, 3:] = 0  # beyond the end of the episode
-
-    def loss(values):
-        return model.loss(batch, values, mask, torch.Generator().manual_seed(0)).item()
-
-    other = actions.clone()
-    other[..., 4:] = 100.0  # dimensions that this robot does not have
-    assert loss(actions) == loss(actions)
-    assert loss(actions) == pytest.approx(loss(other), rel=1e-6)
-
-
-@pytest.mark.parametrize("integration", "ABCD")
-def test_two_draws_an_image_give_what_a_batch_with_every_sample_twice_gives(integration):
-    model = new_model(micro(integration=integration, context_mode="masked"), seed=0).eval()
-    batch = inputs()
-    actions = torch.randn(2, 5, 6, generator=torch.Generator().manual_seed(2))
-    mask = torch.ones(2, 5, 6)
-    twice = type(batch)(
-        **{f.name: getattr(batch, f.name).repeat_interleave(2, 0) for f in fields(batch)}
-    )
-    one = model.loss(batch, actions, mask, torch.Generator().manual_seed(0), draws=2)
-    other = model.loss(
-        twice,
-        actions.repeat_interleave(2, 0),
-        mask.repeat_interleave(2, 0),
-        torch.Generator().manual_seed(0),
-    )
-    torch.testing.assert_close(one, other)
-
-
-def test_a_few_steps_of_training_lower_the_loss():
-    model = new_model(micro(prediction="sample"), seed=0).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    batch = inputs()
-    actions = torch.rand(2, 5, 6, generator=torch.Generator().manual_seed(2))
-    mask = torch.ones(2, 5, 6)
-    losses = []
-    for _ in range(30):
-        loss = model.loss(batch, actions, mask, torch.Generator().manual_seed(0))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.3 * losses[0]
 
 
 def test_bf16_backbone_with_fp32_head_gives_fp32_actions():

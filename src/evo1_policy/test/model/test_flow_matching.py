@@ -19,40 +19,10 @@ def test_noise_is_uniform_between_minus_one_and_one():
     assert abs(noise.var() - 1 / 3) < 0.01
 
 
-def test_times_are_beta_two_two_and_clamped():
-    time = fm.sample_time(40_000, seeded())
-    assert time.min() >= 0.02
-    assert time.max() <= 0.98
-    assert abs(time.mean() - 0.5) < 0.01
-    assert abs(time.var() - 0.05) < 0.002  # variance of Beta(2, 2) is 1/20
-    # P(t < 1/4) = 3/16 - 2/64 for Beta(2, 2)
-    assert abs((time < 0.25).float().mean() - 0.15625) < 0.01
-
-
 def test_random_numbers_come_from_the_generator_alone():
     before = torch.get_rng_state()
     assert torch.equal(fm.sample_noise((3, 4), seeded(1)), fm.sample_noise((3, 4), seeded(1)))
-    assert torch.equal(fm.sample_time(5, seeded(1)), fm.sample_time(5, seeded(1)))
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_the_path_runs_from_noise_to_actions():
-    noise, actions = torch.full((3, 1, 1), -1.0), torch.full((3, 1, 1), 3.0)
-    path = fm.interpolate(actions, noise, torch.tensor([0.0, 0.25, 1.0]))
-    assert path.flatten().tolist() == [-1.0, 0.0, 3.0]
-
-
-def test_target_is_velocity_or_clean_chunk():
-    noise, actions = torch.tensor([[[0.5]]]), torch.tensor([[[2.0]]])
-    assert fm.training_target(actions, noise, "velocity").item() == 1.5
-    assert fm.training_target(actions, noise, "sample").item() == 2.0
-
-
-def test_loss_counts_only_masked_entries():
-    predicted = torch.tensor([[[1.0, 7.0], [3.0, 7.0]]])
-    target = torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])
-    mask = torch.tensor([[[1, 0], [1, 0]]])
-    assert fm.masked_loss(predicted, target, mask).item() == pytest.approx(2.5)  # (1 + 4) / 2
 
 
 @pytest.mark.parametrize(
@@ -67,11 +37,6 @@ def test_loss_counts_only_masked_entries():
 def test_euler_rows_are_those_of_the_published_code(steps, scale, rows):
     assert [fm.euler_time_index(i, steps, scale) for i in range(len(rows))] == rows
     assert fm.euler_time_index(steps - 1, steps, scale) == (steps - 1) * scale // steps
-
-
-def test_training_rows_are_truncated():
-    assert fm.time_index(torch.tensor([0.02, 0.4999, 0.98]), 1000).tolist() == [20, 499, 980]
-    assert fm.time_index(torch.tensor([0.5]), 999).tolist() == [499]
 
 
 @given(st.integers(1, 60), st.integers(0, 1000))

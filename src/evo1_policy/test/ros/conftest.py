@@ -85,6 +85,7 @@ def start_node(robots_dir):
     running = []
 
     def start(policy=WavePolicy, **parameters):
+        parameters.setdefault("resume_within_s", 60.0)  # a busy machine makes short gaps long
         settings = {
             "robot_file": str(robots_dir / "xarm6.yaml"),
             "instruction": "put the can into the box",

@@ -6,8 +6,10 @@ from command_checks import wait_at_rest
 from rclpy.parameter import Parameter
 from robot_cell import RobotCell
 from scripted_policy import FaultyPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
+
+from evo1_policy.ros.controller_state import ControllerState
 
 pytestmark = pytest.mark.ros
 
@@ -31,6 +33,17 @@ def test_camera_that_stops_holds_the_arm_until_it_is_back(cell, start_node):
     assert cell.status.recovers_by_itself
     cell.cameras.add("image_2")
     cell.wait_moving()
+
+
+def test_camera_that_comes_back_late_waits_for_a_person(cell, start_node):
+    start_node(resume_within_s=0.5)
+    cell.wait_moving()
+    cell.cameras.discard("image_2")
+    check_hold(cell, "camera_stale", "/wrist_camera/image_raw")
+    cell.wait(lambda: not cell.status.recovers_by_itself, "a gap that is too long")
+    cell.cameras.add("image_2")
+    cell.wait(lambda: "that is over" in cell.status.reason, "words on what is over")
+    cell.resume()
 
 
 def test_joint_states_that_stop_hold_the_arm_until_they_are_back(cell, start_node):
@@ -154,7 +167,7 @@ def test_robot_whose_clock_is_a_little_ahead_is_driven_and_shows_by_how_much(cel
 def test_robot_whose_clock_is_far_ahead_is_not_driven_and_it_is_said(cell, start_node):
     cell.time_offset_ns = 800_000_000
     start_node()
-    cell.wait(lambda: cell.status.reason_code == "clock_offset", "the reason")
+    cell.wait_state(HOLDING, "clock_offset")
     assert "ahead of this node's; synchronise with chrony or ptp" in cell.status.reason
     cell.wait(lambda: all(one.age_ms < 0 for one in cell.status.streams), "ages below zero")
 
@@ -180,13 +193,23 @@ def test_a_second_master_holds_the_arm_and_is_named(cell, start_node):
     cell.resume()
 
 
-def test_a_second_camera_on_a_topic_holds_the_arm_and_is_named(cell, start_node):
+@pytest.mark.parametrize(
+    ("kind", "topic"),
+    [
+        (Image, "env_camera/image_raw"),
+        (JointState, "joint_states"),
+        (ControllerState, "xarm6_traj_controller/controller_state"),
+    ],
+    ids=["camera", "joints", "controller"],
+)
+def test_a_second_source_on_a_topic_holds_the_arm_and_is_named(cell, start_node, kind, topic):
     start_node()
     cell.wait_moving()
-    other = rclpy.create_node("second_camera", context=cell.node.context)
+    other = rclpy.create_node("second_source", context=cell.node.context)
     try:
-        other.create_publisher(Image, "env_camera/image_raw", 1)
-        check_hold(cell, "second_source", "/second_camera", "/env_camera/image_raw")
+        cell.node.create_publisher(kind, topic, 1)  # the first, where the cell has none
+        other.create_publisher(kind, topic, 1)
+        check_hold(cell, "second_source", "/second_source", f"/{topic}")
     finally:
         other.destroy_node()
 

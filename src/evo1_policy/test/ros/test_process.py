@@ -108,3 +108,14 @@ def test_missing_robot_file_parameter_is_named(start_process):
     code, output = finished(start_process(instruction="pour"))
     assert code == 1, output
     assert "robot_file" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "given", [{"smoothing_rad": 9.0}, {"seed": -1}, {"dry_run": "yes please"}]
+)
+def test_a_parameter_of_no_use_is_named_in_one_line(start_process, robots_dir, given):
+    code, output = finished(start_process(robot_file=robots_dir / "xarm6.yaml", **given))
+    assert code == 1, output
+    assert next(iter(given)) in output
+    assert "Traceback" not in output

@@ -136,15 +136,20 @@ def test_who_publishes_on_the_command_topic_is_found_whatever_its_name(spun, nam
     assert other_movers(arm.node, topics) == [f"/{name}"]
 
 
+def nodes_in(node, namespace):
+    """How many are known; the root has those of other tests' processes too."""
+    return [place for _, place in node.get_node_names_and_namespaces()].count(namespace)
+
+
 def test_a_twin_that_publishes_nothing_yet_is_found(spun):
-    arm = spun("policy", spin=False)
-    spun("policy")
-    wait(lambda: len(arm.node.get_node_names()) == 2, "twin")
-    assert other_movers(arm.node, []) == ["/policy"]
+    arm = spun("policy", "twins", spin=False)
+    spun("policy", "twins")
+    wait(lambda: nodes_in(arm.node, "/twins") == 2, "twin")
+    assert other_movers(arm.node, []) == ["/twins/policy"]
 
 
 def test_who_does_not_answer_any_more_does_not_keep_the_next_one_out(spun):
-    spun("policy", spin=False)  # as the graph shows one that was killed
-    arm = spun("policy", spin=False)
-    wait(lambda: len(arm.node.get_node_names()) == 2, "ghost")
+    spun("policy", "ghosts", spin=False)  # as the graph shows one that was killed
+    arm = spun("policy", "ghosts", spin=False)
+    wait(lambda: nodes_in(arm.node, "/ghosts") == 2, "ghost")
     assert other_movers(arm.node, []) == []

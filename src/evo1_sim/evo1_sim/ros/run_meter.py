@@ -3,8 +3,9 @@
 import threading
 from dataclasses import dataclass, field
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from rclpy.time import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+
+from evo1_policy.ros.diagnostics import array, status
 
 _KEEPS_UP = 0.95  # share of real time, and of the camera rate, that counts as well
 
@@ -51,19 +52,16 @@ class RunMeter:
         slow = factor < _KEEPS_UP
         dim = rate_hz < _KEEPS_UP * self.camera_rate_hz - 1 / seconds
         problem = "slower than real time" if slow else "cameras slower than asked" if dim else ""
-        status = DiagnosticStatus(
-            level=DiagnosticStatus.WARN if problem else DiagnosticStatus.OK,
-            name=name,
-            message=problem or "keeps up",
-            hardware_id="simulation",
-            values=[
-                KeyValue(key="real_time_factor", value=f"{factor:.3f}"),
-                KeyValue(key="camera_rate_hz", value=f"{rate_hz:.1f}"),
-                KeyValue(key="render_ms_mean", value=f"{sum(times) / len(times):.1f}"),
-                KeyValue(key="render_ms_max", value=f"{max(times):.1f}"),
-                KeyValue(key="lost_real_time_s", value=f"{lost_s:.2f}"),
-            ],
+        pace = status(
+            "simulation",
+            DiagnosticStatus.WARN if problem else DiagnosticStatus.OK,
+            problem or "keeps up",
+            {
+                "real_time_factor": f"{factor:.3f}",
+                "camera_rate_hz": f"{rate_hz:.1f}",
+                "render_ms_mean": f"{sum(times) / len(times):.1f}",
+                "render_ms_max": f"{max(times):.1f}",
+                "lost_real_time_s": f"{lost_s:.2f}",
+            },
         )
-        array = DiagnosticArray(status=[status])
-        array.header.stamp = Time(nanoseconds=stamp_ns).to_msg()
-        return array
+        return array([pace], node=name, hardware="simulation", now_ns=stamp_ns)

@@ -28,15 +28,16 @@ from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, load_robot
-from evo1_policy.ros.process import full_name
+from evo1_policy.ros.parameters import declare_parameters, read_parameters
+from evo1_policy.ros.process import full_name, guard_requests
 from evo1_policy.ros.qos import OVERRIDABLE, report_qos, state_qos
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
 from evo1_sim.ros.fault_parameters import FaultParameters
 from evo1_sim.ros.run_meter import RunMeter
 from evo1_sim.ros.sim_loops import SimLoops
-from evo1_sim.ros.sim_parameters import MAX_SEED, read_parameters
 from evo1_sim.ros.trajectory_messages import FollowedPublisher, read_points
+from evo1_sim.sim_parameters import MAX_SEED, SimParameters
 from evo1_sim.simulated_robot import JointReading, SimulatedRobot, SimulatedRobotError
 from evo1_sim.trajectory import TrajectoryError
 from evo1_sim.world import World
@@ -57,7 +58,8 @@ class SimNode(Node):
 
     def __init__(self, stop: threading.Event) -> None:
         super().__init__("sim_robot")
-        self._settings = read_parameters(self)
+        declare_parameters(self, SimParameters, read_only=True)
+        self._settings = read_parameters(self, SimParameters)
         self._robot = load_robot(self._settings.robot_file)
         arm = self._settings.arm or self._robot.name
         self._world = World(arm, task=self._settings.task or None, seed=self._settings.seed)
@@ -220,7 +222,7 @@ class SimNode(Node):
     def _publish_diagnostics(self) -> None:
         self._diagnostics_publisher.publish(
             self._meter.report(
-                name=f"{full_name(self)}: simulation",
+                name=full_name(self),
                 stamp_ns=self._simulated.stamp_ns,
                 now_ns=time.monotonic_ns(),
             )
@@ -244,6 +246,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.logging.get_logger("sim_robot").fatal(str(error))
         rclpy.try_shutdown()
         return 1
+    guard_requests(node)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     node.start()

@@ -19,6 +19,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
+from evo1_policy.ros.parameters import fixed_parameter
 from evo1_training.recording.terminal_keys import (
     BUTTONS,
     DEFAULT_BUTTONS,
@@ -55,8 +56,11 @@ class TerminalNode(Node):
     def __init__(self, namespace: str) -> None:
         super().__init__("record", namespace=namespace)
         numbers = {
-            name: int(
-                self.declare_parameter(f"button_{name}", DEFAULT_BUTTONS.get(name, -1)).value
+            name: fixed_parameter(
+                self,
+                f"button_{name}",
+                DEFAULT_BUTTONS.get(name, -1),
+                "Index of the gamepad's button; -1: none.",
             )
             for name in BUTTONS
         }

@@ -18,8 +18,10 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 
+from evo1_policy.node_parameters import parameters_of
 from evo1_policy.perception.messages import prepare_reading
 from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_policy.ros.parameters import keep_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import report_qos
 from evo1_training.recording.episode_store import EpisodeStore
@@ -27,10 +29,11 @@ from evo1_training.recording.memory import give_back_free_memory
 from evo1_training.recording.pre_roll import MEGABYTE, PreRoll
 from evo1_training.recording.session import Session, TakeResult
 from evo1_training.recording.take import TakeState
-from evo1_training.ros.recorder_desk import CANCELLED, Desk, describe
+from evo1_training.ros.recorder_desk import CANCELLED, Answer, Desk, describe
 from evo1_training.ros.recorder_goals import Goals
 from evo1_training.ros.recorder_inputs import Inputs
 from evo1_training.ros.recorder_parameters import (
+    EXTRA_TOPICS,
     RecorderParameters,
     declare_parameters,
     read_parameters,
@@ -77,6 +80,12 @@ class RecorderNode(ManagedNode):
         declare_parameters(self)
         self._configured: Configured | None = None
         self._active: Active | None = None
+        keep_parameters(
+            self,
+            (*parameters_of(RecorderParameters), EXTRA_TOPICS),
+            while_=lambda: self._configured is not None,
+            live={"instruction": self._instruct},
+        )
         self._ticks = 0
         self._state = TakeState.IDLE
         self._stream_log = StreamLog()
@@ -229,6 +238,9 @@ class RecorderNode(ManagedNode):
         self._failure = error
         if self._configured is not None:
             self._configured.news.trigger()
+
+    def _instruct(self, text: str) -> Answer:
+        return self._configured.desk.set_instruction(text) if self._configured else (True, "")
 
     def _refresh(self) -> None:
         if self._active is not None:

@@ -1,65 +1,67 @@
 """The parameters of the recorder node: where things are. Facts of the robot are in its file."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from evo1_policy.node_parameters import ParameterTable, parameter
+from evo1_policy.ros import parameters
 from evo1_training.recording.pre_roll import MAX_BYTES, MEGABYTE
+
+EXTRA_TOPICS = "extra_topics"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RecorderParameters:
-    """The node's parameters, read once when it is configured."""
+class RecorderParameters(ParameterTable):
+    """The node's parameters, read once when it is configured.
 
-    robot_file: str = ""
-    root: str = "~/evo1_episodes"
-    operator_name: str = ""
-    instruction: str = ""
-    extra_topics: tuple[str, ...] = ()
-    min_free_gb: float = 1.0
-    keep_deleted: int = 5
-    pre_roll_s: float = 0.0
-    pre_roll_mb: int = MAX_BYTES // MEGABYTE
-    auto_activate: bool = True
+    Raises:
+        ParameterError: a value that cannot be used.
+    """
 
-
-class ParameterError(ValueError):
-    """A parameter that cannot be used; the message names it."""
-
-
-_DESCRIPTIONS = {
-    "robot_file": "Path of the robot file (YAML). Required.",
-    "root": "Folder that gets one folder an episode; made where it does not exist.",
-    "operator_name": "Who demonstrates; stands in every episode.",
-    "instruction": "The label of the next take, in words; can be changed between takes.",
-    "extra_topics": "Topics to record beside the robot file's, as patterns such as /force/*.",
-    "min_free_gb": "No take starts with less room on the disk [GB], and one ends at half of it.",
-    "keep_deleted": "So many discarded and deleted episodes stay in the trash below root.",
-    "pre_roll_s": "A take that begins while a person has taken over starts with so much of what "
-    "came before the take-over [s].",
-    "pre_roll_mb": "No more memory for it [MB]; ten seconds of two raw 640x480 cameras need 553.",
-    "auto_activate": "Configure and activate without a lifecycle manager.",
-}
+    robot_file: str = parameter("", "Path of the robot file (YAML). Required.", required=True)
+    root: str = parameter(
+        "~/evo1_episodes",
+        "Folder that gets one folder an episode; made where it does not exist.",
+        required=True,
+    )
+    operator_name: str = parameter("", "Who demonstrates; stands in every episode.")
+    instruction: str = parameter(
+        "", "The label of the next take, in words; can be changed between takes."
+    )
+    min_free_gb: float = parameter(
+        1.0,
+        "No take starts with less room on the disk [GB], and one ends at half of it.",
+        span=(0.0, 1e6),
+    )
+    keep_deleted: int = parameter(
+        5,
+        "So many discarded and deleted episodes stay in the trash below root.",
+        span=(0, 100_000),
+    )
+    pre_roll_s: float = parameter(
+        0.0,
+        "A take that begins while a person has taken over starts with so much of what came "
+        "before the take-over [s].",
+        span=(0.0, 60.0),
+    )
+    pre_roll_mb: int = parameter(
+        MAX_BYTES // MEGABYTE,
+        "No more memory for it [MB]; ten seconds of two raw 640x480 cameras need 553.",
+        span=(0, 100_000),
+    )
+    auto_activate: bool = parameter(True, "Configure and activate without a lifecycle manager.")
+    extra_topics: tuple[str, ...] = ()  # an empty list has no type of its own
 
 
 def declare_parameters(node: Node) -> None:
     """Declare every parameter with its description, default and range."""
-    for field in fields(RecorderParameters):
-        descriptor = ParameterDescriptor(description=_DESCRIPTIONS[field.name])
-        if field.name == "min_free_gb":
-            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=1e6)]
-        if field.name == "pre_roll_s":
-            descriptor.floating_point_range = [FloatingPointRange(from_value=0.0, to_value=60.0)]
-        if field.name == "pre_roll_mb":
-            descriptor.integer_range = [IntegerRange(from_value=0, to_value=100_000, step=1)]
-        if field.name == "keep_deleted":
-            descriptor.integer_range = [IntegerRange(from_value=0, to_value=100_000, step=1)]
-        if field.name == "extra_topics":  # an empty list has no type of its own
-            node.declare_parameter(field.name, Parameter.Type.STRING_ARRAY, descriptor)
-        else:
-            node.declare_parameter(field.name, field.default, descriptor)
+    parameters.declare_parameters(node, RecorderParameters)
+    about = "Topics to record beside the robot file's, as patterns such as /force/*."
+    described = ParameterDescriptor(description=about)
+    node.declare_parameter(EXTRA_TOPICS, Parameter.Type.STRING_ARRAY, described)
 
 
 def read_parameters(node: Node) -> RecorderParameters:
@@ -68,16 +70,9 @@ def read_parameters(node: Node) -> RecorderParameters:
     Raises:
         ParameterError: a value that cannot be used, with the parameter's name.
     """
-    values = {
-        field.name: node.get_parameter(field.name).value
-        for field in fields(RecorderParameters)
-        if field.name != "extra_topics"
-    }
-    patterns = node.get_parameter_or("extra_topics", None)
+    patterns = node.get_parameter_or(EXTRA_TOPICS, None)
     extra = () if patterns is None or patterns.value is None else tuple(patterns.value)
-    parameters = RecorderParameters(**values, extra_topics=tuple(p for p in extra if p.strip()))
-    if not parameters.robot_file:
-        raise ParameterError("robot_file: missing; give the path of a robot file (YAML)")
-    if not parameters.root:
-        raise ParameterError("root: empty; give the folder that episodes are saved into")
-    return parameters
+    return replace(
+        parameters.read_parameters(node, RecorderParameters),
+        extra_topics=tuple(pattern for pattern in extra if pattern.strip()),
+    )

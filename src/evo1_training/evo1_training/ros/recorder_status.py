@@ -2,9 +2,10 @@
 
 import math
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from evo1_msgs.msg import RecorderStatus, StreamStatus
 
+from evo1_policy.ros.diagnostics import array, status
 from evo1_policy.ros.publishing import time_message
 from evo1_training.recording.session import SessionReport
 from evo1_training.recording.stream_watch import StreamCondition
@@ -40,11 +41,9 @@ def diagnostics_message(report: SessionReport, *, now_ns: int, node_name: str) -
     level = _LEVELS.get(take.state, DiagnosticStatus.OK)
     if level == DiagnosticStatus.OK and report.lost:
         level = DiagnosticStatus.WARN
-    message = DiagnosticArray()
-    message.header.stamp = time_message(now_ns)
-    message.status = [
-        _status(
-            f"{node_name}: take",
+    statuses = [
+        status(
+            "take",
             level,
             take.describe(),
             {
@@ -57,10 +56,10 @@ def diagnostics_message(report: SessionReport, *, now_ns: int, node_name: str) -
                 "episodes saved": str(report.episodes_saved),
             },
         ),
-        _disk_status(report, node_name),
-        *(_stream_status(stream, node_name) for stream in report.streams),
+        _disk_status(report),
+        *(_stream_status(stream) for stream in report.streams),
     ]
-    return message
+    return array(statuses, node=node_name, now_ns=now_ns)
 
 
 class StreamLog:
@@ -105,24 +104,22 @@ def _stream_message(stream: StreamCondition) -> StreamStatus:
     )
 
 
-def _disk_status(report: SessionReport, node_name: str) -> DiagnosticStatus:
+def _disk_status(report: SessionReport) -> DiagnosticStatus:
     short = 0 <= report.disk_left_s < 600
     text = f"{report.disk_free_gb:.1f} GB left"
     if report.disk_left_s >= 0:
         text += f", for {report.disk_left_s / 60:.0f} minutes at the present rate"
-    return _status(
-        f"{node_name}: disk", DiagnosticStatus.WARN if short else DiagnosticStatus.OK, text, {}
-    )
+    return status("disk", DiagnosticStatus.WARN if short else DiagnosticStatus.OK, text)
 
 
-def _stream_status(stream: StreamCondition, node_name: str) -> DiagnosticStatus:
+def _stream_status(stream: StreamCondition) -> DiagnosticStatus:
     level = DiagnosticStatus.OK
     if stream.problem:
         level = DiagnosticStatus.ERROR if stream.max_age_ms else DiagnosticStatus.WARN
     elif stream.lost:
         level = DiagnosticStatus.WARN
-    return _status(
-        f"{node_name}: {stream.name}",
+    return status(
+        stream.name,
         level,
         stream.problem or f"{stream.rate_hz:.1f} Hz",
         {
@@ -136,13 +133,4 @@ def _stream_status(stream: StreamCondition, node_name: str) -> DiagnosticStatus:
             "lost": str(stream.lost),
             "rejected": str(stream.rejected),
         },
-    )
-
-
-def _status(name: str, level: bytes, text: str, values: dict[str, str]) -> DiagnosticStatus:
-    return DiagnosticStatus(
-        name=name,
-        level=level,
-        message=text,
-        values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )

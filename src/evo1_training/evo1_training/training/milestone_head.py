@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from evo1_policy.model.action_expert import CrossAttention
 from evo1_policy.model.config import Evo1Config
-from evo1_policy.model.flow_matching import masked_loss
 from evo1_training.datasets.reader.milestones import COUNT
+from evo1_training.training.flow_loss import masked_loss
 
 
 class MilestoneHead(nn.Module):

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evo1_policy.model.preprocessing import ModelInputs
 from evo1_training.training.batch import TrainingBatch
+from evo1_training.training.flow_loss import flow_loss
 from evo1_training.training.milestone_head import MilestoneHead
 from evo1_training.training.train_config import StageConfig
 
@@ -50,7 +51,8 @@ class Objective(nn.Module):
         assert batch is not None
         assert generator is not None
         context = self.model.encode(inputs)
-        loss = self.model.loss(
+        loss = flow_loss(
+            self.model,
             inputs,
             batch.actions,
             batch.loss_mask.float(),

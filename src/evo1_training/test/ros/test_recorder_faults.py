@@ -135,6 +135,21 @@ def test_nearly_full_disk_refuses_to_start(publish, recorder):
     assert "min_free_gb" in answer.message
 
 
+def test_a_parameter_takes_effect_or_is_refused(publish, recorder):
+    from rclpy.parameter import Parameter
+
+    publish()
+    node = recorder()
+    (refused,) = node.node.set_parameters([Parameter("operator_name", value="Bob")])
+    assert not refused.successful
+    assert "operator_name: read when the node starts" in refused.reason
+    (empty,) = node.node.set_parameters([Parameter("instruction", value=" ")])
+    assert not empty.successful
+    (taken,) = node.node.set_parameters([Parameter("instruction", value="pour")])
+    assert taken.successful
+    node.wait(lambda: node.status and node.status.instruction == "pour", "the new label")
+
+
 @pytest.fixture
 def recording_process(publish, robots_dir, tmp_path):
     """A recorder in a process of its own, in the middle of a take."""

@@ -14,6 +14,8 @@ from evo1_training.training.train_config import (
 )
 
 sys.path.insert(0, str(Path(__file__).parent))
+# the model's tests share their sizes
+sys.path.insert(0, str(Path(__file__).parents[3] / "evo1_policy/test/model"))
 from swaying_arm import MODEL, write_dataset
 
 

@@ -3,9 +3,11 @@ import dataclasses
 
 import pytest
 import torch
+from micro import inputs
 from swaying_arm import MODEL
 
 from evo1_training.training.averaging import WeightAverage
+from evo1_training.training.flow_loss import flow_loss
 from evo1_training.training.optimizer import freeze, new_optimizer, parameter_groups, set_modes
 from evo1_training.training.train_config import StageConfig
 
@@ -55,13 +57,6 @@ def test_stage_two_thaws_what_stage_one_froze(model):
 
 
 def test_gradient_checkpointing_changes_no_gradient(model):
-    import sys
-    from pathlib import Path
-
-    root = Path(__file__).resolve().parents[3]
-    sys.path.insert(0, str(root / "evo1_policy" / "test" / "model"))
-    from micro import inputs
-
     batch = inputs(dataclasses.replace(MODEL, views=2))
     chunk, mask = torch.randn(2, 5, 8), torch.ones(2, 5, 8)
     batch = dataclasses.replace(
@@ -74,7 +69,7 @@ def test_gradient_checkpointing_changes_no_gradient(model):
         set_modes(model, stage)
         model.zero_grad()
         torch.manual_seed(0)
-        model.loss(batch, chunk, mask, torch.Generator().manual_seed(0)).backward()
+        flow_loss(model, batch, chunk, mask, torch.Generator().manual_seed(0)).backward()
         gradients.append([weight.grad.clone() for weight in model.parameters()])
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*gradients, strict=True))
 
