@@ -60,6 +60,14 @@ class HeldState:
         faster = np.abs(self.velocities - velocity) - BLUR_S * limits.acceleration_max
         return ~self.known | ((apart <= APART_RAD) & (faster <= APART_RAD_S))
 
+    def trails(self, trajectory: Trajectory, most_ns: int) -> bool:
+        """Whether it moves where a trajectory was up to `most_ns` before: it follows it, late."""
+        moves = (np.abs(self.velocities) > APART_RAD_S)[self.known].any()  # at rest, it gave up
+        return bool(moves) and any(
+            replace(self, stamps_ns=self.stamps_ns - late_ns).distance(trajectory) <= APART_RAD
+            for late_ns in range(0, most_ns, trajectory.step_ns)
+        )
+
     def moves_in(self, trajectory: Trajectory) -> bool:
         """Whether a trajectory moves a joint of which this tells, at the instant of which."""
         return bool((np.abs(self.of(trajectory)[1]) > APART_RAD_S)[self.known].any())

@@ -106,7 +106,7 @@ class Motion:
 
         Returns:
             Where a controller follows something else than was sent, in words; the arm is then
-            taken to be where its controllers hold it. Empty otherwise.
+            taken to be where its controllers hold it, unless they come after. Empty otherwise.
         """
         self._look_at_encoders(measured)
         news, self._held = held is not self._held, held
@@ -127,12 +127,15 @@ class Motion:
             return ""
         joint = int(np.argmax(wrong))
         wanted, _ = held.of(executing)
-        self._rest_where_held(held, executing, now_ns)
+        why = "it was stopped, restarted or commanded by somebody else"
+        if held.trails(executing, FOLLOWED_LATE_NS):  # and hears the stop
+            why = "it follows too late: look at what else its machine runs"
+        else:
+            self._rest_where_held(held, executing, now_ns)
         return (
             f"the controller of joint '{self.limits.joint_names[joint]}' does not follow what "
             f"was sent: it is at {held.positions[joint]:.3f} rad and {held.velocities[joint]:.3f} "
-            f"rad/s, sent was {wanted[joint]:.3f} rad; it was stopped, restarted or commanded by "
-            "somebody else"
+            f"rad/s, sent was {wanted[joint]:.3f} rad; {why}"
         )
 
     def astray(self, measured: JointSample | None) -> StopReason | None:
