@@ -88,7 +88,7 @@ class So100DriverNode(ManagedNode):
             while_=lambda: self._configured is not None,
         )
         self._told = ""  # the fault that the log has already
-        self._cycles = 0
+        self._cycles = self._stalls = 0  # that were reported
         self._counted_ns = time.monotonic_ns()
         self._rate_hz = 0.0
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -222,9 +222,15 @@ class So100DriverNode(ManagedNode):
         if self._configured is None:
             return
         now_ns = time.monotonic_ns()
-        cycles = self._configured.driver.report().cycles
+        report = self._configured.driver.report()
+        cycles = report.cycles
+        if report.stalls > self._stalls:
+            self.get_logger().warning(
+                f"held up for more than {self._configured.parameters.settings.max_stall_s:g} s in "
+                "motion: the arm came to rest; look at what else this machine runs"
+            )
         self._rate_hz = (cycles - self._cycles) / max((now_ns - self._counted_ns) * 1e-9, 1e-3)
-        self._cycles, self._counted_ns = cycles, now_ns
+        self._cycles, self._counted_ns, self._stalls = cycles, now_ns, report.stalls
         self._publish_diagnostics(self._configured)
 
     def _publish_diagnostics(self, configured: Configured) -> None:
