@@ -66,7 +66,9 @@ def so100_emulated(
     port = str(folder / "ttyEMULATED")
     calibration = options.calibration or str(folder / "calibration.json")
     remappings = [(config.state.topic, "emulated/joint_states")]
-    remappings += [(command.topic, "emulated/joint_trajectory") for command in config.command]
+    for command in config.command:  # of which the driver is the controller, not the simulation
+        remappings.append((command.topic, "emulated/joint_trajectory"))
+        remappings.append((command.state_topic, "emulated/controller_state"))
     wired = replace(options, port=port, calibration=calibration)
     return [
         replace(simulation, remappings=tuple(remappings)),

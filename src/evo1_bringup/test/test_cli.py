@@ -106,6 +106,14 @@ def test_command_without_a_policy_says_who_is_missing(capsys):
     )
 
 
+def test_a_policy_that_is_idle_says_how_it_starts():
+    commands = pytest.importorskip("evo1_bringup.ros.commands")
+    from evo1_msgs.msg import PolicyStatus
+
+    line = commands.status_line(PolicyStatus(state=PolicyStatus.IDLE))
+    assert line.startswith("IDLE: at rest; evo1 resume starts it | chunks 0")
+
+
 @pytest.mark.parametrize("missing", [["rclpy"], ["rclpy", "numpy", "yaml"]])
 def test_a_stop_is_out_on_this_machine_before_anything_is_imported(missing, tmp_path):
     from evo1_policy import stop_line

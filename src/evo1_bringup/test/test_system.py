@@ -239,6 +239,7 @@ def test_an_emulated_port_runs_the_real_driver_on_the_simulation():
     assert process_of(system, "sim_robot").remappings == (
         ("joint_states", "emulated/joint_states"),
         ("joint_trajectory_controller/joint_trajectory", "emulated/joint_trajectory"),
+        ("joint_trajectory_controller/controller_state", "emulated/controller_state"),
     )
     emulator, driver = (
         process_of(system, name).parameters for name in ("so100_emulator", "so100_driver")

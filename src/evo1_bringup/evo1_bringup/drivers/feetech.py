@@ -295,8 +295,9 @@ class SerialPort:
             ) from error
         try:
             return serial.Serial(name, baudrate=baud_rate, exclusive=True)
-        except OSError as error:  # serial.SerialException is one
+        except OSError as error:  # serial.SerialException is one, and says the port twice more
+            why = os.strerror(error.errno) if error.errno else error
             raise PortLostError(
-                f"{name}: cannot open it: {error}; is the arm plugged in, does no other program "
+                f"{name}: cannot open it: {why}; is the arm plugged in, does no other program "
                 "use it, and are you in the group dialout?"
             ) from error

@@ -44,11 +44,15 @@ class CommandOutput:
         self._node.destroy_subscription(self._subscription)
         self._followed.close()
 
-    def tell(self, commanded: tuple[Joints, Joints], measured: Joints) -> None:
-        """Publish what is commanded (D,) [rad], [rad/s] and measured (D,) [rad] now."""
+    def tell(
+        self, commanded: tuple[Joints, Joints], measured: Joints, *, stamp_ns: int | None = None
+    ) -> None:
+        """Publish what is commanded (D,) [rad], [rad/s] and measured (D,) [rad], now or then."""
+        if stamp_ns is None:
+            stamp_ns = self._node.get_clock().now().nanoseconds
         self._followed.publish(
             FollowedState(
-                stamp_ns=int(self._node.get_clock().now().nanoseconds),
+                stamp_ns=stamp_ns,
                 positions=commanded[0],
                 velocities=commanded[1],
                 feedback=measured,

@@ -7,7 +7,7 @@ discovery had all of `timeout_s`: a packet of it that is lost comes again after 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import rclpy
@@ -28,6 +28,7 @@ MOVERS = ("policy", "teleop_relay")  # a namespace has one of them
 _DISCOVERY_S = 1.0  # in which a new node has nearly always heard of the others
 _REPEAT_S = 0.25  # of a stop
 _LATE_DISCOVERY_S = 3.5  # in which it has heard of them though a packet was lost
+_AT_REST = "at rest; evo1 resume starts it"
 _SETTLE_S = 0.5  # of an arm before and after it is put elsewhere
 
 
@@ -144,7 +145,9 @@ def clear_stop(target: Target) -> Answer:
         finally:  # a driver without a policy is told too
             _spin_for(node, _DISCOVERY_S)
             topic.publish(Bool(data=False))
-        return _answer(node, target, Trigger, there, Trigger.Request())
+        freed = _answer(node, target, Trigger, there, Trigger.Request())
+    idle = freed.message == STATES[PolicyStatus.IDLE]
+    return replace(freed, message=f"{freed.message}: {_AT_REST}") if idle else freed
 
 
 def reset(target: Target, task: str, seed: int) -> Answer:
@@ -227,6 +230,8 @@ def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int
 def status_line(message: PolicyStatus) -> str:
     """One line of status."""
     reason = f" {message.reason_code}: {message.reason}" if message.reason_code else ""
+    if message.state == PolicyStatus.IDLE and not reason:
+        reason = f": {_AT_REST}"
     return (
         f"{STATES.get(message.state, message.state)}{reason} | chunks {message.chunks_published} "
         f"| inference p50 {message.inference_ms_p50:.1f} ms "
@@ -354,9 +359,16 @@ def _absence(
         }
     )
     text = f"{problem} {' or '.join(wanted)} after {target.timeout_s:g} s; "
+    if loading := set(map(target.name, MOVERS)) & _nodes(node):
+        return f"{text}{' and '.join(loading)} is there but not ready: see its log"
     if not places:
         return text + "is the system running, with this ROS_DOMAIN_ID and namespace?"
     return text + "here are: " + ", ".join(f"--namespace {place or '/'}" for place in places)
+
+
+def _nodes(node: Node) -> set[str]:
+    """The full name of every node there is."""
+    return {f"{place.rstrip('/')}/{name}" for name, place in node.get_node_names_and_namespaces()}
 
 
 def _spin_for(node: Node, timeout_s: float, done: Callable[[], bool] = lambda: False) -> bool:

@@ -88,7 +88,7 @@ class So100DriverNode(ManagedNode):
             while_=lambda: self._configured is not None,
         )
         self._told = ""  # the fault that the log has already
-        self._cycles = 0
+        self._cycles = self._stalls = 0  # that were reported
         self._counted_ns = time.monotonic_ns()
         self._rate_hz = 0.0
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -196,16 +196,16 @@ class So100DriverNode(ManagedNode):
     def _turn(self, configured: Configured, output: CommandOutput) -> None:
         self._tell_fault(configured)
         with self._lock:
-            stamp = self.get_clock().now().to_msg()
+            stamp = self.get_clock().now()  # goals are those of now, the bus takes its time
             reading = configured.driver.cycle()
             commanded = configured.driver.commanded
         if reading is not None:
             message = configured.state
-            message.header.stamp = stamp
+            message.header.stamp = stamp.to_msg()
             message.position = array("d", reading.positions.tobytes())
             message.velocity = array("d", reading.velocities.tobytes())
             configured.joints.publish(message)
-            output.tell(commanded, reading.positions)
+            output.tell(commanded, reading.positions, stamp_ns=stamp.nanoseconds)
 
     def _tell_fault(self, configured: Configured) -> None:
         fault = configured.driver.fault
@@ -222,9 +222,15 @@ class So100DriverNode(ManagedNode):
         if self._configured is None:
             return
         now_ns = time.monotonic_ns()
-        cycles = self._configured.driver.report().cycles
+        report = self._configured.driver.report()
+        cycles = report.cycles
+        if report.stalls > self._stalls:
+            self.get_logger().warning(
+                f"held up for more than {self._configured.parameters.settings.max_stall_s:g} s in "
+                "motion: the arm came to rest; look at what else this machine runs"
+            )
         self._rate_hz = (cycles - self._cycles) / max((now_ns - self._counted_ns) * 1e-9, 1e-3)
-        self._cycles, self._counted_ns = cycles, now_ns
+        self._cycles, self._counted_ns, self._stalls = cycles, now_ns, report.stalls
         self._publish_diagnostics(self._configured)
 
     def _publish_diagnostics(self, configured: Configured) -> None:

@@ -65,6 +65,14 @@ class HeldState:
         """(D,) which joints a controller moves; False where none says."""
         return np.asarray(np.abs(self.velocities) > STILL_RAD_S)
 
+    def trails(self, trajectory: Trajectory, most_ns: int) -> bool:
+        """Whether it moves where a trajectory was up to `most_ns` before: it follows it, late."""
+        moves = self.moving[self.known].any()  # at rest, it gave up
+        return bool(moves) and any(
+            replace(self, stamps_ns=self.stamps_ns - late_ns).distance(trajectory) <= APART_RAD
+            for late_ns in range(0, most_ns, trajectory.step_ns)
+        )
+
     def moves_in(self, trajectory: Trajectory) -> bool:
         """Whether a trajectory moves a joint of which this tells, at the instant of which."""
         return bool(self._moved_by(trajectory)[self.known].any())

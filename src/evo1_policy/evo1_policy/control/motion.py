@@ -30,6 +30,7 @@ UNHEARD_NS = 100_000_000  # a busy machine reads what a controller says so late 
 FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may still be followed
 NOISE_RAD = 0.002  # of encoders
 LATE_RAD = 1e-3  # nearer to the new trajectory than this nobody can tell it from the old one
+LED_RAD = 0.01  # further from where it was sent to rest, an arm that moves is moved by others
 REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
 
 Floats = npt.NDArray[np.float64]
@@ -120,16 +121,21 @@ class Motion:
             wrong &= ~held.follows(self._before)
         if now_ns >= executing.end_ns:
             self._hold_as_held(held, executing, now_ns)
+            led = held.moving & (np.abs(held.positions - executing.positions[-1]) > LED_RAD)
+            if led.any():  # by somebody else: a stop has to begin there
+                self._go_on_as_held(held, executing, led, now_ns)
         if not wrong.any() or not (held.moves_in(executing) or (held.moving & wrong).any()):
             return ""
         joint = int(np.argmax(wrong))
         wanted, _ = held.of(executing)
+        why = "it was stopped, restarted or commanded by somebody else, or a command was lost"
+        if held.trails(executing, FOLLOWED_LATE_NS):
+            why = "it follows too late: look at what else its machine runs"
         self._go_on_as_held(held, executing, wrong, now_ns)
         return (
             f"the controller of joint '{self.limits.joint_names[joint]}' does not follow what "
             f"was sent: it is at {held.positions[joint]:.3f} rad and {held.velocities[joint]:.3f} "
-            f"rad/s, sent was {wanted[joint]:.3f} rad; it was stopped, restarted or commanded by "
-            "somebody else, or a command was lost"
+            f"rad/s, sent was {wanted[joint]:.3f} rad; {why}"
         )
 
     def astray(self, measured: JointSample | None) -> StopReason | None:

@@ -153,7 +153,7 @@ class PolicyLoop:
             case Request.STOP, _:
                 self._person.end()
                 self._halt(now_ns)
-                message = "stopped by request; latched until clear_stop, then start again"
+                message = "stopped by request; evo1 clear-stop, then evo1 resume go on"
                 self._enter(LoopState.STOPPED, StopReason(code=StopCode.STOPPED, message=message))
             case Request.CLEAR_STOP, LoopState.STOPPED:
                 self._enter(LoopState.IDLE, None)

@@ -83,7 +83,7 @@ class Outputs:
         return _no_controller(self._without_controller) if self._without_controller else None
 
     def second_source(self) -> str | None:
-        """Say who else moves this arm, or sends a camera's pictures; None: nobody."""
+        """Say who else moves this arm, or speaks for a controller or a camera; None: nobody."""
         return self._second_source
 
     def _find_second_source(self, joint_parts: int) -> str | None:
@@ -94,7 +94,7 @@ class Outputs:
                 who = " and ".join(others)
                 return f"{who} also publishes on {topic}: an arm has one master; end one of them"
         for topic, allowed in (
-            *((topic, 1) for topic in self._images),
+            *((topic, 1) for topic in (*self._states, *self._images)),
             (self._joints, joint_parts),
         ):
             # a driver that was started again is known twice for a while, by one name

@@ -126,6 +126,7 @@ class Cell:
         self.second_source: str | None = None
         self.says_held = False  # whether the controllers say what they hold ...
         self.holds: np.ndarray | None = None  # ... and what that is, where it is not what was sent
+        self.behind_ns = 0  # how late the controller executes what it has
         self.arm_fault: str | None = None
         self.dead_man: str | None = None
         self.targets: tuple[TeleopTarget, ...] = ()  # of the next step
@@ -159,12 +160,13 @@ class Cell:
 
     def position(self, now_ns: int | None = None) -> np.ndarray:
         now_ns = self.now_ns if now_ns is None else now_ns
-        return executed_at(self.active, now_ns, self.start) + self.shove
+        return executed_at(self.active, now_ns - self.behind_ns, self.start) + self.shove
 
     def held(self) -> HeldState:
         """What a controller of 150 Hz said last."""
         stamp = (self.now_ns - 3 * MS) // 6_666_667 * 6_666_667
-        where = [executed_at(self.active, stamp + dt * MS, self.start) for dt in (-1, 0, 1)]
+        at_ns = stamp - self.behind_ns
+        where = [executed_at(self.active, at_ns + dt * MS, self.start) for dt in (-1, 0, 1)]
         velocities = (where[2] - where[0]) / 2e-3
         if self.holds is not None:
             where[1], velocities = self.holds, np.zeros_like(self.holds)

@@ -49,6 +49,23 @@ def test_a_controller_that_dropped_its_trajectory_is_sent_nothing_and_a_person_r
         assert np.abs(jump).max() <= 1e-6
 
 
+def test_a_controller_that_comes_after_is_told_to_stop(kit):
+    cell = kit.cell(kit.robot, actions=kit.waves(2.0, 0.4))
+    cell.says_held = True
+    cell.run(1.5, Request.START)
+    cell.run_until(lambda: np.abs(cell.held().velocities).max() > 0.5)
+    cell.behind_ns = 60 * MS  # its machine is busy
+    cell.run_until(lambda: cell.code == "controller_left")
+    assert "it follows too late" in cell.output.status.reason.message
+    assert not cell.output.status.recovers
+    begun_ns, left_at = cell.now_ns, cell.position()
+    cell.run_until(lambda: not cell.moving())
+    assert cell.now_ns - begun_ns < 600 * MS  # what was sent had run for a second
+    assert np.abs(cell.position() - left_at).max() < 0.25
+    cell.run(1.0)
+    assert not cell.moving()
+
+
 def test_a_controller_that_gave_up_its_goal_at_rest_is_gone_on_from(kit, cell):
     cell.step(Request.PAUSE)
     cell.run(1.5)

@@ -9,6 +9,8 @@ from scripted_policy import FaultyPolicy
 from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from evo1_policy.ros.controller_state import ControllerState
+
 pytestmark = pytest.mark.ros
 
 HOLDING, STOPPED, IDLE, RUNNING = 2, 4, 0, 1
@@ -191,24 +193,23 @@ def test_a_second_master_holds_the_arm_and_is_named(cell, start_node):
     cell.resume()
 
 
-def test_a_second_camera_on_a_topic_holds_the_arm_and_is_named(cell, start_node):
+@pytest.mark.parametrize(
+    ("kind", "topic"),
+    [
+        (Image, "env_camera/image_raw"),
+        (JointState, "joint_states"),
+        (ControllerState, "xarm6_traj_controller/controller_state"),
+    ],
+    ids=["camera", "joints", "controller"],
+)
+def test_a_second_source_on_a_topic_holds_the_arm_and_is_named(cell, start_node, kind, topic):
     start_node()
     cell.wait_moving()
-    other = rclpy.create_node("second_camera", context=cell.node.context)
+    other = rclpy.create_node("second_source", context=cell.node.context)
     try:
-        other.create_publisher(Image, "env_camera/image_raw", 1)
-        check_hold(cell, "second_source", "/second_camera", "/env_camera/image_raw")
-    finally:
-        other.destroy_node()
-
-
-def test_a_second_source_of_the_same_joints_holds_the_arm_and_is_named(cell, start_node):
-    start_node()
-    cell.wait_moving()
-    other = rclpy.create_node("joint_state_publisher", context=cell.node.context)
-    try:
-        other.create_publisher(JointState, "joint_states", 1)
-        check_hold(cell, "second_source", "/joint_state_publisher", "/joint_states")
+        cell.node.create_publisher(kind, topic, 1)  # the first, where the cell has none
+        other.create_publisher(kind, topic, 1)
+        check_hold(cell, "second_source", "/second_source", f"/{topic}")
     finally:
         other.destroy_node()
 
