@@ -17,6 +17,7 @@ from evo1_policy.control.held import APART_RAD, APART_RAD_S, HeldState
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import SafeTrajectory, StopCode, StopReason
 from evo1_policy.observation import JointSample
+from evo1_policy.perception.buffers import MAX_OFFSET_NS
 from evo1_policy.robot_config import RobotConfig
 
 SETTLE_NS = 500_000_000  # after a trajectory's end, until the arm must be where it ended
@@ -24,6 +25,7 @@ PERIODS = 2  # of the slowest controller, before which no command can be followe
 LEAST_TRANSPORT_NS = 20_000_000  # of commands: what comes back may be faster than what goes out
 MAX_TRANSPORT_NS = 250_000_000
 REPEAT_NS = 100_000_000  # a stop that is not followed after this was lost
+UNHEARD_NS = 100_000_000  # a busy machine reads what a controller says so late at times
 FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may still be followed
 NOISE_RAD = 0.002  # of encoders
 REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
@@ -57,8 +59,8 @@ class Motion:
         self._period_ns = round(1e9 / min(command.rate_hz for command in robot.command))
         self._learnt_ns = 0  # of transport that controllers' stamps do not show
         self._before: Trajectory | None = None  # what was executed before the last command
-        self._sent_ns = 0
-        self._splice_ns = 0
+        self._sent_ns = self._splice_ns = 0
+        self._heard_ns = 0  # when all of the arm's controllers had spoken last; 0: never
         self._stop_again: SafeTrajectory | None = None
         self._held: HeldState | None = None
         self._from_dead_clock: Trajectory | None = None
@@ -84,6 +86,11 @@ class Motion:
         """Whether controllers say what they hold, of every joint of the arm."""
         return self._held is not None and bool(self._held.known[self.limits.is_arm].all())
 
+    def unheard(self, now_ns: int) -> bool:
+        """Whether a controller that spoke has fallen silent: what it holds is not known."""
+        allowed_ns = max(2 * PERIODS * self._period_ns + LEAST_TRANSPORT_NS, UNHEARD_NS)
+        return not self._dry_run and 0 < self._heard_ns < now_ns - allowed_ns
+
     def at_rest(self, now_ns: int) -> bool:
         """Whether the commanded trajectory is over."""
         return self.executing is None or now_ns >= self.executing.end_ns
@@ -103,6 +110,8 @@ class Motion:
         """
         self._look_at_encoders(measured)
         news, self._held = held is not self._held, held
+        if self._told and held is not None:
+            self._heard_ns = int(held.stamps_ns[self.limits.is_arm].min()) + held.delay_ns
         if held is None or not news or self._dry_run or self.executing is None:
             return ""
         executing = self.executing
@@ -158,35 +167,31 @@ class Motion:
         if executing is not None and not anew and goes_on:
             return executing
         if measured is None:
-            return self._reason(
-                StopCode.JOINTS_STALE,
-                f"no joint positions yet on '{self._robot.state.topic}', so the arm's place is "
-                "unknown",
+            return StopReason(
+                code=StopCode.JOINTS_STALE,
+                message=f"no joint positions yet on '{self._robot.state.topic}', so the arm's "
+                "place is unknown",
             )
         broken = np.flatnonzero(~np.isfinite(measured.positions))
         if len(broken):
             name = self._robot.joint_names[broken[0]]
-            return self._reason(
-                StopCode.JOINT_MISSING,
-                f"joint '{name}' on '{self._robot.state.topic}' is no number; look at its "
+            return StopReason(
+                code=StopCode.JOINT_MISSING,
+                message=f"joint '{name}' on '{self._robot.state.topic}' is no number; look at its "
                 "encoder and at the arm's driver",
             )
         if not self.knows_arm(measured):
-            return self._reason(
-                StopCode.JOINTS_STALE,
-                f"the joint positions on '{self._robot.state.topic}' jump, or are 0 for every "
-                "joint: the arm's driver has not measured it yet",
+            return StopReason(
+                code=StopCode.JOINTS_STALE,
+                message=f"the joint positions on '{self._robot.state.topic}' jump, or are 0 for "
+                "every joint: the arm's driver has not measured it yet",
             )
-        position = self._inside(self._present(measured, executing))
-        return Trajectory.resting(
-            position, tick=now_ns // self.limits.step_ns, step_ns=self.limits.step_ns
-        )
+        return self._resting(self._inside(self._present(measured, executing)), now_ns)
 
     def knows_arm(self, measured: JointSample | None) -> bool:
         """Whether it is sure enough where the arm is to begin a motion there."""
-        if self._told or self.executing is not None:
-            return True
-        return measured is not None and self._steady(measured)
+        known = self._told or self.executing is not None
+        return known or (measured is not None and self._steady(measured))
 
     def outside(self, position: Floats, allowed_rad: float) -> str:
         """A joint that is beyond its position limits by more than is allowed, in words."""
@@ -246,12 +251,7 @@ class Motion:
         if self._told or self.executing is None:
             return self.stop(now_ns)
         position = self._present(measured, self.executing)
-        return self._brake(
-            Trajectory.resting(
-                position, tick=now_ns // self.limits.step_ns, step_ns=self.limits.step_ns
-            ),
-            now_ns,
-        )
+        return self._brake(self._resting(position, now_ns), now_ns)
 
     def repeat_stop(self, now_ns: int) -> SafeTrajectory | None:
         """The last stop once more, while it may have been lost on its way.
@@ -281,21 +281,18 @@ class Motion:
             ticks = first_tick_after(now_ns - before_ns, self.limits.step_ns)
             self._from_dead_clock = commanded.shifted(ticks)
         self.executing = self._before = self._held = self._stop_again = self._measured = None
-        self._steady_since_ns = None
+        self._steady_since_ns, self._heard_ns = None, 0
 
     def find_arm(self, measured: JointSample | None, now_ns: int) -> SafeTrajectory | None:
         """Once measured on the new clock, stop where the arm is, whatever the jump meant."""
         commanded = self._from_dead_clock
-        if commanded is None or measured is None or measured.stamp_ns > now_ns:
+        if commanded is None or measured is None or measured.stamp_ns > now_ns + MAX_OFFSET_NS:
             return None
         self._from_dead_clock = None
         position, _ = commanded.sample(measured.stamp_ns)
         error, _ = self.limits.furthest(position, measured.positions)
         if error > self._robot.safety.max_tracking_error_rad:  # a simulation that was reset
-            step_ns = self.limits.step_ns
-            commanded = Trajectory.resting(
-                measured.positions, tick=now_ns // step_ns, step_ns=step_ns
-            )
+            commanded = self._resting(measured.positions, now_ns)
         return self._brake(commanded, now_ns)
 
     def _brake(self, executing: Trajectory, now_ns: int) -> SafeTrajectory | None:
@@ -338,9 +335,12 @@ class Motion:
 
     def _rest_where_held(self, held: HeldState, executing: Trajectory, now_ns: int) -> None:
         position = np.where(held.known, held.positions, executing.positions[-1])
-        step_ns = self.limits.step_ns
         self._before, self._stop_again = None, None
-        self.executing = Trajectory.resting(position, tick=now_ns // step_ns, step_ns=step_ns)
+        self.executing = self._resting(position, now_ns)
+
+    def _resting(self, position: Floats, now_ns: int) -> Trajectory:
+        step_ns = self.limits.step_ns
+        return Trajectory.resting(position, tick=now_ns // step_ns, step_ns=step_ns)
 
     # -- where the arm is --------------------------------------------------------------------
 
@@ -394,6 +394,3 @@ class Motion:
             return False
         needed_ns = STEADY_NS if measured.positions.any() else ZEROS_NS
         return measured.stamp_ns - self._steady_since_ns >= needed_ns
-
-    def _reason(self, code: StopCode, message: str) -> StopReason:
-        return StopReason(code=code, message=message)

@@ -42,10 +42,12 @@ class Parking:
     ) -> SafeTrajectory | StopReason | None:
         """The next piece to send, why there can be none, or None while nothing is due."""
         motion, limits = self._motion, self._motion.limits
+        if self._begin_ns is not None and now_ns > self._sent_ns and not self._sent_whole:
+            self._begin_ns = None  # this process stood still: the way begins anew
         if self._begin_ns is None:
             if not motion.at_rest(now_ns):
                 return None  # it slows to rest first
-        elif now_ns < self._sent_ns - LEFT_NS or self._sent_whole:
+        elif now_ns < self._sent_ns - LEFT_NS or self._sent_whole or motion.unheard(now_ns):
             return None
         origin = motion.origin(measured, now_ns)
         if isinstance(origin, StopReason):

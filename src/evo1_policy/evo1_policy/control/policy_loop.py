@@ -106,8 +106,9 @@ class PolicyLoop:
         self._follow_person(inputs)
         self._park(inputs)
         self._hold_for_faults(problem, inputs)
-        # A request changes what is wanted, so a result that came with one is dropped.
-        if result is not None and not inputs.requests and self._wants_chunks(problem):
+        # Dropped: what a request made unwanted, and what a controller fallen silent may jump to.
+        welcome = not inputs.requests and not self._motion.unheard(inputs.now_ns)
+        if result is not None and welcome and self._wants_chunks(problem):
             self._take(result, inputs)
         infer = self._ask(inputs) if self._wants_chunks(problem) else None
         self._count_idle(inputs.now_ns)

@@ -288,6 +288,13 @@ class JointBuffer:
         self.newest[:] = np.nan
         self.stream.clear_rate()
 
+    @property
+    def parts(self) -> int:
+        """In how many kinds of messages the joints come; 1 where two kinds have one joint."""
+        kinds = {tuple(places.tolist()) for _, places in self._selections.values() if places.size}
+        joints = [place for kind in kinds for place in kind]
+        return len(kinds) if len(set(joints)) == len(joints) else 1
+
     def _select(self, names: tuple[str, ...]) -> tuple[Places, Places]:
         """Where the robot's joints stand in a message, and in a row; remembered by its names."""
         selection = self._selections.get(names)

@@ -190,6 +190,11 @@ class Streams:
             positions=self._joints.newest.copy(), stamp_ns=int(self._joints.newest_ns.max())
         )
 
+    @property
+    def joint_parts(self) -> int:
+        """How many nodes may each send a part of the joints, by what came; 1: one sends all."""
+        return self._joints.parts
+
     def report(self, now_ns: int) -> tuple[StreamReport, ...]:
         """Tell how each stream does, cameras first, in the robot file's order."""
         buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]

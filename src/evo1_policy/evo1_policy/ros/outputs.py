@@ -55,11 +55,16 @@ class Outputs:
         self._diagnostics = _publisher(node, DiagnosticArray, "/diagnostics")
         self._states = [node.resolve_topic_name(output.state_topic) for output in robot.command]
         self._images = [node.resolve_topic_name(camera.topic) for camera in robot.cameras]
+        self._joints = node.resolve_topic_name(robot.state.topic)
         self._without_controller: str | None = None
         self._second_source: str | None = None
 
-    def look_around(self) -> None:
-        """See who else is there; for a timer, since asking the graph takes its time."""
+    def look_around(self, joint_parts: int) -> None:
+        """See who else is there; for a timer, since asking the graph takes its time.
+
+        Args:
+            joint_parts: how many nodes may each send a part of the joints.
+        """
         self._without_controller = next(
             (
                 publisher.topic_name
@@ -68,7 +73,7 @@ class Outputs:
             ),
             None,
         )
-        self._second_source = self._find_second_source()
+        self._second_source = self._find_second_source(joint_parts)
 
     def controller_problem(self) -> str | None:
         """Say which command output has no controller, or None."""
@@ -81,17 +86,20 @@ class Outputs:
         """Say who else moves this arm, or sends a camera's pictures; None: nobody."""
         return self._second_source
 
-    def _find_second_source(self) -> str | None:
+    def _find_second_source(self, joint_parts: int) -> str | None:
         own = self._node.get_fully_qualified_name()
         for topic in (publisher.topic_name for publisher in self._commands):
             others = sorted(set(publishers_of(self._node, topic)) - {own})
             if others:
                 who = " and ".join(others)
                 return f"{who} also publishes on {topic}: an arm has one master; end one of them"
-        for topic in self._images:
+        for topic, allowed in (
+            *((topic, 1) for topic in self._images),
+            (self._joints, joint_parts),
+        ):
             # a driver that was started again is known twice for a while, by one name
             names = sorted(set(publishers_of(self._node, topic)))
-            if len(names) > 1:
+            if len(names) > max(allowed, 1):
                 return f"{' and '.join(names)} publish on {topic}; end all but one"
         return None
 

@@ -309,8 +309,8 @@ class PolicyNode(ManagedNode):
     def _report(self) -> None:
         self._publish_status()
         self._ticks += 1
-        if self._ticks % LOOK_EVERY == 0 and self._configured is not None:
-            self._configured.outputs.look_around()
+        if self._ticks % LOOK_EVERY == 0 and self._active and self._configured:
+            self._configured.outputs.look_around(self._active.runner.joint_parts)
         if self._ticks % DIAGNOSTICS_EVERY == 0 and self._active and self._configured:
             self._configured.outputs.report_diagnostics(self._active.runner.facts())
 

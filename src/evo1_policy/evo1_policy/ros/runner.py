@@ -237,6 +237,12 @@ class Runner:
             self._going_home = True
             return not (status.moving or _code(status) is StopCode.PARKING)
 
+    @property
+    def joint_parts(self) -> int:
+        """How many nodes may each send a part of the joints, by what came."""
+        with self._lock:
+            return self._streams.joint_parts
+
     def facts(self) -> StatusFacts:
         """Return everything that the status tells."""
         with self._lock:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from evo1_policy.control.held import HeldStates
+from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.policy_loop import LoopSettings
 from evo1_policy.control.signals import LoopState, Request
+from evo1_policy.control.teleop_target import TeleopTarget
 
 MS = 1_000_000
 
@@ -57,6 +59,35 @@ def test_a_controller_that_gave_up_its_goal_at_rest_is_gone_on_from(kit, cell):
     cell.step(Request.RESUME)
     cell.run_until(lambda: len(cell.sent) > sent)
     np.testing.assert_allclose(cell.sent[-1].positions[0], held, atol=1e-9)
+
+
+@pytest.mark.parametrize("who", ["policy", "person", "parking"])
+def test_nothing_new_is_sent_while_a_controller_that_spoke_says_nothing(kit, who):
+    settings = LoopSettings(mode=ExecutionMode.ENSEMBLE)
+    robot = dataclasses.replace(kit.robot, park=PARK)
+    cell = kit.cell(robot, actions=kit.waves(), settings=settings)
+    cell.says_held = True
+    cell.run(1.5, Request.START)
+    if who == "parking":
+        cell.run(1.0, Request.PARK)
+    cell.says_held = False  # it may be off, and on again at any instant, wherever it holds then
+    for i in range(40):
+        if who == "person":
+            cell.targets = (target_at(cell.position()),)
+        if cell.step().command is not None:
+            assert i < 11, cell.output.status
+    cell.says_held = True
+    cell.run(0.3)
+    assert cell.output.status.holds == 0
+
+
+def target_at(position):
+    return TeleopTarget(
+        joint_names=("shoulder", "elbow", "jaw"),
+        stamp_ns=0,
+        offsets_ns=(0,),
+        positions=position[np.newaxis] + 0.02,
+    )
 
 
 def test_a_servo_that_droops_under_its_load_keeps_its_command_as_origin(kit, cell):
@@ -298,3 +329,17 @@ def test_a_clock_that_jumps_back_ends_the_parking(kit, parking_cell, parking_s):
     cell.run(10.0)  # the old clock's times come again
     assert len(cell.sent) == sent
     assert not cell.moving()
+
+
+@pytest.mark.parametrize("stall_s", [0.6, 2.0, 20.0])
+def test_a_process_that_stood_still_parks_no_faster_afterwards(kit, parking_cell, stall_s):
+    cell = parking_cell
+    cell.step(Request.PARK)
+    cell.run(1.3)
+    cell.true_ns += round(stall_s * 1e9)
+    sent = len(cell.sent)
+    cell.run_until(lambda: cell.state is LoopState.IDLE, within_s=20.0)
+    np.testing.assert_allclose(cell.position()[:2], PARK[:2], atol=1e-6)
+    for trajectory in cell.sent[sent:]:
+        assert (np.abs(trajectory.velocities) <= 0.25 * kit.robot.velocity_max).all()
+    kit.assert_seamless(cell)

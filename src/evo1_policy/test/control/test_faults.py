@@ -305,6 +305,23 @@ def test_streams_that_begin_anew_after_a_clock_jump_do_not_hide_the_reason(kit):
     kit.resumes_by_itself(cell)
 
 
+def test_joints_stamped_a_little_ahead_find_the_arm_after_a_clock_jump(kit):
+    cell = kit.moving_cell()
+    step = cell.loop.step
+
+    def stamped_ahead(inputs):
+        ahead = dataclasses.replace(inputs.measured, stamp_ns=inputs.now_ns + 30 * MS)
+        return step(dataclasses.replace(inputs, measured=ahead))
+
+    cell.loop.step = stamped_ahead
+    cell.clock_offset_ns = -5_000 * MS
+    cell.run(1.0)
+    sent = len(cell.sent)
+    cell.run(1.0, Request.RESUME)
+    assert cell.state is LoopState.RUNNING
+    assert len(cell.sent) > sent
+
+
 def test_a_simulation_that_was_reset_is_held_where_its_arm_is_now(kit):
     cell = kit.moving_cell()
     cell.clock_offset_ns -= 1_000_900 * MS

@@ -1,4 +1,4 @@
-"""Clocks that differ and pictures that are damaged, as streams tell of them."""
+"""Clocks that differ, pictures that are damaged, joints in parts: as streams tell of them."""
 
 from types import SimpleNamespace
 
@@ -103,3 +103,11 @@ def test_damaged_frame_is_found_when_it_is_looked_at_and_another_taken(running) 
     assert (report.rejected, "corrupt" in report.problem) == (1, True)
     again = running.streams.at(T0 + 140 * MS, "pick")
     assert again.source_stamps_ns["image_2"] == T0 + 130 * MS
+
+
+def test_joints_that_come_in_parts_may_have_several_sources(feed) -> None:
+    feed.joints(100, [1.0], names=("elbow",))
+    feed.joints(100, [2.0], names=("finger",))
+    assert feed.streams.joint_parts == 2
+    feed.joints(110, [1.0, 2.0])
+    assert feed.streams.joint_parts == 1

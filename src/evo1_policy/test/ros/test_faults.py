@@ -6,7 +6,7 @@ from command_checks import wait_at_rest
 from rclpy.parameter import Parameter
 from robot_cell import RobotCell
 from scripted_policy import FaultyPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
 pytestmark = pytest.mark.ros
@@ -198,6 +198,17 @@ def test_a_second_camera_on_a_topic_holds_the_arm_and_is_named(cell, start_node)
     try:
         other.create_publisher(Image, "env_camera/image_raw", 1)
         check_hold(cell, "second_source", "/second_camera", "/env_camera/image_raw")
+    finally:
+        other.destroy_node()
+
+
+def test_a_second_source_of_the_same_joints_holds_the_arm_and_is_named(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    other = rclpy.create_node("joint_state_publisher", context=cell.node.context)
+    try:
+        other.create_publisher(JointState, "joint_states", 1)
+        check_hold(cell, "second_source", "/joint_state_publisher", "/joint_states")
     finally:
         other.destroy_node()
 

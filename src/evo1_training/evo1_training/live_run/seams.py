@@ -15,6 +15,8 @@ from evo1_policy.robot_config import RobotConfig
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower
 from evo1_training.live_run.recording import Array, CommandHeard, Times
 
+SAME_RAD = 1e-6
+
 
 @dataclass(frozen=True, kw_only=True)
 class Jumps:
@@ -64,9 +66,23 @@ def commanded_positions(
     return columns
 
 
-def leads_ms(commands: Sequence[CommandHeard]) -> list[float]:
-    """How long before its first point each trajectory arrived [ms]; negative: too late."""
-    return [(_start_ns(command) - command.received_ns) * 1e-6 for command in commands]
+def leads_ms(commands: Sequence[CommandHeard], robot: RobotConfig) -> list[float]:
+    """How long before it asks for something else each trajectory arrived [ms]; negative: late.
+
+    A trajectory begins with points of the one before it; one that repeats it whole is left out.
+    """
+    pairs = [
+        pair
+        for output in range(len(robot.command))
+        for pair in pairwise(_accepted(commands, output, robot))
+    ]
+    found = []
+    for old, (command, new) in pairs:
+        times = [_start_ns(command) + point.time_from_start_ns for point in command.points]
+        apart = (t for t in times if _step(old[1].sample(t), new.sample(t)) > SAME_RAD)
+        if (first := next(apart, None)) is not None:
+            found.append((first - command.received_ns) * 1e-6)
+    return found
 
 
 def refused(commands: Sequence[CommandHeard], robot: RobotConfig) -> int:

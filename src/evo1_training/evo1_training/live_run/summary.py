@@ -52,12 +52,14 @@ class Summary:
     chunks_rejected: int
     commands: int
     commands_refused: int  # as a controller judges them; it goes on with the one before
-    command_lead_ms_p50: float  # first point minus arrival; negative: it arrived too late
+    command_lead_ms_p50: float  # from arrival until it asks for something else; negative: late
     command_lead_ms_min: float
     inference_ms_p50: float
     inference_ms_p95: float
     overhead_ms_p50: float
     overhead_ms_p95: float
+    arrival_ms_p50: float  # the part of it until the pictures were there: rendering, transport
+    arrival_ms_p95: float
     seam_position_jump_rad_max: float
     seam_velocity_jump_rad_s_max: float
     late_arrival_jump_rad_max: float  # only because a command came after its first point
@@ -84,8 +86,9 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
     latencies = [chunk.latency for chunk in recording.chunks]
     inference_p50, inference_p95 = _percentiles([each.inference_ms for each in latencies])
     overhead_p50, overhead_p95 = _percentiles([each.overhead_ms for each in latencies])
+    arrival_p50, arrival_p95 = _percentiles([each.capture_to_receive_ms for each in latencies])
     seams = [chunk.seam for chunk in recording.chunks]
-    leads = leads_ms(recording.commands)
+    leads = leads_ms(recording.commands, robot)
     jumps = observed_jumps(recording.commands, robot)
     last_task = recording.tasks[-1] if recording.tasks else None
     solved = [task for task in recording.tasks if task.success]
@@ -116,6 +119,8 @@ def summarise(recording: Recording, robot: RobotConfig, instruction: str) -> Sum
         inference_ms_p95=inference_p95,
         overhead_ms_p50=overhead_p50,
         overhead_ms_p95=overhead_p95,
+        arrival_ms_p50=arrival_p50,
+        arrival_ms_p95=arrival_p95,
         seam_position_jump_rad_max=jumps.position_rad,
         seam_velocity_jump_rad_s_max=jumps.velocity_rad_s,
         late_arrival_jump_rad_max=jumps.late_rad,

@@ -22,7 +22,8 @@ def table(summary: Summary) -> str:
         (
             "overhead",
             f"p50 {summary.overhead_ms_p50:.1f} ms, p95 {summary.overhead_ms_p95:.1f} ms "
-            "(camera stamp to published chunk, inference taken out)",
+            "(camera stamp to published chunk, inference taken out); of it until the pictures "
+            f"were there p50 {summary.arrival_ms_p50:.1f} ms, p95 {summary.arrival_ms_p95:.1f} ms",
         ),
         ("chunks", f"{summary.chunks} published, {summary.chunks_rejected} rejected"),
         (
@@ -33,8 +34,8 @@ def table(summary: Summary) -> str:
         ),
         (
             "commands",
-            f"{summary.commands} sent, {summary.commands_refused} after their end; first point "
-            f"{summary.command_lead_ms_p50:.0f} ms after arrival (p50), "
+            f"{summary.commands} sent, {summary.commands_refused} after their end; they change "
+            f"something {summary.command_lead_ms_p50:.0f} ms after arrival (p50), "
             f"least {summary.command_lead_ms_min:.0f} ms",
         ),
         (

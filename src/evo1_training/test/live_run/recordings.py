@@ -50,7 +50,9 @@ def chunk(*, inference_ms: float = 50.0, **seam: object) -> SimpleNamespace:
         "limited_points": 0,
     }
     return SimpleNamespace(
-        latency=SimpleNamespace(inference_ms=inference_ms, overhead_ms=4.0),
+        latency=SimpleNamespace(
+            inference_ms=inference_ms, overhead_ms=4.0, capture_to_receive_ms=1.0
+        ),
         seam=SimpleNamespace(**made | seam),
     )
 

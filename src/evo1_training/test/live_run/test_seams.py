@@ -71,6 +71,11 @@ def test_trajectory_that_arrives_after_its_end_changes_nothing(robot):
     assert commanded_positions(commands, robot, times)[0, 0] == pytest.approx(0.4)
 
 
-def test_lead_is_the_time_from_arrival_to_the_first_point():
-    late = replace(ramp(1.0, 0.0, 0.1), received_ns=START_NS + 1_250_000_000)
-    assert leads_ms([ramp(0.0, 0.0, 0.1), late]) == [0.0, pytest.approx(-250.0)]
+def test_lead_is_the_time_from_arrival_until_something_else_is_asked_for(robot):
+    first = ramp(0.0, 0.0, 0.4)
+    on_time = replace(ramp(1.0, 0.4, 0.6), received_ns=START_NS + 1_250_000_000)
+    late = replace(ramp(1.0, 0.5, 0.6), received_ns=START_NS + 1_250_000_000)
+    again = replace(first, received_ns=START_NS + 100_000_000)
+    assert leads_ms([first, on_time], robot) == [pytest.approx(750.0)]
+    assert leads_ms([first, late], robot) == [pytest.approx(-250.0)]
+    assert leads_ms([first, again], robot) == []

@@ -31,6 +31,7 @@ def test_good_run_is_ok_with_its_numbers(robot):
     assert summary.streams["joint_states"].rate_hz == pytest.approx(100.0, abs=0.1)
     assert summary.inference_ms_p50 == pytest.approx(60.0)
     assert summary.overhead_ms_p95 == pytest.approx(4.0)
+    assert summary.arrival_ms_p95 == pytest.approx(1.0)
     assert summary.chunks == 2
     assert summary.lost_frames == 0
     assert summary.largest_motion_rad == pytest.approx(0.5)
