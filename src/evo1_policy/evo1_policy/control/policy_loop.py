@@ -29,9 +29,9 @@ one another: docs/execution.md.
 from evo1_policy.action_chunk import ActionChunk
 from evo1_policy.control.chunks import Chunks
 from evo1_policy.control.holding import Hold
-from evo1_policy.control.idle import IdleMeter
 from evo1_policy.control.inference import InferenceDesk
 from evo1_policy.control.instructions import InstructionWatch
+from evo1_policy.control.meters import IdleMeter
 from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.parking import Parking
