@@ -111,16 +111,18 @@ class Watcher(Person):
 
     def heal(self, soak: Soak) -> None:
         """Go on after a fault, which a busy machine makes, and after a task that went wrong."""
-        code = "" if self.policy is None else self.policy.reason_code
+        policy = self.policy
+        waits = policy is not None and policy.state == policy.HOLDING
+        if not waits or policy.recovers_by_itself:
+            return
         if time.monotonic() - self._healed_s < HEAL_EVERY_S:
             return
-        if code == "arm_fault":
+        if policy.reason_code == "arm_fault" and "that is over" not in policy.reason:
             self._recover.call_async(self._request)
-        elif code in FOR_A_PERSON:
-            self._reset.call_async(self._next_scene)
-            self._resume.call_async(self._request)
         else:
-            return
+            if policy.reason_code in FOR_A_PERSON:
+                self._reset.call_async(self._next_scene)
+            self._resume.call_async(self._request)
         self._healed_s = time.monotonic()
         soak.recoveries += 1
 

@@ -59,7 +59,9 @@ def test_the_arm_holds_when_its_cable_is_pulled_and_goes_on_when_a_person_says_s
             assert "port_lost" in watcher.status.reason
             assert commands.plug_arm(person, plugged=True).success
             assert commands.recover_arm(person).success
+            watcher.wait(lambda: "that is over" in watcher.status.reason, "words on what is over")
             chunks, watcher.positions = watcher.chunks, []
+            assert commands.trigger(person, "resume").success
             watcher.wait(lambda: watcher.chunks > chunks + 1, "chunk after recovery")
             watcher.wait(lambda: watcher.moved, "motion after recovery")
         finally:
