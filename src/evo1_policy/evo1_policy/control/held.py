@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import Trajectory
-from evo1_policy.control.limits import Limits
 
-APART_RAD, APART_RAD_S = 0.01, 0.05  # a controller that is nearer follows what was sent ...
+APART_RAD = 0.03  # nearer to what was sent a controller follows it: some limit by themselves ...
+STILL_RAD_S, MOVING_RAD_S = 0.005, 0.02  # ... but for one that stands while a trajectory moves
 SILENT_NS = 500_000_000  # a controller that spoke and does not for so long is off ...
 STALE_NS = 150_000_000  # ... and what it said before this says nothing
 DELAYS_KEPT = 100  # words of a controller, for the median of their delay
-BLUR_S = 0.02  # ... or would within this time: its stamps and ours may differ by so much
+BLUR_NS = 20_000_000  # by which its stamps and ours may differ
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -44,25 +44,30 @@ class HeldState:
         known: Mask = np.isfinite(self.positions) & np.isfinite(self.velocities)
         return known
 
-    def of(self, trajectory: Trajectory) -> tuple[Floats, Floats]:
-        """Positions and velocities (D,) of a trajectory at the instants of which this tells."""
+    def of(self, trajectory: Trajectory, later_ns: int = 0) -> tuple[Floats, Floats]:
+        """Positions and velocities (D,) of a trajectory at, or after, what this tells of."""
         positions, velocities = np.empty_like(self.positions), np.empty_like(self.positions)
         for stamp in set(self.stamps_ns.tolist()):
             there = self.stamps_ns == stamp
-            position, velocity = trajectory.sample(stamp)
+            position, velocity = trajectory.sample(stamp + later_ns)
             positions[there], velocities[there] = position[there], velocity[there]
         return positions, velocities
 
-    def follows(self, trajectory: Trajectory, limits: Limits) -> Mask:
+    def follows(self, trajectory: Trajectory) -> Mask:
         """(D,) where a controller follows a trajectory, as far as stamps tell, or says nothing."""
         position, velocity = self.of(trajectory)
-        apart = np.abs(self.positions - position) - BLUR_S * np.abs(velocity)
-        faster = np.abs(self.velocities - velocity) - BLUR_S * limits.acceleration_max
-        return ~self.known | ((apart <= APART_RAD) & (faster <= APART_RAD_S))
+        apart = np.abs(self.positions - position) - BLUR_NS / 1e9 * np.abs(velocity)
+        left_behind = ~self.moving & self._moved_by(trajectory)
+        return ~self.known | ((apart <= APART_RAD) & ~left_behind)
+
+    @property
+    def moving(self) -> Mask:
+        """(D,) which joints a controller moves; False where none says."""
+        return np.asarray(np.abs(self.velocities) > STILL_RAD_S)
 
     def trails(self, trajectory: Trajectory, most_ns: int) -> bool:
         """Whether it moves where a trajectory was up to `most_ns` before: it follows it, late."""
-        moves = (np.abs(self.velocities) > APART_RAD_S)[self.known].any()  # at rest, it gave up
+        moves = self.moving[self.known].any()  # at rest, it gave up
         return bool(moves) and any(
             replace(self, stamps_ns=self.stamps_ns - late_ns).distance(trajectory) <= APART_RAD
             for late_ns in range(0, most_ns, trajectory.step_ns)
@@ -70,12 +75,29 @@ class HeldState:
 
     def moves_in(self, trajectory: Trajectory) -> bool:
         """Whether a trajectory moves a joint of which this tells, at the instant of which."""
-        return bool((np.abs(self.of(trajectory)[1]) > APART_RAD_S)[self.known].any())
+        return bool(self._moved_by(trajectory)[self.known].any())
+
+    def _moved_by(self, trajectory: Trajectory) -> Mask:
+        """(D,) which joints a trajectory moves at this instant, whosever clock tells it."""
+        speeds = [np.abs(self.of(trajectory, by)[1]) for by in (-BLUR_NS, 0, BLUR_NS)]
+        return np.asarray(np.min(speeds, axis=0) > MOVING_RAD_S)
+
+    def goes_on(
+        self, trajectory: Trajectory, apart: Mask, *, first_tick: int, last_tick: int
+    ) -> Trajectory:
+        """What joints will do: some follow a trajectory, those `apart` go on as they move."""
+        path = trajectory.knots(first_tick, last_tick)
+        moves = np.where(self.moving, self.velocities, 0.0)
+        passed_s = (path.times_ns()[:, np.newaxis] - self.stamps_ns) / 1e9
+        return replace(
+            path,
+            positions=np.where(apart, self.positions + moves * passed_s, path.positions),
+            velocities=np.where(apart, moves, path.velocities),
+        )
 
     def rests_since(self, time_ns: int) -> bool:
         """Whether it tells of rest, and of an instant at or after `time_ns`."""
-        still = np.abs(self.velocities) <= APART_RAD_S / 5.0
-        return bool((still & (self.stamps_ns >= time_ns))[self.known].all())
+        return bool((~self.moving & (self.stamps_ns >= time_ns))[self.known].all())
 
     def distance(self, trajectory: Trajectory) -> float:
         """How far it is from a trajectory, over the joints of which it tells [rad]."""

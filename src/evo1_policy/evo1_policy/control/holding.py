@@ -73,6 +73,8 @@ class Hold:
             self._overstayed |= now_ns - self._since_ns > self._resume_within_ns
         if self.recovers or not cause.code.is_external:
             return
-        over = " (that is over)" if problem is None and not late else ""
+        state = " (that is over)" if problem is None and not late else ""
+        if problem is not None and problem.code is not cause.code:
+            state = f"; now {problem.message.removesuffix(_RESUME)}"
         words = cause.message.removesuffix(_RESUME)
-        self.reason = replace(cause, message=f"{words}{over}{_RESUME}")
+        self.reason = replace(cause, message=f"{words}{state}{_RESUME}")

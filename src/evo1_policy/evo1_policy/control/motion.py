@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from evo1_policy.action_chunk import Trajectory
 from evo1_policy.control import safety
-from evo1_policy.control.execution import Plan, first_tick_after, plan_hold
-from evo1_policy.control.held import APART_RAD, APART_RAD_S, HeldState
+from evo1_policy.control.encoders import Encoders
+from evo1_policy.control.execution import HISTORY_TICKS, Plan, first_tick_after, plan_hold
+from evo1_policy.control.held import HeldState, Mask
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import SafeTrajectory, StopCode, StopReason
 from evo1_policy.observation import JointSample
@@ -28,10 +29,9 @@ REPEAT_NS = 100_000_000  # a stop that is not followed after this was lost
 UNHEARD_NS = 100_000_000  # a busy machine reads what a controller says so late at times
 FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may still be followed
 NOISE_RAD = 0.002  # of encoders
+LATE_RAD = 1e-3  # nearer to the new trajectory than this nobody can tell it from the old one
+LED_RAD = 0.01  # further from where it was sent to rest, an arm that moves is moved by others
 REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
-ZEROS_NS = 1_000_000_000  # some drivers say 0 for every joint before they have measured any
-STEADY_NS = 50_000_000  # positions must be possible for so long before anything starts there
-JUMP, JUMP_RAD = 3.0, 0.05  # times its velocity limit, and beside it: nothing moves so fast
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,8 +64,7 @@ class Motion:
         self._stop_again: SafeTrajectory | None = None
         self._held: HeldState | None = None
         self._from_dead_clock: Trajectory | None = None
-        self._measured: JointSample | None = None
-        self._steady_since_ns: int | None = None
+        self._encoders = Encoders(self.limits)
 
     @property
     def lost(self) -> bool:
@@ -105,10 +104,10 @@ class Motion:
         """Take in where the arm is and what its controllers hold.
 
         Returns:
-            Where a controller follows something else than was sent, in words; the arm is then
-            taken to be where its controllers hold it, unless they come after. Empty otherwise.
+            Where a controller follows something else than was sent, in words; what is executed
+            is then what its controllers do. Empty otherwise.
         """
-        self._look_at_encoders(measured)
+        self._encoders.look(measured)
         news, self._held = held is not self._held, held
         if self._told and held is not None:
             self._heard_ns = int(held.stamps_ns[self.limits.is_arm].min()) + held.delay_ns
@@ -116,22 +115,23 @@ class Motion:
             return ""
         executing = self.executing
         self._measure_lateness(held, executing)
-        wrong = ~held.follows(executing, self.limits)
+        wrong = ~held.follows(executing)
         lately = now_ns - self._sent_ns < FOLLOWED_LATE_NS
         if self._before is not None and (lately or self._stop_again is not None):
-            wrong &= ~held.follows(self._before, self.limits)
-        moves = np.abs(held.velocities) > APART_RAD_S  # False for NaN
+            wrong &= ~held.follows(self._before)
         if now_ns >= executing.end_ns:
             self._hold_as_held(held, executing, now_ns)
-        if not wrong.any() or not (held.moves_in(executing) or (moves & wrong).any()):
+            led = held.moving & (np.abs(held.positions - executing.positions[-1]) > LED_RAD)
+            if led.any():  # by somebody else: a stop has to begin there
+                self._go_on_as_held(held, executing, led, now_ns)
+        if not wrong.any() or not (held.moves_in(executing) or (held.moving & wrong).any()):
             return ""
         joint = int(np.argmax(wrong))
         wanted, _ = held.of(executing)
-        why = "it was stopped, restarted or commanded by somebody else"
-        if held.trails(executing, FOLLOWED_LATE_NS):  # and hears the stop
+        why = "it was stopped, restarted or commanded by somebody else, or a command was lost"
+        if held.trails(executing, FOLLOWED_LATE_NS):
             why = "it follows too late: look at what else its machine runs"
-        else:
-            self._rest_where_held(held, executing, now_ns)
+        self._go_on_as_held(held, executing, wrong, now_ns)
         return (
             f"the controller of joint '{self.limits.joint_names[joint]}' does not follow what "
             f"was sent: it is at {held.positions[joint]:.3f} rad and {held.velocities[joint]:.3f} "
@@ -194,7 +194,7 @@ class Motion:
     def knows_arm(self, measured: JointSample | None) -> bool:
         """Whether it is sure enough where the arm is to begin a motion there."""
         known = self._told or self.executing is not None
-        return known or (measured is not None and self._steady(measured))
+        return known or (measured is not None and self._encoders.steady(measured))
 
     def outside(self, position: Floats, allowed_rad: float) -> str:
         """A joint that is beyond its position limits by more than is allowed, in words."""
@@ -283,8 +283,8 @@ class Motion:
         if commanded is not None and before_ns < commanded.end_ns:
             ticks = first_tick_after(now_ns - before_ns, self.limits.step_ns)
             self._from_dead_clock = commanded.shifted(ticks)
-        self.executing = self._before = self._held = self._stop_again = self._measured = None
-        self._steady_since_ns, self._heard_ns = None, 0
+        self.executing = self._before = self._held = self._stop_again = None
+        self._encoders, self._heard_ns = Encoders(self.limits), 0
 
     def find_arm(self, measured: JointSample | None, now_ns: int) -> SafeTrajectory | None:
         """Once measured on the new clock, stop where the arm is, whatever the jump meant."""
@@ -323,10 +323,11 @@ class Motion:
         late_ns = newest_ns - self._splice_ns
         if before is None or not 0 < late_ns < FOLLOWED_LATE_NS:
             return
-        ours = held.distance(executing)
-        if held.distance(before) < ours and ours > APART_RAD / 10.0:
+        ours, theirs = held.distance(executing), held.distance(before)
+        if theirs < ours and ours > LATE_RAD:
             self.late_ns = late_ns
-            needed_ns = self._splice_ns - self._sent_ns + late_ns + self._period_ns
+        elif self.late_ns and ours < theirs:  # followed now, so it was late and not lost
+            needed_ns = self._splice_ns - self._sent_ns + self.late_ns + self._period_ns
             self._learnt_ns = max(self._learnt_ns, needed_ns - PERIODS * self._period_ns)
 
     def _hold_as_held(self, held: HeldState, executing: Trajectory, now_ns: int) -> None:
@@ -335,6 +336,25 @@ class Motion:
         spoke_since = int(held.stamps_ns[held.known].min(initial=now_ns)) >= executing.end_ns
         if spoke_since and (apart[held.known] > REORIGIN_RAD).any():
             self._rest_where_held(held, executing, now_ns)
+
+    def _go_on_as_held(
+        self, held: HeldState, executing: Trajectory, wrong: Mask, now_ns: int
+    ) -> None:
+        """What is executed is what controllers do; what still moves has to be stopped there."""
+        before, self._before, self._stop_again = self._before, None, None
+        if before and held.moves_in(before) and held.follows(before).all():
+            self.executing = before  # the last command was lost
+            return
+        for output in self._robot.command:  # a controller follows with all of its joints, or none
+            columns = [self.limits.joint_names.index(name) for name in output.joints]
+            wrong[columns] |= wrong[columns].any()
+        last = first_tick_after(now_ns + self.lead_ns, self.limits.step_ns)
+        first = last - HISTORY_TICKS
+        path = held.goes_on(executing, wrong & held.known, first_tick=first, last_tick=last)
+        self.executing = self._resting(path.positions[-1], now_ns)
+        if path.velocities[-1].any():
+            plan = plan_hold(path, now_ns=now_ns, lead_ns=self.lead_ns, limits=self.limits)
+            self.executing = plan.trajectory
 
     def _rest_where_held(self, held: HeldState, executing: Trajectory, now_ns: int) -> None:
         position = np.where(held.known, held.positions, executing.positions[-1])
@@ -378,22 +398,3 @@ class Motion:
             closing[place] = 1.0 if gripper.closed > gripper.open else -1.0
         grips: npt.NDArray[np.bool_] = closing * (executing.positions[-1] - measured) > 0.0
         return grips
-
-    def _look_at_encoders(self, measured: JointSample | None) -> None:
-        """Notice positions that jump faster than any arm moves."""
-        before, self._measured = self._measured, measured
-        if measured is None or not np.isfinite(measured.positions).all():
-            self._steady_since_ns = None
-        elif before is None or self._steady_since_ns is None:
-            self._steady_since_ns = measured.stamp_ns
-        else:
-            passed_s = (measured.stamp_ns - before.stamp_ns) / 1e9
-            reach = JUMP * self.limits.velocity_max * passed_s + JUMP_RAD
-            if (np.abs(measured.positions - before.positions) > reach).any():
-                self._steady_since_ns = measured.stamp_ns
-
-    def _steady(self, measured: JointSample) -> bool:
-        if self._steady_since_ns is None:
-            return False
-        needed_ns = STEADY_NS if measured.positions.any() else ZEROS_NS
-        return measured.stamp_ns - self._steady_since_ns >= needed_ns

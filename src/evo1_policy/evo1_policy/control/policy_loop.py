@@ -29,9 +29,9 @@ one another: docs/execution.md.
 from evo1_policy.action_chunk import ActionChunk
 from evo1_policy.control.chunks import Chunks
 from evo1_policy.control.holding import Hold
-from evo1_policy.control.idle import IdleMeter
 from evo1_policy.control.inference import InferenceDesk
 from evo1_policy.control.instructions import InstructionWatch
+from evo1_policy.control.meters import IdleMeter
 from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.parking import Parking
@@ -112,8 +112,7 @@ class PolicyLoop:
             self._take(result, inputs)
         infer = self._ask(inputs) if self._wants_chunks(problem) else None
         self._count_idle(inputs.now_ns)
-        if self._command is None:
-            self._command = self._motion.repeat_stop(inputs.now_ns)
+        self._command = self._command or self._motion.repeat_stop(inputs.now_ns)
         return LoopOutput(
             command=self._command,
             infer=infer,
@@ -283,8 +282,9 @@ class PolicyLoop:
         return StopReason(code=StopCode.INFERENCE_LATE, message=message)
 
     def _leave_off(self, left: str, now_ns: int) -> None:
-        """A controller follows something else: nothing is sent, a person looks."""
-        if self._state is LoopState.TAKEOVER or self._chunks.chunk or self._parking:
+        """A controller follows something else: what moves is stopped, and a person looks."""
+        policy = self._state in ACTIVE and self._hold.recovers  # else a person looks already
+        if policy or self._parking or self._state is LoopState.TAKEOVER:
             self._person.end()
             message = f"{left}; look, then resume"
             self._stop_for(StopReason(code=StopCode.CONTROLLER_LEFT, message=message), now_ns)

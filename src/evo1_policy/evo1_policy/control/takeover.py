@@ -199,6 +199,4 @@ class Takeover:
             self._deaf = False
 
     def _take(self, target: TeleopTarget, inputs: LoopInput) -> SafeTrajectory | Refused:
-        if self._motion.unheard(inputs.now_ns):
-            return Refused(reason="the arm's controller does not say what it holds")
         return self._follower.take(target, inputs.measured, inputs.now_ns)

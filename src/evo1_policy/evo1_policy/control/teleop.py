@@ -127,6 +127,8 @@ class TeleopFollower:
             target_problem(target, self._limits.joint_names, self._settings, now_ns=now_ns)
             or self._fault
         )
+        if not problem and self.motion.unheard(now_ns):
+            problem = "the arm's controller has fallen silent, so what it holds is not known"
         if problem:
             return Refused(reason=problem)
         begins = not self._joined or self._silent(now_ns)

@@ -99,23 +99,13 @@ class Engine:
 
         Raises:
             ValueError: a prompt has not one slot for each image token, or a view is visible in
-                part.
+                part; or rows differ in prompt, visible views or action dimensions.
         """
         steps = steps or self.config.num_inference_steps
-        keys = [_key(inputs, row) for row in range(len(noise))]
-        if len(set(keys)) > 1:
-            return torch.cat(
-                [
-                    self.sample_actions(
-                        _row(inputs, k),
-                        noise[k : k + 1],
-                        steps=steps,
-                        prefix=_prefix_row(prefix, k),
-                    )
-                    for k in range(len(noise))
-                ]
-            )
-        plan = self._plan(keys[0], inputs)
+        keys = {_key(inputs, row) for row in range(len(noise))}
+        if len(keys) > 1:
+            raise ValueError("rows differ in prompt, views or dimensions; call once for each")
+        plan = self._plan(keys.pop(), inputs)
         if steps not in self._time_biases:
             table = [euler_time_index(k, steps, self._scale) for k in range(steps)]
             self._time_biases[steps] = self._head.time_biases(sorted(set(table)))
@@ -212,12 +202,6 @@ def _row(inputs: ModelInputs, row: int) -> ModelInputs:
     return ModelInputs(
         **{item.name: getattr(inputs, item.name)[row : row + 1] for item in fields(inputs)}
     )
-
-
-def _prefix_row(prefix: Prefix | None, row: int) -> Prefix | None:
-    if prefix is None:
-        return None
-    return Prefix(actions=prefix.actions[row : row + 1], weights=prefix.weights[row : row + 1])
 
 
 def _key(inputs: ModelInputs, row: int) -> tuple[bytes, ...]:

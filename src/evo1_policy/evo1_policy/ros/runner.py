@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from evo1_policy.control.dead_man import DeadMan
 from evo1_policy.control.held import HeldStates
+from evo1_policy.control.meters import SeamLog
 from evo1_policy.control.modes import Transition
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
-from evo1_policy.control.seam_log import SeamLog
 from evo1_policy.control.signals import (
     InferenceDone,
     InferenceFailed,

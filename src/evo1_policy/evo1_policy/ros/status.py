@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from evo1_msgs.msg import PolicyStatus, StreamStatus
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from evo1_policy.control.seam_log import WorstSeam
+from evo1_policy.control.meters import WorstSeam
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, StopReason
 from evo1_policy.perception.streams import StreamReport
 from evo1_policy.ros.chunk_times import LatencyPercentiles

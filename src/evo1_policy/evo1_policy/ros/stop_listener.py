@@ -53,8 +53,8 @@ class StopListener:
     ) -> None:
         self._node, self._on_stop, self._on_clear = node, on_stop, on_clear
         self._name = f"{node.get_fully_qualified_name()} (pid {os.getpid()})"
-        self._line = self._claim(part)
-        self._askers: SimpleQueue[bytes] = SimpleQueue()
+        self._line, self._closed = self._claim(part), False
+        self._askers: SimpleQueue[bytes | None] = SimpleQueue()
         self._topic = node.create_publisher(Bool, STOP_TOPIC, words_qos())
         self._answers = node.create_publisher(String, STOP_ANSWER_TOPIC, report_qos())
         self._subscription = node.create_subscription(
@@ -70,6 +70,7 @@ class StopListener:
 
     def close(self) -> None:
         """Stop listening."""
+        self._closed = True
         if self._line is not None:
             self._line.shutdown(socket.SHUT_RDWR)  # wakes the thread
             self._thread.join()
@@ -97,8 +98,8 @@ class StopListener:
         """On the thread: say a stop on the topic, whatever the executor is at."""
         while self._line is not None:
             word, asker = self._line.recvfrom(64)
-            if not asker:
-                return  # closed
+            if self._closed:
+                return
             if word != stop_line.STOP:
                 self._reply(asker, self._name)
                 continue
@@ -117,7 +118,7 @@ class StopListener:
         else:
             self._on_clear()
 
-    def _reply(self, asker: bytes, text: str) -> None:
-        if self._line is not None:
+    def _reply(self, asker: bytes | None, text: str) -> None:
+        if self._line is not None and asker:  # who has no address hears no answer
             with contextlib.suppress(OSError):  # who asked has gone
                 self._line.sendto(text.encode(), socket.MSG_DONTWAIT, asker)

@@ -10,6 +10,7 @@ from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.policy_loop import LoopSettings
 from evo1_policy.control.signals import LoopState, Request
 from evo1_policy.control.teleop_target import TeleopTarget
+from evo1_policy.observation import Missing
 
 MS = 1_000_000
 
@@ -76,6 +77,88 @@ def test_a_controller_that_gave_up_its_goal_at_rest_is_gone_on_from(kit, cell):
     cell.step(Request.RESUME)
     cell.run_until(lambda: len(cell.sent) > sent)
     np.testing.assert_allclose(cell.sent[-1].positions[0], held, atol=1e-9)
+
+
+@pytest.mark.parametrize("request_", [None, Request.STOP])
+def test_an_arm_that_follows_the_chunk_before_a_lost_one_is_stopped(kit, request_):
+    cell = kit.cell(kit.robot, actions=kit.waves(speed=3.0))
+    cell.says_held = True
+    cell.run(1.5, Request.START)
+    lead_ns, accepted = cell.loop._motion.lead_ns, cell.output.status.chunks_accepted
+    cell.actions = kit.waves(speed=2.0)  # so that the lost one leads elsewhere
+    cell.delivery_ns = lambda: 10**15
+    cell.run_until(lambda: cell.output.status.chunks_accepted > accepted)
+    cell.delivery_ns = lambda: 2 * MS
+    cell.run_until(lambda: cell.code == "controller_left", within_s=1.0)
+    assert cell.moving()
+    if request_:
+        cell.step(request_)
+    cell.run(0.4)
+    assert not cell.moving()
+    kit.assert_seamless(cell)
+    assert cell.loop._motion.lead_ns == lead_ns  # it was lost, not late
+
+
+def elsewhere(cell, velocities, joints=slice(None)):
+    """Let the controllers of some joints say that they move on at these velocities [rad/s]."""
+    begin, begin_ns, said = cell.position().copy(), cell.now_ns, cell.held
+
+    def held():
+        state = said()
+        place, speed = state.positions.copy(), state.velocities.copy()
+        way = np.array(velocities) * (state.stamps_ns[0] - begin_ns) / 1e9
+        place[joints], speed[joints] = (begin + way)[joints], np.array(velocities)[joints]
+        return dataclasses.replace(state, positions=place, velocities=speed)
+
+    cell.held = held
+
+
+def test_a_stop_reaches_a_controller_that_somebody_else_moves(kit, cell):
+    elsewhere(cell, (-0.5, 0.0, 0.0))
+    cell.run(0.3)
+    assert cell.code == "controller_left"
+    cell.run(0.3)
+    lead_ns = cell.loop._motion.lead_ns
+    assert lead_ns < 50 * MS
+    held, sent = cell.held(), len(cell.sent)
+    cell.step(Request.STOP)
+    assert len(cell.sent) > sent
+    at_ns = int(held.stamps_ns[0])
+    np.testing.assert_allclose(cell.sent[sent].sample(at_ns)[0], held.positions, atol=1e-3)
+    np.testing.assert_allclose(cell.sent[sent].sample(at_ns)[1], held.velocities, atol=1e-3)
+    assert kit.rest_ns(cell.sent[sent]) < cell.now_ns + 250 * MS
+
+
+def test_where_one_controller_leaves_the_others_are_stopped(kit):
+    arm, jaw = ("shoulder", "elbow"), ("jaw",)
+    outputs = [dataclasses.replace(kit.robot.command[0], joints=joints) for joints in (arm, jaw)]
+    robot = dataclasses.replace(kit.robot, command=tuple(outputs))
+    cell = kit.cell(robot, actions=kit.waves(speed=3.0))
+    cell.says_held = True
+    cell.run(1.5, Request.START)
+    place = cell.position()[:2].copy()
+    elsewhere(cell, (0.0, 0.0, 0.0), slice(2))  # the arm's was switched off and on
+    cell.run(0.05)
+    assert cell.code == "controller_left"
+    np.testing.assert_allclose(cell.sent[-1].positions[-1][:2], place, atol=1e-9)
+    cell.run(0.3)
+    rest = cell.position()[2]
+    cell.run(1.0)
+    assert cell.position()[2] == rest
+
+
+def test_a_controller_that_leaves_during_a_short_gap_waits_for_a_person(kit, cell):
+    cell.missing = Missing(stream="image_1", code="stale", message="no picture")
+    cell.step()
+    assert cell.code == "camera_stale"
+    cell.holds = cell.position().copy()
+    cell.active, cell.start = None, cell.holds
+    cell.run(0.3)
+    cell.missing = None
+    sent = len(cell.sent)
+    cell.run(2.0)
+    assert cell.code == "controller_left"
+    assert len(cell.sent) == sent
 
 
 @pytest.mark.parametrize("who", ["policy", "person", "parking"])

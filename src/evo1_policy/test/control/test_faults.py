@@ -128,6 +128,21 @@ def test_a_start_does_not_wait_for_an_emergency_stop_to_be_released(kit):
     kit.resumes_on_request(cell)
 
 
+def test_a_hold_that_waits_tells_what_else_is_wrong_by_now(kit):
+    cell = kit.moving_cell()
+    cell.controller_problem = "no controller listens"
+    cell.run(0.5)
+    cell.controller_problem, cell.missing = None, CAMERA
+    cell.run(0.1)
+    assert cell.code == "controller_gone"
+    assert cell.output.status.reason.message == (
+        "no controller listens; now 'env/image' is 180 ms old; resume to go on"
+    )
+    cell.missing = None
+    cell.run(0.1)
+    assert "(that is over)" in cell.output.status.reason.message
+
+
 @pytest.mark.parametrize("code", ["controller_gone", "arm_fault"])
 def test_a_controller_or_an_arm_that_was_out_waits_for_a_person(kit, code):
     cell = kit.moving_cell()

@@ -62,20 +62,14 @@ def test_number_of_steps_is_a_choice_of_the_call(steps, time_scale):
     assert not torch.equal(few, compare(model, engine, scene(2), steps=steps + 1))
 
 
-def test_rows_of_a_batch_may_differ_in_prompt_views_and_dimensions():
-    model = spread(MICRO)
-    first, second = scene(2, batch=1), scene(3, batch=1, seed=1)
-    second.input_ids[0, 0] = 14
-    second.action_mask.copy_(torch.tensor([[True, False, True, False, True, True]]))
-    both = type(first)(
-        **{
-            item.name: torch.cat((getattr(first, item.name), getattr(second, item.name)))
-            for item in dataclasses.fields(first)
-        }
-    )
-    actions = compare(model, Engine(model), both)
-    assert (actions[0, :, 4:] == 0).all()
-    assert (actions[1][:, [1, 3]] == 0).all()
+@pytest.mark.parametrize("part", ["input_ids", "action_mask"])
+def test_rows_that_differ_in_more_than_images_and_state_are_refused(part):
+    seen = scene(2)
+    values = getattr(seen, part).clone()
+    values[1, 0] = 14 if part == "input_ids" else False
+    seen = dataclasses.replace(seen, **{part: values})
+    with pytest.raises(ValueError, match="rows differ in prompt, views or dimensions"):
+        Engine(spread(MICRO)).sample_actions(seen, torch.zeros(2, 5, 6))
 
 
 def test_an_instruction_seen_before_is_not_analysed_again():
@@ -185,12 +179,3 @@ def test_fast_path_is_guided_like_the_readable_one(integration, prediction):
     free = compare(model, engine, scene(2))
     pulled = compare(model, engine, scene(2), prefix=prefix)
     assert not torch.allclose(free, pulled, atol=1e-3)
-
-
-def test_rows_that_differ_keep_their_own_prefix():
-    model = spread(MICRO)
-    seen = scene(2)
-    seen.input_ids[1, 0] = 14
-    weights = torch.tensor([[1.0] * 5, [0.0] * 5])
-    prefix = Prefix(actions=torch.full((2, 5, 6), 0.3), weights=weights)
-    compare(model, Engine(model), seen, prefix=prefix)

@@ -1,6 +1,7 @@
 """How a node hears `stop`, and who else is there, over real DDS and real datagrams."""
 
 import os
+import socket
 import threading
 import time
 
@@ -106,6 +107,18 @@ def test_a_datagram_stops_and_goes_out_on_the_topic_for_the_drivers(spun):
     answers = stop_line.tell(stop_line.STOP, [address], TIMEOUT_S)
     assert answers == {address: f"/left/policy (pid {os.getpid()}): STOPPED"}
     wait(lambda: True in driver.heard, "stop of the driver")
+
+
+def test_a_stop_from_a_socket_without_an_address_is_obeyed_and_the_next_one_too(spun):
+    arm = spun("policy", "left")
+    arm.listen()
+    address = stop_line.address_of(arm.context.get_domain_id(), "/left")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+        line.sendto(b"", address)
+        line.sendto(stop_line.STOP, address)
+    wait(lambda: True in arm.heard, "stop")
+    answers = stop_line.tell(stop_line.STOP, [address], TIMEOUT_S)
+    assert answers == {address: f"/left/policy (pid {os.getpid()}): STOPPED"}
 
 
 def test_a_second_mover_in_a_namespace_is_refused_by_the_firsts_name(spun):

@@ -1,0 +1,72 @@
+"""What people who watch are told of a run: the worst seams, the idle time. No ROS, no torch."""
+
+from collections import deque
+from dataclasses import dataclass, fields
+
+from evo1_policy.control.signals import SeamReport
+
+KEPT = 100  # chunks
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorstSeam:
+    """Largest values over the last seams; before the first, those of a perfect one."""
+
+    seams: int = 0
+    position_jump_rad: float = 0.0
+    velocity_jump_rad_s: float = 0.0
+    acceleration_jump_rad_s2: float = 0.0
+    jerk_rad_s3: float = 0.0
+    chunk_offset_rad: float = 0.0
+    smoothed_rad: float = 0.0
+    stretch: float = 1.0
+
+
+class SeamLog:
+    """Remembers the last seams."""
+
+    def __init__(self) -> None:
+        self._seams: deque[SeamReport] = deque(maxlen=KEPT)
+
+    def add(self, seam: SeamReport) -> None:
+        """Remember one."""
+        self._seams.append(seam)
+
+    def worst(self) -> WorstSeam:
+        """The largest of each value, not of one seam."""
+        if not self._seams:
+            return WorstSeam()
+        values = {
+            field.name: max(getattr(seam, field.name) for seam in self._seams)
+            for field in fields(WorstSeam)
+            if field.name != "seams"
+        }
+        return WorstSeam(seams=len(self._seams), **values)
+
+
+class IdleMeter:
+    """Adds up, from the first chunk on, the time that a chunk was wanted and the arm at rest."""
+
+    def __init__(self) -> None:
+        self._before_ns: int | None = None
+        self._idle_ns = self._running_ns = 0
+
+    @property
+    def fraction(self) -> float:
+        """Share of the time so far, 0 to 1."""
+        return self._idle_ns / self._running_ns if self._running_ns else 0.0
+
+    def look(self, now_ns: int, *, running: bool, resting: bool) -> None:
+        """Tell how things stand now; they are taken to have been so since the last look.
+
+        Args:
+            now_ns: the clock [ns].
+            running: chunks are wanted, and one has come since the start.
+            resting: what was commanded is over.
+        """
+        before, self._before_ns = self._before_ns, now_ns
+        if not running or before is None or now_ns <= before:
+            return
+        self._running_ns += now_ns - before
+        if resting:
+            self._idle_ns += now_ns - before
