@@ -247,12 +247,32 @@ def _launch(arguments: argparse.Namespace) -> int:
         check_installed(programs)
     except NotInstalledError as error:
         raise UsageError(str(error)) from error
+    for place in sorted({f"/{process.namespace}" for process in programs.processes}):
+        _check_free(place)
     if programs.includes:
         raise UsageError(
             "this way to a real arm comes with launch files of others; "
             f"use ros2 launch evo1_bringup {arguments.name}.launch.py with the same arguments"
         )
     return run_programs(programs)
+
+
+def _check_free(namespace: str) -> None:
+    """Refuse before anything starts: a second simulation alone would disturb the first system.
+
+    Raises:
+        UsageError: a policy or a relay of this machine moves an arm in the namespace.
+    """
+    from evo1_policy import stop_line
+
+    domain = stop_line.domain_id()
+    address = stop_line.address_of(domain, namespace)
+    if address in stop_line.claimed(domain, namespace):
+        who = stop_line.tell(stop_line.WHO, [address], 1.0)[address] or "a policy or a relay"
+        raise UsageError(
+            f"{who} moves an arm in namespace '{namespace}' already; end it, or give another one "
+            "(namespace:=...)"
+        )
 
 
 def run_programs(programs: "Programs") -> int:
@@ -276,11 +296,10 @@ def run_programs(programs: "Programs") -> int:
     _say(*programs.notes, "Ctrl-C ends it.")
     with supervisor:
         ended = supervisor.wait(lambda: asked > 0)
+        if ended is not None:
+            _say(f"evo1: {ended.message}; everything else ends too.")
         _say("evo1: what moves the arm ends first, then the rest; Ctrl-C again waits for nobody.")
-    if ended is not None:
-        _say(f"evo1: {ended.message}; everything else was ended too.")
-        return 1
-    return 0
+    return 0 if ended is None else 1
 
 
 def _talk(arguments: argparse.Namespace, told: Sequence[str]) -> int:

@@ -106,6 +106,18 @@ def test_command_without_a_policy_says_who_is_missing(capsys):
     )
 
 
+def test_a_second_launch_in_a_namespace_starts_nothing(capsys, monkeypatch):
+    from evo1_policy import stop_line
+
+    domain = 2_000_000 + os.getpid()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    with stop_line.claim(stop_line.address_of(domain, "/left")):
+        assert main(["launch", "xarm6", "namespace:=left"]) == 2
+    said = capsys.readouterr()
+    assert "moves an arm in namespace '/left' already; end it" in said.err
+    assert not said.out
+
+
 def test_a_policy_that_is_idle_says_how_it_starts():
     commands = pytest.importorskip("evo1_bringup.ros.commands")
     from evo1_msgs.msg import PolicyStatus

@@ -78,10 +78,9 @@ class PolicyLoop:
         self._hold = Hold(self._settings.resume_within_ns)
         self._idle = IdleMeter()
         self._words = InstructionWatch(self._settings.transition)
-        self._now_ns = 0
+        self._now_ns = self._known_ns = 0  # of this step, and of the one before
         self._accepted = self._rejected = self._interventions = 0
-        # What this step sends.
-        self._command: SafeTrajectory | None = None
+        self._command: SafeTrajectory | None = None  # this, and what follows: of this step
         self._chunk: ActionChunk | None = None
         self._seam: SeamReport | None = None
         self._refused = ""
@@ -125,6 +124,7 @@ class PolicyLoop:
     def _follow_clock(self, inputs: LoopInput) -> None:
         """Notice a clock that jumps back, and find the arm again on the new one."""
         before, self._now_ns = self._now_ns, inputs.now_ns
+        self._known_ns = min(before or inputs.now_ns, inputs.now_ns)
         if inputs.now_ns < before:
             self._motion.leave_clock(before, inputs.now_ns)
             self._chunks.drop()
@@ -381,7 +381,7 @@ class PolicyLoop:
 
     def _enter(self, state: LoopState, reason: StopReason | None) -> None:
         self._state, self._parking = state, None  # whatever begins ends the way to the park pose
-        self._hold.begin(reason, self._now_ns)
+        self._hold.begin(reason, self._known_ns)  # a process that stood still saw nothing since
 
     def _status(self) -> LoopStatus:
         return LoopStatus(

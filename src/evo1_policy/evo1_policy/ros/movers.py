@@ -12,6 +12,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from evo1_policy import stop_line
 
+_NOT_NAMED_YET = "_NODE_NAME_UNKNOWN_"  # rcl's, where a topic was discovered before its node
 ANSWER_S = 2.0  # a node that is alive answers sooner
 # Whoever only looks: recorders, viewers, command lines. None of them moves an arm.
 ONLOOKERS = ("recorder", "rosbag2", "_ros2cli", "foxglove", "rviz", "rqt", "plotjuggler", "evo1_")
@@ -39,6 +40,8 @@ def controllers_of(node: Node, command_topic: str, state_topic: str) -> set[str]
 
 
 def _full_name(info: TopicEndpointInfo) -> str:
+    if info.node_name == _NOT_NAMED_YET:
+        return "a node whose name is not known yet"
     return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 

@@ -74,6 +74,17 @@ def test_a_stream_that_comes_back_after_longer_than_resume_within_waits_for_a_pe
     kit.resumes_on_request(cell)
 
 
+@pytest.mark.parametrize("sees", [True, False])
+def test_a_process_that_stood_still_for_longer_waits_for_a_person(kit, sees):
+    cell = kit.moving_cell(settings=LoopSettings(resume_within_ns=2_000 * MS))
+    cell.true_ns += 5_000 * MS  # a laptop that slept, SIGSTOP
+    cell.missing = None if sees else CAMERA  # whether pictures came before it looked
+    cell.step()
+    cell.missing = None
+    assert cell.state is LoopState.HOLDING
+    kit.resumes_on_request(cell)
+
+
 def test_resume_before_the_stream_is_back_does_not_wait_for_it_for_ever(kit):
     cell = kit.moving_cell(settings=LoopSettings(resume_within_ns=500 * MS))
     cell.missing = CAMERA
