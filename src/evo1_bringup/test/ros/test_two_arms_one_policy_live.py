@@ -114,6 +114,8 @@ def test_one_policy_moves_both_arms_within_their_limits_and_stops_both(cell, rob
     slack = 0.01  # a joint may overshoot its target
     assert (rows >= robot.position_min - slack).all()
     assert (rows <= robot.position_max + slack).all()
+    said = time.monotonic() + 0.5  # a stop may have been lost, so it is sent more than once
+    cell.wait(lambda: time.monotonic() > said, "the stop's repeats")
     sent = dict(cell.commands)
     until = time.monotonic() + 1.0
     cell.wait(lambda: time.monotonic() > until, "a second of rest")
