@@ -243,12 +243,12 @@ def _launch(arguments: argparse.Namespace) -> int:
             _say(*system_lines(system))
         return 0
     programs = together(systems)
+    for place in sorted({f"/{process.namespace}" for process in programs.processes}):
+        _check_free(place)
     try:
         check_installed(programs)
     except NotInstalledError as error:
         raise UsageError(str(error)) from error
-    for place in sorted({f"/{process.namespace}" for process in programs.processes}):
-        _check_free(place)
     if programs.includes:
         raise UsageError(
             "this way to a real arm comes with launch files of others; "
