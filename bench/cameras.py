@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import merge_figures
-from node_overhead import BRINGUP, PROFILE_VARIABLE, ROOT, Listener, _wait_for_chunks
+from figures import BRINGUP, ROBOTS, ROOT, merge_figures
+from node_overhead import PROFILE_VARIABLE, Listener, wait_for_chunks
 from processes import STOP_TIMEOUT_S, cpu_seconds, rss_mb, running
 
 HORIZON = 32
@@ -168,7 +168,7 @@ def _measure(load: Load, seconds: float) -> Figures:
         )
         listener = Listener()
         try:
-            _wait_for_chunks(listener, source, node)
+            wait_for_chunks(listener, source, node)
             listener.spin(2.0)
             before, cpu_s, begin = listener.status, cpu_seconds(node.pid), time.monotonic()
             listener.spin(seconds)
@@ -206,7 +206,7 @@ def _measure(load: Load, seconds: float) -> Figures:
 
 def _robot_text(cameras: int) -> str:
     """Give xarm6's robot file with so many JPEG cameras."""
-    text = (BRINGUP / "robots" / "xarm6.yaml").read_text()
+    text = (ROBOTS / "xarm6.yaml").read_text()
     entries = "\n".join(
         f"  - {{name: image_{k}, topic: camera_{k}/image_raw/compressed, "
         "type: sensor_msgs/msg/CompressedImage, max_age_ms: 150}"

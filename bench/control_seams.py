@@ -9,12 +9,10 @@ and on in motion, and with a standing error of 30 mrad. In each a person pauses 
 import argparse
 from pathlib import Path
 
-from figures import merge_figures
+from figures import ROBOTS, merge_figures
 
 from evo1_policy.robot_config import load_robot
 from evo1_sim.closed_loop import SITUATIONS, rehearse
-
-ROBOTS = Path(__file__).resolve().parent.parent / "src" / "evo1_bringup" / "robots"
 
 
 def main() -> int:

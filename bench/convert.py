@@ -20,12 +20,11 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from figures import merge_figures
+from figures import ROBOTS, merge_figures
 
 from evo1_policy.robot_config import RobotConfig, load_robot
 
-ROOT = Path(__file__).resolve().parent.parent
-ROBOT_FILE = ROOT / "src" / "evo1_bringup" / "robots" / "xarm6.yaml"
+ROBOT_FILE = ROBOTS / "xarm6.yaml"
 WIDTH, HEIGHT, RATE_HZ = 640, 480, 30
 MS = 1_000_000
 START_NS = 1_700_000_000_000 * MS

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from figures import merge_figures
+from figures import ROBOTS, ROOT, merge_figures
 
 from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.control.modes import ExecutionMode
@@ -29,8 +29,6 @@ from evo1_sim.world import World
 from evo1_training.evaluation.pilots import Infers, PolicyPilot
 from evo1_training.evaluation.rollouts import START_NS, Glance
 
-ROOT = Path(__file__).resolve().parent.parent
-ROBOTS = ROOT / "src" / "evo1_bringup" / "robots"
 ARM, TASK = "xarm6", "can_into_box"
 LATENCIES_MS = (20.0, 100.0, 200.0, 400.0)
 JITTER = 0.25  # of the latency, either way

@@ -1,8 +1,12 @@
-"""The flat JSON file that all benchmarks write into."""
+"""What all benchmarks share: where things are, and the flat JSON file that they write into."""
 
 import json
 from collections.abc import Mapping
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BRINGUP = ROOT / "src" / "evo1_bringup"
+ROBOTS = BRINGUP / "robots"
 
 
 def merge_figures(path: Path, figures: Mapping[str, float]) -> None:

@@ -21,11 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import merge_figures
+from figures import BRINGUP, ROBOTS, ROOT, merge_figures
 from processes import STOP_TIMEOUT_S, cpu_seconds, running
 
-ROOT = Path(__file__).resolve().parent.parent
-BRINGUP = ROOT / "src" / "evo1_bringup"
 PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 START_TIMEOUT_S = 120.0  # importing torch and loading the model
 SETTLE_S = 2.0  # not measured: discovery, first chunks
@@ -104,7 +102,7 @@ def _run_in_process(
 
 
 def _measure(arguments: argparse.Namespace) -> Figures:
-    robot_file = BRINGUP / "robots" / f"{arguments.robot}.yaml"
+    robot_file = ROBOTS / f"{arguments.robot}.yaml"
     source_command = [sys.executable, str(ROOT / "bench" / "camera_source.py")]
     source_command += ["--robot-file", str(robot_file)]
     with tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as processes:
@@ -173,7 +171,7 @@ def _listen(
 ) -> Figures:
     listener = Listener()
     try:
-        _wait_for_chunks(listener, source, node)
+        wait_for_chunks(listener, source, node)
         listener.spin(SETTLE_S)
         listener.latencies.clear()
         holds, cpu_s = listener.status.holds, cpu_seconds(node.pid)
@@ -211,9 +209,10 @@ def _percentiles(values: Sequence[float]) -> tuple[float, float]:
     return float(np.percentile(values, 50)), float(np.percentile(values, 95))
 
 
-def _wait_for_chunks(
+def wait_for_chunks(
     listener: Listener, source: "subprocess.Popen[str]", node: "subprocess.Popen[str]"
 ) -> None:
+    """Wait until chunks come; raise RuntimeError where a process ends, or none comes in time."""
     end = time.monotonic() + START_TIMEOUT_S
     while len(listener.latencies) < 2:
         listener.spin(0.2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from figures import merge_figures
+from figures import ROBOTS, merge_figures
 
 from evo1_policy.action_chunk import ActionChunk
 from evo1_policy.control.chunks import Accepted, Chunks
@@ -21,7 +21,6 @@ from evo1_policy.control.signals import LoopSettings
 from evo1_policy.observation import JointSample
 from evo1_policy.robot_config import RobotConfig, load_robot
 
-ROBOTS = Path(__file__).resolve().parent.parent / "src" / "evo1_bringup" / "robots"
 HORIZON = 50
 BETWEEN_CHUNKS_NS = 800_000_000
 LEAD_NS = 140_000_000  # from asking for a chunk until it takes over

@@ -16,7 +16,7 @@ from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
-from figures import merge_figures
+from figures import ROBOTS, merge_figures
 from lerobot_clients import CLIENTS, client_python, run_with_lerobot
 
 from evo1_policy.robot_config import RobotConfig, load_robot
@@ -24,8 +24,7 @@ from evo1_training.datasets.dataset_format import lerobot
 from evo1_training.datasets.frames import AlignedFrame, DatasetSchema, Storage
 from evo1_training.datasets.reader import DatasetSpec, SampleOptions, TrainingSamples
 
-FOLDER = Path(__file__).resolve().parent
-ROBOT_FILE = FOLDER.parent / "src" / "evo1_bringup" / "robots" / "xarm6.yaml"
+ROBOT_FILE = ROBOTS / "xarm6.yaml"
 HEIGHT, WIDTH, FPS, HORIZON, TRAINING_SIZE = 480, 640, 30, 50, 448
 WARM_UP = 10
 

@@ -24,15 +24,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from figures import merge_figures
+from figures import BRINGUP, ROBOTS, ROOT, merge_figures
 from lerobot_clients import CLIENTS, client_python, run_with_lerobot
 from mcap.reader import make_reader
 from processes import STOP_TIMEOUT_S, cpu_seconds, growth_mb, rss_mb, running
 
 from evo1_training.recording.episode import FACTS_TOPIC, bag_path, read_sidecar
 
-ROOT = Path(__file__).resolve().parent.parent
-BRINGUP = ROOT / "src" / "evo1_bringup"
 START_TIMEOUT_S = 60.0
 SAMPLE_S = 0.5
 RECORDING = 2  # evo1_msgs/RecorderStatus
@@ -70,7 +68,7 @@ def main() -> int:
         arguments.seconds = 5.0
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(BRINGUP / "config" / "fastdds.xml")
-    text = (BRINGUP / "robots" / f"{arguments.robot}.yaml").read_text()
+    text = (ROBOTS / f"{arguments.robot}.yaml").read_text()
     if arguments.root:
         arguments.root.mkdir(parents=True, exist_ok=True)
     texts = {

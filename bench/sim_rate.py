@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import merge_figures
+from figures import BRINGUP, ROBOTS, merge_figures
 
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
-ROOT = Path(__file__).resolve().parent.parent
-BRINGUP = ROOT / "src" / "evo1_bringup"
 DISCOVERY_TIMEOUT_S = 30.0
 
 
@@ -55,7 +53,7 @@ def main() -> int:
     arguments = parser.parse_args()
     os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(BRINGUP / "config/fastdds.xml"))
     os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    robot_file = BRINGUP / "robots" / f"{arguments.robot}.yaml"
+    robot_file = ROBOTS / f"{arguments.robot}.yaml"
     process = _start(robot_file, arguments)
     try:
         received = _listen(robot_file, process, 5.0 if arguments.quick else arguments.seconds)

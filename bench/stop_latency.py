@@ -18,7 +18,7 @@ from typing import Any
 
 import rclpy
 from evo1_msgs.msg import PolicyStatus
-from figures import merge_figures
+from figures import ROBOTS, ROOT, merge_figures
 from processes import running
 from rclpy.node import Node
 from std_msgs.msg import Bool
@@ -26,8 +26,7 @@ from std_srvs.srv import Trigger
 
 from evo1_policy.ros.qos import STOP_TOPIC, stop_qos
 
-ROOT = Path(__file__).resolve().parent.parent
-ROBOT_FILE = ROOT / "src" / "evo1_bringup" / "robots" / "xarm6.yaml"
+ROBOT_FILE = ROBOTS / "xarm6.yaml"
 TIMEOUT_S = 60.0
 
 

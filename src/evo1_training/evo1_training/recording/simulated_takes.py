@@ -33,7 +33,6 @@ LEAD_OUT_S = 0.4
 SETTLE_S = 2.0  # for the task's check to come true afterwards
 WARM_UP_S = 0.2  # of streams before a take: none begins before each of them is alive
 TARGET_OFFSETS_S = (1 / 30, 2 / 30, 3 / 30)  # how far each teleop message looks ahead
-WAIT_S = 30.0  # for the writer's thread
 IMAGE, JPEG = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 
 
