@@ -359,16 +359,11 @@ def _absence(
         }
     )
     text = f"{problem} {' or '.join(wanted)} after {target.timeout_s:g} s; "
-    if loading := set(map(target.name, MOVERS)) & _nodes(node):
+    if loading := {*map(target.name, MOVERS)}.intersection(node.get_fully_qualified_node_names()):
         return f"{text}{' and '.join(loading)} is there but not ready: see its log"
     if not places:
         return text + "is the system running, with this ROS_DOMAIN_ID and namespace?"
     return text + "here are: " + ", ".join(f"--namespace {place or '/'}" for place in places)
-
-
-def _nodes(node: Node) -> set[str]:
-    """The full name of every node there is."""
-    return {f"{place.rstrip('/')}/{name}" for name, place in node.get_node_names_and_namespaces()}
 
 
 def _spin_for(node: Node, timeout_s: float, done: Callable[[], bool] = lambda: False) -> bool:

@@ -42,11 +42,7 @@ def controllers_of(node: Node, command_topic: str, state_topic: str) -> set[str]
 def _full_name(info: TopicEndpointInfo) -> str:
     if info.node_name == _NOT_NAMED_YET:
         return "a node whose name is not known yet"
-    return _joined(info.node_namespace, info.node_name)
-
-
-def _joined(namespace: str, name: str) -> str:
-    return f"{namespace.rstrip('/')}/{name}"
+    return f"{info.node_namespace.rstrip('/')}/{info.node_name}"
 
 
 def other_publishers(node: Node, command_topics: Sequence[str]) -> list[str]:
@@ -82,7 +78,7 @@ def other_movers(node: Node, command_topics: Sequence[str]) -> list[str]:
     if address in stop_line.claimed(domain, namespace):
         answer = stop_line.tell(stop_line.WHO, [address], ANSWER_S)[address]
         return [answer or f"one in namespace '{namespace}' that does not answer"]
-    names = Counter(_joined(place, name) for name, place in node.get_node_names_and_namespaces())
+    names = Counter(node.get_fully_qualified_node_names())
     own = node.get_fully_qualified_name()
     twins = [own] if names[own] > 1 else []
     suspects = {*twins, *other_publishers(node, command_topics)}
