@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from evo1_policy.control import smoothing
-from evo1_policy.control.dead_man import DeadMan
-from evo1_policy.control.modes import ExecutionMode, Transition
-from evo1_policy.control.signals import LoopSettings, TakeoverMode
+from evo1_policy.control.signals import ExecutionMode, LoopSettings, TakeoverMode, Transition
+from evo1_policy.control.watchdog import DeadMan
 
 T = TypeVar("T", bool, int, float, str)
 Value = bool | int | float | str
