@@ -137,7 +137,7 @@ def parse_yaml(text: str, *, source: str, max_bytes: int = MOST_YAML_BYTES) -> A
         node = loader.get_single_node()
         if node is None:
             return None
-        count = _nodes(node, {}, 0)
+        count = _nodes(node, {})
         if count > MOST_NODES:
             raise UntrustedError(
                 f"{source}: not usable YAML: its aliases stand for {count:,} values; "
@@ -148,8 +148,6 @@ def parse_yaml(text: str, *, source: str, max_bytes: int = MOST_YAML_BYTES) -> A
         if isinstance(error, UntrustedError):
             raise
         raise UntrustedError(f"{source}: not valid YAML: {error}") from error
-    except RecursionError as error:
-        raise UntrustedError(f"{source}: not usable YAML: nested too deeply") from error
 
 
 def _check_pointer(path: Path, data: bytes) -> None:
@@ -176,26 +174,34 @@ def _deeper(value: object) -> bool:
     return True
 
 
-def _nodes(node: yaml.Node, known: dict[yaml.Node, int], level: int) -> int:
+def _nodes(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
     """How many values a node stands for; each node is looked at once."""
     if node in known:
         if known[node] == 0:
             raise yaml.YAMLError("an alias stands for what it is in")
         return known[node]
-    if level > MOST_LEVELS:
-        raise yaml.YAMLError(f"nested deeper than {MOST_LEVELS} levels")
     known[node] = 0
     count = 1
     if isinstance(node, yaml.CollectionNode):
         for item in node.value:
             for part in item if isinstance(item, tuple) else (item,):
-                count += _nodes(part, known, level + 1)
+                count += _nodes(part, known)
     known[node] = count
     return count
 
 
 class _Loader(yaml.SafeLoader):
     """PyYAML keeps the last of two equal keys without a word; with limits that is dangerous."""
+
+    _level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self._level += 1
+        if self._level > MOST_LEVELS:
+            raise yaml.YAMLError(f"nested deeper than {MOST_LEVELS} levels")
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self._level -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

@@ -50,7 +50,7 @@ def test_yaml_bomb_as_robot_file_ends_within_a_second(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("a: &a [1, *a]", "an alias stands for what it is in"),
-        ("[" * 5000, "nested too deeply|deeper than 64"),
+        ("[" * 5000, "nested deeper than 64"),
         ("a: 1\n" + " " * 300_000, "at most 262,144"),
         ("a: 2024-99-99", "not valid YAML"),
         ("a: !!timestamp soon", "not valid YAML"),
