@@ -6,6 +6,8 @@
           path: /data/can_into_box  # relative paths count from this file
           view_map: {image_1: observation.images.image_1, image_2: observation.images.image_2}
           weight: 2.0               # ours: how often a frame is seen in an epoch
+          joints: [joint1, joint2]  # ours: what the numbers of state and action are, where the
+                                    # dataset has no names or others than the robot file
 
 Must not import ROS or torch.
 """
@@ -38,6 +40,8 @@ class DatasetSpec:
         suite: which columns make up state and action.
         weight: how often a frame is seen in an epoch.
         frames_per_episode: only the first so many of each episode; None for all.
+        joints: what the numbers of state and action are, in place of the dataset's own names.
+        source: the file and key that say so, for error messages; empty where nothing does.
     """
 
     name: str
@@ -47,6 +51,8 @@ class DatasetSpec:
     suite: Suite = ABSOLUTE
     weight: float = 1.0
     frames_per_episode: int | None = None
+    joints: tuple[str, ...] | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +132,8 @@ def _spec(section: Section, folder: Path, embodiment: str, name: str) -> Dataset
         frames_per_episode=(
             _whole(section, "frames_per_episode", 1) if section.has("frames_per_episode") else None
         ),
+        joints=section.names("joints") if section.has("joints") else None,
+        source=f"{section.source}: {section.path}",
     )
     section.finish()
     return spec
@@ -140,17 +148,22 @@ def _view_map(section: Section) -> Mapping[str, str]:
 
 
 def _suite(section: Section) -> Suite:
-    relative = False
     if section.has("use_delta_action"):
-        relative = section.get("use_delta_action", "true or false")
-        if not isinstance(relative, bool):
-            raise section.error("use_delta_action", f"expected true or false, got {relative!r}")
+        delta = section.get("use_delta_action", "true or false")
+        if not isinstance(delta, bool):
+            raise section.error("use_delta_action", f"expected true or false, got {delta!r}")
+        if delta:
+            raise section.error(
+                "use_delta_action",
+                "true would teach changes of position, but a policy here answers with positions "
+                "of joints: the arm would take each change for a place to go to; set it to false",
+            )
     name = section.text("process_suite") if section.has("process_suite") else "default"
     config = (section.has("suite_config") and section.get("suite_config", "a mapping")) or {}
     if not isinstance(config, dict):
         raise section.error("suite_config", f"expected a mapping, got {config!r}")
     try:
-        return official_suite(name, config, relative=relative)
+        return official_suite(name, config)
     except ValueError as error:
         raise section.error("suite_config" if config else "process_suite", str(error)) from error
 

@@ -18,7 +18,11 @@ from evo1_training.datasets.reader.frame_source import FrameSource, resize
 from evo1_training.datasets.reader.info import DatasetError
 from evo1_training.datasets.reader.milestones import find_milestones
 from evo1_training.datasets.reader.pauses import kept_rows
-from evo1_training.datasets.reader.robot_check import check_robot, views_of_robot
+from evo1_training.datasets.reader.robot_check import (
+    check_ranges,
+    check_robot,
+    views_of_robot,
+)
 
 HELD_KEY = "evo1.held"
 
@@ -118,10 +122,13 @@ class TrainingSamples:
         self.spec, self.options = spec, options
         self.folder: DatasetFolder = open_folder(spec.path)
         if robot is not None:
-            check_robot(self.folder, robot, spec.suite)
+            check_robot(self.folder, robot, spec)
         self._cameras = self._choose_cameras(robot)
         self._image_shape = self._choose_shape()
         self._read_numbers()
+        if robot is not None:
+            numbers = [("state", self._states), ("action", self._actions)]
+            check_ranges(self.folder, robot, numbers)
         self._find_milestones(robot)
         self._starts = np.array([episode.first_row for episode in self.folder.episodes])
         self._kept = self._choose_rows()
@@ -250,7 +257,8 @@ class TrainingSamples:
         if not cameras or (slots is not None and len(cameras) > slots):
             raise DatasetError(
                 f"{info.path}: {len(cameras)} cameras ({', '.join(cameras)}) for "
-                f"{slots or 'at least 1'} image slots; choose them with view_map"
+                f"{slots or 'at least 1'} image slots; choose them with view_map in a dataset "
+                f"file, or train with model.views={len(cameras) or 1}"
             )
         return cameras
 

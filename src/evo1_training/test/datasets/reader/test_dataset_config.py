@@ -59,7 +59,7 @@ def test_official_file_is_understood(tmp_path):
         "image_1": "observation.images.image",
         "image_2": "observation.images.wrist_image",
     }
-    assert libero.suite == Suite()
+    assert libero.suite == Suite(name="franka_ee_pose", poses=True)
     assert metaworld.path == tmp_path / "sets/metaworld"
     assert (metaworld.weight, metaworld.frames_per_episode) == (2.0, 100)
     assert metaworld.view_map == {}
@@ -94,27 +94,31 @@ def test_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "config", "expected"),
     [
-        ("default", {}, Suite(relative=((0, 6), (7, 13)))),
-        ("franka_joint_angle", {"joint_dims": 5}, Suite(relative=((0, 5),))),
-        ("aloha_joint_angle", {"arm_dims": 7}, Suite(relative=((0, 6), (7, 13)))),
-        ("metaworld", {"action_key": "a"}, Suite(action=("a",))),
+        ("default", {}, Suite()),
+        ("franka_joint_angle", {"joint_dims": 5}, Suite(name="franka_joint_angle")),
+        ("aloha_joint_angle", {"arm_dims": 7}, Suite(name="aloha_joint_angle")),
+        (
+            "metaworld",
+            {"action_key": "a"},
+            Suite(name="metaworld", action=("a",), poses=True),
+        ),
         (
             "custom",
             {"action_concat_keys": ["a", "b"], "relative_dims": [[0, 2], [3, 4]]},
-            Suite(action=("a", "b"), relative=((0, 2), (3, 4))),
+            Suite(name="custom", action=("a", "b")),
         ),
         (
             "droid_eef",
             {"state_gripper_key": "s.g"},
             Suite(
+                name="droid_eef",
                 state=("observation.state.cartesian_position", "s.g"),
                 action=("action.cartesian_position", "action.gripper_position"),
                 inverted=frozenset({"s.g", "action.gripper_position"}),
-                relative=((0, 6),),
+                poses=True,
             ),
         ),
     ],
 )
-def test_suites_become_columns_and_ranges(name, config, expected):
-    assert official_suite(name, config, relative=True) == expected
-    assert official_suite(name, config, relative=False).relative == ()
+def test_suites_become_columns(name, config, expected):
+    assert official_suite(name, config) == expected
