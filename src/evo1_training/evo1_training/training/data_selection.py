@@ -7,9 +7,9 @@ from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_training.datasets.reader import (
     DatasetError,
     DatasetSpec,
-    Mixture,
     SampleOptions,
     TrainingSamples,
+    check_embodiments,
     read_dataset_groups,
 )
 from evo1_training.datasets.reader.frame_cache import Progress
@@ -120,8 +120,7 @@ def open_data(
     ]
     for dataset in datasets:
         _check_widths(dataset, model)
-    _check_rates(datasets)
-    Mixture(datasets)  # refuses datasets of one embodiment that mean other numbers
+    check_embodiments(datasets)
     return split_datasets(datasets, holdout=config.holdout, seed=seed), robot
 
 
@@ -138,17 +137,6 @@ def _specs(config: DataConfig) -> list[DatasetSpec]:
 
 def _with_embodiment(spec: DatasetSpec, embodiment: str) -> DatasetSpec:
     return DatasetSpec(name=spec.name, path=spec.path, embodiment=embodiment)
-
-
-def _check_rates(datasets: list[TrainingSamples]) -> None:
-    first = datasets[0]
-    for dataset in datasets:
-        ours, theirs = dataset.folder.info.fps, first.folder.info.fps
-        if ours != theirs and dataset.spec.embodiment == first.spec.embodiment:
-            raise DatasetError(
-                f"{dataset.folder.info.path}: fps: {ours}, but {first.spec.path} has {theirs}; "
-                "one model cannot learn two rates, record both at the robot file's"
-            )
 
 
 def _check_widths(dataset: TrainingSamples, model: Evo1Config) -> None:

@@ -18,7 +18,7 @@ from evo1_policy.checkpoint_layouts.training_facts import (
 from evo1_policy.normalization import FeatureStats, NormStats
 from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
 from evo1_training.datasets.reader.columns import read_columns
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.train_config import NormalizationConfig
 
 Place = tuple[int, int]  # (dataset, number in its part)

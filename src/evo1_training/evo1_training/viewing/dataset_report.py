@@ -15,8 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from evo1_training.datasets.checker.checking import CheckReport, ShownEpisode
-from evo1_training.datasets.checker.findings import SEVERITIES, Finding
 from evo1_training.datasets.checker.joints import JointFacts
+from evo1_training.datasets.reader.problems import SEVERITIES, Finding
 from evo1_training.viewing.contact_sheet import draw_contact_sheet
 from evo1_training.viewing.episode_view import Curve, EpisodeView, GapSpan, Picture
 from evo1_training.viewing.joint_plot import draw_joints

@@ -19,7 +19,7 @@ from typing import Any
 
 from evo1_policy.normalization import Mode
 from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.suites import ABSOLUTE, Suite, official_suite
 
 _MODES: Mapping[str, Mode] = {"bounds": "bounds", "bounds_q99": "quantiles", "normal": "mean_std"}

@@ -28,8 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_training.datasets.reader.folder import DatasetFolder
-from evo1_training.datasets.reader.frame_source import FrameSource, resize
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.pictures import FrameSource, resize
+from evo1_training.datasets.reader.problems import DatasetError
 
 FORMAT = 1
 SHARD_BYTES = 512 << 20

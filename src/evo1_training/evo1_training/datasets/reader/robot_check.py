@@ -13,7 +13,8 @@ import numpy.typing as npt
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, differences, load_robot
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
 from evo1_training.datasets.reader.folder import DatasetFolder
-from evo1_training.datasets.reader.info import IMAGE_PREFIX, DatasetError
+from evo1_training.datasets.reader.info import IMAGE_PREFIX
+from evo1_training.datasets.reader.problems import DatasetError
 
 ROBOT_COPY = "meta/evo1/robot.yaml"
 # How far beyond the limits a badly calibrated zero or a leader's longer travel may lead [rad].

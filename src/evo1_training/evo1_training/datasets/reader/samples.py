@@ -3,6 +3,7 @@
 Letters: V views, H horizon or image height, W image width, D width of the robot.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,10 @@ from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.frame_cache import FrameCache, Progress, open_frame_cache
-from evo1_training.datasets.reader.frame_source import FrameSource, resize
-from evo1_training.datasets.reader.info import DatasetError
 from evo1_training.datasets.reader.milestones import find_milestones
 from evo1_training.datasets.reader.pauses import kept_rows
+from evo1_training.datasets.reader.pictures import FrameSource, resize
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.robot_check import (
     check_ranges,
     check_robot,
@@ -220,12 +221,6 @@ class TrainingSamples:
         self._actions = suite.actions(columns)
         self._tasks = columns["task_index"]
         self._held = columns[HELD_KEY].astype(bool) if held else None
-        unknown = set(np.unique(self._tasks).tolist()) - set(self.folder.tasks)
-        if unknown:
-            raise DatasetError(
-                f"{info.root / 'meta'}: no task {min(unknown)}, although frames have it as their "
-                "task_index"
-            )
 
     def _choose_rows(self) -> npt.NDArray[np.int64] | None:
         """The rows that chunks are made of; None for all."""
@@ -290,3 +285,37 @@ class TrainingSamples:
             )
             for camera in self._cameras
         )
+
+
+def check_embodiments(datasets: Sequence[TrainingSamples]) -> None:
+    """Refuse datasets of one embodiment that mean other numbers.
+
+    Raises:
+        DatasetError: they have other widths, rates or names.
+    """
+    first: dict[str, TrainingSamples] = {}
+    for dataset in datasets:
+        other = first.setdefault(dataset.spec.embodiment, dataset)
+        for what, ours, theirs in (
+            ("state width", dataset.state_width, other.state_width),
+            ("action width", dataset.action_width, other.action_width),
+            ("fps", dataset.folder.info.fps, other.folder.info.fps),
+            ("names", _names(dataset), _names(other)),
+        ):
+            if ours != theirs and ours is not None and theirs is not None:
+                raise DatasetError(
+                    f"{dataset.folder.info.path}: {what}: {ours}, but {other.spec.path} of the "
+                    f"same embodiment '{dataset.spec.embodiment}' has {theirs}; give it another "
+                    "embodiment"
+                )
+
+
+def _names(dataset: TrainingSamples) -> tuple[str, ...] | None:
+    """Names of the numbers of the actions, where every column has some."""
+    names: tuple[str, ...] = ()
+    for key in dataset.spec.suite.action:
+        part = dataset.folder.info.feature(key).names
+        if part is None:
+            return None
+        names += part
+    return names

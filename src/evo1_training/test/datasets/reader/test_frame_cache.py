@@ -12,7 +12,7 @@ from small_dataset import SmallDataset, write
 from evo1_policy.model.preprocessing import resize_image
 from evo1_training.datasets.reader import DatasetError, frame_cache, open_folder
 from evo1_training.datasets.reader.frame_cache import cache_key, open_frame_cache
-from evo1_training.datasets.reader.frame_source import FrameSource, resize
+from evo1_training.datasets.reader.pictures import FrameSource, resize
 
 CAMERA = "observation.images.image_1"
 
