@@ -11,6 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.untrusted import refuse_lfs_pointer
 from evo1_training.datasets.reader.folder import DatasetFolder
 from evo1_training.datasets.reader.info import Feature
 from evo1_training.datasets.reader.layouts import Episode
@@ -62,6 +63,7 @@ def _check_file(
         findings.add("video-missing", path, "missing, although meta/ names it")
         return episodes
     try:
+        refuse_lfs_pointer(path)
         packets = _packets(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         findings.add("video-unreadable", path, f"cannot be read: {error}")
