@@ -3,21 +3,19 @@
 Letters: N frames, D joints.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evo1_policy.normalization import FeatureStats, Mode, NormStats
-from evo1_policy.robot_config import parse_robot
-from evo1_training.datasets.lerobot.contents import INFO, ROBOT
+from evo1_policy.normalization import FeatureStats
 from evo1_training.datasets.lerobot.schema import ACTION, STATE
 from evo1_training.datasets.lerobot.statistics import Statistics, of_values
 from evo1_training.datasets.lerobot.tables import read_vectors
 
 NORM_STATS = "meta/evo1/norm_stats.json"
+_LEAST_SHARE = 0.05  # of the range from min to max that q01 to q99 must cover
 
 
 class NoFramesError(ValueError):
@@ -44,53 +42,28 @@ def compute_statistics(root: Path) -> dict[str, Statistics]:
     }
 
 
-def dataset_norm_stats(
-    root: Path, *, mode: Mode = "bounds", embodiment: str | None = None
-) -> NormStats:
-    """What a policy that trains on this dataset normalises with.
-
-    Args:
-        root: a LeRobot dataset of either version, by whomever.
-        mode: of the normalisation.
-        embodiment: key of the stats; by default the robot file's, else the robot_type.
-
-    Raises:
-        NoFramesError: it has no frames.
-        RobotConfigError: its copy of the robot file cannot be used.
-        OSError: a table cannot be read.
-    """
-    found = compute_statistics(root)
-    return NormStats(
-        embodiment=embodiment or _embodiment(root),
-        state=_feature_stats(found[STATE]),
-        action=_feature_stats(found[ACTION]),
-        mode=mode,
-    )
-
-
 def official_norm_stats(
     statistics: Mapping[str, Statistics], *, embodiment: str, dataset: str
 ) -> dict[str, Any]:
     """The authors' norm_stats.json: {arm: {dataset: {feature: {min, max, ...}}}}."""
-    features = {name: _feature_stats(statistics[name]).to_dict() for name in (STATE, ACTION)}
+    features = {name: feature_stats(statistics[name]).to_dict() for name in (STATE, ACTION)}
     return {embodiment: {dataset: features}}
 
 
-def _feature_stats(item: Statistics) -> FeatureStats:
+def feature_stats(item: Statistics) -> FeatureStats:
+    """What a policy normalises with.
+
+    Where q01 and q99 nearly coincide, as of a gripper that is closed in hardly a frame in a
+    hundred, they are the bounds: scaled by such quantiles a joint would be sent to thousands of
+    times its range, and its rare positions would never come back.
+    """
+    low, high = item.quantiles["q01"], item.quantiles["q99"]
+    narrow = high - low < _LEAST_SHARE * (item.max - item.min)
     return FeatureStats(
         min=item.min,
         max=item.max,
         mean=item.mean,
         std=item.std,
-        q01=item.quantiles["q01"],
-        q99=item.quantiles["q99"],
+        q01=np.where(narrow, item.min, low),
+        q99=np.where(narrow, item.max, high),
     )
-
-
-def _embodiment(root: Path) -> str:
-    path = root / ROBOT
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
-        return parse_robot(text, source=str(path)).embodiment
-    info = json.loads((root / INFO).read_text(encoding="utf-8"))
-    return str(info.get("robot_type") or "robot")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from evo1_policy.model.config import Evo1Config
+from evo1_policy.normalization import Mode
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_training.datasets.reader import (
     DatasetError,
@@ -78,7 +79,12 @@ def selected_robot(config: DataConfig) -> RobotConfig:
 
 
 def open_data(
-    config: DataConfig, model: Evo1Config, *, seed: int, progress: Progress | None = None
+    config: DataConfig,
+    model: Evo1Config,
+    *,
+    seed: int,
+    mode: Mode | None = None,
+    progress: Progress | None = None,
 ) -> tuple[TrainingData, RobotConfig]:
     """Open and check everything that a run learns from.
 
@@ -86,6 +92,7 @@ def open_data(
         config: which data.
         model: whose image slots, image size and horizon they must have.
         seed: of the order.
+        mode: how the run scales numbers, where a dataset file's own choice shall be compared.
         progress: called as frames enter the cache.
 
     Raises:
@@ -94,6 +101,14 @@ def open_data(
     """
     specs = _specs(config)
     robot = _robot(config, specs)
+    if config.groups:
+        groups = read_dataset_groups(Path(config.groups).expanduser())
+        groups.check(
+            model__views=model.views,
+            model__state_width=model.state_width,
+            model__action_width=model.action_width,
+            **({} if mode is None else {"normalization__mode": mode}),
+        )
     if config.groups and robot.embodiment not in {spec.embodiment for spec in specs}:
         raise DatasetError(
             f"{config.groups}: no embodiment '{robot.embodiment}', which the robot file names; "

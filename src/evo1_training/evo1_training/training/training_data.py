@@ -16,6 +16,8 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     read_training,
 )
 from evo1_policy.normalization import FeatureStats, NormStats
+from evo1_training.datasets.lerobot.statistics import of_values
+from evo1_training.datasets.norm_stats import feature_stats
 from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.problems import DatasetError
@@ -196,12 +198,4 @@ def check_widths(stats: Mapping[str, NormStats], data: TrainingData, *, source: 
 
 
 def _feature(parts: Sequence[npt.NDArray[np.float32]]) -> FeatureStats:
-    values = np.concatenate(parts).astype(np.float64)
-    return FeatureStats(
-        min=values.min(axis=0),
-        max=values.max(axis=0),
-        mean=values.mean(axis=0),
-        std=values.std(axis=0),
-        q01=np.quantile(values, 0.01, axis=0),
-        q99=np.quantile(values, 0.99, axis=0),
-    )
+    return feature_stats(of_values(np.concatenate(parts)))

@@ -113,7 +113,12 @@ class _Rows:
             found = self._columns.get(key)
             if found is not None:
                 text = "has {found}, expected {wanted}"
-                self._tell(code, key, np.asarray(found != wanted), _filled(text, found, wanted))
+                self._tell(
+                    code,
+                    key,
+                    np.not_equal(found, wanted).reshape(-1),
+                    _filled(text, found, wanted),
+                )
         self._check_times()
         tasks = self._columns.get("task_index")
         if tasks is not None and self._folder.tasks:

@@ -48,8 +48,15 @@ def read(tmp_path, text):
 def test_official_file_is_understood(tmp_path):
     groups = read(tmp_path, OFFICIAL)
     libero, metaworld = groups.specs
-    assert groups.normalization == "quantiles"
-    assert (groups.views, groups.state_width, groups.action_width) == (3, 24, 24)
+    assert groups.choices == {
+        "normalization.mode": "quantiles",
+        "model.views": 3,
+        "model.state_width": 24,
+        "model.action_width": 24,
+    }
+    groups.check(model__views=3, normalization__mode="quantiles")
+    with pytest.raises(DatasetError, match=r"max_state_dim: means .*_width=24, .* run has 16; tr"):
+        groups.check(model__state_width=16)
     assert (libero.embodiment, libero.name) == (
         "franka_ee_pose_delta",
         "libero_10_no_noops_1.0.0_lerobot",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from small_dataset import SmallDataset, edit_info, write
 
 from evo1_training.datasets.checker import check_dataset
-from evo1_training.datasets.reader import DatasetError, open_folder
+from evo1_training.datasets.reader import DatasetError, open_folder, video
 from evo1_training.datasets.reader.columns import read_columns
 
 TABLE = "data/chunk-000/episode_000001.parquet"
@@ -124,6 +124,12 @@ def test_pictures_larger_than_any_cameras_are_refused(v21):
     edit_info(v21, features=info["features"])
     with pytest.raises(DatasetError, match=r"image_1: shape: .* too large"):
         open_folder(v21)
+
+
+def test_video_larger_than_any_cameras_is_never_decoded(v21, open_samples, monkeypatch):
+    monkeypatch.setattr(video, "MOST_PIXELS", 64 * 47)
+    with pytest.raises(DatasetError, match=r"episode_000000\.mp4: cannot be decoded"):
+        open_samples(v21)[0]
 
 
 def test_table_that_unpacks_to_far_more_than_its_bytes_is_refused(v21, open_samples):
