@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from evo1_training.datasets.conversion_job import EpisodeResult, episode_key
-from evo1_training.datasets.dataset_format import Version
 from evo1_training.datasets.episode_plan import Gaps
 from evo1_training.datasets.episode_schema import schema_of, schema_problem
 from evo1_training.datasets.frames import DatasetSchema, Storage
+from evo1_training.datasets.lerobot.schema import Version
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.episode import (
     SCRIPTED_OPERATOR,

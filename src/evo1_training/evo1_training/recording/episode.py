@@ -233,8 +233,8 @@ def _is_episode(path: Path) -> bool:
 
 
 def _facts(data: Mapping[str, Any]) -> EpisodeFacts:
-    topics = tuple(_made(RecordedTopic, topic) for topic in data["topics"])
-    facts = _made(EpisodeFacts, {**data, "topics": topics})
+    topics = tuple(checked(RecordedTopic, topic) for topic in data["topics"])
+    facts = checked(EpisodeFacts, {**data, "topics": topics})
     if not _ID.fullmatch(facts.episode_id):
         raise TypeError(
             f"episode_id is {facts.episode_id[:100]!r}, expected a name such as episode_000000"
@@ -245,13 +245,21 @@ def _facts(data: Mapping[str, Any]) -> EpisodeFacts:
 
 
 def _outcome(data: Mapping[str, Any]) -> Outcome:
-    streams = tuple(_made(StreamFacts, stream) for stream in data["streams"])
+    streams = tuple(checked(StreamFacts, stream) for stream in data["streams"])
     reasons = tuple(str(reason) for reason in data["reasons"])
-    return _made(Outcome, {**data, "streams": streams, "reasons": reasons})
+    return checked(Outcome, {**data, "streams": streams, "reasons": reasons})
 
 
-def _made(kind: type[_Part], values: Mapping[str, Any]) -> _Part:
-    """Make a dataclass of what a file says; each value must be of its type, and bounded."""
+def checked(kind: type[_Part], values: Mapping[str, Any]) -> _Part:
+    """Make a dataclass of what a file says; each value must be of its type, and bounded.
+
+    Args:
+        kind: the dataclass; tuples are the caller's business.
+        values: one for each field.
+
+    Raises:
+        TypeError: one is missing, surplus, of another type, too long or too large.
+    """
     made = kind(**values)
     for field in fields(made):  # type: ignore[arg-type]
         value, expected = getattr(made, field.name), field.type

@@ -37,7 +37,9 @@ def write_metadata(folder: Path, facts: dict) -> None:
 
 def contents(root: Path) -> dict[str, bytes | str]:
     return {
-        str(path.relative_to(root)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        str(path.relative_to(root)): str(path.readlink())
+        if path.is_symlink()
+        else path.read_bytes()
         for path in sorted(root.rglob("*"))
         if path.is_symlink() or path.is_file()
     }

@@ -25,7 +25,7 @@ from evo1_training.datasets.checker.statistics import (
 )
 from evo1_training.datasets.checker.tables import EpisodeNumbers, read_numbers
 from evo1_training.datasets.checker.videos import check_videos
-from evo1_training.datasets.lerobot.transaction import is_interrupted
+from evo1_training.datasets.lerobot.staging import is_interrupted
 from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, DatasetError
 from evo1_training.datasets.reader.pictures import TablePictures
 from evo1_training.datasets.reader.video import VideoFrames

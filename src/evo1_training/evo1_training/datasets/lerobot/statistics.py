@@ -5,10 +5,14 @@ Letters: N frames, D width of a feature.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from evo1_training.datasets.lerobot.schema import ACTION, STATE
+from evo1_training.datasets.lerobot.tables import read_vectors
 
 Array = npt.NDArray[np.float64]
 
@@ -139,6 +143,31 @@ def merged(parts: Sequence[Statistics]) -> Statistics:
             name: _weighted(weights, (part.quantiles[name] for part in parts)) for name in names
         },
     )
+
+
+def exact_statistics(tables: Sequence[Path]) -> dict[str, Statistics]:
+    """Statistics of state and action from every frame of some tables, with exact quantiles.
+
+    Raises:
+        OSError: a table cannot be read.
+    """
+    vectors = [read_vectors(path, (STATE, ACTION)) for path in tables]
+    return {
+        name: of_values(np.concatenate([table[name] for table in vectors]))
+        for name in (STATE, ACTION)
+    }
+
+
+def official_norm_stats(
+    statistics: Mapping[str, Statistics], *, embodiment: str, dataset: str
+) -> dict[str, Any]:
+    """The authors' norm_stats.json: {arm: {dataset: {feature: {min, max, ...}}}}."""
+    names = ("min", "max", "mean", "std", "q01", "q99")
+    features = {
+        feature: {name: item.to_dict()[name] for name in names}
+        for feature, item in statistics.items()
+    }
+    return {embodiment: {dataset: features}}
 
 
 def _weighted(weights: Array, values: Iterable[Array]) -> Array:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from evo1_training.datasets.lerobot.transaction import is_interrupted
+from evo1_training.datasets.lerobot.staging import is_interrupted
 from evo1_training.datasets.reader.info import DatasetError, DatasetInfo, read_info
 from evo1_training.datasets.reader.layouts import EpisodeRow, read_v21, read_v30
 
