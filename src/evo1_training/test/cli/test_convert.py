@@ -1,5 +1,6 @@
 """The convert command: what it says, and its exit status."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,21 @@ def test_shard_says_how_to_go_on(tmp_path, capsys):
     assert run(tmp_path / "demos", "--to", tmp_path / "dataset", "--shards", "1/2") == 0
     assert "the same command without --shards assembles" in capsys.readouterr().out
     assert not Path(tmp_path / "dataset" / "meta").exists()
+
+
+def test_what_an_episode_says_reaches_the_terminal_without_its_controls(tmp_path, capsys):
+    odd = "x\x1b[2J\n[INFO] all is well\u202e"
+    text = f"name: {json.dumps(odd)}\n"
+    write_episode(tmp_path / "demos" / "episode_000000", steady(1.0))
+    write_episode(tmp_path / "demos" / "episode_000001", steady(1.0), robot_text=text)
+    write_episode(tmp_path / "demos" / "episode_000002", steady(1.0), instruction=odd)
+    write_episode(tmp_path / "demos" / "episode_000003", steady(1.0), instruction="x" * 1001)
+    assert run(tmp_path / "demos", "--to", tmp_path / "my; set") == 1
+    said = capsys.readouterr()
+    for shown in (said.out, said.err):
+        assert not set("\x1b\u202e") & set(shown)
+        assert "\n[INFO]" not in shown
+    assert "the instruction is longer than 1000 characters" in said.out
+    assert f"check_dataset '{tmp_path}/my; set'" in said.out.replace(
+        "check-dataset", "check_dataset"
+    )
