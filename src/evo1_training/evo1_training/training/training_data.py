@@ -16,8 +16,7 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     read_training,
 )
 from evo1_policy.normalization import FeatureStats, NormStats
-from evo1_training.datasets.lerobot.statistics import of_values
-from evo1_training.datasets.norm_stats import feature_stats
+from evo1_training.datasets.lerobot.statistics import of_values, with_sound_quantiles
 from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.problems import DatasetError
@@ -198,4 +197,12 @@ def check_widths(stats: Mapping[str, NormStats], data: TrainingData, *, source: 
 
 
 def _feature(parts: Sequence[npt.NDArray[np.float32]]) -> FeatureStats:
-    return feature_stats(of_values(np.concatenate(parts)))
+    found = with_sound_quantiles(of_values(np.concatenate(parts)))
+    return FeatureStats(
+        min=found.min,
+        max=found.max,
+        mean=found.mean,
+        std=found.std,
+        q01=found.quantiles["q01"],
+        q99=found.quantiles["q99"],
+    )

@@ -23,7 +23,7 @@ from evo1_training.datasets.checker.statistics import (
     read_episode_stats,
 )
 from evo1_training.datasets.checker.videos import check_videos
-from evo1_training.datasets.lerobot.transaction import is_interrupted
+from evo1_training.datasets.lerobot.staging import is_interrupted
 from evo1_training.datasets.reader.columns import read_file
 from evo1_training.datasets.reader.folder import (
     DataFile,

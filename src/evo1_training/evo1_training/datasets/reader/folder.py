@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
-from evo1_training.datasets.lerobot.transaction import is_interrupted
+from evo1_training.datasets.lerobot.staging import is_interrupted
 from evo1_training.datasets.reader.info import DatasetInfo, read_info
 from evo1_training.datasets.reader.layouts import Episode, read_tasks, read_v21, read_v30
 from evo1_training.datasets.reader.problems import DatasetError, Findings, Refusing
