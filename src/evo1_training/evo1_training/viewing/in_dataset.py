@@ -14,7 +14,7 @@ from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY
 from evo1_training.datasets.reader.layouts import Episode
 from evo1_training.datasets.reader.pictures import FrameSource
-from evo1_training.datasets.reader.problems import Refusing
+from evo1_training.datasets.reader.problems import Findings, Refusing
 from evo1_training.viewing.episode_view import (
     Curve,
     EpisodeView,
@@ -41,17 +41,36 @@ def view_dataset(root: Path, number: int, *, columns: int = 12) -> EpisodeView:
     folder = open_folder(root)
     if not 0 <= number < len(folder.episodes):
         raise ViewError(f"{root}: no episode {number}; there are 0 .. {len(folder.episodes) - 1}")
-    episode = folder.episodes[number]
-    columns_of = _numbers(folder, episode)
+    return view_episode(folder, folder.episodes[number], Refusing(), columns=columns)
+
+
+def view_episode(
+    folder: DatasetFolder, episode: Episode, problems: Findings, *, columns: int = 12
+) -> EpisodeView:
+    """Read an episode of a dataset whose metadata is known.
+
+    Args:
+        folder: the dataset.
+        episode: of it.
+        problems: told what is wrong with its numbers; those that are sound are shown.
+        columns: how many rows to take pictures of.
+
+    Raises:
+        DatasetError: a picture cannot be read.
+        ViewError: its table cannot be read.
+    """
+    columns_of = _numbers(folder, episode, problems)
     times_s = _times(columns_of, folder.info.fps)
-    state_key = _first(folder, STATE_KEY, "state", "observation.")
-    action_key = _first(folder, ACTION_KEY, "actions", "action.")
+    if not columns_of:
+        raise ViewError(f"{episode.data_path}: no numbers that can be read")
+    state_key = _first(columns_of, STATE_KEY, "state", "observation.")
+    action_key = _first(columns_of, ACTION_KEY, "actions", "action.")
     joints, state, action = _curves(folder, columns_of, state_key, action_key, times_s)
     sentences = dict.fromkeys(columns_of.get("task_index", np.empty(0, np.int64)).tolist())
     cameras = folder.info.cameras
     names = tuple(key.removeprefix(IMAGE_PREFIX) for key in cameras)
     return EpisodeView(
-        name=f"{root.resolve().name} episode {number:06d}",
+        name=f"{folder.root.resolve().name} episode {episode.index:06d}",
         title="; ".join(folder.tasks.get(task, "") for task in sentences),
         remarks=tuple(_remarks(folder, columns_of, (state_key, action_key), episode)),
         duration_s=float(times_s[-1]),
@@ -65,19 +84,18 @@ def view_dataset(root: Path, number: int, *, columns: int = 12) -> EpisodeView:
     )
 
 
-def _numbers(folder: DatasetFolder, episode: Episode) -> timing.Columns:
+def _numbers(folder: DatasetFolder, episode: Episode, problems: Findings) -> timing.Columns:
     """The numbers of an episode, (T, *shape) by key."""
     file = next(file for file in folder.data_files if episode in file.episodes)
     keys = [key for key, feature in folder.info.features.items() if feature.is_number]
-    found = read_file(folder, file, keys, Refusing()) or {}
+    found = read_file(folder, file, keys, problems) or {}
     first = episode.first_row - file.first_row
     return {key: values[first : first + episode.length] for key, values in found.items()}
 
 
-def _first(folder: DatasetFolder, key: str, other: str, prefix: str) -> str:
+def _first(columns: timing.Columns, key: str, other: str, prefix: str) -> str:
     """The key, or what other people call it, or the first vector below a prefix; else empty."""
-    features = folder.info.features
-    vectors = [name for name, one in features.items() if one.is_number and len(one.shape) == 1]
+    vectors = [name for name, values in columns.items() if values.ndim == 2]
     named = [name for name in (key, other) if name in vectors]
     return next(iter(named or [name for name in vectors if name.startswith(prefix)]), "")
 

@@ -15,7 +15,7 @@ from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_training.datasets.checker import timing
 from evo1_training.datasets.checker.joints import HORIZON, JointFacts, JointWatch
 from evo1_training.datasets.checker.motion import moved_share, moving
-from evo1_training.datasets.checker.pictures import PictureWatch, thumbnail
+from evo1_training.datasets.checker.pictures import PictureWatch
 from evo1_training.datasets.checker.statistics import (
     Extremes,
     check_dataset_stats,
@@ -40,31 +40,11 @@ from evo1_training.datasets.reader.robot_check import ROBOT_COPY
 Progress = Callable[[int, int], None]  # episodes done, episodes in all
 Image = npt.NDArray[np.uint8]
 Columns = Mapping[str, npt.NDArray[Any]]
-_SHOWN_EPISODES, _SHOWN_FRAMES, _SHOWN_WIDTH = 8, 6, 240
 _QUICK_FRAMES = 12
 _STUCK_S = 0.5
 _STUCK_MOVED = 0.2  # of a joint's range
 _REPEATED = 0.2
 _FAST = 0.01  # of a joint's range in one step
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ShownEpisode:
-    """An episode that the report draws.
-
-    Attributes:
-        meta: what meta/ says of it.
-        state: (T, D).
-        action: (T, D).
-        gap_rows: rows after which time is missing.
-        pictures: (row, picture by camera), small, evenly over the episode.
-    """
-
-    meta: Episode
-    state: npt.NDArray[np.float32]
-    action: npt.NDArray[np.float32]
-    gap_rows: npt.NDArray[np.int64]
-    pictures: tuple[tuple[int, Mapping[str, Image]], ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,7 +56,6 @@ class CheckReport:
         findings: worst first.
         meta: what meta/ says; None where it cannot be read.
         joints: over all episodes; None where there are no vectors of joints.
-        shown: some episodes, evenly over the dataset.
         quick: only some pictures of each video were looked at.
     """
 
@@ -84,7 +63,6 @@ class CheckReport:
     findings: tuple[Finding, ...]
     meta: DatasetFolder | None
     joints: JointFacts | None
-    shown: tuple[ShownEpisode, ...]
     quick: bool
 
     @property
@@ -108,7 +86,7 @@ def check_dataset(
     meta = read_folder(info, findings) if info is not None else None
     if meta is None:
         return CheckReport(
-            root=root, findings=tuple(findings), meta=None, joints=None, shown=(), quick=quick
+            root=root, findings=tuple(findings), meta=None, joints=None, quick=quick
         )
     return _Check(meta, findings, quick=quick).run(progress)
 
@@ -125,11 +103,6 @@ class _Check:
         self._robot = _robot(meta, findings)
         self._extremes = Extremes()
         self._joints = self._joint_watch()
-        count = len(meta.episodes)
-        self._show = set(
-            np.linspace(0, count - 1, min(count, _SHOWN_EPISODES)).astype(int).tolist()
-        )
-        self._shown: list[ShownEpisode] = []
 
     def run(self, progress: Progress | None) -> CheckReport:
         meta, findings = self._meta, self._findings
@@ -155,7 +128,6 @@ class _Check:
             findings=tuple(findings),
             meta=meta,
             joints=joints,
-            shown=tuple(self._shown),
             quick=self._quick,
         )
 
@@ -201,7 +173,6 @@ class _Check:
             self._findings.add("short-episode", episode.label, what, episode=episode.index)
         for code, what in timing.problems(columns, fps=fps):
             self._findings.add(code, episode.label, what, episode=episode.index)
-        state, action = columns.get(STATE_KEY), columns.get(ACTION_KEY)
         finite = {
             key: values
             for key, values in columns.items()
@@ -218,43 +189,19 @@ class _Check:
                 self._findings,
                 held=timing.held_rows(columns, episode.length),
             )
-        pictures = self._look(episode, columns, unreadable)
-        if state is None or action is None or state.ndim != 2:
-            return
-        if episode.index in self._show:
-            self._shown.append(
-                ShownEpisode(
-                    meta=episode,
-                    state=state,
-                    action=action,
-                    gap_rows=timing.gaps(columns, fps=fps),
-                    pictures=pictures,
-                )
-            )
-
-    def _look(
-        self, episode: Episode, columns: Columns, unreadable: set[tuple[int, str]]
-    ) -> tuple[tuple[int, Mapping[str, Image]], ...]:
-        """Look at the pictures of an episode; returns those to show."""
-        shown = np.linspace(0, episode.length - 1, min(_SHOWN_FRAMES, episode.length))
-        kept: dict[int, dict[str, Image]] = {int(row): {} for row in shown}
         for key in self._meta.info.cameras:
-            if (episode.index, key) in unreadable:
-                continue
-            watch = PictureWatch()
-            for row, image in self._decode(episode, key, list(kept)):
-                watch.add(row, image)
-                if row in kept and episode.index in self._show:
-                    kept[row][key.removeprefix(IMAGE_PREFIX)] = thumbnail(image, _SHOWN_WIDTH)
-            self._judge(episode, columns, key, watch)
-        return tuple(kept.items())
+            if (episode.index, key) not in unreadable:
+                watch = PictureWatch()
+                for row, image in self._decode(episode, key):
+                    watch.add(row, image)
+                self._judge(episode, columns, key, watch)
 
-    def _decode(self, episode: Episode, key: str, shown: list[int]) -> Iterator[tuple[int, Image]]:
+    def _decode(self, episode: Episode, key: str) -> Iterator[tuple[int, Image]]:
         """Decode what is wanted of one camera, in order; stops where that fails."""
         rows: list[int] = list(range(episode.length))
         if self._quick:
             few = np.linspace(0, episode.length - 1, min(_QUICK_FRAMES, episode.length))
-            rows = sorted({*few.astype(int).tolist(), *shown})
+            rows = sorted(set(few.astype(int).tolist()))
         video = self._meta.info.features[key].dtype == "video"
         for row in rows:
             try:

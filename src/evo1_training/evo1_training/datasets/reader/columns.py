@@ -116,7 +116,7 @@ class _Rows:
                 self._tell(
                     code,
                     key,
-                    np.not_equal(found, wanted).reshape(-1),
+                    found != wanted,
                     _filled(text, found, wanted),
                 )
         self._check_times()
@@ -150,10 +150,8 @@ class _Rows:
         text = f"is at {{found:.4f}} s, expected {{wanted:.4f}} s at {self._folder.info.fps} fps"
         self._tell("timestamps", "timestamp", wrong, _filled(text, seconds, ideal))
 
-    def _tell(
-        self, code: str, key: str, wrong: npt.NDArray[np.bool_], say: Callable[[int], str]
-    ) -> None:
-        rows = np.flatnonzero(wrong)
+    def _tell(self, code: str, key: str, wrong: npt.ArrayLike, say: Callable[[int], str]) -> None:
+        rows = np.flatnonzero(np.asarray(wrong))
         _, firsts = np.unique(self._place[rows], return_index=True)
         for row in rows[firsts].tolist():
             episode = self._episodes[self._place[row]]
