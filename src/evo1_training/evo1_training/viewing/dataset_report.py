@@ -23,10 +23,9 @@ from evo1_training.datasets.reader.problems import (
     Finding,
     Findings,
 )
-from evo1_training.viewing.contact_sheet import draw_contact_sheet
+from evo1_training.viewing.drawing import draw_contact_sheet, draw_joints
 from evo1_training.viewing.episode_view import ViewError, spread
 from evo1_training.viewing.in_dataset import view_episode
-from evo1_training.viewing.joint_plot import draw_joints
 
 _SHOWN, _PICTURES = 8, 6  # episodes, and pictures of each camera in one
 _STYLE = """
