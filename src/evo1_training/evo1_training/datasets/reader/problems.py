@@ -100,7 +100,10 @@ _QUALITY: Mapping[str, _Rule] = {
     "saturated": ("note", "many frames rest exactly on the extreme: see if it was clipped"),
     "joint-still": ("warning", "the joint never moves: is it driven and read?"),
     "action-jumps": ("warning", "the target jumps faster than the arm can: cut, or record again"),
-    "not-radians": ("note", "values look like degrees or ticks; Evo-1 here uses radians"),
+    "not-radians": (
+        "warning",
+        "degrees, percent or ticks: training wants radians, and refuses these",
+    ),
     "short-episode": ("warning", "shorter than one action chunk: it teaches little, leave it out"),
     "robot-file": ("warning", "meta/evo1/robot.yaml must be the robot file of the recordings"),
 }
