@@ -20,8 +20,9 @@ from figures import ROBOTS, merge_figures
 from lerobot_clients import CLIENTS, client_python, run_with_lerobot
 
 from evo1_policy.robot_config import RobotConfig, load_robot
-from evo1_training.datasets.dataset_format import lerobot
 from evo1_training.datasets.frames import AlignedFrame, DatasetSchema, Storage
+from evo1_training.datasets.lerobot.encoding import encode_episode
+from evo1_training.datasets.lerobot.writing import open_dataset
 from evo1_training.datasets.reader import DatasetSpec, SampleOptions, TrainingSamples
 
 ROBOT_FILE = ROBOTS / "xarm6.yaml"
@@ -128,10 +129,9 @@ def _write(folder: Path, frames: int, storage: Storage) -> dict[str, Path]:
     robot = load_robot(ROBOT_FILE)
     sizes = {camera.name: (HEIGHT, WIDTH) for camera in robot.cameras}
     schema = DatasetSchema(robot=robot, fps=FPS, image_sizes=sizes, storage=storage)
-    format = lerobot()
     halves = [frames // 2, frames - frames // 2]
     encoded = [
-        format.encode(
+        encode_episode(
             _scene(robot, count, seed),
             schema=schema,
             instruction="put the can into the box",
@@ -143,7 +143,7 @@ def _write(folder: Path, frames: int, storage: Storage) -> dict[str, Path]:
     roots: dict[str, Path] = {}
     for version in CLIENTS.values():
         roots[version] = folder / f"dataset_{version}"
-        writer = format.open(roots[version], schema, version=version, append=False)
+        writer = open_dataset(roots[version], schema, version=version, append=False)
         for episode in encoded:
             writer.add(episode)
         writer.close()

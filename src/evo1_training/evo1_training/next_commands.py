@@ -4,22 +4,25 @@ Where ROS 2 is installed that is `ros2 run` and `ros2 launch`, beside the pip ro
 `evo1`, and on a machine that only trains the Python module.
 """
 
+import shlex
 import shutil
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
+
+from evo1_policy.untrusted import printable
 
 if TYPE_CHECKING:
     from evo1_sim.tasks import Task
 
 
 def command(name: str, *words: object) -> str:
-    """Spell a command of this package, such as `train --stage 2`."""
+    """Spell a command of this package, such as `train --stage 2`, as a shell takes it."""
     starts = {
         "ros2": f"ros2 run evo1_training {name}",
         "evo1": f"evo1 {name.replace('_', '-')}",
         "": f"python -m evo1_training.cli.{name}",
     }
-    return " ".join([starts[_program()], *map(str, words)])
+    return " ".join([starts[_program()], *map(_quoted, words)])
 
 
 def after_training(robot: str, checkpoint: object, instructions: Collection[str]) -> list[str]:
@@ -35,12 +38,19 @@ def after_training(robot: str, checkpoint: object, instructions: Collection[str]
     lines = [
         command("evaluate", "--checkpoint", checkpoint, "--task", task.name) for task in tasks
     ]
-    words = f'instruction:="{min(instructions, default="")}"'
+    words = f"instruction:={_quoted(min(instructions, default=''))}"
     told = f"task:={tasks[0].name}" if tasks else words
-    launch = f"ros2 launch evo1_bringup {robot}.launch.py"
+    launch = f"ros2 launch evo1_bringup {_quoted(f'{robot}.launch.py')}"
     if _program() == "evo1":
-        launch = f"evo1 launch {robot}"
-    return [*lines, f"{launch} {told} checkpoint:={checkpoint}"]
+        launch = f"evo1 launch {_quoted(robot)}"
+    return [*lines, f"{launch} {told} checkpoint:={_quoted(checkpoint)}"]
+
+
+def _quoted(word: object) -> str:
+    """A word as a shell takes it; the home stays one."""
+    text = str(word)
+    home = "~/" if text.startswith("~/") else ""
+    return home + shlex.quote(printable(text.removeprefix(home), 4096))
 
 
 def _program() -> str:

@@ -32,6 +32,26 @@ def test_a_command_is_spelled_as_this_machine_knows_it(install, programs, typed)
     assert command("check_dataset", "DIR") == typed
 
 
+@pytest.mark.parametrize(
+    ("word", "typed"),
+    [
+        ("my data", "'my data'"),
+        ("a;rm -rf b", "'a;rm -rf b'"),
+        ("it's", "'it'\"'\"'s'"),
+        ("~/set", "~/set"),
+        ("~/my set", "~/'my set'"),
+        ("$(x)`y`", "'$(x)`y`'"),
+        ("a\nb\x1b[2J", "'a\\nb\\x1b[2J'"),
+        ("", "''"),
+    ],
+)
+def test_words_are_quoted_as_a_shell_takes_them(install, word, typed):
+    install("evo1")
+    assert command("train", "--dataset", word) == f"evo1 train --dataset {typed}"
+    said = after_training("so100", word, {f"pick {word}"})[-1]
+    assert said.endswith(f"checkpoint:={typed}")
+
+
 def test_a_policy_is_evaluated_and_launched_on_the_task_of_its_data(install):
     install("evo1")
     assert after_training("xarm6", "runs/best", {STACKING}) == [
@@ -43,5 +63,5 @@ def test_a_policy_is_evaluated_and_launched_on_the_task_of_its_data(install):
 def test_words_of_no_simulated_task_are_told_to_the_arm(install):
     install("ros2")
     assert after_training("so100", "best", {"wave", "pour"}) == [
-        'ros2 launch evo1_bringup so100.launch.py instruction:="pour" checkpoint:=best'
+        "ros2 launch evo1_bringup so100.launch.py instruction:=pour checkpoint:=best"
     ]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evo1_policy.untrusted import printable
 from evo1_training.datasets.conversion import convert
 from evo1_training.datasets.conversion_request import ConversionError, Request, Summary
 from evo1_training.datasets.worker_pool import available_cores
@@ -43,6 +44,7 @@ examples
   convert ~/evo1_episodes/episode_000003 --to try --format v3.0 --storage png --gaps hold
 """
 
+_LONGEST = 4096  # characters of a line
 _MANY = 3  # episodes with the same note are listed one by one
 
 
@@ -72,11 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except (ConversionError, EpisodeError, ValueError) as error:
         progress.close()
-        print(f"convert: {error}", file=sys.stderr)
+        print(f"convert: {_clean(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
         progress.close()
-        print(f"convert: {error}; then the same command goes on from here", file=sys.stderr)
+        print(
+            f"convert: {_clean(str(error))}; then the same command goes on from here",
+            file=sys.stderr,
+        )
         return 1
     progress.close()
     print(report(summary, request, time.monotonic() - began_s))
@@ -112,7 +117,12 @@ def report(summary: Summary, request: Request, took_s: float) -> str:
             f"next:  {command('check_dataset', request.dataset)}",
             f"       {command('train', '--stage', 1, '--dataset', request.dataset)}",
         ]
-    return "\n".join(lines)
+    return "\n".join(printable(line, _LONGEST) for line in lines)
+
+
+def _clean(text: str) -> str:
+    """A message of several lines as a terminal may show it."""
+    return "\n".join(printable(line, _LONGEST) for line in text.split("\n"))
 
 
 def _listed(title: str, entries: Sequence[tuple[Path, str]]) -> list[str]:
@@ -150,7 +160,7 @@ class _Bar:
         """Say something without breaking the bar."""
         from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(printable(text, _LONGEST), file=sys.stderr)
 
     def close(self) -> None:
         """End the line."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import write_norm_stats
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_policy.untrusted import printable
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.data_selection import open_data
 from evo1_training.training.train_config import DataConfig, NormalizationConfig
 from evo1_training.training.training_data import compute_stats
@@ -33,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stats = compute_stats(data, rules)[robot.embodiment]
         write_norm_stats(stats, options.out)
     except (DatasetError, OSError) as error:
-        print(f"norm_stats: {error}", file=sys.stderr)
+        print(f"norm_stats: {printable(error, 2000)}", file=sys.stderr)
         return 1
-    print(f"{options.out}: norm stats of '{robot.embodiment}' over {len(data)} frames")
+    print(f"{options.out}: norm stats of '{printable(robot.embodiment)}' over {len(data)} frames")
     for k, joint in enumerate(robot.joint_names):
         low, high = stats.action.min[k], stats.action.max[k]
-        print(f"  {joint:<14} action {low:8.3f} .. {high:7.3f} rad")
+        print(f"  {printable(joint):<14} action {low:8.3f} .. {high:7.3f} rad")
     return 0
 
 

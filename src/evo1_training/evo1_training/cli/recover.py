@@ -1,25 +1,31 @@
-"""Make episodes readable again that were cut off by a kill or a power failure."""
+"""Make episodes readable again that were cut off by a kill or a power failure, or damaged."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from tqdm import tqdm
 
+from evo1_policy.untrusted import printable
 from evo1_training.recording.episode import EpisodeError, bag_path, episode_folders
-from evo1_training.recording.recovery import Recovery, needs_recovery, recover
+from evo1_training.recording.recoverable import needs_recovery
+from evo1_training.recording.recovery import Recovery, recover
 
 _EPILOG = """\
-Every message up to the last complete chunk is kept, with its stamps and the label; at most the
-last second before the cut is missing. Episodes that are in order are left alone, so the folder
-that holds all of them can be given. The grade of a recovered episode is at best 'warn': look at
-it before you train on it.
+Every message of a complete chunk is kept, with its stamps and the label; at most the last second
+before the cut is missing, and a quarter of a second where a chunk is damaged. Every episode is
+read to its end, and those that are in order are left alone, so the folder that holds all of them
+can be given. What is replaced stays beside the new file as *.before_recover, until you delete it.
+Bags of other recorders and tools are never changed. The grade of a recovered episode is at best
+'warn': look at it before you train on it.
 
 examples:
   ros2 run evo1_training recover ~/evo1_episodes
   ros2 run evo1_training recover ~/evo1_episodes/episode_000012
 """
+_MANY = 5  # damaged parts that are told one by one
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,32 +56,47 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _treat(folder: Path, *, dry_run: bool) -> bool:
     """Recover one episode if it needs it; False where it cannot be."""
     try:
-        if not needs_recovery(folder):
+        with _bar(folder, "looking at") as bar:
+            problem = needs_recovery(folder, progress=bar.update)
+        if not problem:
             _say(f"{folder}: in order")
         elif dry_run:
-            _say(f"{folder}: cut off; would be recovered")
+            _say(f"{folder}: {problem}; would be recovered")
         else:
-            _say(_describe(folder, _recover(folder)))
-    except (EpisodeError, OSError) as error:
+            with _bar(folder, "copying") as bar:
+                recovery = recover(folder, progress=bar.update)
+            _say(_describe(folder, recovery))
+    except (EpisodeError, ValueError, OSError) as error:
         _complain(error)
         return False
     return True
 
 
-def _recover(folder: Path) -> Recovery:
+def _bar(folder: Path, doing: str) -> "tqdm[NoReturn]":
     bag = bag_path(folder)
     size = bag.stat().st_size if bag.is_file() else 0
-    with tqdm(
-        total=size, desc=folder.name, unit="B", unit_scale=True, disable=None, leave=False
-    ) as bar:
-        return recover(folder, progress=bar.update)
+    return tqdm(
+        total=size,
+        desc=f"{doing} {folder.name}",
+        unit="B",
+        unit_scale=True,
+        disable=None,
+        leave=False,
+    )
 
 
 def _describe(folder: Path, recovery: Recovery) -> str:
-    return (
+    lines = [
         f"{folder}: recovered {recovery.messages} messages, {recovery.duration_s:.1f} s; "
         f"{recovery.grade}: {'; '.join(recovery.reasons)}"
-    )
+    ]
+    lines += [f"left out, {damage}" for damage in recovery.damage[:_MANY]]
+    if len(recovery.damage) > _MANY:
+        lines.append(f"left out, {len(recovery.damage) - _MANY} more damaged parts")
+    if recovery.kept:
+        kept = ", ".join(path.name for path in recovery.kept)
+        lines.append(f"as it was before: {kept}; delete them once the episode looks right")
+    return "\n  ".join(printable(line, 2000) for line in lines)
 
 
 def _say(text: str) -> None:
@@ -83,7 +104,7 @@ def _say(text: str) -> None:
 
 
 def _complain(error: Exception) -> bool:
-    sys.stderr.write(f"recover: {error}\n")
+    sys.stderr.write(f"recover: {printable(error, 2000)}\n")
     return True
 
 

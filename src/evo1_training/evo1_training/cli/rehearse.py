@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evo1_policy.robot_config import RobotConfigError
+from evo1_policy.untrusted import printable
 from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.rendering import RenderingError
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         WorldError,
         OSError,
     ) as error:
-        print(f"rehearse: {error}", file=sys.stderr)
+        print(f"rehearse: {printable(error, 2000)}", file=sys.stderr)
         return 1
     print(f"{kept} demonstrations saved in {options.root}, {failed} attempts failed")
     dataset = f"~/evo1_datasets/{options.task or 'demonstrations'}"

@@ -1,7 +1,8 @@
 """Many recorded episodes to one dataset: in parallel, in parts, and on again after a kill.
 
-Episodes are encoded side by side into `.work` inside the dataset's folder and then added in order.
-Whatever stops a conversion, the same call goes on: what is encoded or added is not done again.
+Episodes are encoded side by side into `.work` inside the dataset's folder; once all are, they are
+added together, in order. Whatever stops a conversion, the same call goes on: what is encoded is
+not encoded again, and the dataset is as it was until it has all of them.
 Must not import ROS or torch.
 """
 
@@ -18,11 +19,11 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     read_training,
     write_training,
 )
+from evo1_policy.paths import confined
+from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_training.datasets.conversion_job import (
-    EpisodeResult,
     Job,
     convert_episode,
-    forget,
     segment_folder,
     source_name,
 )
@@ -37,8 +38,9 @@ from evo1_training.datasets.conversion_request import (
     look_at,
     nothing_to_convert,
 )
-from evo1_training.datasets.dataset_format import DatasetFormat, DatasetWriter, lerobot
 from evo1_training.datasets.frames import DatasetSchema
+from evo1_training.datasets.lerobot.encoding import load_encoded
+from evo1_training.datasets.lerobot.writing import DatasetWriter, open_dataset
 from evo1_training.datasets.worker_pool import run_all
 from evo1_training.recording.episode import EpisodeError, episode_folders
 
@@ -47,13 +49,12 @@ ORIGIN = "meta/evo1"  # the folder with what is known of the recordings
 _REQUEST = "conversion.json"
 
 
-def convert(request: Request, progress: Progress, format: DatasetFormat | None = None) -> Summary:
+def convert(request: Request, progress: Progress) -> Summary:
     """Convert episodes to a dataset.
 
     Args:
         request: what.
         progress: told how far it is.
-        format: None for LeRobot's.
 
     Returns:
         What came of each; an episode that cannot be used stops no other.
@@ -62,6 +63,7 @@ def convert(request: Request, progress: Progress, format: DatasetFormat | None =
         EpisodeError: a given folder holds no episode.
         ConversionError: the dataset is there and not to be appended to, an unfinished conversion
             was begun differently, no episode can be used, or a worker was killed.
+        DatasetWriteError: what is there is another dataset, or in use.
         OSError: the disk is full or gone.
     """
     summary = Summary()
@@ -74,21 +76,39 @@ def convert(request: Request, progress: Progress, format: DatasetFormat | None =
     work, resumed = _begin(request)
     if request.shard is not None:
         part, parts = request.shard
-        _encode(candidates[part - 1 :: parts], request, schema, summary, progress, format, None)
+        _encode(candidates[part - 1 :: parts], request, schema, summary, progress)
         return summary
     try:
-        target = _Target(request, schema, format or lerobot(), append=request.append or resumed)
+        writer = open_dataset(
+            request.dataset, schema, version=request.version, append=request.append or resumed
+        )
     except BaseException:
         if not resumed:
             shutil.rmtree(work)
         raise
-    _encode(candidates, request, schema, summary, progress, format, target)
-    target.close()
+    try:
+        wanted = [one for one in candidates if not _is_added(one, writer, work, summary)]
+        _encode(wanted, request, schema, summary, progress)
+        summary.added = _add(writer, work, summary)
+        writer.close()
+    finally:
+        writer.abandon()
     _note_origin(request, simulated=all(one.simulated for one in candidates))
     shutil.rmtree(work)
     if not any(request.dataset.iterdir()):
         request.dataset.rmdir()
     return summary
+
+
+def _add(writer: DatasetWriter, work: Path, summary: Summary) -> int:
+    """Add what was encoded, unless an earlier run did; returns how many segments."""
+    added = 0
+    for result in summary.results:
+        for index, source in enumerate(result.sources()):
+            if source not in writer.sources:
+                writer.add(load_encoded(segment_folder(work, result.key, index)))
+                added += 1
+    return added
 
 
 def _note_origin(request: Request, *, simulated: bool) -> None:
@@ -103,44 +123,6 @@ def _note_origin(request: Request, *, simulated: bool) -> None:
         (folder / TRAINING).unlink(missing_ok=True)
 
 
-class _Target:
-    """The dataset, created with its first episode: a conversion that fails leaves none behind."""
-
-    def __init__(
-        self, request: Request, schema: DatasetSchema, format: DatasetFormat, *, append: bool
-    ) -> None:
-        self._request = request
-        self._schema = schema
-        self._format = format
-        self._append = append
-        begun = any(path.name != WORK for path in request.dataset.iterdir())
-        self._writer = self._open() if begun else None
-
-    @property
-    def sources(self) -> frozenset[str]:
-        """What is in it already."""
-        return self._writer.sources if self._writer is not None else frozenset()
-
-    def add(self, folder: Path) -> None:
-        """Append an encoded segment."""
-        if self._writer is None:
-            self._writer = self._open()
-        self._writer.add(self._format.load(folder))
-
-    def close(self) -> None:
-        """Finish the dataset."""
-        if self._writer is not None:
-            self._writer.close()
-
-    def _open(self) -> DatasetWriter:
-        return self._format.open(
-            self._request.dataset,
-            self._schema,
-            version=self._request.version,
-            append=self._append,
-        )
-
-
 def _begin(request: Request) -> tuple[Path, bool]:
     """Make the work folder, or find the one of a conversion that was stopped.
 
@@ -148,7 +130,7 @@ def _begin(request: Request) -> tuple[Path, bool]:
         The folder, and whether this goes on with an earlier conversion.
     """
     root = request.dataset
-    work = root / WORK
+    work = _work(root)
     asked = {
         "version": request.version,
         "storage": request.storage,
@@ -157,48 +139,57 @@ def _begin(request: Request) -> tuple[Path, bool]:
     }
     note = work / _REQUEST
     if note.is_file():
-        begun = json.loads(note.read_text(encoding="utf-8"))
+        try:
+            begun = {**read_json(note, what="options of an unfinished conversion")}
+        except (UntrustedError, TypeError) as error:
+            raise ConversionError(f"{note}: cannot be read: {error}; delete {work}") from error
         for name, value in asked.items():
             if begun.get(name) != value:
                 raise ConversionError(
-                    f"{work}: an unfinished conversion with {name} {begun.get(name)}, now {value} "
-                    "is asked for; give the same options to go on, or delete that folder"
+                    f"{work}: an unfinished conversion with {name} {begun.get(name)!s:.50}, now "
+                    f"{value} is asked for; give the same options to go on, or delete that folder"
                 )
         return work, True
     if root.exists() and any(root.iterdir()) and not request.append:
         raise ConversionError(
             f"{root}: exists already; give another folder, or --append to add to a dataset"
         )
-    work.mkdir(parents=True, exist_ok=True)
     temporary = work / f".{_REQUEST}.tmp"
+    if work.is_dir() and any(path != temporary for path in work.iterdir()):
+        raise ConversionError(
+            f"{work}: no conversion left this; move it away, or choose another folder"
+        )
+    work.mkdir(parents=True, exist_ok=True)
     temporary.write_text(json.dumps(asked), encoding="utf-8")
     temporary.replace(note)
     return work, False
 
 
+def _work(root: Path) -> Path:
+    try:
+        return confined(root, WORK, f"{root}: the folder of unfinished conversions")
+    except ValueError as error:
+        raise ConversionError(str(error)) from error
+
+
 def _encode(
-    candidates: Sequence[Candidate],
+    wanted: Sequence[Candidate],
     request: Request,
     schema: DatasetSchema,
     summary: Summary,
     progress: Progress,
-    format: DatasetFormat | None,
-    target: _Target | None,
 ) -> None:
-    """Encode the episodes side by side; add each to the dataset as soon as it is its turn."""
-    work = request.dataset / WORK
-    wanted = [one for one in candidates if not _is_added(one, target, work, summary)]
+    """Encode the episodes side by side."""
     progress.expect(sum(one.recorded for one in wanted))
     jobs = (
         Job(
             folder=one.folder,
-            work=work,
+            work=request.dataset / WORK,
             schema=schema,
             gaps=request.gaps,
             min_frames=request.min_frames,
             horizon=request.horizon,
             read_ahead=len(wanted) < request.workers,
-            format=format,
         )
         for one in wanted
     )
@@ -214,8 +205,6 @@ def _encode(
                     raise outcome
                 else:
                     summary.results.append(outcome)
-                    if target is not None:
-                        summary.added += _add(outcome, target, work)
     except BrokenProcessPool as error:
         raise ConversionError(
             "a worker process was killed, mostly because memory ran out; the same command goes "
@@ -223,23 +212,11 @@ def _encode(
         ) from error
 
 
-def _is_added(candidate: Candidate, target: _Target | None, work: Path, summary: Summary) -> bool:
-    """Whether an episode is in the dataset with all its segments."""
-    if target is None or (work / f"{candidate.key}.json").exists():
+def _is_added(candidate: Candidate, writer: DatasetWriter, work: Path, summary: Summary) -> bool:
+    """Whether an episode is in the dataset, and no result of it waits to be added."""
+    if (work / f"{candidate.key}.json").exists():
         return False
-    if source_name(candidate.key, 0) not in target.sources:
+    if source_name(candidate.key, 0) not in writer.sources:
         return False
     summary.left_out.append((candidate.folder, "is in the dataset already"))
     return True
-
-
-def _add(result: EpisodeResult, target: _Target, work: Path) -> int:
-    """Add an episode's segments, unless an earlier run did; returns how many."""
-    present = target.sources
-    added = 0
-    for index, source in enumerate(result.sources()):
-        if source not in present:
-            target.add(segment_folder(work, result.key, index))
-            added += 1
-    forget(work, result.key)
-    return added

@@ -4,6 +4,7 @@ Runs in a worker process. What is complete on disk is not done again. Must not i
 """
 
 import fcntl
+import glob
 import hashlib
 import json
 import shutil
@@ -13,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from evo1_training.datasets.dataset_format import DatasetFormat, lerobot
+from evo1_policy.paths import confined
+from evo1_policy.untrusted import read_json
 from evo1_training.datasets.episode_plan import (
     EpisodePlan,
     Gaps,
@@ -22,9 +24,11 @@ from evo1_training.datasets.episode_plan import (
     plan_episode,
 )
 from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
+from evo1_training.datasets.lerobot.encoding import encode_episode
+from evo1_training.datasets.lerobot.schema import MAX_SECONDS
 from evo1_training.datasets.read_ahead import read_ahead
 from evo1_training.recording.bag_reader import Episode, open_episode
-from evo1_training.recording.episode import EpisodeError, EpisodeFacts
+from evo1_training.recording.episode import EpisodeError, EpisodeFacts, checked
 
 _AHEAD = 4  # frames that wait, decoded
 Advance = Callable[[int], None]  # told how many more frames are encoded
@@ -42,7 +46,6 @@ class Job:
         min_frames: shorter segments are dropped.
         horizon: shorter segments are pointed out.
         read_ahead: read and decode in a thread of its own, where a core is free for it.
-        format: None for LeRobot's.
     """
 
     folder: Path
@@ -52,7 +55,6 @@ class Job:
     min_frames: int
     horizon: int
     read_ahead: bool = False
-    format: DatasetFormat | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,17 +101,17 @@ def source_name(key: str, index: int) -> str:
 
 def segment_folder(work: Path, key: str, index: int) -> Path:
     """Where an encoded segment lies."""
-    return work / f"{key}-{index:03d}"
+    return confined(work, f"{key}-{index:03d}", "episode_id")
 
 
 def load_result(work: Path, key: str) -> EpisodeResult | None:
     """Return what an earlier run encoded completely; None where it did not."""
     try:
-        data = json.loads((work / f"{key}.json").read_text(encoding="utf-8"))
-        result = EpisodeResult(
-            **{**data, "frames": tuple(data["frames"]), "notes": tuple(data["notes"])}
-        )
-    except (OSError, ValueError, TypeError, KeyError):
+        data = read_json(confined(work, f"{key}.json", "episode_id"), what="encoded episode")
+        frames = tuple(int(count) for count in data["frames"])
+        notes = tuple(str(note) for note in data["notes"])
+        result = checked(EpisodeResult, {**data, "frames": frames, "notes": notes})
+    except (ValueError, TypeError, LookupError):
         return None
     complete = all(
         segment_folder(work, key, index).is_dir() for index in range(len(result.frames))
@@ -119,8 +121,8 @@ def load_result(work: Path, key: str) -> EpisodeResult | None:
 
 def forget(work: Path, key: str) -> None:
     """Remove what was encoded of an episode."""
-    (work / f"{key}.json").unlink(missing_ok=True)
-    for folder in work.glob(f"{key}-*"):
+    confined(work, f"{key}.json", "episode_id").unlink(missing_ok=True)
+    for folder in work.glob(f"{glob.escape(key)}-*"):
         shutil.rmtree(folder)
 
 
@@ -167,12 +169,11 @@ def _encode(
     job: Job, episode: Episode, key: str, counted: "_Counted", *, decode: bool = False
 ) -> EpisodeResult:
     """Plan and encode; leaves nothing behind where that fails."""
-    format = job.format or lerobot()
     plan = plan_episode(
         episode,
         gaps=job.gaps,
         min_frames=job.min_frames,
-        max_frames=int(format.max_seconds * job.schema.fps),
+        max_frames=int(MAX_SECONDS * job.schema.fps),
         decode=decode,
     )
     if not plan.segments:
@@ -183,7 +184,7 @@ def _encode(
             found = frames(episode, plan, index, image_sizes=job.schema.image_sizes)
             if job.read_ahead:
                 found = read_ahead(found, items=_AHEAD)
-            format.encode(
+            encode_episode(
                 counted.iterate(found),
                 schema=job.schema,
                 instruction=episode.sidecar.facts.instruction,

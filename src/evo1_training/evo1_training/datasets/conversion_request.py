@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from evo1_policy.untrusted import printable
 from evo1_training.datasets.conversion_job import EpisodeResult, episode_key
-from evo1_training.datasets.dataset_format import Version
 from evo1_training.datasets.episode_plan import Gaps
 from evo1_training.datasets.episode_schema import schema_of, schema_problem
 from evo1_training.datasets.frames import DatasetSchema, Storage
+from evo1_training.datasets.lerobot.schema import Version
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.episode import (
     SCRIPTED_OPERATOR,
@@ -188,5 +189,6 @@ def fail(folder: Path, error: EpisodeError, summary: Summary, progress: Progress
 
 def nothing_to_convert(summary: Summary) -> str:
     """Say why no episode is left."""
-    reasons = [f"{folder}: {reason}" for folder, reason in (*summary.failed, *summary.left_out)]
+    found = (*summary.failed, *summary.left_out)
+    reasons = [printable(f"{folder}: {reason}", 2000) for folder, reason in found]
     return "none of the episodes can be converted:\n  " + "\n  ".join(reasons)

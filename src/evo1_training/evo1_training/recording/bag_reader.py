@@ -19,8 +19,7 @@ from evo1_training.recording.episode import (
     from_json,
     read_sidecar,
 )
-from evo1_training.recording.mcap_records import McapError, McapRecords, Wanted, is_torn
-from evo1_training.recording.mcap_records import RawMessage as RawMessage
+from evo1_training.recording.mcap_records import McapError, RawMessage, Wanted, is_torn, messages
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ class Episode:
             EpisodeError: the bag is damaged, other than by having been cut off.
         """
         try:
-            yield from McapRecords(self.bag, wanted).messages()
+            yield from messages(self.bag, wanted)
         except (McapError, OSError) as error:
             raise EpisodeError(str(error)) from error
 
@@ -109,12 +108,24 @@ def open_episode(folder: Path) -> Episode:
 def _facts_in_bag(bag: Path) -> Sidecar:
     """Read the facts from the first message of the bag."""
     try:
-        for message in McapRecords(bag, Wanted(topics=frozenset([FACTS_TOPIC]))).messages():
-            text = deserialize(message.data, "std_msgs/msg/String", topic=FACTS_TOPIC).data
-            return from_json(text, source=f"{bag}: {FACTS_TOPIC}")
-    except (McapError, MessageError) as error:
-        raise EpisodeError(f"{bag}: {error}") from error
+        for message in messages(bag, Wanted(topics=frozenset([FACTS_TOPIC]))):
+            return facts_in(message.data, bag)
+    except (McapError, OSError) as error:
+        raise EpisodeError(str(error)) from error
     raise EpisodeError(
         f"{bag}: neither {SIDECAR} nor a message on {FACTS_TOPIC} tells what was recorded; "
         "only bags of this package's recorder can be used"
     )
+
+
+def facts_in(data: bytes, bag: Path) -> Sidecar:
+    """Read the message of a bag that tells its facts.
+
+    Raises:
+        EpisodeError: it is none.
+    """
+    try:
+        text = deserialize(data, "std_msgs/msg/String", topic=FACTS_TOPIC).data
+    except MessageError as error:
+        raise EpisodeError(f"{bag}: {error}") from error
+    return from_json(text, source=f"{bag}: {FACTS_TOPIC}")

@@ -14,17 +14,25 @@ so that the label survives where only the .mcap does. Must not import ROS or tor
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_origin
+
+from evo1_policy.untrusted import UntrustedError, parse_json, read_text
 
 SIDECAR = "episode.json"
 FACTS_TOPIC = "/evo1/episode"
 SCHEMA = 1
 # Operators that no real arm has: the expert, and whoever drives in a launch of the simulation.
 SCRIPTED_OPERATOR, SIMULATION_OPERATOR = "scripted expert", "somebody in simulation"
+LONGEST_INSTRUCTION = 1000  # characters
 _FOLDER = re.compile(r"episode_(\d{6})")
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # becomes part of file names
+_LONGEST_TEXT, _LARGEST_NUMBER = 256 << 10, 2**62
+_SIDECAR_BYTES = 8 << 20
+
+_Part = TypeVar("_Part")
 
 # What a topic is for. Cameras are "camera:<name>", outputs "command:<index>".
 STATE, TELEOP, EXTRA = "state", "teleop", "extra"
@@ -32,6 +40,10 @@ STATE, TELEOP, EXTRA = "state", "teleop", "extra"
 
 class EpisodeError(ValueError):
     """An episode that cannot be used; the message names the folder and what was expected."""
+
+
+class ForeignSchemaError(EpisodeError):
+    """The facts of an episode as another version of this package writes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,19 +139,21 @@ def from_json(text: str, *, source: str) -> Sidecar:
         EpisodeError: no JSON, another schema, a missing or surplus key.
     """
     try:
-        data = json.loads(text)
+        data = parse_json(text, source=source)
         schema = data.pop("schema")
         if schema != SCHEMA:
-            raise EpisodeError(
-                f"{source}: schema {schema}, expected {SCHEMA}; read it with the version of this "
-                "package that recorded it"
+            raise ForeignSchemaError(
+                f"{source}: schema {schema!r:.20}, expected {SCHEMA}; read it with the version of "
+                "this package that recorded it"
             )
         outcome = data["outcome"]
         return Sidecar(
             facts=_facts(data["facts"]), outcome=None if outcome is None else _outcome(outcome)
         )
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        raise EpisodeError(f"{source}: not the facts of an episode: {error!r}") from error
+    except UntrustedError as error:
+        raise EpisodeError(str(error)) from error
+    except (AttributeError, KeyError, TypeError, UnicodeEncodeError) as error:
+        raise EpisodeError(f"{source}: not the facts of an episode: {error!r:.300}") from error
 
 
 def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
@@ -164,10 +178,13 @@ def read_sidecar(folder: Path) -> Sidecar:
         EpisodeError: it is missing or cannot be used.
     """
     path = folder / SIDECAR
+    if not path.exists():
+        raise EpisodeError(f"{path}: missing; 'recover' rebuilds it from the bag")
     try:
-        return from_json(path.read_text(encoding="utf-8"), source=str(path))
-    except FileNotFoundError as error:
-        raise EpisodeError(f"{path}: missing; 'recover' rebuilds it from the bag") from error
+        text = read_text(path, what="facts of an episode", max_bytes=_SIDECAR_BYTES)
+    except UntrustedError as error:
+        raise EpisodeError(str(error)) from error
+    return from_json(text, source=str(path))
 
 
 def bag_path(folder: Path) -> Path:
@@ -216,13 +233,46 @@ def _is_episode(path: Path) -> bool:
 
 
 def _facts(data: Mapping[str, Any]) -> EpisodeFacts:
-    topics: Sequence[Mapping[str, Any]] = data["topics"]
-    return EpisodeFacts(**{**data, "topics": tuple(RecordedTopic(**topic) for topic in topics)})
+    topics = tuple(checked(RecordedTopic, topic) for topic in data["topics"])
+    facts = checked(EpisodeFacts, {**data, "topics": topics})
+    if not _ID.fullmatch(facts.episode_id):
+        raise TypeError(
+            f"episode_id is {facts.episode_id[:100]!r}, expected a name such as episode_000000"
+        )
+    if len(facts.instruction) > LONGEST_INSTRUCTION:
+        raise TypeError(f"the instruction is longer than {LONGEST_INSTRUCTION} characters")
+    return facts
 
 
 def _outcome(data: Mapping[str, Any]) -> Outcome:
-    streams = tuple(StreamFacts(**stream) for stream in data["streams"])
-    return Outcome(**{**data, "streams": streams, "reasons": tuple(data["reasons"])})
+    streams = tuple(checked(StreamFacts, stream) for stream in data["streams"])
+    reasons = tuple(str(reason) for reason in data["reasons"])
+    return checked(Outcome, {**data, "streams": streams, "reasons": reasons})
+
+
+def checked(kind: type[_Part], values: Mapping[str, Any]) -> _Part:
+    """Make a dataclass of what a file says; each value must be of its type, and bounded.
+
+    Args:
+        kind: the dataclass; tuples are the caller's business.
+        values: one for each field.
+
+    Raises:
+        TypeError: one is missing, surplus, of another type, too long or too large.
+    """
+    made = kind(**values)
+    for field in fields(made):  # type: ignore[arg-type]
+        value, expected = getattr(made, field.name), field.type
+        if get_origin(expected) is tuple:
+            continue  # made here
+        given = float(value) if isinstance(value, int) and expected not in (int, bool) else value
+        if not isinstance(given, expected):  # type: ignore[arg-type]
+            raise TypeError(f"{field.name} is {value!r:.50}, expected {expected}")
+        if isinstance(value, str) and len(value.encode()) > _LONGEST_TEXT:
+            raise TypeError(f"{field.name} is longer than {_LONGEST_TEXT} bytes")
+        if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+            raise TypeError(f"{field.name} is {value!r:.50}, which is no time and no count")
+    return made
 
 
 def _sync_folder(folder: Path) -> None:

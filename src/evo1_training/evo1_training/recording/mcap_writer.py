@@ -225,7 +225,8 @@ class McapWriter:
         try:
             for first in range(0, len(buffers), _VECTOR):
                 _write_all(self._descriptor, buffers[first : first + _VECTOR])
-        except OSError:
+        except OSError as error:
+            error.filename = str(self.path)
             os.ftruncate(self._descriptor, self._end)
             os.lseek(self._descriptor, self._end, os.SEEK_SET)
             raise

@@ -1,21 +1,17 @@
-"""Makes an episode readable again that was cut off, up to its last complete chunk.
+"""Makes an episode readable again that was cut off or damaged: every chunk that can be read stays.
 
-The bag is copied up to the tear into a temporary file, which then takes its place; until
-everything is written the original stays beside it. Must not import ROS or torch.
+The bag is copied into a temporary file, which then takes its place; what is replaced stays beside
+it, and nothing is touched that another recorder or tool made. Must not import ROS or torch.
 """
 
-import fcntl
-import io
 import os
-import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, parse_robot
+from evo1_policy.untrusted import parse_yaml
 from evo1_training.recording.bag_metadata import (
     METADATA,
     BagContents,
@@ -24,6 +20,7 @@ from evo1_training.recording.bag_metadata import (
     qos_text,
     write_metadata,
 )
+from evo1_training.recording.bag_reader import facts_in
 from evo1_training.recording.bag_writer import RESERVE, STRING_TYPE, string_cdr
 from evo1_training.recording.definitions import definition
 from evo1_training.recording.episode import (
@@ -31,56 +28,48 @@ from evo1_training.recording.episode import (
     SIDECAR,
     EpisodeError,
     EpisodeFacts,
+    ForeignSchemaError,
     RecordedTopic,
     Sidecar,
     bag_path,
-    from_json,
     read_sidecar,
     to_json,
     write_sidecar,
 )
 from evo1_training.recording.grade import outcome
-from evo1_training.recording.mcap_records import MAGIC, McapError, is_torn
+from evo1_training.recording.mcap_records import MAGIC, Damage, McapReader, Wanted
 from evo1_training.recording.mcap_writer import ChannelFacts, McapWriter
+from evo1_training.recording.recoverable import (
+    BACKUP_SUFFIX,
+    TEMPORARY,
+    Progress,
+    check_ours,
+    torn_copy,
+)
 from evo1_training.recording.stream_monitor import StreamMonitor, extra_topic
 
-TORN_SUFFIX = ".torn"
-_TEMPORARY = ".recovering.mcap"
 _CHUNK_BYTES = 4 * 2**20
-
-Progress = Callable[[int], object]  # bytes read since the last call
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """What was recovered: messages by topic, the time they span [s], and the new grade."""
+    """What was recovered.
+
+    Attributes:
+        messages: how many there are now.
+        duration_s: from the first of them to the last.
+        grade: the new one.
+        reasons: for it.
+        damage: parts of the bag that could not be read.
+        kept: what was replaced, under its new name.
+    """
 
     messages: int
     duration_s: float
     grade: str
     reasons: tuple[str, ...]
-
-
-def needs_recovery(folder: Path) -> bool:
-    """Whether an episode was cut off: its bag is torn, or its end was never written.
-
-    Raises:
-        EpisodeError: it is being recorded right now, or has no bag.
-    """
-    bag = bag_path(folder)
-    _restore_original(bag)
-    if not bag.is_file():
-        if (folder / SIDECAR).is_file():
-            return True  # cut off before the bag was begun
-        raise EpisodeError(f"{folder}: no bag; expected {bag.name}")
-    if _is_being_written(bag):
-        raise EpisodeError(f"{folder}: is being recorded right now; save or discard the take")
-    if _is_torn(bag) or not (folder / METADATA).is_file():
-        return True
-    try:
-        return read_sidecar(folder).outcome is None
-    except EpisodeError:
-        return True
+    damage: tuple[Damage, ...]
+    kept: tuple[Path, ...]
 
 
 def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
@@ -91,28 +80,34 @@ def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
         progress: told how many more bytes of the bag were read.
 
     Raises:
-        EpisodeError: neither sidecar nor bag tell what was recorded; nothing was changed.
+        EpisodeError: neither sidecar nor bag tell what was recorded, or the bag is none of our
+            recorder's; nothing was changed.
         OSError: the disk is full or gone; the original is still there.
     """
     bag = bag_path(folder)
-    _restore_original(bag)
-    temporary = folder / _TEMPORARY
+    check_ours(folder)
+    original = torn_copy(bag)
+    if original.is_file():
+        original.replace(bag)  # undo a recovery that was itself cut off
+    temporary = folder / TEMPORARY
     temporary.unlink(missing_ok=True)
-    (folder / RESERVE).unlink(missing_ok=True)
     try:
         copy = _Copy(folder, temporary)
         copy.run(progress)
+        sidecar = copy.sidecar()
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sidecar = copy.sidecar()
-    original = bag.with_name(bag.name + TORN_SUFFIX)
+    (folder / RESERVE).unlink(missing_ok=True)
     if bag.is_file():
         os.link(bag, original)
     temporary.replace(bag)
+    kept = [_keep(folder / name) for name in (METADATA, SIDECAR) if (folder / name).is_file()]
     write_metadata(folder, copy.contents())
     write_sidecar(folder, sidecar)
-    original.unlink(missing_ok=True)
+    if original.is_file():
+        kept.insert(0, _backup(bag))
+        original.rename(kept[0])
     ended = sidecar.outcome
     assert ended is not None  # it was graded just now
     return Recovery(
@@ -120,6 +115,8 @@ def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
         duration_s=copy.duration_s,
         grade=ended.grade,
         reasons=ended.reasons,
+        damage=tuple(copy.damage),
+        kept=tuple(kept),
     )
 
 
@@ -137,6 +134,7 @@ class _Copy:
         self._counts: Mapping[int, int] = {}
         self._first_ns = self._last_ns = 0
         self._span: tuple[int, int] | None = None  # without the facts
+        self.damage: list[Damage] = []
 
     @property
     def duration_s(self) -> float:
@@ -188,30 +186,35 @@ class _Copy:
         return Sidecar(facts=facts, outcome=ended)
 
     def _copy(self, writer: McapWriter, progress: Progress) -> None:
-        schemas: dict[int, Any] = {}
-        channels: dict[int, int] = {}
+        if not self._source.is_file() or self._source.stat().st_size < len(MAGIC):
+            return
+        reader = McapReader(self._source, Wanted(), progress)
+        reader.describe_by_summary()
+        numbers: dict[tuple[str, str], int] = {}
         sequences: dict[int, int] = {}
-        for record in _records(self._source, progress):
-            kind = type(record).__name__
-            if kind == "Schema":
-                schemas[record.id] = record
-            elif kind == "Channel" and record.id not in channels:
-                channels[record.id] = self._add_channel(writer, record, schemas[record.schema_id])
-            elif kind == "Metadata":
-                writer.add_metadata(record.name, record.metadata)
-            elif kind == "Message":
-                channel = channels[record.channel_id]
-                sequences[channel] = sequences.get(channel, -1) + 1
-                writer.add_message(
-                    channel,
-                    record.data,
-                    log_ns=record.log_time,
-                    publish_ns=record.publish_time,
-                    sequence=sequences[channel],
-                )
-                self._watch(self._topics[channel], record.data, record.log_time)
-                if writer.pending_bytes >= _CHUNK_BYTES:
-                    writer.flush()
+        for record in reader.messages():
+            if isinstance(record, Damage):
+                self.damage.append(record)
+                continue
+            channel = reader.channels[record.channel_id]
+            schema = reader.schemas[channel.schema_id]
+            key = channel.topic, schema.name
+            if key not in numbers:
+                numbers[key] = self._add_channel(writer, channel, schema)
+            number = numbers[key]
+            sequences[number] = sequences.get(number, -1) + 1
+            writer.add_message(
+                number,
+                record.data,
+                log_ns=record.log_time,
+                publish_ns=record.publish_time,
+                sequence=sequences[number],
+            )
+            self._watch(self._topics[number], record.data, record.log_time)
+            if writer.pending_bytes >= _CHUNK_BYTES:
+                writer.flush()
+        for noted in reader.metadata:
+            writer.add_metadata(noted.name, noted.metadata)
 
     def _add_channel(self, writer: McapWriter, channel: Any, schema: Any) -> int:
         self._topics.append(
@@ -219,14 +222,14 @@ class _Copy:
                 name=channel.topic,
                 type=schema.name,
                 type_hash=channel.metadata.get("topic_type_hash", ""),
-                qos=_qos(channel.metadata.get("offered_qos_profiles", "")),
+                qos=_qos(channel.metadata.get("offered_qos_profiles", ""), channel.topic),
             )
         )
         return writer.add_channel(
             ChannelFacts(
                 topic=channel.topic,
                 type=schema.name,
-                definition=schema.data.decode(),
+                definition=schema.data.decode(errors="replace"),
                 metadata=channel.metadata,
             )
         )
@@ -251,8 +254,7 @@ class _Copy:
     def _watch(self, topic: BagTopic, data: bytes, log_ns: int) -> None:
         if topic.name == FACTS_TOPIC:
             if self._facts is None:
-                text = data[8:-1].decode()  # encapsulation and length; final zero
-                self._facts = from_json(text, source=f"{self._source}: {FACTS_TOPIC}").facts
+                self._facts = facts_in(data, self._source).facts
             return
         monitor = self._watcher()
         if self._span is None:
@@ -268,6 +270,8 @@ class _Copy:
     def _known_facts(self) -> EpisodeFacts | None:
         try:
             return read_sidecar(self._folder).facts
+        except ForeignSchemaError:
+            raise
         except EpisodeError:
             return None
 
@@ -293,75 +297,29 @@ class _Copy:
         return self._monitor
 
 
-def _records(path: Path, progress: Progress) -> Iterator[Any]:
-    """Give the records of a bag up to its tear; a chunk whose checksum is wrong is the tear."""
-    from mcap.exceptions import McapError as LibraryError
-    from mcap.stream_reader import StreamReader
-
-    size = path.stat().st_size if path.is_file() else 0
-    if size < len(MAGIC):
-        return
-    with path.open("rb") as file:
-        reader = StreamReader(_Counted(file, progress), validate_crcs=True, record_size_limit=size)
-        records = iter(reader.records)
-        while True:
-            try:
-                record = next(records)
-            except (StopIteration, LibraryError, ValueError, struct.error, EOFError):
-                return
-            yield record
-            if type(record).__name__ == "DataEnd":
-                return
+def _keep(path: Path) -> Path:
+    """Give a file that will be replaced a second name."""
+    backup = _backup(path)
+    os.link(path, backup)
+    return backup
 
 
-class _Counted(io.RawIOBase):
-    """A file that tells how much of it was read."""
-
-    def __init__(self, file: Any, progress: Progress) -> None:
-        self._file = file
-        self._progress = progress
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = int(self._file.readinto(buffer))
-        self._progress(count)
-        return count
+def _backup(path: Path) -> Path:
+    """The first name for what a recovery replaces that is free."""
+    number, name = 1, path.name + BACKUP_SUFFIX
+    while path.with_name(name).exists():
+        number += 1
+        name = f"{path.name}{BACKUP_SUFFIX}.{number}"
+    return path.with_name(name)
 
 
-def _qos(text: str) -> TopicQos | None:
-    profiles = yaml.safe_load(text) if text else None
-    if not profiles:
-        return None
-    first = profiles[0]
-    return TopicQos(
-        reliable=first["reliability"] == "reliable",
-        latched=first["durability"] == "transient_local",
-        depth=int(first["depth"]),
-    )
-
-
-def _is_torn(bag: Path) -> bool:
+def _qos(text: str, topic: str) -> TopicQos | None:
     try:
-        return is_torn(bag)
-    except McapError:
-        if bag.stat().st_size < len(MAGIC):
-            return True  # power was cut before anything reached the disk
-        raise EpisodeError(f"{bag}: no MCAP file; its first bytes are wrong") from None
-
-
-def _is_being_written(bag: Path) -> bool:
-    with bag.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _restore_original(bag: Path) -> None:
-    """Undo a recovery that was itself cut off."""
-    original = bag.with_name(bag.name + TORN_SUFFIX)
-    if original.is_file():
-        original.replace(bag)
+        first = parse_yaml(text, source=f"{topic}: offered_qos_profiles")[0]
+        return TopicQos(
+            reliable=first["reliability"] == "reliable",
+            latched=first["durability"] == "transient_local",
+            depth=int(first["depth"]),
+        )
+    except (ValueError, LookupError, TypeError):
+        return None  # unknown, as for a topic whose publishers told nothing

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
-from evo1_training.recording.episode import EXTRA, STATE, TELEOP, RecordedTopic
+from evo1_training.recording.episode import (
+    EXTRA,
+    STATE,
+    TELEOP,
+    EpisodeError,
+    RecordedTopic,
+)
 from evo1_training.recording.joint_watch import JointRange, JointWatch
 from evo1_training.recording.stream_watch import StreamCondition, StreamFigures, StreamWatch
 
@@ -34,6 +40,9 @@ class StreamMonitor:
     Args:
         robot: the robot file.
         topics: what is recorded, with roles.
+
+    Raises:
+        EpisodeError: a topic is recorded as a camera that the robot file has not.
     """
 
     def __init__(self, robot: RobotConfig, topics: Sequence[RecordedTopic]) -> None:
@@ -138,7 +147,7 @@ class StreamMonitor:
     def _watch(self, topic: RecordedTopic) -> StreamWatch:
         kind, _, name = topic.role.partition(":")
         if kind == "camera":
-            camera = self._camera(name)
+            camera = self._camera(name, topic)
             return StreamWatch(
                 topic,
                 name=name,
@@ -159,8 +168,11 @@ class StreamMonitor:
             )
         return StreamWatch(topic, name=topic.name, max_age_ms=0.0, gap_ns=0, required=False)
 
-    def _camera(self, name: str) -> CameraConfig:
-        return next(camera for camera in self._robot.cameras if camera.name == name)
+    def _camera(self, name: str, topic: RecordedTopic) -> CameraConfig:
+        for camera in self._robot.cameras:
+            if camera.name == name:
+                return camera
+        raise EpisodeError(f"{topic.name}: recorded as camera '{name}', which no robot file names")
 
 
 def robot_topics(robot: RobotConfig, names: Mapping[str, str]) -> list[RecordedTopic]:

@@ -308,6 +308,8 @@ class StreamWatch:
 
 def cdr_image_size(data: bytes) -> tuple[int, int] | None:
     """Read (width, height) of a serialised sensor_msgs/Image; None: unreadable [px]."""
+    if len(data) < HEAD_BYTES:
+        return None
     order = "<" if data[1] & 1 else ">"
     try:
         (length,) = struct.unpack_from(f"{order}I", data, HEAD_BYTES)  # of the frame's name

@@ -7,13 +7,15 @@ gets SIGINT or SIGTERM is saved.
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray
 from evo1_msgs.msg import RecorderStatus
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
@@ -23,7 +25,9 @@ from evo1_policy.perception.messages import prepare_reading
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.parameters import keep_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
+from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import report_qos
+from evo1_policy.untrusted import printable
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.memory import give_back_free_memory
 from evo1_training.recording.pre_roll import MEGABYTE, PreRoll
@@ -91,7 +95,7 @@ class RecorderNode(ManagedNode):
         self._stream_log = StreamLog()
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
-        self._timer = self.create_timer(TICK_S, self._tick, clock=steady)
+        self._timer = self.create_timer(TICK_S, self._telling_end(self._tick), clock=steady)
 
     # -- lifecycle -------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class RecorderNode(ManagedNode):
             robot=robot,
             status=self.create_publisher(RecorderStatus, "~/status", report_qos()),
             diagnostics=self.create_publisher(DiagnosticArray, "/diagnostics", report_qos()),
-            news=self.create_guard_condition(self._advance),
+            news=self.create_guard_condition(self._telling_end(self._advance)),
             desk=desk,
             services=Services(self, desk),
             goals=Goals(self, start=desk.start_goal, end=desk.end_goal),
@@ -175,6 +179,7 @@ class RecorderNode(ManagedNode):
             self._active = None
             if self._configured is not None:
                 self._configured.desk.session = None
+            self._last_words(RecorderStatus.IDLE, "the recorder was deactivated")
         return super().on_deactivate(state)
 
     # -- events ----------------------------------------------------------------------------
@@ -238,6 +243,29 @@ class RecorderNode(ManagedNode):
         self._failure = error
         if self._configured is not None:
             self._configured.news.trigger()
+
+    def _telling_end(self, call: Callable[[], None]) -> Callable[[], None]:
+        """A callback of the executor; what it raises ends the node, and is told before."""
+
+        def run() -> None:
+            try:
+                call()
+            except Exception as error:
+                reason = f"the recorder ends, its take saved: {printable(error)}"
+                self._last_words(RecorderStatus.FAULT, reason)
+                raise
+
+        return run
+
+    def _last_words(self, state: int, reason: str) -> None:
+        """Say on ~/status why nothing more comes, and wait a little until it was heard."""
+        if self._configured is None:
+            return
+        message = RecorderStatus(state=state, reason=reason)
+        message.header.stamp = time_message(self._now_ns())
+        self._configured.status.publish(message)
+        with suppress(RuntimeError):  # the context may have ended
+            self._configured.status.wait_for_all_acked(Duration(seconds=0.5))
 
     def _instruct(self, text: str) -> Answer:
         return self._configured.desk.set_instruction(text) if self._configured else (True, "")

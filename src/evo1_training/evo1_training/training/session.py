@@ -96,7 +96,13 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         start = open_start(config, robot)
         tokenizer_files(config, start)
     bar = DecodingBar(enabled=accelerator.is_main_process)
-    data, _ = open_data(config.data, config.model, seed=config.seed, progress=bar)
+    data, _ = open_data(
+        config.data,
+        config.model,
+        seed=config.seed,
+        mode=config.normalization.mode,
+        progress=bar,
+    )
     bar.close()
     parts = _parts(config, stage, folder, accelerator, data, robot, start, resume)
     try:

@@ -1,23 +1,16 @@
 """The convert command: what it says, and its exit status."""
 
+import json
 from pathlib import Path
 
 import pytest
-import tiny_format
 from bag_writing import steady, write_episode
 
 from evo1_training.cli import convert as command
-from evo1_training.datasets import conversion
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    monkeypatch.setattr(conversion, "lerobot", lambda: tiny_format.TINY)
-    monkeypatch.setattr("evo1_training.datasets.conversion_job.lerobot", lambda: tiny_format.TINY)
 
 
 def run(*arguments) -> int:
-    return command.main([*map(str, arguments), "--workers", "1"])
+    return command.main([*map(str, arguments), "--workers", "1", "--storage", "png"])
 
 
 def test_report_counts_what_was_done_and_says_what_to_type_next(tmp_path, capsys, monkeypatch):
@@ -48,7 +41,7 @@ def test_one_bad_episode_makes_the_exit_status_1_and_is_listed(tmp_path, capsys)
     said = capsys.readouterr()
     assert "not converted:\n  episode_000001: robot file" in said.out
     assert "episode_000001: not converted" in said.err
-    assert len(tiny_format.read(tmp_path / "dataset")) == 1
+    assert len(list(tmp_path.glob("dataset/data/*/*.parquet"))) == 1
 
 
 def test_error_is_one_line_without_a_traceback(tmp_path, capsys):
@@ -72,3 +65,21 @@ def test_shard_says_how_to_go_on(tmp_path, capsys):
     assert run(tmp_path / "demos", "--to", tmp_path / "dataset", "--shards", "1/2") == 0
     assert "the same command without --shards assembles" in capsys.readouterr().out
     assert not Path(tmp_path / "dataset" / "meta").exists()
+
+
+def test_what_an_episode_says_reaches_the_terminal_without_its_controls(tmp_path, capsys):
+    odd = "x\x1b[2J\n[INFO] all is well\u202e"
+    text = f"name: {json.dumps(odd)}\n"
+    write_episode(tmp_path / "demos" / "episode_000000", steady(1.0))
+    write_episode(tmp_path / "demos" / "episode_000001", steady(1.0), robot_text=text)
+    write_episode(tmp_path / "demos" / "episode_000002", steady(1.0), instruction=odd)
+    write_episode(tmp_path / "demos" / "episode_000003", steady(1.0), instruction="x" * 1001)
+    assert run(tmp_path / "demos", "--to", tmp_path / "my; set") == 1
+    said = capsys.readouterr()
+    for shown in (said.out, said.err):
+        assert not set("\x1b\u202e") & set(shown)
+        assert "\n[INFO]" not in shown
+    assert "the instruction is longer than 1000 characters" in said.out
+    assert f"check_dataset '{tmp_path}/my; set'" in said.out.replace(
+        "check-dataset", "check_dataset"
+    )

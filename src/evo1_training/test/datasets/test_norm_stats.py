@@ -10,13 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from evo1_policy.checkpoint_layouts.official import choose_stats
-from evo1_training.datasets.lerobot.writing import open_dataset
-from evo1_training.datasets.norm_stats import (
-    NORM_STATS,
-    NoFramesError,
-    compute_statistics,
-    dataset_norm_stats,
+from evo1_training.datasets.lerobot.statistics import (
+    exact_statistics,
+    of_values,
+    with_sound_quantiles,
 )
+from evo1_training.datasets.lerobot.writing import NORM_STATS, open_dataset
 
 sys.path.insert(0, str(Path(__file__).parent / "lerobot"))
 from made_episodes import encoded, joints, schema
@@ -36,9 +35,10 @@ def root(request, tmp_path_factory):
     return folder / "cans"
 
 
-def test_statistics_are_those_of_every_frame(root):
-    stats = dataset_norm_stats(root)
-    assert stats.embodiment == "xarm6"
+def test_the_authors_layout_holds_the_statistics_of_every_frame(root):
+    data = json.loads((root / NORM_STATS).read_text())
+    stats = choose_stats(data, key=None, embodiment="xarm6", mode="quantiles", source=NORM_STATS)
+    assert stats.mode == "quantiles"
     for found, values in ((stats.state, STATES), (stats.action, ACTIONS)):
         np.testing.assert_allclose(found.min, values.min(0), atol=1e-6)
         np.testing.assert_allclose(found.max, values.max(0), atol=1e-6)
@@ -48,19 +48,11 @@ def test_statistics_are_those_of_every_frame(root):
         np.testing.assert_allclose(found.q99, np.quantile(values, 0.99, axis=0), atol=1e-6)
 
 
-def test_mode_and_embodiment_can_be_chosen(root):
-    stats = dataset_norm_stats(root, mode="quantiles", embodiment="left_arm")
-    assert (stats.mode, stats.embodiment) == ("quantiles", "left_arm")
-
-
 def test_closed_dataset_has_the_authors_layout(root):
     data = json.loads((root / NORM_STATS).read_text())
     assert list(data) == ["xarm6"]
     assert list(data["xarm6"]) == ["cans"]
     assert set(data["xarm6"]["cans"]["action"]) == {"min", "max", "mean", "std", "q01", "q99"}
-    read = choose_stats(data, key=None, embodiment="xarm6", mode="quantiles", source=NORM_STATS)
-    assert read.mode == "quantiles"
-    np.testing.assert_array_equal(read.action.q99, dataset_norm_stats(root).action.q99)
 
 
 def test_closed_dataset_has_exact_quantiles_in_lerobots_file(root):
@@ -78,18 +70,15 @@ def test_lists_of_any_length_can_be_read(tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "data/chunk-000/episode_000000.parquet")
-    found = compute_statistics(tmp_path)
+    found = exact_statistics([tmp_path / "data/chunk-000/episode_000000.parquet"])
     assert found["observation.state"].mean.tolist() == [1.0, 2.0]
     assert found["action"].max.tolist() == [1.0]
 
 
-def test_dataset_without_robot_file_goes_by_its_robot_type(tmp_path, root):
-    (tmp_path / "meta").mkdir()
-    (tmp_path / "meta/info.json").write_text('{"robot_type": "so100"}')
-    (tmp_path / "data").symlink_to(root / "data")
-    assert dataset_norm_stats(tmp_path).embodiment == "so100"
-
-
-def test_folder_without_frames_is_refused(tmp_path):
-    with pytest.raises(NoFramesError, match="no frames below data/"):
-        compute_statistics(tmp_path)
+def test_quantiles_that_coincide_become_the_bounds():
+    gripper = np.zeros(1000)
+    gripper[:5] = 0.85  # closed in five frames of a thousand
+    moving = np.linspace(-1, 1, 1000)
+    found = with_sound_quantiles(of_values(np.stack([gripper, moving], axis=1))).quantiles
+    assert (found["q01"][0], found["q99"][0]) == (0.0, 0.85)
+    assert (found["q01"][1], found["q99"][1]) == pytest.approx((-0.98, 0.98))

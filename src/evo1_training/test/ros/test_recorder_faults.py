@@ -205,3 +205,29 @@ def test_interrupted_recorder_saves_its_take(recording_process, tmp_path):
     outcome = read_sidecar(tmp_path / "episode_000000").outcome
     assert outcome is not None
     assert not outcome.recovered
+
+
+def test_a_recorder_that_ends_says_why_on_its_own_topic(publish, recorder):
+    publish()
+    node = recorder()
+    node.record(0.2)
+
+    def fail():
+        node.node._fail(OSError(5, "Input/output error", "/episodes\n[INFO] all is well"))
+        with pytest.raises(OSError, match="Input/output"):
+            node.node._telling_end(node.node._advance)()
+        node.node._failure = None  # the rest of it would end this process
+
+    node.wait(node._executor.create_task(fail).done, "the failure")
+    node.wait(
+        lambda: any(
+            one.state == RecorderStatus.FAULT
+            and one.reason.startswith("the recorder ends, its take saved: [Errno 5] Input/output")
+            and one.reason.isprintable()
+            for one in node.statuses
+        ),
+        "its last words",
+    )
+    node.rest()
+    node.wait(lambda: node.status.reason == "the recorder was deactivated", "the reason")
+    assert node.status.state == RecorderStatus.IDLE

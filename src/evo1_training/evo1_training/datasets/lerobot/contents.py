@@ -1,29 +1,41 @@
 """What a dataset holds, as far as adding to it needs to know. Must not import ROS or torch."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from evo1_policy.untrusted import parse_json, read_json, read_text
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
 from evo1_training.datasets.lerobot.schema import Version
+from evo1_training.datasets.lerobot.staging import DatasetWriteError, Staging
 from evo1_training.datasets.lerobot.statistics import Statistics, merged, of_values
 from evo1_training.datasets.lerobot.tables import Place, index_columns
-from evo1_training.datasets.lerobot.transaction import Transaction
 
 INFO, STATS = "meta/info.json", "meta/stats.json"
 ROBOT, SOURCES = "meta/evo1/robot.yaml", "meta/evo1/sources.jsonl"
 CHUNK = 1000  # episodes (v2.1) or files (v3.0) a folder
-
-
-class DatasetWriteError(ValueError):
-    """A dataset that cannot be written; the message names the folder and what to do."""
+_SOURCES_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class Addition:
+    """An episode and where it comes to stand.
+
+    Attributes:
+        encoded: the episode.
+        place: its numbers.
+        statistics: of its features, LeRobot's own columns included.
+    """
+
+    encoded: EncodedEpisode
+    place: Place
+    statistics: Mapping[str, Statistics]
+
+
+@dataclass(kw_only=True)
 class Contents:
     """What is in a dataset.
 
@@ -37,42 +49,31 @@ class Contents:
 
     episodes: int = 0
     frames: int = 0
-    tasks: tuple[str, ...] = ()
-    sources: frozenset[str] = frozenset()
-    statistics: Mapping[str, Statistics] = field(default_factory=dict)
+    tasks: list[str] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
+    statistics: dict[str, Statistics] = field(default_factory=dict)
 
-    def with_episode(self, addition: "Addition") -> "Contents":
-        """The same after an episode was added."""
-        encoded = addition.encoded
-        parts = {
-            name: [self.statistics[name], item] if name in self.statistics else [item]
-            for name, item in addition.statistics.items()
-        }
-        return replace(
-            self,
-            episodes=self.episodes + 1,
-            frames=self.frames + encoded.length,
-            tasks=(*self.tasks, encoded.instruction) if addition.new_task else self.tasks,
-            sources=self.sources | {encoded.source},
-            statistics={name: merged(items) for name, items in parts.items()},
+    def add(self, encoded: EncodedEpisode) -> Addition:
+        """Take an episode in; returns where it comes to stand."""
+        if encoded.instruction not in self.tasks:
+            self.tasks.append(encoded.instruction)
+        place = Place(
+            episode_index=self.episodes,
+            first_index=self.frames,
+            task_index=self.tasks.index(encoded.instruction),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Addition:
-    """An episode and where it comes to stand.
-
-    Attributes:
-        encoded: the episode.
-        place: its numbers.
-        statistics: of its features, LeRobot's own columns included.
-        new_task: whether its instruction is the first of its kind.
-    """
-
-    encoded: EncodedEpisode
-    place: Place
-    statistics: Mapping[str, Statistics]
-    new_task: bool
+        index = index_columns(place, 0, encoded.length, encoded.fps)
+        statistics = {
+            **encoded.statistics,
+            **{name: of_values(np.asarray(values)) for name, values in index.items()},
+        }
+        for name, item in statistics.items():
+            before = [self.statistics[name]] if name in self.statistics else []
+            self.statistics[name] = merged([*before, item])
+        self.episodes += 1
+        self.frames += encoded.length
+        self.sources.add(encoded.source)
+        return Addition(encoded=encoded, place=place, statistics=statistics)
 
 
 class Layout(Protocol):
@@ -83,29 +84,13 @@ class Layout(Protocol):
     def info(self, contents: Contents) -> dict[str, Any]:
         """The keys of info.json that the other version lacks, and the paths."""
 
-    def tasks(self, root: Path) -> tuple[str, ...]:
+    def tasks(self, root: Path) -> list[str]:
         """The instructions of a dataset in the order of task_index."""
 
     def stage(
-        self, transaction: Transaction, root: Path, addition: Addition, after: Contents
+        self, staging: Staging, root: Path, additions: Sequence[Addition], after: Contents
     ) -> None:
-        """Stage the files of an episode, and what lists it."""
-
-    def tidy(self, transaction: Transaction, root: Path) -> None:
-        """Stage what makes a finished dataset better than one that grows."""
-
-
-def next_addition(contents: Contents, encoded: EncodedEpisode) -> Addition:
-    """Where an episode comes to stand in a dataset."""
-    new_task = encoded.instruction not in contents.tasks
-    task = len(contents.tasks) if new_task else contents.tasks.index(encoded.instruction)
-    place = Place(episode_index=contents.episodes, first_index=contents.frames, task_index=task)
-    index = index_columns(place, 0, encoded.length, encoded.fps)
-    statistics = {
-        **encoded.statistics,
-        **{name: of_values(np.asarray(values)) for name, values in index.items()},
-    }
-    return Addition(encoded=encoded, place=place, statistics=statistics, new_task=new_task)
+        """Stage the files of new episodes, and what lists them."""
 
 
 def read_contents(root: Path, layout: Layout, info: Mapping[str, Any]) -> Contents:
@@ -115,16 +100,18 @@ def read_contents(root: Path, layout: Layout, info: Mapping[str, Any]) -> Conten
         DatasetWriteError: a file of it is missing or cannot be read.
     """
     try:
-        lines = (root / SOURCES).read_text(encoding="utf-8").splitlines()
-        stats = json.loads((root / STATS).read_text(encoding="utf-8"))
+        sources = read_text(root / SOURCES, what="list of episodes", max_bytes=_SOURCES_BYTES)
+        stats = read_json(root / STATS, what="statistics of the dataset")
         return Contents(
             episodes=int(info["total_episodes"]),
             frames=int(info["total_frames"]),
             tasks=layout.tasks(root),
-            sources=frozenset(json.loads(line)["source"] for line in lines),
+            sources={
+                str(parse_json(line, source=SOURCES)["source"]) for line in sources.splitlines()
+            },
             statistics={name: Statistics.from_dict(item) for name, item in stats.items()},
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetWriteError(
             f"{root}: cannot be added to: {error}; only datasets of this converter can, choose "
             "another folder"

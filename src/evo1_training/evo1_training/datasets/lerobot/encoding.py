@@ -19,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.robot_config import JOINT_STREAM
+from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
 from evo1_training.datasets.lerobot import schema as names
 from evo1_training.datasets.lerobot.images import encode_png
 from evo1_training.datasets.lerobot.schema import camera_key, features, stamp_key
+from evo1_training.datasets.lerobot.staging import telling_where
 from evo1_training.datasets.lerobot.statistics import PictureStatistics, Statistics, of_values
 from evo1_training.datasets.lerobot.tables import FrameTable
 from evo1_training.datasets.lerobot.video import VideoWriter
@@ -91,10 +93,10 @@ def encode_episode(
         OSError: the disk is full or gone.
     """
     found = features(schema)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / SUMMARY).unlink(missing_ok=True)
     episode = _Encoder(schema, found, source)
-    with ExitStack() as files:
+    with telling_where(folder), ExitStack() as files:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / SUMMARY).unlink(missing_ok=True)
         episode.open(folder, files)
         for frame in frames:
             episode.add(frame)
@@ -122,15 +124,15 @@ def load_encoded(folder: Path) -> EncodedEpisode:
     """
     path = folder / SUMMARY
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = read_json(path, what="encoded episode")
+        if data.pop("layout", None) != _LAYOUT:
+            raise EpisodeError(f"{path}: written by another version; delete it and convert again")
+        stats = {name: Statistics.from_dict(item) for name, item in data.pop("statistics").items()}
+        return EncodedEpisode(folder=folder, statistics=stats, **data)
+    except (UntrustedError, LookupError, TypeError, AttributeError) as error:
         raise EpisodeError(
             f"{folder}: not encoded completely ({SUMMARY}: {error}); delete it and convert again"
         ) from error
-    if data.pop("layout", None) != _LAYOUT:
-        raise EpisodeError(f"{path}: written by another version; delete it and convert again")
-    stats = {name: Statistics.from_dict(item) for name, item in data.pop("statistics").items()}
-    return EncodedEpisode(folder=folder, statistics=stats, **data)
 
 
 def _write_summary(encoded: EncodedEpisode) -> None:

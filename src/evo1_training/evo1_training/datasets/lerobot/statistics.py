@@ -5,16 +5,21 @@ Letters: N frames, D width of a feature.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from evo1_training.datasets.lerobot.schema import ACTION, STATE
+from evo1_training.datasets.lerobot.tables import read_vectors
 
 Array = npt.NDArray[np.float64]
 
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 _LARGE = 300  # pictures with a longer side are thinned to about _THINNED pixels, as LeRobot does
 _THINNED = 150
+_LEAST_SHARE = 0.05  # of the range from min to max that q01 to q99 must cover
 _LEVELS = np.arange(256) / 255.0
 
 
@@ -86,6 +91,18 @@ def of_values(values: npt.ArrayLike) -> Statistics:
     )
 
 
+def with_sound_quantiles(item: Statistics) -> Statistics:
+    """The same, but with the bounds where q01 and q99 nearly coincide.
+
+    So they do of a gripper that is closed in hardly a frame in a hundred. Scaled by them, a joint
+    is sent to thousands of times its range, and its rare positions never come back.
+    """
+    low, high = item.quantiles["q01"], item.quantiles["q99"]
+    narrow = high - low < _LEAST_SHARE * (item.max - item.min)
+    sound = {"q01": np.where(narrow, item.min, low), "q99": np.where(narrow, item.max, high)}
+    return item.with_quantiles(sound)
+
+
 class PictureStatistics:
     """Statistics of a camera over an episode, from every frame and in constant memory."""
 
@@ -139,6 +156,31 @@ def merged(parts: Sequence[Statistics]) -> Statistics:
             name: _weighted(weights, (part.quantiles[name] for part in parts)) for name in names
         },
     )
+
+
+def exact_statistics(tables: Sequence[Path]) -> dict[str, Statistics]:
+    """Statistics of state and action from every frame of some tables, with exact quantiles.
+
+    Raises:
+        OSError: a table cannot be read.
+    """
+    vectors = [read_vectors(path, (STATE, ACTION)) for path in tables]
+    return {
+        name: of_values(np.concatenate([table[name] for table in vectors]))
+        for name in (STATE, ACTION)
+    }
+
+
+def official_norm_stats(
+    statistics: Mapping[str, Statistics], *, embodiment: str, dataset: str
+) -> dict[str, Any]:
+    """The authors' norm_stats.json: {arm: {dataset: {feature: {min, max, ...}}}}."""
+    names = ("min", "max", "mean", "std", "q01", "q99")
+    features = {
+        feature: {name: with_sound_quantiles(item).to_dict()[name] for name in names}
+        for feature, item in statistics.items()
+    }
+    return {embodiment: {dataset: features}}
 
 
 def _weighted(weights: Array, values: Iterable[Array]) -> Array:

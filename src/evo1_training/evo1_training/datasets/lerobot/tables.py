@@ -4,6 +4,7 @@ Must not import ROS or torch.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -80,7 +81,11 @@ class FrameTable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            with suppress(OSError):  # the error that came first counts
+                self._writer.close()
 
     def _flush(self) -> None:
         arrays = [_array(self._rows[field.name], field.type) for field in self._schema]
@@ -109,33 +114,29 @@ def index_columns(place: Place, first_frame: int, count: int, fps: int) -> dict[
     }
 
 
-def complete_table(
-    source: Path, target: Path, *, features: Features, version: Version, place: Place, fps: int
+def complete_tables(
+    sources: Sequence[tuple[Path, Place]],
+    target: Path,
+    *,
+    features: Features,
+    version: Version,
+    fps: int,
 ) -> None:
-    """Copy an encoded episode's table and add where it stands in the dataset."""
+    """Write the tables of encoded episodes into one, and add where each stands in the dataset."""
     schema = arrow_schema(features, version)
-    table = pq.ParquetFile(source)
-    frame = 0
     with pq.ParquetWriter(target, schema) as writer:
-        for group in range(table.num_row_groups):
-            rows = table.read_row_group(group)
-            index = index_columns(place, frame, rows.num_rows, fps)
-            arrays = [
-                pa.array(index[name]) if name in index else rows.column(name)
-                for name in schema.names
-            ]
-            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-            frame += rows.num_rows
-
-
-def join_tables(sources: Sequence[Path], target: Path) -> None:
-    """Write the row groups of several tables of one schema into one file, in order."""
-    schema = pq.read_schema(sources[0])
-    with pq.ParquetWriter(target, schema) as writer:
-        for source in sources:
+        for source, place in sources:
             table = pq.ParquetFile(source)
+            frame = 0
             for group in range(table.num_row_groups):
-                writer.write_table(table.read_row_group(group))
+                rows = table.read_row_group(group)
+                index = index_columns(place, frame, rows.num_rows, fps)
+                arrays = [
+                    pa.array(index[name]) if name in index else rows.column(name)
+                    for name in schema.names
+                ]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+                frame += rows.num_rows
 
 
 def read_vectors(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:

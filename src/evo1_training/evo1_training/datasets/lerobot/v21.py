@@ -1,13 +1,15 @@
 """LeRobot v2.1: a table and a video a camera for each episode. Must not import ROS or torch."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evo1_policy.untrusted import MOST_JSON_BYTES, parse_json, read_text
 from evo1_training.datasets.lerobot.contents import CHUNK, Addition, Contents
 from evo1_training.datasets.lerobot.schema import Version, video_keys
-from evo1_training.datasets.lerobot.tables import complete_table
-from evo1_training.datasets.lerobot.transaction import Transaction
+from evo1_training.datasets.lerobot.staging import Staging
+from evo1_training.datasets.lerobot.tables import complete_tables
 
 DATA_PATH = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
 VIDEO_PATH = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
@@ -34,42 +36,41 @@ class LayoutV21:
             "video_path": VIDEO_PATH if self._videos else None,
         }
 
-    def tasks(self, root: Path) -> tuple[str, ...]:
+    def tasks(self, root: Path) -> list[str]:
         """The instructions in the order of task_index."""
-        lines = (root / _TASKS).read_text(encoding="utf-8").splitlines()
-        found = {item["task_index"]: item["task"] for item in map(json.loads, lines)}
-        return tuple(found[index] for index in range(len(found)))
+        text = read_text(root / _TASKS, what="list of instructions", max_bytes=MOST_JSON_BYTES)
+        lines = [parse_json(line, source=_TASKS) for line in text.splitlines()]
+        found = {item["task_index"]: str(item["task"]) for item in lines}
+        return [found[index] for index in range(len(found))]
 
     def stage(
-        self, transaction: Transaction, root: Path, addition: Addition, after: Contents
+        self, staging: Staging, root: Path, additions: Sequence[Addition], after: Contents
     ) -> None:
-        """Stage the files of an episode, and its lines in the lists."""
-        encoded, place = addition.encoded, addition.place
-        index = place.episode_index
-        where = {"episode_chunk": index // CHUNK, "episode_index": index}
-        complete_table(
-            encoded.table,
-            transaction.stage(DATA_PATH.format(**where)),
-            features=self._features,
-            version=self.version,
-            place=place,
-            fps=encoded.fps,
-        )
-        for key in self._videos:
-            transaction.stage_copy(VIDEO_PATH.format(video_key=key, **where), encoded.video(key))
-        statistics = {
-            name: item.to_dict(quantiles=False) for name, item in addition.statistics.items()
-        }
-        episode = {"tasks": [encoded.instruction], "length": encoded.length}
-        _add_line(transaction, _EPISODES, {"episode_index": index, **episode})
-        _add_line(transaction, _STATISTICS, {"episode_index": index, "stats": statistics})
-        if addition.new_task:
-            task = {"task_index": place.task_index, "task": encoded.instruction}
-            _add_line(transaction, _TASKS, task)
-
-    def tidy(self, transaction: Transaction, root: Path) -> None:
-        """Nothing: one file an episode is what v2.1 wants."""
+        """Stage the files of new episodes, and their lines in the lists."""
+        episodes, statistics = [], []
+        for addition in additions:
+            encoded, index = addition.encoded, addition.place.episode_index
+            where = {"episode_chunk": index // CHUNK, "episode_index": index}
+            complete_tables(
+                [(encoded.table, addition.place)],
+                staging.file(DATA_PATH.format(**where)),
+                features=self._features,
+                version=self.version,
+                fps=encoded.fps,
+            )
+            for key in self._videos:
+                staging.copy(VIDEO_PATH.format(video_key=key, **where), encoded.video(key))
+            episode = {"tasks": [encoded.instruction], "length": encoded.length}
+            episodes.append({"episode_index": index, **episode})
+            stats = {
+                name: item.to_dict(quantiles=False) for name, item in addition.statistics.items()
+            }
+            statistics.append({"episode_index": index, "stats": stats})
+        staging.lines(_EPISODES, _lines(episodes))
+        staging.lines(_STATISTICS, _lines(statistics))
+        tasks = [{"task_index": index, "task": task} for index, task in enumerate(after.tasks)]
+        staging.text(_TASKS, "".join(f"{line}\n" for line in _lines(tasks)))
 
 
-def _add_line(transaction: Transaction, relative: str, record: dict[str, Any]) -> None:
-    transaction.stage_line(relative, json.dumps(record, ensure_ascii=False))
+def _lines(records: Sequence[dict[str, Any]]) -> list[str]:
+    return [json.dumps(record, ensure_ascii=False) for record in records]

@@ -1,12 +1,12 @@
 """LeRobot v3.0: many episodes a file. Must not import ROS or torch.
 
-Each episode that is added gets files of its own, so that adding costs the same however large the
-dataset is and touches nothing that was there; `tidy` joins small files up to LeRobot's limits.
+What is added gets files of its own, joined up to LeRobot's limits; data and videos that are there
+already are never written again. The list of episodes is one file.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evo1_training.datasets.lerobot.contents import CHUNK, Addition, Contents
-from evo1_training.datasets.lerobot.joining import (
-    DATA_LIMIT_MB,
-    DATA_PATH,
-    EPISODES_PATH,
-    VIDEO_LIMIT_MB,
-    VIDEO_PATH,
-    at,
-    stage_joined,
+from evo1_training.datasets.lerobot.schema import (
+    CAMERA_PREFIX,
+    MAX_SECONDS,
+    Version,
+    video_keys,
 )
-from evo1_training.datasets.lerobot.schema import CAMERA_PREFIX, Version, video_keys
+from evo1_training.datasets.lerobot.staging import Staging
 from evo1_training.datasets.lerobot.statistics import Statistics
-from evo1_training.datasets.lerobot.tables import complete_table
-from evo1_training.datasets.lerobot.transaction import Transaction
+from evo1_training.datasets.lerobot.tables import complete_tables
+from evo1_training.datasets.lerobot.video import concatenate, read_facts
 
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+DATA_LIMIT_MB, VIDEO_LIMIT_MB = 100, 200  # LeRobot's defaults
+_MB = 1024**2
+_LIST = "meta/episodes"
 _TASKS = "meta/tasks.parquet"
 _NUMBERS = re.compile(r"chunk-(\d+)/file-(\d+)\.")
 
@@ -51,51 +54,114 @@ class LayoutV30:
             "video_path": VIDEO_PATH if self._videos else None,
         }
 
-    def tasks(self, root: Path) -> tuple[str, ...]:
+    def tasks(self, root: Path) -> list[str]:
         """The instructions in the order of task_index."""
         table = pq.read_table(root / _TASKS)
-        return tuple(table.column("task").to_pylist())
+        return [str(task) for task in table.column("task").to_pylist()]
 
     def stage(
-        self, transaction: Transaction, root: Path, addition: Addition, after: Contents
+        self, staging: Staging, root: Path, additions: Sequence[Addition], after: Contents
     ) -> None:
-        """Stage the files of an episode, and its row in the list of episodes."""
-        encoded, place = addition.encoded, addition.place
-        data = _next_file(root / "data")
-        complete_table(
-            encoded.table,
-            transaction.stage(DATA_PATH.format(**at(data))),
-            features=self._features,
-            version=self.version,
-            place=place,
-            fps=encoded.fps,
-        )
-        row: dict[str, Any] = {
-            "episode_index": place.episode_index,
-            "tasks": [encoded.instruction],
-            "length": encoded.length,
-            **_prefixed("data/", at(data)),
-            "dataset_from_index": place.first_index,
-            "dataset_to_index": place.first_index + encoded.length,
-        }
+        """Stage the files of new episodes, joined up to LeRobot's limits, and their rows."""
+        rows = [_row(addition) for addition in additions]
+        sizes = [one.encoded.table.stat().st_size for one in additions]
+        number = _next_file(root / "data")
+        for group in _groups(sizes, DATA_LIMIT_MB):
+            complete_tables(
+                [(additions[one].encoded.table, additions[one].place) for one in group],
+                staging.file(DATA_PATH.format(**_at(number))),
+                features=self._features,
+                version=self.version,
+                fps=additions[0].encoded.fps,
+            )
+            for one in group:
+                rows[one] |= _prefixed("data/", _at(number))
+            number += 1
         for key in self._videos:
-            video = _next_file(root / "videos" / key)
-            path = VIDEO_PATH.format(video_key=key, **at(video))
-            transaction.stage_copy(path, encoded.video(key))
-            row |= _prefixed(f"videos/{key}/", at(video))
-            row[f"videos/{key}/from_timestamp"] = 0.0
-            row[f"videos/{key}/to_timestamp"] = encoded.length / encoded.fps
-        row |= _statistics_row(addition.statistics)
-        listed = _next_file(root / "meta" / "episodes")
-        row |= _prefixed("meta/episodes/", at(listed))
-        table = pa.Table.from_pylist([row], schema=_row_schema(row))
-        pq.write_table(table, transaction.stage(EPISODES_PATH.format(**at(listed))))
-        if addition.new_task:
-            pq.write_table(_task_table(after.tasks), transaction.stage(_TASKS))
+            self._stage_videos(staging, root, key, additions, rows)
+        listed = [
+            row | _statistics_row(one.statistics) for row, one in zip(rows, additions, strict=True)
+        ]
+        self._stage_list(staging, root, listed)
+        pq.write_table(_task_table(after.tasks), staging.file(_TASKS))
 
-    def tidy(self, transaction: Transaction, root: Path) -> None:
-        """Stage files joined up to LeRobot's limits."""
-        stage_joined(transaction, root, self._videos)
+    def _stage_videos(
+        self,
+        staging: Staging,
+        root: Path,
+        key: str,
+        additions: Sequence[Addition],
+        rows: Sequence[dict[str, Any]],
+    ) -> None:
+        paths = [one.encoded.video(key) for one in additions]
+        facts = [read_facts(path) for path in paths]
+
+        def fits(group: list[int], one: int) -> bool:
+            first = facts[group[0]]
+            frames = sum(facts[other].frames for other in (*group, one))
+            return first.joins(facts[one]) and frames / first.fps <= MAX_SECONDS
+
+        number = _next_file(root / "videos" / key)
+        sizes = [path.stat().st_size for path in paths]
+        for group in _groups(sizes, VIDEO_LIMIT_MB, fits):
+            where = VIDEO_PATH.format(video_key=key, **_at(number))
+            if len(group) == 1:
+                staging.copy(where, paths[group[0]])
+            else:
+                concatenate([paths[one] for one in group], staging.file(where))
+            frame = 0
+            for one in group:
+                encoded = additions[one].encoded
+                rows[one] |= _prefixed(f"videos/{key}/", _at(number))
+                rows[one][f"videos/{key}/from_timestamp"] = frame / encoded.fps
+                frame += encoded.length
+                rows[one][f"videos/{key}/to_timestamp"] = frame / encoded.fps
+            number += 1
+
+    def _stage_list(self, staging: Staging, root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Stage the list of all episodes as one file."""
+        listed = sorted((root / _LIST).glob("chunk-*/file-*.parquet"))
+        present = [pq.read_table(path) for path in listed]
+        schema = present[0].schema if present else _row_schema(rows[0])
+        table = pa.concat_tables([*present, pa.Table.from_pylist(rows, schema=schema)])
+        zeros = pa.array([0] * len(table), pa.int64())
+        for name in _prefixed(f"{_LIST}/", _at(0)):
+            table = table.set_column(table.schema.get_field_index(name), name, zeros)
+        staging.remove(_LIST)
+        pq.write_table(table, staging.file(EPISODES_PATH.format(**_at(0))))
+
+
+def _row(addition: Addition) -> dict[str, Any]:
+    encoded, place = addition.encoded, addition.place
+    return {
+        "episode_index": place.episode_index,
+        "tasks": [encoded.instruction],
+        "length": encoded.length,
+        "dataset_from_index": place.first_index,
+        "dataset_to_index": place.first_index + encoded.length,
+        **_prefixed(f"{_LIST}/", _at(0)),
+    }
+
+
+def _groups(
+    sizes: Sequence[int],
+    limit_mb: float,
+    fits: Callable[[list[int], int], bool] = lambda _group, _one: True,
+) -> list[list[int]]:
+    """Neighbours that become one file, by position."""
+    groups: list[list[int]] = []
+    for one, size in enumerate(sizes):
+        together = size + sum(sizes[other] for other in groups[-1]) if groups else 0
+        if groups and together < limit_mb * _MB and fits(groups[-1], one):
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _at(number: int) -> dict[str, int]:
+    """LeRobot's two numbers of a file."""
+    return {"chunk_index": number // CHUNK, "file_index": number % CHUNK}
 
 
 def _next_file(folder: Path) -> int:
@@ -133,7 +199,7 @@ def _row_type(name: str, value: object) -> pa.DataType:
     return pa.float64() if isinstance(value, float) else pa.int64()
 
 
-def _task_table(tasks: tuple[str, ...]) -> pa.Table:
+def _task_table(tasks: Sequence[str]) -> pa.Table:
     """A table that pandas reads as column task_index with the instruction as index.
 
     LeRobot takes the index of a row for the instruction; without this metadata it would be a

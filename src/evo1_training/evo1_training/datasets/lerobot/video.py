@@ -5,6 +5,7 @@ Must not import ROS or torch.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -74,7 +75,11 @@ class VideoWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.close()
+        if kind is None:
+            self.close()
+        else:
+            with suppress(OSError):  # the error that came first counts
+                self._container.close()
 
 
 @dataclass(frozen=True, kw_only=True)

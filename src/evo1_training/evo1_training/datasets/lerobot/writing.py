@@ -1,123 +1,115 @@
 """Create a LeRobot dataset, or add to one. Must not import ROS or torch.
 
-After every `add` the dataset loads; a crash in between leaves it as of the last one (transaction).
+All episodes of a conversion appear together, when the writer is closed; a crash in between leaves
+the dataset as it was, or a change that the next writer finishes (staging).
 """
 
-import fcntl
 import json
-import shutil
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from evo1_policy.untrusted import read_json
 from evo1_training.datasets.frames import DatasetSchema
 from evo1_training.datasets.lerobot.contents import (
     INFO,
     ROBOT,
     SOURCES,
     STATS,
+    Addition,
     Contents,
-    DatasetWriteError,
     Layout,
-    next_addition,
     read_contents,
 )
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
 from evo1_training.datasets.lerobot.schema import MAX_SECONDS, Version, differences, features
-from evo1_training.datasets.lerobot.transaction import (
-    STAGING,
-    Transaction,
+from evo1_training.datasets.lerobot.staging import (
+    DatasetWriteError,
+    Staging,
     is_interrupted,
-    recover,
+    telling_where,
 )
+from evo1_training.datasets.lerobot.statistics import exact_statistics, official_norm_stats
 from evo1_training.datasets.lerobot.v21 import LayoutV21
 from evo1_training.datasets.lerobot.v30 import LayoutV30
-from evo1_training.datasets.norm_stats import NORM_STATS, compute_statistics, official_norm_stats
 
-_LOCK = "lock"
+NORM_STATS = "meta/evo1/norm_stats.json"
 
 
 class DatasetWriter:
     """Adds encoded episodes to a dataset; made by open_dataset. One at a time for a folder."""
 
     def __init__(
-        self, root: Path, schema: DatasetSchema, layout: Layout, contents: Contents, lock: IO[str]
+        self,
+        root: Path,
+        schema: DatasetSchema,
+        layout: Layout,
+        contents: Contents,
+        staging: Staging,
     ) -> None:
         self._root = root
         self._schema = schema
         self._features = features(schema)
         self._layout = layout
         self._contents = contents
-        self._lock = lock
+        self._staging = staging
+        self._additions: list[Addition] = []
 
     @property
     def sources(self) -> frozenset[str]:
-        """What is in the dataset already."""
-        return self._contents.sources
+        """What is in the dataset already, or will be."""
+        return frozenset(self._contents.sources)
 
     def add(self, encoded: EncodedEpisode) -> int:
-        """Append an episode; when this returns, it is on the disk and the dataset loads.
+        """Take an episode in; its files must stay until `close`.
 
         Returns:
             Its episode_index.
 
         Raises:
             DatasetWriteError: it does not fit, is too long for LeRobot, or is there already.
-            OSError: the disk is full or gone; the dataset is as it was.
         """
         self._check(encoded)
-        addition = next_addition(self._contents, encoded)
-        after = self._contents.with_episode(addition)
-        place = addition.place
-        transaction = Transaction(self._root)
-        self._layout.stage(transaction, self._root, addition, after)
-        if place.episode_index == 0:
-            transaction.stage_text(ROBOT, self._schema.robot.text)
-        source: dict[str, Any] = {
-            "episode_index": place.episode_index,
-            "source": encoded.source,
-        }
-        if encoded.offsets_ms:
-            source["offsets_ms"] = dict(encoded.offsets_ms)
-        transaction.stage_line(SOURCES, json.dumps(source, ensure_ascii=False))
-        transaction.stage_text(STATS, _statistics_text(after))
-        transaction.stage_text(INFO, _json(self._info(after)))
-        transaction.commit()
-        self._contents = after
-        return place.episode_index
+        addition = self._contents.add(encoded)
+        self._additions.append(addition)
+        return addition.place.episode_index
 
     def close(self) -> None:
-        """Join small files where the format has large ones, and write exact quantiles.
+        """Write what was added; when this returns, it is on the disk and the dataset loads.
 
         Raises:
-            OSError: the disk is full or gone; the dataset loads nevertheless.
+            OSError: the disk is full or gone; the dataset is as it was.
         """
-        if self._lock.closed:
-            return
-        if self._contents.episodes:
-            transaction = Transaction(self._root)
-            self._layout.tidy(transaction, self._root)
-            self._stage_exact_statistics(transaction)
-            transaction.commit()
-        shutil.rmtree(self._root / STAGING, ignore_errors=True)
-        self._lock.close()
+        try:
+            if self._additions and not self._staging.closed:
+                with telling_where(self._root):
+                    self._write()
+        finally:
+            self.abandon()
 
-    def _stage_exact_statistics(self, transaction: Transaction) -> None:
-        exact = compute_statistics(self._root)
-        statistics = dict(self._contents.statistics)
-        for name, item in exact.items():
-            statistics[name] = statistics[name].with_quantiles(item.quantiles)
-        self._contents = Contents(
-            episodes=self._contents.episodes,
-            frames=self._contents.frames,
-            tasks=self._contents.tasks,
-            sources=self._contents.sources,
-            statistics=statistics,
-        )
-        transaction.stage_text(STATS, _statistics_text(self._contents))
+    def abandon(self) -> None:
+        """Let others in, and leave the dataset as it is."""
+        self._additions.clear()
+        self._staging.close()
+
+    def _write(self) -> None:
+        staging, contents, robot = self._staging, self._contents, self._schema.robot
+        staging.begin()
+        self._layout.stage(staging, self._root, self._additions, contents)
+        staging.text(ROBOT, robot.text)
+        staging.lines(SOURCES, [_source(addition) for addition in self._additions])
+        present = sorted((self._root / "data").glob("*/*.parquet"))
+        exact = exact_statistics([*present, *(one.encoded.table for one in self._additions)])
+        statistics = {
+            name: item.with_quantiles(exact[name].quantiles) if name in exact else item
+            for name, item in contents.statistics.items()
+        }
         official = official_norm_stats(
-            exact, embodiment=self._schema.robot.embodiment, dataset=self._root.resolve().name
+            exact, embodiment=robot.embodiment, dataset=self._root.resolve().name
         )
-        transaction.stage_text(NORM_STATS, _json(official))
+        staging.text(NORM_STATS, _json(official))
+        staging.text(STATS, _json({name: item.to_dict() for name, item in statistics.items()}))
+        staging.text(INFO, _json(self._info(contents)))
+        staging.commit()
 
     def _info(self, contents: Contents) -> dict[str, Any]:
         return {
@@ -133,7 +125,7 @@ class DatasetWriter:
         }
 
     def _check(self, encoded: EncodedEpisode) -> None:
-        if self._lock.closed:
+        if self._staging.closed:
             raise DatasetWriteError(f"{self._root}: closed; open it again to add to it")
         if encoded.source in self._contents.sources:
             raise DatasetWriteError(f"{self._root}: {encoded.source} is in it already")
@@ -175,14 +167,13 @@ def open_dataset(
             f"{root}: holds a dataset already; append to it, or choose another folder"
         )
     _check_no_stranger(root)
-    lock = _lock(root)
+    staging = Staging(root)
     try:
-        recover(root)
         contents = _contents(root, schema, layout)
     except BaseException:
-        lock.close()
+        staging.close()
         raise
-    return DatasetWriter(root, schema, layout, contents, lock)
+    return DatasetWriter(root, schema, layout, contents, staging)
 
 
 def _check_no_stranger(root: Path) -> None:
@@ -198,35 +189,21 @@ def _check_no_stranger(root: Path) -> None:
         )
 
 
-def _lock(root: Path) -> IO[str]:
-    folder = root / STAGING
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / _LOCK).open("w", encoding="utf-8")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise DatasetWriteError(
-            f"{root}: another process is adding to it; wait until it has ended"
-        ) from error
-    return lock
-
-
 def _contents(root: Path, schema: DatasetSchema, layout: Layout) -> Contents:
     path = root / INFO
     if not path.is_file():
         return Contents()
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = read_json(path, what="facts of the dataset")
         version, fps, present = info["codebase_version"], info["fps"], info["features"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = differences(features(schema), present)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetWriteError(f"{path}: cannot be read: {error!r}; restore it") from error
     if version != layout.version:
         raise DatasetWriteError(
             f"{path}: codebase_version is {version}, asked for is {layout.version}; a dataset "
             "has one version"
         )
-    found = differences(features(schema), present)
     if fps != schema.fps:
         found.append(f"fps is {fps} in the dataset, here {schema.fps}")
     if info.get("robot_type") != schema.robot.name:
@@ -238,8 +215,16 @@ def _contents(root: Path, schema: DatasetSchema, layout: Layout) -> Contents:
     return read_contents(root, layout, info)
 
 
-def _statistics_text(contents: Contents) -> str:
-    return _json({name: item.to_dict() for name, item in contents.statistics.items()})
+def _source(addition: Addition) -> str:
+    """What an episode was made of, as a line."""
+    encoded = addition.encoded
+    line: dict[str, Any] = {
+        "episode_index": addition.place.episode_index,
+        "source": encoded.source,
+    }
+    if encoded.offsets_ms:
+        line["offsets_ms"] = dict(encoded.offsets_ms)
+    return json.dumps(line, ensure_ascii=False)
 
 
 def _json(data: dict[str, Any]) -> str:

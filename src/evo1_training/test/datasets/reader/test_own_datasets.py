@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from evo1_policy.robot_config import load_robot
-from evo1_training.datasets.dataset_format import lerobot
 from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
+from evo1_training.datasets.lerobot.encoding import encode_episode
+from evo1_training.datasets.lerobot.writing import open_dataset
 
 HEIGHT, WIDTH, LENGTH, STEP_NS = 48, 64, 6, 33_333_333
 SOURCE_NS = 1_000_000_000
@@ -45,10 +46,9 @@ def test_converted_episodes_come_back_as_they_were(
 ):
     sizes = {camera.name: (HEIGHT, WIDTH) for camera in robot.cameras}
     schema = DatasetSchema(robot=robot, fps=30, image_sizes=sizes, storage=storage)
-    form = lerobot()
-    writer = form.open(tmp_path / "set", schema, version=version, append=False)
+    writer = open_dataset(tmp_path / "set", schema, version=version, append=False)
     for episode, task in enumerate(("pour", "stack the cans")):
-        encoded = form.encode(
+        encoded = encode_episode(
             frames(robot, episode),
             schema=schema,
             instruction=task,

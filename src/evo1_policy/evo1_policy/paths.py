@@ -1,0 +1,70 @@
+"""Paths made of names that a file tells, kept below one folder. Must not import ROS or torch.
+
+Whatever a dataset, bag, episode or checkpoint calls a file goes through `confined` before it is
+opened, written or removed; nothing else joins such a name to a folder.
+"""
+
+import os
+import unicodedata
+from pathlib import Path, PurePosixPath
+
+_LONGEST_PART, _LONGEST = 255, 4000  # bytes, as Linux's file systems have them
+_SHOWN = 80  # characters of a name in an error
+_NEVER = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
+
+
+def confined(root: Path, name: str | os.PathLike[str], what: str) -> Path:
+    """Give the path of a file below a folder, from a name that is not trusted.
+
+    Symlinks are followed to see where the name leads, also through parents of files that do not
+    exist yet. A snapshot in Hugging Face's cache may lead to the blobs beside it.
+
+    Args:
+        root: the folder that must not be left.
+        name: relative, with forward slashes.
+        what: where the name stands, such as 'data_path of meta/info.json'; begins the error.
+
+    Returns:
+        root / name, links not resolved, so that suffix and errors stay those of the name.
+
+    Raises:
+        ValueError: the name is empty, absolute or too long, has '..', a backslash, NUL or another
+            control character, or leads out of the folder. Names what, name and root.
+    """
+    text = os.fspath(name)
+    problem = _problem(text)
+    if not problem:
+        path = root / text
+        real = Path(os.path.realpath(path))
+        if any(home in real.parents for home in _homes(Path(os.path.realpath(root)))):
+            return path
+        problem = f"leads to {real}, which is not in the folder"
+    raise ValueError(
+        f"{what}: {text[:_SHOWN]!r} {problem}; expected a name of a file below {root}"
+    )
+
+
+def _problem(text: str) -> str:
+    """What keeps a text from naming a file below a folder, by itself; empty for nothing."""
+    parts = PurePosixPath(text).parts
+    if not parts:
+        return "is no name"
+    if any(unicodedata.category(character) in _NEVER for character in text):
+        return "has a control character"
+    if "\\" in text:
+        return "has a backslash"
+    if text.startswith("/"):
+        return "is an absolute path"
+    if ".." in parts:
+        return "has '..'"
+    sizes = [len(part.encode()) for part in parts]
+    if max(sizes) > _LONGEST_PART or len(text.encode()) > _LONGEST:
+        return f"is too long with {len(text)} characters"
+    return ""
+
+
+def _homes(root: Path) -> list[Path]:
+    """The folder, and in Hugging Face's cache the blobs that its snapshots consist of."""
+    if root.parent.name == "snapshots" and (root.parent.parent / "blobs").is_dir():
+        return [root, root.parent.parent / "blobs"]
+    return [root]

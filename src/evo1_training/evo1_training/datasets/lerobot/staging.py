@@ -1,0 +1,180 @@
+"""Changes to a dataset that appear together or not at all. Must not import ROS or torch.
+
+New files are written below `.adding/files`, a whole new `meta` among them. Moving that `meta` to
+`.adding/meta` decides: before it the dataset is as it was, after it what is left is moved to its
+place by whoever opens the dataset next. No file tells names of files, and none that is there
+already is changed but by exchanging `meta`.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from evo1_policy.paths import confined
+
+STAGING = ".adding"  # hidden, so that no reader's glob finds what is in it
+META = "meta"
+_FILES, _OLD, _LOCK = "files", "old", "lock"
+
+
+class DatasetWriteError(ValueError):
+    """A dataset that cannot be written; the message names the folder and what to do."""
+
+
+class Staging:
+    """The changes of one process to a dataset; others are kept out until `close`.
+
+    Args:
+        root: folder of the dataset; is made. A change to it that was cut off is finished first.
+
+    Raises:
+        DatasetWriteError: another process adds to it, or it leads out of itself by a link.
+        OSError: the disk is full or gone.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._folder = root / STAGING
+        self._files = self._folder / _FILES
+        for name in (STAGING, META, f"{STAGING}/{META}", f"{STAGING}/{_FILES}"):
+            _inside(root, name)
+        if self._folder.exists() and not (self._folder / _LOCK).is_file():
+            raise DatasetWriteError(
+                f"{self._folder}: no conversion left this; remove it, or choose another folder"
+            )
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _inside(root, f"{STAGING}/{_LOCK}").open("a", encoding="utf-8")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _finish(root)
+            self._clear()
+        except BlockingIOError as error:
+            self._lock.close()
+            raise DatasetWriteError(
+                f"{root}: another process is adding to it; wait until it has ended"
+            ) from error
+        except BaseException:
+            self._lock.close()
+            raise
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be staged any more."""
+        return self._lock.closed
+
+    def begin(self) -> None:
+        """Start from the metadata that is there."""
+        self._clear()
+        present = self._root / META
+        if present.is_dir():
+            shutil.copytree(present, self._files / META, symlinks=True)
+
+    def file(self, relative: str) -> Path:
+        """Return where to write a file of the dataset, which is not there."""
+        path = _inside(self._files, relative)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        return path
+
+    def text(self, relative: str, text: str) -> None:
+        """Give a file of the dataset this text."""
+        self.file(relative).write_text(text, encoding="utf-8")
+
+    def lines(self, relative: str, lines: Sequence[str]) -> None:
+        """Add lines to a file of the metadata, which need not be there yet."""
+        path = _inside(self._files, relative)
+        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        self.text(relative, before + "".join(f"{line}\n" for line in lines))
+
+    def copy(self, relative: str, source: Path) -> None:
+        """Give a file of the dataset the contents of another one."""
+        path = self.file(relative)
+        try:
+            os.link(source, path)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, path)
+
+    def remove(self, relative: str) -> None:
+        """Remove a folder of the metadata."""
+        path = _inside(self._files, relative)
+        if path.is_dir():
+            shutil.rmtree(path)
+
+    def commit(self) -> None:
+        """Make all changes; `meta` is among what was staged.
+
+        Raises:
+            OSError: the disk is full or gone. Unless is_interrupted, nothing has changed.
+        """
+        for path in self._files.rglob("*"):
+            _sync(path)
+        (self._files / META).rename(self._folder / META)
+        _sync(self._folder)
+        _finish(self._root)
+
+    def close(self) -> None:
+        """Let others in; what was staged and not committed is forgotten."""
+        if not self.closed:
+            if not is_interrupted(self._root):
+                shutil.rmtree(self._folder, ignore_errors=True)
+            self._lock.close()
+
+    def _clear(self) -> None:
+        for name in (_FILES, _OLD):
+            if (self._folder / name).exists():
+                shutil.rmtree(self._folder / name)
+
+
+def is_interrupted(root: Path) -> bool:
+    """Whether a change to a dataset was cut off between its decision and its end."""
+    return (root / STAGING / META).is_dir()
+
+
+@contextmanager
+def telling_where(path: Path) -> Iterator[None]:
+    """Name a file or folder in errors of the system that name none, as of libraries in C."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+
+
+def _finish(root: Path) -> None:
+    """Do what is left of a change that was decided."""
+    folder = root / STAGING
+    files, new, old = folder / _FILES, folder / META, folder / _OLD
+    if not new.is_dir():
+        return
+    for path in sorted(files.rglob("*")):
+        if path.is_file():  # folders stay, to be removed
+            place = _inside(root, path.relative_to(files).as_posix())
+            place.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(place)
+            _sync(place.parent)
+    if (root / META).exists():
+        (root / META).rename(old)
+    new.rename(root / META)
+    _sync(root)
+
+
+def _inside(root: Path, name: str) -> Path:
+    try:
+        return confined(root, name, f"{root}: a file of the dataset")
+    except ValueError as error:
+        raise DatasetWriteError(
+            f"{error}; remove the link, or convert to another folder"
+        ) from error
+
+
+def _sync(path: Path) -> None:
+    """Have a file's contents, or a folder's names, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
