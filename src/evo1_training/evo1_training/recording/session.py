@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from evo1_policy.robot_config import RobotConfig
-from evo1_training.recording.bag_writer import BagWriter, TopicSpec, WriterLimits
+from evo1_training.recording.bag_writer import BagWriter, WriterLimits
 from evo1_training.recording.episode import (
     EpisodeError,
     EpisodeFacts,
@@ -21,6 +21,7 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.grade import outcome
+from evo1_training.recording.mcap_writer import TopicSpec
 from evo1_training.recording.pre_roll import INTERVENTION, Heard, PreRoll
 from evo1_training.recording.stream_monitor import StreamMonitor, WatchedTake
 from evo1_training.recording.stream_watch import StreamCondition
