@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from evo1_policy.checkpoint import Checkpoint
+from evo1_policy.checkpoint_layouts.own import copy_tokenizer, tokenizer_files
 from evo1_policy.model.preprocessing import load_tokenizer
 from evo1_policy.normalization import NormStats
 from evo1_policy.robot_config import RobotConfig
@@ -37,11 +38,10 @@ from evo1_training.training.optimizer import freeze, new_optimizer
 from evo1_training.training.run_folder import RunFolder, SavedStep
 from evo1_training.training.starting_point import (
     choose_stats,
-    copy_tokenizer,
     make_model,
     open_start,
     resume_weights,
-    tokenizer_files,
+    tokenizer_source,
 )
 from evo1_training.training.summary import describe_start, write_summary
 from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
@@ -94,7 +94,7 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     robot, start = selected_robot(config.data), None
     if resume is None:  # what is wrong with it is said before minutes of decoding
         start = open_start(config, robot)
-        tokenizer_files(config, start)
+        tokenizer_files(tokenizer_source(config, start))
     bar = DecodingBar(enabled=accelerator.is_main_process)
     data, _ = open_data(config.data, config.model, seed=config.seed, progress=bar)
     bar.close()
@@ -131,7 +131,7 @@ def _parts(
     if accelerator.is_main_process:
         folder.begin(config)
         if resume is None:
-            copy_tokenizer(config, start, tokenizer_dir)
+            copy_tokenizer(tokenizer_source(config, start), tokenizer_dir)
         else:
             folder.keep_metrics_until(resume.step)
     accelerator.wait_for_everyone()
