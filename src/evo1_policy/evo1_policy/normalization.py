@@ -5,6 +5,7 @@ Letters: D the robot's width, W the model's.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +22,7 @@ Mode = Literal["bounds", "quantiles", "mean_std"]
 ZeroGuard = Literal["added", "if_zero"]
 
 _EPSILON = 1e-8  # of the published code; keeps a constant joint from dividing by zero
-_FARTHEST = 10.0  # a normalised value beyond is cut: no data lay there, only a tiny width
+_FARTHEST = 10.0  # a normalised state beyond is cut: no data lay there, only a tiny width
 _COLLAPSED = 0.01  # share of [min, max] below which quantiles say nothing of a joint that moves
 _MOVES = 0.01  # range [rad, or the other unit] from which on a joint moves at all
 _NEEDED = {  # what a mode computes with
@@ -134,11 +135,13 @@ class NormRules:
 class Normalizer(NormRules):
     """Maps one feature to the model's numbers and back; shapes (..., D).
 
-    `constant_to_zero`: whether a dimension that never moved is normalised to 0.
+    `constant_to_zero`: whether a dimension that never moved is normalised to 0. `farthest`: where
+    normalised values are cut at the latest.
     """
 
     stats: FeatureStats
     constant_to_zero: bool = False
+    farthest: float = math.inf
 
     def normalise(self, values: npt.ArrayLike) -> Array:
         """Physical [rad] -> normalised."""
@@ -151,7 +154,7 @@ class Normalizer(NormRules):
         if self.constant_to_zero and self.mode != "mean_std":
             low, high = self.stats.pair(self.mode)
             scaled = np.where(high - low < _EPSILON, 0.0, scaled)
-        return np.clip(scaled, -_FARTHEST, _FARTHEST)
+        return np.clip(scaled, -self.farthest, self.farthest)
 
     def unnormalise(self, values: npt.ArrayLike) -> Array:
         """Normalised -> physical [rad]. Never clamped: limits are the safety check's business."""
@@ -197,16 +200,16 @@ class NormStats(NormRules):
     @property
     def state_normalizer(self) -> Normalizer:
         """For observation.state."""
-        return self._normalizer(self.state)
+        return self._normalizer(self.state, farthest=_FARTHEST)
 
     @property
     def action_normalizer(self) -> Normalizer:
         """For action."""
         return self._normalizer(self.action, constant_to_zero=self.constant_action_to_zero)
 
-    def _normalizer(self, stats: FeatureStats, *, constant_to_zero: bool = False) -> Normalizer:
+    def _normalizer(self, stats: FeatureStats, **more: Any) -> Normalizer:
         rules = {item.name: getattr(self, item.name) for item in fields(NormRules)}
-        return Normalizer(stats=stats, constant_to_zero=constant_to_zero, **rules)
+        return Normalizer(stats=stats, **rules, **more)
 
     def rules(self) -> dict[str, Any]:
         """How the statistics are used, as plain JSON data."""

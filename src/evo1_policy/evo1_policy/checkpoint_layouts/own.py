@@ -114,7 +114,8 @@ def _check_rate(directory: Path, robot: RobotConfig, rate_hz: float | None) -> N
     if rate_hz is None:
         raise CheckpointError(
             f"{directory}: nothing in it says at which rate its actions were recorded. Say it "
-            "(the dataset's fps) where you convert it: evo1 convert-checkpoint ... --rate HZ"
+            "(the dataset's fps): convert-checkpoint ... --rate HZ, or checkpoint_rate_hz:=HZ of "
+            "the policy's node"
         )
     if rate_hz != robot.rate_hz:
         raise CheckpointError(

@@ -194,7 +194,7 @@ def _slow_tokenizer(directory: Path) -> Tokenizer:
     from transformers import AutoTokenizer  # lazily: costs seconds
 
     try:
-        return AutoTokenizer.from_pretrained(
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )._tokenizer
     except Exception as error:  # whatever the library raises for files that it cannot use
@@ -203,6 +203,7 @@ def _slow_tokenizer(directory: Path) -> Tokenizer:
             f"{directory}: not readable as InternVL3-1B's tokenizer (nothing of it is executed): "
             f"{reason}"
         ) from error
+    return tokenizer
 
 
 def _token_id(tokenizer: Tokenizer, token: str) -> int:

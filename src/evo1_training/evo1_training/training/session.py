@@ -274,7 +274,13 @@ def _accelerator(config: TrainConfig) -> Accelerator:
     cpu = config.device == "cpu" or not torch.cuda.is_available()
     fast = has_fast_bf16(torch.device("cpu" if cpu else "cuda"))
     bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+    if sharded(accelerator) and not accelerator.is_fsdp2:
+        raise TrainConfigError(
+            "FSDP: only its second version keeps weights and optimiser by name, as a run is "
+            "saved here; add --fsdp_version 2 to accelerate launch"
+        )
+    return accelerator
 
 
 def _with_resolved_paths(config: TrainConfig) -> TrainConfig:
