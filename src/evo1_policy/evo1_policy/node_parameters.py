@@ -150,6 +150,12 @@ class PolicyParameters(ParameterTable):
     units: str = parameter(
         "", "File with the units of the checkpoint's norm stats, where they are not radians."
     )
+    checkpoint_rate_hz: float = parameter(
+        0.0,
+        "Actions a second of the data that the checkpoint learnt from (Hz), where its folder does "
+        "not say it (official and LeRobot's); must be the robot file's rate_hz. 0: not said.",
+        span=(0.0, 1000.0),
+    )
     num_steps: int = parameter(
         0, "Denoising steps of one inference; 0: the checkpoint's.", span=(0, 1000)
     )

@@ -73,7 +73,7 @@ def _train(config: TrainConfig, stage: Stage, *, restart: bool) -> int:
 
     try:
         finished = train(config, stage, restart=restart)
-    except (CheckpointError, TokenizerError, TrainError) as error:
+    except (CheckpointError, TokenizerError, TrainError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
     if finished.summary:
