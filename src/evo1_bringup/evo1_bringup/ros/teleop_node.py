@@ -25,8 +25,6 @@ from trajectory_msgs.msg import JointTrajectory
 
 from evo1_bringup import installation
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
-from evo1_bringup.drivers.so100_calibration import CalibrationError
-from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import SINGLE_ARMS
 from evo1_bringup.ros.commands import STATES
 from evo1_bringup.teleop import gamepad, keyboard
@@ -34,10 +32,10 @@ from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
 from evo1_bringup.teleop.jog import JogCommand, Jogger, Solver
 from evo1_bringup.teleop.keyboard import Keyboard
 from evo1_bringup.teleop.leader import LeaderArm, LeaderServos, leader_servos
+from evo1_policy.command_line import entry_point
 from evo1_policy.control.teleop_window import TeleopWindow
-from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
 from evo1_policy.ros.qos import command_qos, joints_qos
 from evo1_sim.ros.trajectory_messages import target_message
@@ -63,16 +61,6 @@ devices:
 
 class TeleopError(RuntimeError):
     """A device or a part that is missing; the message says what to do."""
-
-
-_EXPECTED = (
-    TeleopError,
-    ParameterError,
-    BusError,
-    CalibrationError,
-    RobotConfigError,
-    NotInstalledError,
-)
 
 
 class TeleopNode(Node):
@@ -337,6 +325,7 @@ def _show(line: str) -> None:
     sys.stdout.flush()
 
 
+@entry_point("teleop")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -359,9 +348,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(help_of(arguments))  # noqa: T201
         run(node)
         node.destroy_node()
-    except _EXPECTED as error:
-        print(f"teleop: {error}", file=sys.stderr)  # noqa: T201
-        return 1
     except KeyboardInterrupt:
         return 0
     finally:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evo1_training.recording.episode import EpisodeError, bag_path, episode_folders
+from evo1_policy.command_line import describe, entry_point, tell
+from evo1_training.recording.episode import bag_path, episode_folders
 from evo1_training.recording.recovery import Recovery, needs_recovery, recover
 
 _EPILOG = """\
@@ -22,6 +23,7 @@ examples:
 """
 
 
+@entry_point("recover")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Recover what was asked for; the exit status is 1 where something could not be."""
     parser = argparse.ArgumentParser(
@@ -39,8 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in options.paths:
         try:
             folders = episode_folders(path.expanduser())
-        except EpisodeError as error:
-            failed = _complain(error)
+        except (OSError, ValueError) as error:
+            tell("recover", describe(error))
+            failed = True
             continue
         for folder in folders:
             failed |= not _treat(folder, dry_run=options.dry_run)
@@ -56,8 +59,8 @@ def _treat(folder: Path, *, dry_run: bool) -> bool:
             _say(f"{folder}: cut off; would be recovered")
         else:
             _say(_describe(folder, _recover(folder)))
-    except (EpisodeError, OSError) as error:
-        _complain(error)
+    except (OSError, ValueError) as error:  # the other episodes are not given up
+        tell("recover", describe(error))
         return False
     return True
 
@@ -80,11 +83,6 @@ def _describe(folder: Path, recovery: Recovery) -> str:
 
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
-
-
-def _complain(error: Exception) -> bool:
-    sys.stderr.write(f"recover: {error}\n")
-    return True
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
+from evo1_policy.command_line import entry_point
 from evo1_policy.ros.parameters import fixed_parameter
 from evo1_training.recording.terminal_keys import (
     BUTTONS,
@@ -231,6 +232,7 @@ def run(node: TerminalNode) -> None:
     executor.shutdown()
 
 
+@entry_point("record")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -249,11 +251,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             run(node)
         finally:
             node.destroy_node()
-    except ValueError as error:
-        print(f"record: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    except KeyboardInterrupt:
-        return 130
     finally:
         rclpy.try_shutdown()
     return 0
