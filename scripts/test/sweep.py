@@ -266,7 +266,8 @@ class Sweep:
                 sys.argv = [command.module, *words]
                 hook = _auditor(os.open(log, os.O_WRONLY | os.O_APPEND), str(self.home))
                 sys.addaudithook(hook)
-                sys.exit(importlib.import_module(command.module).main(words))
+                main = importlib.import_module(command.module).main
+                sys.exit(main() if command.node else main(words))
         asked = began + NODE_S if command.node else math.inf
         status, peak_mb, killed = _wait(child, began + self._limit_s, asked)
         self.runs += 1
@@ -370,6 +371,7 @@ def _child() -> Iterator[None]:
 
 def _enter(world: str, home: Path, said: Path) -> None:
     """Be at home there, with what is said going into a file."""
+    os.environ["RCUTILS_COLORIZED_OUTPUT"] = "0"
     os.environ["HOME"] = "/proc/none" if world == "no home" else str(home)
     os.chdir(home)
     if world == "no folder":

@@ -187,7 +187,7 @@ def parse_assignments(words: Sequence[str]) -> dict[str, str]:
 
 def option_lines(name: str) -> list[str]:
     """The options of something to launch, for people."""
-    from evo1_bringup.launchable import arguments_of
+    from evo1_bringup.system import arguments_of
 
     lines = [f"Options of {name}, given as name:=value:", ""]
     for option in arguments_of(name):
@@ -208,9 +208,8 @@ def system_lines(system: "System") -> list[str]:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
-    from evo1_bringup.launchable import LAUNCHABLE, systems_of
     from evo1_bringup.processes import together
-    from evo1_bringup.system import check_installed
+    from evo1_bringup.system import LAUNCHABLE, check_installed, systems_of
 
     if arguments.name not in LAUNCHABLE:
         raise UsageError(f"launch {arguments.name}: expected one of {', '.join(LAUNCHABLE)}")
@@ -284,7 +283,7 @@ def run_programs(programs: "Programs") -> int:
 
 def _talk(arguments: argparse.Namespace, told: Sequence[str]) -> int:
     try:
-        from evo1_bringup.option_values import read_namespace
+        from evo1_bringup.options import read_namespace
         from evo1_bringup.ros import commands
     except ImportError as error:
         raise UsageError(

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from evo1_bringup.cli import UsageError, main, parse_assignments
-from evo1_bringup.launchable import LAUNCHABLE, arguments_of
+from evo1_bringup.system import LAUNCHABLE, arguments_of
 
 
 def test_assignments_keep_everything_behind_the_first_sign():
@@ -212,8 +212,8 @@ def test_plug_brings_every_camera_back_whatever_is_named(capsys):
 
 
 def test_parameter_file_is_json_with_quoted_words():
+    from evo1_bringup.processes import Process
     from evo1_bringup.supervisor import parameter_text
-    from evo1_bringup.system import Process
 
     process = Process(package="a", executable="b", parameters={"x": "on", "n": 1, "f": True})
     assert json.loads(parameter_text(process)) == {

@@ -74,6 +74,11 @@ def describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         places = [os.fsdecode(place) for place in (error.filename, error.filename2) if place]
         return printable(f"{' -> '.join(places)}: {error.strerror}", _MOST_TOLD)
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{printable(error.object)}: a name that cannot be written as UTF-8 text; give it "
+            "another one, or set LC_ALL=C.UTF-8 where the locale does not know its letters"
+        )
     first, *others = str(error).splitlines() or [type(error).__name__]
     told = [first, *(line if line.startswith(" ") else f"  {line}" for line in others)]
     return "\n".join(printable(line, _MOST_TOLD) for line in told)

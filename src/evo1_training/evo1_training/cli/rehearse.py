@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rehearsal = Rehearsal(
             robot_file=_robot_file(options.robot),
             task=options.task,
-            root=options.root,
+            root=options.root.expanduser(),
             episodes=options.episodes,
             seed=options.seed,
             rough=not options.plain,
@@ -103,9 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", default="", help="not given: the arm's first")
     parser.add_argument("--episodes", type=int, default=50, metavar="N", help="default: 50")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first attempt")
-    parser.add_argument(
-        "--root", type=Path, default=Path("~/evo1_episodes").expanduser(), metavar="FOLDER"
-    )
+    parser.add_argument("--root", type=Path, default=Path("~/evo1_episodes"), metavar="FOLDER")
     parser.add_argument(
         "--workers",
         type=int,
