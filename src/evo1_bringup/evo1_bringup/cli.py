@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import entry_point, printable
 
 if TYPE_CHECKING:
     from evo1_bringup.processes import Programs
@@ -85,6 +85,7 @@ _ASKS: dict[str, Callable[[Any, Any, argparse.Namespace], Any]] = {
     "plug": lambda to, arm, a: to.plug(arm, a.what),
     "recover-arm": lambda to, arm, _: to.recover_arm(arm),
 }
+_LONGEST = 4000  # characters of a line that is shown, whoever's words are in it
 _HERE_S = 0.5  # for a node of this machine to answer a stop; ROS asks again
 
 
@@ -322,4 +323,4 @@ def _print_line(label: str, line: str) -> None:
 
 def _say(*lines: str) -> None:
     for line in lines:
-        print(line, flush=True)  # noqa: T201
+        print(printable(line, _LONGEST), flush=True)  # noqa: T201
