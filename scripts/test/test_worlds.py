@@ -25,7 +25,7 @@ for module, *words in json.loads(sys.argv[1]):
 
 
 def in_turn(
-    commands: list[list[str]], cwd: Path, *, prefix: tuple[str, ...] = (), **variables: str
+    commands: list[list[str]], cwd: Path, prefix: tuple[str, ...] = (), /, **variables: str
 ) -> subprocess.CompletedProcess[bytes]:
     """Run main functions one after the other in a process that has these variables alone."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
@@ -80,7 +80,7 @@ def test_commands_need_no_home_no_locale_and_no_plain_names(tmp_path: Path) -> N
         for folder in (tmp_path, *list(tmp_path.parents)[:2]):
             folder.chmod(0o755)
     strange = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "TERM": "dumb"}
-    done = in_turn(commands, Path("/proc"), prefix=prefix, **strange)
+    done = in_turn(commands, Path("/proc"), prefix, **strange)
     said = done.stderr.decode(errors="replace")
     assert statuses(done) == dict.fromkeys((line[0] for line in commands), "0"), said
     assert "Traceback" not in said
@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path: 
         ["evo1_bringup.drivers.calibrate", "--port", "/proc/none", "--to", "/proc/none/a.json"],
     ]
     homeless = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), "/proc/none")
-    done = in_turn(commands, Path("/proc"), **homeless, TMPDIR=str(tmp_path))
+    done = in_turn(commands, Path("/proc"), TMPDIR=str(tmp_path), **homeless)
     said = done.stderr.decode(errors="replace")
     assert "Traceback" not in said
     assert set(statuses(done)) == {line[0] for line in commands}, said

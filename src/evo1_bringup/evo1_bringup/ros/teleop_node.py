@@ -16,7 +16,6 @@ from evo1_msgs.msg import PolicyStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import String
@@ -37,6 +36,7 @@ from evo1_policy.control.teleop_window import TeleopWindow
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
+from evo1_policy.ros.process import start_ros
 from evo1_policy.ros.qos import command_qos, joints_qos
 from evo1_sim.ros.trajectory_messages import target_message
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
@@ -335,7 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--device leader needs --port and --calibration of the leader arm")
     if arguments.device == "leader" and arguments.robot != "so100":
         parser.error("--device leader is an SO-100 leader arm; it drives --robot so100")
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(words)
     bus = None
     try:
         robot = load_robot(arguments.robot_file or installation.robot_file(arguments.robot))

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import rclpy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from tqdm import tqdm
 
 from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_policy.control.teleop_target import TeleopTarget
+from evo1_policy.ros.process import start_ros
 from evo1_sim.demonstrations import MAX_SEED, Demonstration, plan_demonstration
 from evo1_sim.experts import ExpertError
 from evo1_sim.ros.demonstration_cell import CellError, DemonstrationCell, HeldError, Simulation
@@ -257,7 +257,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Ctrl-C stays Python's: a running take is discarded before the end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(words)
     try:
         tally = run(arguments)
     except KeyboardInterrupt:

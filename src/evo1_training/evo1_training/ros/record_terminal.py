@@ -13,7 +13,6 @@ from evo1_msgs.msg import RecorderStatus
 from evo1_msgs.srv import SetInstruction
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Joy
@@ -21,6 +20,7 @@ from std_srvs.srv import Trigger
 
 from evo1_policy.command_line import entry_point
 from evo1_policy.ros.parameters import fixed_parameter
+from evo1_policy.ros.process import start_ros
 from evo1_training.recording.terminal_keys import (
     BUTTONS,
     DEFAULT_BUTTONS,
@@ -244,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--namespace", default="", help="Of the arm.")
     arguments = parser.parse_args(remove_ros_args(["record", *words])[1:])
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(words)
     try:
         node = TerminalNode(arguments.namespace)
         try:
