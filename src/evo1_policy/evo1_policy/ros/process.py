@@ -12,7 +12,9 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -141,11 +143,12 @@ def start_ros(arguments: Sequence[str] | None = None) -> None:
 
     Where the home cannot be written, or there is none, ROS logs to the temporary folder.
     """
-    home = os.environ.get("ROS_HOME") or f"{os.environ.get('HOME', '')}/.ros"
     if not os.environ.get("ROS_LOG_DIR"):
-        try:
-            os.makedirs(f"{home}/log", exist_ok=True)  # noqa: PTH103  as rcl does
-        except OSError:
+        home = Path(os.environ.get("HOME") or os.devnull)
+        folder = Path(os.environ.get("ROS_HOME") or home / ".ros") / "log"
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
             os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="evo1_ros_log_")
     rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
 
