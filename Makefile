@@ -5,9 +5,10 @@ RUN := scripts/in_workspace.sh
 DEMO_ARGS ?=
 TEST_ARGS ?=
 BENCH_ARGS ?=
+FUZZ_S ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest test-numpy1 bench policy policies clean
+.PHONY: help setup demo test lint pytest test-numpy1 fuzz bench policy policies clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +31,9 @@ pytest: setup  ## every test; TEST_ARGS chooses some
 
 test-numpy1: setup  ## the tests without ROS, on Ubuntu 24.04's numpy 1.26
 	@scripts/test_numpy1.sh
+
+fuzz: setup  ## hostile inputs for ten minutes (FUZZ_S=3600: an hour); make test runs a few
+	@$(RUN) scripts/fuzz.sh $(FUZZ_S)
 
 bench: setup  ## measure; prints tables and writes out/bench.json
 	@$(RUN) python -m bench $(BENCH_ARGS)

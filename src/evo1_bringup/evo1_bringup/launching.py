@@ -32,10 +32,9 @@ from launch_ros.actions import Node, PushRosNamespace
 
 from evo1_bringup.ending import DRIVERS, PATIENCE_S, in_its_turn, orderly
 from evo1_bringup.installation import find_shared, robot_description
-from evo1_bringup.launchable import arguments_of, systems_of
 from evo1_bringup.processes import Exit, Include, Process, Programs, Role, together
 from evo1_bringup.supervisor import parameter_text
-from evo1_bringup.system import check_installed
+from evo1_bringup.system import arguments_of, check_installed, systems_of
 from evo1_policy.node_parameters import Parameter
 
 _SIGTERM_AFTER_S = str(PATIENCE_S[DRIVERS] + 10.0)  # launch's own patience

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evo1_bringup.launchable import LAUNCHABLE, arguments_of
 from evo1_bringup.options import parse_options
+from evo1_bringup.system import LAUNCHABLE, arguments_of
 
 pytestmark = pytest.mark.launch_files  # launch_pytest takes the name launch for itself
 

@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evo1_policy.robot_config import RobotConfigError
-from evo1_policy.untrusted import printable
+from evo1_policy.command_line import entry_point
 
 _DESCRIPTION = """\
 Convert an Evo-1 checkpoint. IN is a folder in one of these layouts, told by its files:
@@ -44,31 +43,27 @@ examples
 """
 
 
+@entry_point("convert_checkpoint")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     # Lazily: torch takes seconds, --help shall not.
-    from evo1_policy.checkpoint import CheckpointError
     from evo1_policy.conversion import convert_checkpoint
 
-    try:
-        said = convert_checkpoint(
-            options.source,
-            options.out,
-            options.to,
-            robot=options.robot,
-            embodiment=options.embodiment,
-            semantics=options.semantics,
-            norm_mode=options.norm_mode,
-            tokenizer=options.tokenizer,
-            units=options.units,
-            rate_hz=options.rate,
-            dtype=options.dtype,
-        )
-    except (CheckpointError, RobotConfigError) as error:
-        print(f"convert_checkpoint: {printable(error, 2000)}", file=sys.stderr)
-        return 1
-    print("\n".join(printable(line, 2000) for line in said))
+    said = convert_checkpoint(
+        options.source,
+        options.out,
+        options.to,
+        robot=options.robot,
+        embodiment=options.embodiment,
+        semantics=options.semantics,
+        norm_mode=options.norm_mode,
+        tokenizer=options.tokenizer,
+        units=options.units,
+        rate_hz=options.rate,
+        dtype=options.dtype,
+    )
+    print("\n".join(said))
     return 0
 
 

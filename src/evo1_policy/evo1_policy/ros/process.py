@@ -5,12 +5,16 @@ Only the services that rclpy gives every node (lifecycle, parameters) are guarde
 a request that does not fit, which anybody may send at any time.
 """
 
+import os
 import signal
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -134,14 +138,28 @@ def full_name(node: Node) -> str:
     return str(node.get_fully_qualified_name()).lstrip("/")
 
 
+def start_ros(arguments: Sequence[str] | None = None) -> None:
+    """Start rclpy; signals stay ours: its handlers would end what still has work to do.
+
+    Where the home cannot be written, or there is none, ROS logs to the temporary folder.
+    """
+    if not os.environ.get("ROS_LOG_DIR"):
+        home = Path(os.environ.get("HOME") or os.devnull)
+        folder = Path(os.environ.get("ROS_HOME") or home / ".ros") / "log"
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="evo1_ros_log_")
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+
+
 def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
     """Run a lifecycle node until SIGINT or SIGTERM; the exit status is 1 where it cannot start.
 
     Where its parameter `auto_activate` is false it waits for a lifecycle manager.
     """
     stop = _stop_by_signal()
-    # rclpy's own handlers would end the context before the node could end its work.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(arguments)
     try:
         node = make()
     except ParameterError as error:
@@ -171,7 +189,7 @@ def run_node(
         arguments: of the command line.
     """
     stop = _stop_by_signal()
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(arguments)
     try:
         node = make()
     except refusals as error:

@@ -13,13 +13,14 @@ from evo1_msgs.msg import RecorderStatus
 from evo1_msgs.srv import SetInstruction
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
+from evo1_policy.command_line import entry_point
 from evo1_policy.ros.parameters import fixed_parameter
+from evo1_policy.ros.process import start_ros
 from evo1_training.recording.terminal_keys import (
     BUTTONS,
     DEFAULT_BUTTONS,
@@ -231,6 +232,7 @@ def run(node: TerminalNode) -> None:
     executor.shutdown()
 
 
+@entry_point("record")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -242,18 +244,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--namespace", default="", help="Of the arm.")
     arguments = parser.parse_args(remove_ros_args(["record", *words])[1:])
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(words)
     try:
         node = TerminalNode(arguments.namespace)
         try:
             run(node)
         finally:
             node.destroy_node()
-    except ValueError as error:
-        print(f"record: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    except KeyboardInterrupt:
-        return 130
     finally:
         rclpy.try_shutdown()
     return 0
