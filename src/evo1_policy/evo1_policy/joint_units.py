@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.strict_yaml import StrictYamlError, read_section
+from evo1_policy.strict_yaml import read_section
+from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 
 Array = npt.NDArray[np.float64]
 
@@ -83,14 +84,15 @@ def load_units(path: Path | str, joints: tuple[str, ...]) -> JointUnits:
         JointUnitsError: unreadable, a joint missing or unknown, or a value that makes no sense.
     """
     try:
-        root = read_section(Path(path).read_text(encoding="utf-8"), source=str(path))
+        text = read_text(path, what="file of units", max_bytes=MOST_YAML_BYTES)
+        root = read_section(text, source=str(path))
         parts = [root.section(joint) for joint in joints]
         scale = [part.number("scale") for part in parts]
         offset = [part.number("offset") for part in parts]
         for part in (*parts, root):
             part.finish()
-    except (OSError, StrictYamlError) as error:
-        raise JointUnitsError(f"{path}: cannot be read: {error}") from error
+    except UntrustedError as error:
+        raise JointUnitsError(str(error)) from error
     try:
         return JointUnits(scale=np.array(scale), offset=np.array(offset))
     except JointUnitsError as error:

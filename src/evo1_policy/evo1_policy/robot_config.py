@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
+from evo1_policy.strict_yaml import Section, read_section
+from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 JOINT_STREAM = "joint_states"  # name of the stream of joint positions, beside the cameras
@@ -155,13 +156,10 @@ def load_robot(path: Path | str) -> RobotConfig:
     Raises:
         RobotConfigError: the file is missing, is no YAML, or a key is unknown, missing or wrong.
     """
-    path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise RobotConfigError(f"{path}: cannot read the robot file: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RobotConfigError(f"{path}: the robot file is not UTF-8 text: {error}") from error
+        text = read_text(path, what="robot file", max_bytes=MOST_YAML_BYTES)
+    except UntrustedError as error:
+        raise RobotConfigError(str(error)) from error
     return parse_robot(text, source=str(path))
 
 
@@ -173,7 +171,7 @@ def parse_robot(text: str, *, source: str = "robot file") -> RobotConfig:
     """
     try:
         return _robot(read_section(text, source=source), text)
-    except StrictYamlError as error:
+    except UntrustedError as error:
         raise RobotConfigError(str(error)) from error
 
 

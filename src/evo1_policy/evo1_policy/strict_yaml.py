@@ -9,13 +9,13 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
+from evo1_policy.untrusted import UntrustedError, parse_yaml, printable
 
 # What rcl accepts as a relative or absolute topic name without substitutions.
 _TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 
 
-class StrictYamlError(ValueError):
+class StrictYamlError(UntrustedError):
     """A text that cannot be used; the message names the source and the dotted key."""
 
 
@@ -147,31 +147,10 @@ def read_section(text: str, *, source: str) -> Section:
     """Parse YAML text whose top level is a mapping.
 
     Raises:
-        StrictYamlError: no valid YAML, a key that stands twice, or no mapping.
+        UntrustedError: see untrusted.parse_yaml, or no mapping.
     """
-    try:
-        data = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise StrictYamlError(f"{source}: not valid YAML: {error}") from error
-    except RecursionError as error:
-        raise StrictYamlError(f"{source}: not usable YAML: nested too deeply") from error
-    return Section(data, path="", source=source)
-
-
-class _Loader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; with limits that is dangerous."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"key '{key.value}' stands twice", key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
+    return Section(parse_yaml(text, source=source), path="", source=source)
 
 
 def _kind(value: object) -> str:
-    return "nothing" if value is None else f"{type(value).__name__} {value!r}"
+    return "nothing" if value is None else f"{type(value).__name__} {printable(repr(value), 80)}"
