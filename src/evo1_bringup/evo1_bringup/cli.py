@@ -83,6 +83,7 @@ _ASKS: dict[str, Callable[[Any, Any, argparse.Namespace], Any]] = {
     "plug": lambda to, arm, a: to.plug(arm, a.what),
     "recover-arm": lambda to, arm, _: to.recover_arm(arm),
 }
+_LONGEST = 4000  # characters of a line that is shown
 _HERE_S = 0.5  # for a node of this machine to answer a stop; ROS asks again
 
 
@@ -159,7 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout = None
         return 0
     except UsageError as error:
-        print(f"evo1: {error}", file=sys.stderr)  # noqa: T201
+        for line in str(error).splitlines():
+            print(f"evo1: {_shown(line)}", file=sys.stderr)  # noqa: T201
         return 2
 
 
@@ -346,4 +348,13 @@ def _print_line(label: str, line: str) -> None:
 
 def _say(*lines: str) -> None:
     for line in lines:
-        print(line, flush=True)  # noqa: T201
+        print(_shown(line), flush=True)  # noqa: T201
+
+
+def _shown(line: str) -> str:
+    """A line as a terminal may show it, whoever's words are in it."""
+    if line.isprintable():
+        return line
+    from evo1_policy.untrusted import printable  # YAML: the answer to a stop waits for nothing
+
+    return printable(line, _LONGEST)

@@ -7,7 +7,6 @@ One lock around the driver core (drivers/so100_driver.py) keeps them apart.
 import sys
 import threading
 import time
-import traceback
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.so100_diagnostics import diagnostics_message
 from evo1_policy.node_parameters import parameters_of
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
@@ -189,7 +189,7 @@ class So100DriverNode(ManagedNode):
             try:
                 self._turn(configured, output)
             except Exception as error:  # noqa: BLE001  whatever it is, the arm stays held
-                self.get_logger().error(traceback.format_exc())
+                tell_failure(self.get_logger(), "the bus thread failed")
                 with self._lock:
                     configured.driver.fail(f"the driver failed: {error!r}; please report it")
 

@@ -18,7 +18,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import JointState, Joy
+from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -36,10 +36,12 @@ from evo1_bringup.teleop.keyboard import Keyboard
 from evo1_bringup.teleop.leader import LeaderArm, LeaderServos, leader_servos
 from evo1_policy.control.teleop_target import TeleopWindow
 from evo1_policy.node_parameters import ParameterError
-from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.ros.listening import Listener
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
-from evo1_policy.ros.qos import command_qos, joints_qos
+from evo1_policy.ros.qos import JOY_TOPIC, command_qos, joy_qos
+from evo1_policy.untrusted import printable
 from evo1_sim.ros.trajectory_messages import target_message
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
 
@@ -75,7 +77,7 @@ _EXPECTED = (
 )
 
 
-class TeleopNode(Node):
+class TeleopNode(CleanLog, Node):
     """Node `teleop`.
 
     Args:
@@ -117,8 +119,9 @@ class TeleopNode(Node):
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, "teleop_relay/status", self._on_relay, latched)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, 10)
-        self.create_subscription(JointState, robot.state.topic, self._on_joints, joints_qos())
-        self.create_subscription(Joy, "joy", self._on_joy, 10)
+        listener = Listener(self, refuse=self._on_refused)
+        listener.hear_joints(robot.state.topic, robot.joint_names, self._on_joints)
+        listener.hear(Joy, JOY_TOPIC, self._on_joy, joy_qos())
         self._resumes = [
             self.create_client(Trigger, f"{name}/resume") for name in ("teleop_relay", "policy")
         ]
@@ -217,17 +220,13 @@ class TeleopNode(Node):
         state = STATES.get(message.state, str(message.state))
         self._policy = f"policy {state} {message.reason_code}".rstrip()
 
-    def _on_joints(self, message: JointState) -> None:
-        try:
-            names, positions, _ = read_joints(
-                message, topic=self._robot.state.topic, joints=self._robot.joint_names
-            )
-        except MessageError as error:
-            self.note = str(error)
-            return
+    def _on_joints(self, names: Sequence[str], positions: npt.NDArray[np.float64], _: int) -> None:
         self._joints.update(zip(names, positions.tolist(), strict=True))
 
-    def _on_joy(self, message: Joy) -> None:
+    def _on_refused(self, why: str) -> None:
+        self.note = why
+
+    def _on_joy(self, message: Joy, _: int) -> None:
         self._joy = message, time.monotonic()
         if self._device == "gamepad" and self._gamepad.resumes(message.buttons):
             self.resume()
@@ -330,6 +329,7 @@ def run(node: TeleopNode) -> None:
 
 
 def _show(line: str) -> None:
+    line = printable(line)
     if sys.stdout.isatty():
         sys.stdout.write(f"\r\x1b[2K{line[:160]}")
     else:

@@ -20,6 +20,7 @@ from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
 from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.ros.diagnostics import array, status
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
@@ -30,7 +31,7 @@ _ALL_JOINTS = 8
 _RECOVERY = "then call xarm_monitor/recover, or evo1 recover-arm"
 
 
-class XarmMonitorNode(Node):
+class XarmMonitorNode(CleanLog, Node):
     """Node `xarm_monitor`.
 
     Raises:

@@ -12,10 +12,11 @@ from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamRe
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.chunk_times import ChunkTimes
 from evo1_policy.ros.diagnostics import diagnostics_message
+from evo1_policy.ros.listening import second_source
 from evo1_policy.ros.movers import controllers_of, other_publishers, publishers_of
 from evo1_policy.ros.process import full_name
 from evo1_policy.ros.publishing import ChunkWriter, ModelFacts
-from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, command_qos, report_qos
 from evo1_policy.ros.status import StatusFacts, status_message
 from evo1_policy.ros.trajectory_cdr import command_encoders
 
@@ -56,6 +57,7 @@ class Outputs:
         self._states = [node.resolve_topic_name(output.state_topic) for output in robot.command]
         self._images = [node.resolve_topic_name(camera.topic) for camera in robot.cameras]
         self._joints = node.resolve_topic_name(robot.state.topic)
+        self._faults = node.resolve_topic_name(ARM_FAULT_TOPIC)
         self._without_controller: str | None = None
         self._second_source: str | None = None
 
@@ -92,13 +94,12 @@ class Outputs:
                 who = " and ".join(others)
                 return f"{who} also publishes on {topic}: an arm has one master; end one of them"
         for topic, allowed in (
-            *((topic, 1) for topic in (*self._states, *self._images)),
+            *((topic, 1) for topic in (*self._states, *self._images, self._faults)),
             (self._joints, joint_parts),
         ):
             # a driver that was started again is known twice for a while, by one name
-            names = sorted(set(publishers_of(self._node, topic)))
-            if len(names) > max(allowed, 1):
-                return f"{' and '.join(names)} publish on {topic}; end all but one"
+            if len(set(publishers_of(self._node, topic))) > max(allowed, 1):
+                return second_source(self._node, topic)
         return None
 
     def send(self, command: SafeTrajectory) -> None:

@@ -8,7 +8,6 @@ a request that does not fit, which anybody may send at any time.
 import signal
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -20,6 +19,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from evo1_policy.node_parameters import ParameterError
+from evo1_policy.ros.log import CleanLog, CleanLogger, tell_failure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
@@ -33,7 +33,7 @@ _OF_RCLPY = ("lifecycle_msgs", "rcl_interfaces", "type_description_interfaces")
 Transition = Callable[[LifecycleState], TransitionCallbackReturn]
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(CleanLog, LifecycleNode):
     """A lifecycle node that can bring itself up, and down in any state.
 
     A subclass keeps what configure took in `_configured` and what activate took in `_active`,
@@ -105,7 +105,7 @@ class ManagedNode(LifecycleNode):
             try:
                 return transition(state)
             except Exception:
-                self.get_logger().error(traceback.format_exc())
+                tell_failure(self.get_logger(), "a transition failed")
                 raise
 
         return run
@@ -145,7 +145,7 @@ def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None
     try:
         node = make()
     except ParameterError as error:
-        rclpy.logging.get_logger("evo1").fatal(str(error))
+        CleanLogger("evo1").fatal(str(error))
         rclpy.try_shutdown()
         return 1
     try:
@@ -175,7 +175,7 @@ def run_node(
     try:
         node = make()
     except refusals as error:
-        rclpy.logging.get_logger(name).fatal(str(error))
+        CleanLogger(name).fatal(str(error))
         rclpy.try_shutdown()
         return 1
     guard_requests(node)

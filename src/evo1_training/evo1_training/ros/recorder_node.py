@@ -6,7 +6,6 @@ gets SIGINT or SIGTERM is saved.
 """
 
 import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from rclpy.publisher import Publisher
 from evo1_policy.node_parameters import parameters_of
 from evo1_policy.perception.messages import prepare_reading
 from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.parameters import keep_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import report_qos
@@ -106,7 +106,7 @@ class RecorderNode(ManagedNode):
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
         except Exception:  # noqa: BLE001  rclpy would swallow it; the log must show it
-            self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
+            tell_failure(self.get_logger(), "cannot configure")
             return TransitionCallbackReturn.FAILURE
         desk = Desk(
             instruction=parameters.instruction,
@@ -197,7 +197,7 @@ class RecorderNode(ManagedNode):
         if active is None:
             return
         before = active.session.take.state
-        result = active.session.tick()
+        result = active.session.tick(active.inputs.second_source() or "")
         if before is TakeState.WAITING and active.session.take.state is TakeState.RECORDING:
             active.inputs.hear_latched_again(self._patterns())
         if result is not None:
