@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evo1_bringup import installation
 from evo1_bringup.cameras import camera_processes
+from evo1_bringup.discovery import PROFILE
 from evo1_bringup.options import BIMANUAL, ROS2_CONTROL, OptionError, SystemOptions
 from evo1_bringup.processes import Include, Process, Programs, Setting
 from evo1_bringup.real_arms import so100_arm, so100_emulated, xarm6_arm
@@ -16,8 +17,6 @@ from evo1_policy.checkpoint_layouts.training_facts import read_training
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 
 __all__ = ["Include", "Process", "System", "check_installed", "describe"]
-
-PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def describe(robot: str, options: SystemOptions) -> System:
         real_arm=options.hardware,
         processes=(*arm, *cameras, _mover(options, path), *recorder),
         includes=includes,
-        environment={PROFILE_VARIABLE: str(installation.share_file("config", "fastdds.xml"))},
+        environment={PROFILE: str(installation.share_file("config", "fastdds.xml"))},
         notes=_notes(robot, options, config),
     )
 

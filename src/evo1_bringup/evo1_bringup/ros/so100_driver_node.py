@@ -87,7 +87,7 @@ class So100DriverNode(ManagedNode):
             parameters_of(DriverParameters),
             while_=lambda: self._configured is not None,
         )
-        self._told = ""  # the fault that the log has already
+        self._told: str | None = None  # the fault that was said; None: nothing was yet
         self._cycles = self._stalls = 0  # that were reported
         self._counted_ns = time.monotonic_ns()
         self._rate_hz = 0.0
@@ -139,6 +139,11 @@ class So100DriverNode(ManagedNode):
             active.output.destroy()
             self._let_go(self._configured.driver)
         return super().on_deactivate(state)
+
+    def tell_end(self, why: str) -> None:
+        """Say on arm_fault that the driver ends."""
+        if self._configured is not None:
+            self._configured.faults.publish(String(data=f"driver_ended: {why}"))
 
     # -- events ----------------------------------------------------------------------------
 

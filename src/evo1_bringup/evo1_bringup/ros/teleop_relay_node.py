@@ -30,7 +30,7 @@ from evo1_policy.ros.controller_state import ControllerState, listen_to_controll
 from evo1_policy.ros.diagnostics import array, status
 from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.log import CleanLog
-from evo1_policy.ros.movers import other_movers, other_publishers
+from evo1_policy.ros.movers import Senders, other_movers, other_publishers
 from evo1_policy.ros.parameters import robot_parameter
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, fault_qos, report_qos
@@ -97,9 +97,10 @@ class TeleopRelayNode(CleanLog, Node):
             )
             for output in self._robot.command
         ]
+        states = [output.state_topic for output in self._robot.command]
+        self._senders = Senders(self, [self._robot.state.topic, *states])
         self._status = self.create_publisher(String, "~/status", fault_qos())
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
-        states = [output.state_topic for output in self._robot.command]
         self._listener = listener = Listener(self)
         listen_to_controllers(listener, states, self._on_controller)
         names, refuse = self._robot.joint_names, self._on_refused_joints
@@ -121,6 +122,10 @@ class TeleopRelayNode(CleanLog, Node):
             offer(self, f"~/{name}", act)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
+
+    def tell_end(self, why: str) -> None:
+        """Say on ~/status that the node ends."""
+        self._status.publish(String(data=f"STOPPED: {why}"))
 
     def destroy_node(self) -> None:
         """Give everything back."""
@@ -170,6 +175,7 @@ class TeleopRelayNode(CleanLog, Node):
         self._ticks += 1
         if self._ticks % DIAGNOSTICS_EVERY == 0:
             self._diagnostics.publish(self._diagnose())
+            self._senders.look()
             others = other_publishers(self, [output.topic for output in self._robot.command])
             problem = self._listener.second_source()
             if others:
@@ -217,6 +223,7 @@ class TeleopRelayNode(CleanLog, Node):
     def _tell(self) -> str:
         """Log and publish the state where it changed; return it in words."""
         state, reason = self._follower.state(self._now_ns()), self._follower.reason
+        reason = self._senders.named(reason)
         text = f"{state.value}: {reason}" if reason else state.value
         text = f"STOPPED: {self._stopped}" if self._stopped else text
         if _NUMBER.sub("", text) == _NUMBER.sub("", self._told):

@@ -66,6 +66,10 @@ class XarmMonitorNode(CleanLog, Node):
         ):
             self._start_recovery()
 
+    def tell_end(self, why: str) -> None:
+        """Say on arm_fault that nobody watches the arm any more."""
+        self._faults.publish(String(data=f"monitor_ended: {why}"))
+
     def _recovery(
         self, services: Any, hardware: str, group: ReentrantCallbackGroup
     ) -> list[tuple[Any, Any]]:

@@ -194,6 +194,8 @@ def _joints_of(message: Any) -> tuple[str, ...]:
 def second_source(node: Node, topic: str) -> str:
     """Say who publishes on a topic that must have one source."""
     names = publishers_of(node, topic)
+    if len(names) < 2:
+        return f"there was more than one publisher on {topic}"
     if len(set(names)) == 1:
         return f"{len(names)} nodes called {names[0]} publish on {topic}; end all but one"
     return f"{' and '.join(sorted(set(names)))} publish on {topic}; end all but one"

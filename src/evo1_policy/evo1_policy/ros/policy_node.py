@@ -115,6 +115,11 @@ class PolicyNode(ManagedNode):
             return True
         return self._active.runner.come_home(park=self._configured.robot.park is not None)
 
+    def tell_end(self, why: str) -> None:
+        """Say on ~/status that the node ends."""
+        if self._configured is not None:
+            self._configured.outputs.tell_end(why)
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the robot file, load the policy, offer topics, services and the action."""
         try:

@@ -9,10 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
@@ -23,6 +25,7 @@ from evo1_policy.ros.log import CleanLog, CleanLogger, tell_failure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
+_LAST_WORDS = Duration(seconds=0.2)  # for each topic, to be heard
 REST_S = 30.0  # how long a node may take to bring what it moves to rest, before it ends
 _TRANSITIONS = tuple(
     f"on_{name}"
@@ -61,6 +64,9 @@ class ManagedNode(CleanLog, LifecycleNode):
     def may_end(self) -> bool:
         """Whether what it moves is at rest; asked again and again before the process ends."""
         return True
+
+    def tell_end(self, why: str) -> None:
+        """Say on the node's own topic that it ends because something failed, and what."""
 
     def rest(self) -> None:
         """Deactivate where it is active; safe in any state."""
@@ -184,11 +190,27 @@ def run_node(
     try:
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
+    except Exception as error:
+        _last_words(node, error)
+        raise
     finally:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _last_words(node: Node, error: Exception) -> None:
+    """Say why a node ends, where people and other nodes look, before it is gone."""
+    why = f"{node.get_name()} ends: {type(error).__name__}: {error}"
+    node.get_logger().fatal(why)
+    tell: Callable[[str], None] | None = getattr(node, "tell_end", None)
+    if tell is not None:
+        with suppress(Exception):  # what failed may be the topic itself
+            tell(why)
+    for publisher in node.publishers:
+        with suppress(Exception):
+            publisher.wait_for_all_acked(_LAST_WORDS)
 
 
 def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
@@ -209,6 +231,9 @@ def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
         for _ in range(LAST_SPINS):
             executor.spin_once(timeout_sec=0.01)
         return int(node.broken)
+    except Exception as error:
+        _last_words(node, error)
+        raise
     finally:
         node.finish()
         executor.shutdown()

@@ -7,7 +7,7 @@ watchdog on the executor's: whoever has news steps the loop at once, under one l
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -307,7 +307,7 @@ class Runner:
         command = self._setup.robot.command[output]
         if now_ns - measured.stamp_ns > self._setup.robot.state.max_age_ms * 1e6:
             return None  # nothing comes: another reason
-        return (
+        return self._outputs.named(
             f"the controller of {command.topic} has said nothing on {command.state_topic} for "
             f"{silence_ns / 1e9:.1f} s: it was deactivated, or its process died"
         )
@@ -326,7 +326,7 @@ class Runner:
             return Missing(stream="clock", code="pending", message="the clock jumped back")
         observation = self._streams.sample(now_ns, self._instruction)
         if isinstance(observation, Missing):
-            return observation
+            return replace(observation, message=self._outputs.named(observation.message))
         seen, self._newest = observation is self._newest, observation
         if not seen:
             self._unsettled = False

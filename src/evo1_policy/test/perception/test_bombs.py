@@ -67,7 +67,9 @@ def test_jpeg_whose_size_stands_behind_a_thumbnail_is_bounded_too():
 )
 def test_raw_image_whose_numbers_lie_is_refused_with_them(width, height, step):
     image = SimpleNamespace(encoding="rgb8", width=width, height=height, step=step, data=bytes(48))
-    with pytest.raises(MessageError, match=r"/camera: image (data is cut off: 48|step is \d+) bytes"):
+    with pytest.raises(
+        MessageError, match=r"/camera: image (data is cut off: 48|step is \d+) bytes"
+    ):
         decode_image(image, topic="/camera")
 
 

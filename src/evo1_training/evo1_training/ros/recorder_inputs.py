@@ -6,7 +6,7 @@ service does not fit its publishers is made anew, of the publishers' kind.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
@@ -16,9 +16,10 @@ from rclpy.subscription import Subscription
 from evo1_policy.perception.messages import MessageError, deserialize, read_joints
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.listening import Listener
+from evo1_policy.ros.movers import Senders
 from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
 from evo1_training.recording.episode import STATE, RecordedTopic
-from evo1_training.recording.session import Session
+from evo1_training.recording.session import Session, SessionReport
 from evo1_training.ros.recorder_topics import GraphTopic, message_class, view_graph
 
 
@@ -60,6 +61,8 @@ class Inputs:
         self._on_failure = on_failure
         self._group = ReadElsewhere()
         self._listener = Listener(node)
+        cameras = [camera.topic for camera in robot.cameras]
+        self._senders = Senders(node, [*cameras, robot.state.topic])
         self._listening: dict[str, _Listening] = {}
         self._thread: ReadingThread | None = None
         self._warned: set[str] = set()
@@ -72,6 +75,7 @@ class Inputs:
             recording: leave every subscription that hears something as it is.
         """
         view = view_graph(self._node, self._robot, patterns)
+        self._senders.look()
         for warning in view.warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
@@ -103,6 +107,14 @@ class Inputs:
     def second_source(self) -> str | None:
         """Who speaks in turn on a topic of which a dataset takes one source; None: nobody."""
         return self._listener.second_source()
+
+    def named(self, report: SessionReport) -> SessionReport:
+        """What is said of streams, with who published them."""
+        streams = [
+            replace(stream, problem=self._senders.named(stream.problem))
+            for stream in report.streams
+        ]
+        return replace(report, streams=streams)
 
     def close(self) -> None:
         """Stop listening."""

@@ -177,6 +177,12 @@ class RecorderNode(ManagedNode):
                 self._configured.desk.session = None
         return super().on_deactivate(state)
 
+    def tell_end(self, why: str) -> None:
+        """Say on ~/status that the node ends; a take that runs is saved."""
+        if self._configured is not None:
+            end = RecorderStatus(state=TakeState.FAULT.value, reason=why)
+            self._configured.status.publish(end)
+
     # -- events ----------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -222,7 +228,7 @@ class RecorderNode(ManagedNode):
         active, configured = self._active, self._configured
         if active is None or configured is None:
             return
-        report, now_ns = active.session.report(), self._now_ns()
+        report, now_ns = active.inputs.named(active.session.report()), self._now_ns()
         for line in self._stream_log.lines(report):
             self.get_logger().warning(line)
         message = status_message(report, now_ns=now_ns, instruction=configured.desk.instruction)
