@@ -24,9 +24,7 @@ from evo1_policy.perception.sources import Sources
 from evo1_policy.ros.movers import publishers_of
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, joints_qos
 
-MOST_BYTES = (
-    1 << 20
-)  # of a message that is no image: a thousand points of fourteen joints are 0.5 M
+MOST_BYTES = 1 << 20  # of what is no image: a thousand points of fourteen joints are 0.5 M
 REPEAT_S = 2.0  # a refusal that lasts is logged this often
 
 # Gets names, positions (n,) [rad] and stamp [ns] of a usable message.
@@ -140,14 +138,10 @@ class Listener:
         qos: QoSProfile,
     ) -> Subscription:
         """Subscribe to a topic whose bytes are taken as they come."""
-
-        def on_message(raw: bytes, info: Mapping[str, Any]) -> None:
-            act(raw, info)
-
         return self._node.create_subscription(
             kind,
             topic,
-            on_message,
+            act,
             qos,
             callback_group=self._group,
             qos_overriding_options=OVERRIDABLE,
