@@ -19,7 +19,6 @@ from rclpy.publisher import Publisher
 from rclpy.service import Service
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.following import Asked
@@ -34,6 +33,7 @@ from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
+from evo1_policy.ros.services import Answer, offer
 from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.pacing import Pacer
 
@@ -147,25 +147,20 @@ class So100DriverNode(ManagedNode):
 
     # -- events ----------------------------------------------------------------------------
 
-    def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _recover(self) -> Answer:
         configured = self._configured
         if self._active is None or configured is None:
-            response.message = "the node is not active; activate it"
-            return response
+            return False, "the node is not active; activate it"
         with self._lock:
             driver = configured.driver
             if driver.fault is None and driver.state is not DriverState.STOPPED:
-                response.message = f"nothing to recover from: {driver.state.value}"
-                return response
+                return False, f"nothing to recover from: {driver.state.value}"
             try:
                 driver.recover()
             except BusError as error:
-                response.message = str(error)
-                return response
-        response.success = True
-        response.message = "holding the arm where it stands"
-        self.get_logger().info(response.message)
-        return response
+                return False, str(error)
+        self.get_logger().info("recovered: holding the arm where it stands")
+        return True, "holding the arm where it stands"
 
     def _follow(self, asked: Asked) -> str:
         if self._configured is None:
@@ -282,7 +277,7 @@ class So100DriverNode(ManagedNode):
             ),
             diagnostics=self.create_publisher(DiagnosticArray, "/diagnostics", report_qos()),
             faults=self.create_publisher(String, ARM_FAULT_TOPIC, fault_qos()),
-            recover=self.create_service(Trigger, "~/recover", self._recover),
+            recover=offer(self, "~/recover", self._recover),
             stop=StopListener(
                 self,
                 on_stop=lambda: (True, self._stop(True)),

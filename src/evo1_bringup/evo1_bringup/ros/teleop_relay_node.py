@@ -223,7 +223,7 @@ class TeleopRelayNode(CleanLog, Node):
     def _tell(self) -> str:
         """Log and publish the state where it changed; return it in words."""
         state, reason = self._follower.state(self._now_ns()), self._follower.reason
-        reason = self._senders.named(reason)
+        reason = self._senders.named(reason or self._silence())
         text = f"{state.value}: {reason}" if reason else state.value
         text = f"STOPPED: {self._stopped}" if self._stopped else text
         if _NUMBER.sub("", text) == _NUMBER.sub("", self._told):
@@ -235,6 +235,12 @@ class TeleopRelayNode(CleanLog, Node):
         else:
             self.get_logger().info(text)
         return text
+
+    def _silence(self) -> str:
+        """That the arm's driver has fallen silent, be it that nobody demonstrates."""
+        measured, state = self._measured(), self._robot.state
+        age_ms = 0.0 if measured is None else (self._now_ns() - measured.stamp_ns) / 1e6
+        return f"{state.topic} is {age_ms:.0f} ms old" if age_ms > state.max_age_ms else ""
 
     def _diagnose(self) -> DiagnosticArray:
         state = self._follower.state(self._now_ns())

@@ -17,7 +17,7 @@ from rclpy.task import Future
 from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.xarm_online_planning import Move, OnlinePlanning
 from evo1_bringup.ros.command_output import CommandOutput
-from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
+from evo1_bringup.ros.xarm_monitor_node import XarmError, xarm_interfaces
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.robot_config import RobotConfigError
 from evo1_policy.ros.listening import Listener, hear_faults

@@ -44,12 +44,14 @@ class Ears:
     def _on_relay(self, message):
         self.relay = message.data
 
+    def said(self):
+        return f"policy {self.policy}; recorder {self.problems}; relay {self.relay}"
+
     def wait(self, condition, seconds):
         """Seconds until it holds."""
         begun = time.monotonic()
         while not condition():
-            said = f"policy {self.policy}; recorder {self.problems}; relay {self.relay}"
-            assert time.monotonic() - begun < seconds, said
+            assert time.monotonic() - begun < seconds, self.said()
             self._executor.spin_once(timeout_sec=0.05)
         return time.monotonic() - begun
 
@@ -66,8 +68,10 @@ def ears():
     made.close()
 
 
-def kill(supervisor, label):
-    time.sleep(1.0)  # who publishes is looked at twice a second, or once
+def kill(ears, supervisor, label):
+    """Once it is known who publishes, and nothing is amiss: looked at once a second."""
+    end = time.monotonic() + 1.5
+    ears.wait(lambda: time.monotonic() > end and f"/{label}" not in ears.said(), READY_S)
     os.kill(supervisor.pids()[label], signal.SIGKILL)
 
 
@@ -84,7 +88,7 @@ def test_a_killed_simulation_is_named_by_policy_and_recorder(ears, tmp_path, rec
     with running("xarm6", **options) as supervisor:
         ears.wait(lambda: ears.policy.startswith("1 "), READY_S)
         ears.wait(lambda: ears.heard_recorder and not ears.problems.strip(" |"), READY_S)
-        kill(supervisor, "sim_robot")
+        kill(ears, supervisor, "sim_robot")
         policy_s = ears.wait(lambda: "/sim_robot" in ears.policy, NOTICED_S)
         assert ears.policy.startswith("2 ")
         recorder_s = policy_s + ears.wait(lambda: "/sim_robot" in ears.problems, NOTICED_S)
@@ -102,6 +106,6 @@ def test_a_killed_servo_driver_is_named_by_whoever_moves_the_arm(ears, teleop, r
             ears.wait(lambda: ears.relay.startswith("waiting"), READY_S)
         else:
             ears.wait(lambda: ears.policy.startswith("1 "), READY_S)
-        kill(supervisor, "so100_driver")
+        kill(ears, supervisor, "so100_driver")
         noticed_s = ears.wait(lambda: "/so100_driver" in ears.policy + ears.relay, NOTICED_S)
         record_property("noticed_s", noticed_s)
