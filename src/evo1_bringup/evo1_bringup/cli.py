@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from evo1_bringup.discovery import NOTE, RANGE, local_by_default
 from evo1_policy.command_line import entry_point, printable
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    os.environ.update(local_by_default(os.environ))  # what is started here is found here
     told = _stop_here(words[1:]) if words[:1] == ["stop"] else ()
     if words and words[0] in PROGRAMS:
         _run_program(words[0], words[1:])
@@ -273,7 +275,8 @@ def run_programs(programs: "Programs") -> int:
     supervisor = Supervisor(programs, printer=_print_line)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ask)
-    _say(*programs.notes, "Ctrl-C ends it.")
+    local = os.environ.get(RANGE) == "LOCALHOST"
+    _say(*programs.notes, *([NOTE] if local else []), "Ctrl-C ends it.")
     with supervisor:
         ended = supervisor.wait(lambda: asked > 0)
         if ended is not None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from evo1_bringup import installation
 from evo1_bringup.cameras import camera_processes
+from evo1_bringup.discovery import PROFILE
 from evo1_bringup.options import (
     BIMANUAL,
     EMULATED,
@@ -29,7 +30,6 @@ from evo1_policy.checkpoint_layouts.training_facts import read_training
 from evo1_policy.node_parameters import Parameter
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 
-PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 TWO_ARMS = "two_arms"
 LAUNCHABLE = (*ROBOTS, TWO_ARMS)
 SIDES = ("left", "right")
@@ -135,7 +135,7 @@ def describe(robot: str, options: SystemOptions) -> System:
         real_arm=options.hardware,
         processes=(*arm, *cameras, _mover(options, path), *recorder),
         includes=includes,
-        environment={PROFILE_VARIABLE: str(installation.share_file("config", "fastdds.xml"))},
+        environment={PROFILE: str(installation.share_file("config", "fastdds.xml"))},
         notes=_notes(robot, options, config),
     )
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from evo1_policy.control import smoothing
 from evo1_policy.control.signals import ExecutionMode, LoopSettings, TakeoverMode, Transition
 from evo1_policy.control.watchdog import DeadMan
+from evo1_policy.observation import instruction_problem
 
 T = TypeVar("T", bool, int, float, str)
 Value = bool | int | float | str
@@ -239,8 +240,10 @@ class PolicyParameters(ParameterTable):
     )
 
     def __post_init__(self) -> None:
-        """Check every value against its row, and the device's kind."""
+        """Check every value against its row, the device's kind, and the words."""
         super().__post_init__()
+        if self.instruction.strip() and (problem := instruction_problem(self.instruction)):
+            raise ParameterError(f"instruction: {problem}")
         if self.device.partition(":")[0] not in DEVICES:
             known = ", ".join(DEVICES)
             raise ParameterError(f"device: expected one of {known}, got '{self.device}'")

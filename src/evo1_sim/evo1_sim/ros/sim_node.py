@@ -27,6 +27,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, load_robot
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
 from evo1_policy.ros.process import full_name, guard_requests, start_ros
 from evo1_policy.ros.qos import OVERRIDABLE, report_qos, state_qos
@@ -45,7 +46,7 @@ TASK_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
 
 
-class SimNode(Node):
+class SimNode(CleanLog, Node):
     """Node `sim_robot`.
 
     Args:

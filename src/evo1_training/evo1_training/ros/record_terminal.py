@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger
 from evo1_policy.command_line import entry_point
 from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.process import start_ros
+from evo1_policy.untrusted import printable
 from evo1_training.recording.terminal_keys import (
     BUTTONS,
     DEFAULT_BUTTONS,
@@ -131,10 +132,11 @@ class TerminalNode(Node):
                 self._wishes.clear()
             return
         self._asked, answer = None, future.result()
-        self.message = f"{_name(wish)}: {answer.message or 'done'}"
+        said = printable(answer.message)
+        self.message = f"{_name(wish)}: {said or 'done'}"
         # A take that could not be discarded is not recorded over, but none at all is no obstacle.
         if not answer.success and not (wish is Wish.DISCARD and self._wishes and self._idle()):
-            self.message = f"{_name(wish)} refused: {answer.message}"
+            self.message = f"{_name(wish)} refused: {said}"
             self._wishes.clear()
 
     def _idle(self) -> bool:
@@ -156,9 +158,9 @@ def recorder_view(message: RecorderStatus) -> RecorderView:
     """Return the message as it is shown."""
     return RecorderView(
         state=message.state,
-        reason=message.reason,
-        episode_id=message.episode_id,
-        instruction=message.instruction,
+        reason=printable(message.reason),
+        episode_id=printable(message.episode_id),
+        instruction=printable(message.instruction),
         duration_s=message.duration_s,
         messages=message.messages,
         lost=message.lost,
@@ -168,13 +170,13 @@ def recorder_view(message: RecorderStatus) -> RecorderView:
         episodes_saved=message.episodes_saved,
         streams=[
             StreamView(
-                name=stream.name,
-                topic=stream.topic,
+                name=printable(stream.name),
+                topic=printable(stream.topic),
                 rate_hz=stream.rate_hz,
                 age_ms=stream.age_ms,
                 max_gap_ms=stream.max_gap_ms,
                 lost=stream.lost,
-                problem=stream.problem,
+                problem=printable(stream.problem),
             )
             for stream in message.streams
         ],
