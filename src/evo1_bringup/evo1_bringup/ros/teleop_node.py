@@ -34,7 +34,7 @@ from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
 from evo1_bringup.teleop.jog import JogCommand, Jogger, Solver
 from evo1_bringup.teleop.keyboard import Keyboard
 from evo1_bringup.teleop.leader import LeaderArm, LeaderServos, leader_servos
-from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.control.teleop_target import TeleopWindow
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot

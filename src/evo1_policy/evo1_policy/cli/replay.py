@@ -125,6 +125,7 @@ def _loader(options: argparse.Namespace) -> PolicyLoader:
                 semantics=options.semantics,
                 tokenizer=options.tokenizer,
                 units=options.units,
+                rate_hz=robot.rate_hz,  # what was recorded is repeated as it was
             )
         except CheckpointError as error:
             raise ReplayError(str(error)) from error

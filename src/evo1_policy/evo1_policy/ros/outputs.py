@@ -12,7 +12,7 @@ from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamRe
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.chunk_times import ChunkTimes
 from evo1_policy.ros.diagnostics import diagnostics_message
-from evo1_policy.ros.movers import controllers_of, publishers_of
+from evo1_policy.ros.movers import controllers_of, other_publishers, publishers_of
 from evo1_policy.ros.process import full_name
 from evo1_policy.ros.publishing import ChunkWriter, ModelFacts
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos
@@ -87,10 +87,8 @@ class Outputs:
         return self._second_source
 
     def _find_second_source(self, joint_parts: int) -> str | None:
-        own = self._node.get_fully_qualified_name()
         for topic in (publisher.topic_name for publisher in self._commands):
-            others = sorted(set(publishers_of(self._node, topic)) - {own})
-            if others:
+            if others := other_publishers(self._node, [topic]):
                 who = " and ".join(others)
                 return f"{who} also publishes on {topic}: an arm has one master; end one of them"
         for topic, allowed in (

@@ -16,9 +16,8 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
-from evo1_policy.control.instructions import unseen
-from evo1_policy.control.modes import UnknownWordError, parse_transition
-from evo1_policy.control.signals import LoopState, LoopStatus, Request, TakeoverMode
+from evo1_policy.control.chunks import unseen
+from evo1_policy.control.signals import LoopState, LoopStatus, Request, TakeoverMode, Transition
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     ParameterError,
@@ -194,8 +193,8 @@ class PolicyNode(ManagedNode):
         if not text:
             return False, "the instruction is empty; say in words what to do"
         try:
-            change = parse_transition(transition) if transition else None
-        except UnknownWordError as error:
+            change = Transition.of(transition) if transition else None
+        except ValueError as error:
             return False, str(error)
         before, self._instruction = self._instruction, text
         if self._active is not None and text != before:

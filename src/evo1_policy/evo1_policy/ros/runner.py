@@ -12,10 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.control.dead_man import DeadMan
 from evo1_policy.control.held import HeldStates
 from evo1_policy.control.meters import SeamLog
-from evo1_policy.control.modes import Transition
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.signals import (
     InferenceDone,
@@ -26,8 +24,10 @@ from evo1_policy.control.signals import (
     LoopStatus,
     Request,
     StopCode,
+    Transition,
 )
 from evo1_policy.control.teleop_target import TeleopTarget
+from evo1_policy.control.watchdog import DeadMan
 from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.streams import Streams

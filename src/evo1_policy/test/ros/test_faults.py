@@ -178,14 +178,15 @@ def test_joint_states_of_a_best_effort_publisher_are_heard(cell, start_node):
     cell.wait_moving()
 
 
-def test_a_second_master_holds_the_arm_and_is_named(cell, start_node):
-    start_node()
+@pytest.mark.parametrize("name", ["second_policy", "policy"])  # the latter is our own
+def test_a_second_master_holds_the_arm_and_is_named(cell, start_node, name):
+    assert start_node().node.get_name() == "policy"
     cell.wait_moving()
-    other = rclpy.create_node("second_policy", context=cell.node.context)
+    other = rclpy.create_node(name, context=cell.node.context)
     try:
         topic = "xarm6_traj_controller/joint_trajectory"
         publisher = other.create_publisher(JointTrajectory, topic, 1)
-        check_hold(cell, "second_source", "/second_policy", f"/{topic}", "one master")
+        check_hold(cell, "second_source", f"/{name}", f"/{topic}", "one master")
         other.destroy_publisher(publisher)
     finally:
         other.destroy_node()

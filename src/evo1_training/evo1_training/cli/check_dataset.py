@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Lazily: pyarrow and av take a second, --help shall not.
     from tqdm import tqdm
 
+    from evo1_policy.untrusted import printable
     from evo1_training.datasets.checker import check_dataset
 
     if not options.path.is_dir():
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bar.update(done - bar.n)
 
         report = check_dataset(options.path, quick=options.quick, progress=progress)
-    print("\n".join(_lines(report)))
+    print("\n".join(printable(line, 2000) for line in _lines(report)))
     try:
         _write(report, options.report, options.json)
     except OSError as error:

@@ -15,8 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evo1_policy.checkpoint_layouts.contents import CheckpointError
-from evo1_policy.control.modes import ExecutionMode
-from evo1_policy.control.signals import LoopSettings
+from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_sim.rendering import RenderingError
 from evo1_sim.tasks import DISTURBANCES, TASKS

@@ -8,7 +8,7 @@ from pathlib import Path
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import write_norm_stats
 from evo1_policy.untrusted import printable
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.data_selection import open_data
 from evo1_training.training.train_config import DataConfig, NormalizationConfig
 from evo1_training.training.training_data import compute_stats

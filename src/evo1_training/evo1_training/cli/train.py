@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
 from evo1_training.training.data_selection import dataset_paths
 from evo1_training.training.presets import PRESETS, preset
@@ -73,7 +73,7 @@ def _train(config: TrainConfig, stage: Stage, *, restart: bool) -> int:
 
     try:
         finished = train(config, stage, restart=restart)
-    except (CheckpointError, TokenizerError, TrainError) as error:
+    except (CheckpointError, TokenizerError, TrainError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 1
     if finished.summary:

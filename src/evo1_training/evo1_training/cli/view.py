@@ -33,11 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     # Lazily: matplotlib and pyarrow take a second, --help shall not.
-    from evo1_training.datasets.reader.info import DatasetError
+    from evo1_training.datasets.reader.problems import DatasetError
     from evo1_training.recording.episode import EpisodeError
-    from evo1_training.viewing.contact_sheet import draw_contact_sheet
+    from evo1_training.viewing.drawing import draw_contact_sheet, draw_joints
     from evo1_training.viewing.episode_view import ViewError
-    from evo1_training.viewing.joint_plot import draw_joints
     from evo1_training.viewing.rerun_view import show_in_rerun
 
     try:

@@ -5,8 +5,8 @@ from pathlib import Path
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.live_run.recording import Recording
 from evo1_training.live_run.seams import commanded_positions
+from evo1_training.viewing.drawing import draw_joints
 from evo1_training.viewing.episode_view import Curve, EpisodeView
-from evo1_training.viewing.joint_plot import draw_joints
 
 
 def plot_joints(path: Path, recording: Recording, robot: RobotConfig) -> Path:

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 from evo1_policy.model.config import Evo1Config
+from evo1_policy.normalization import Mode
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_training.datasets.reader import (
     DatasetError,
     DatasetSpec,
-    Mixture,
     SampleOptions,
     TrainingSamples,
+    check_embodiments,
     read_dataset_groups,
 )
 from evo1_training.datasets.reader.frame_cache import Progress
@@ -78,7 +79,12 @@ def selected_robot(config: DataConfig) -> RobotConfig:
 
 
 def open_data(
-    config: DataConfig, model: Evo1Config, *, seed: int, progress: Progress | None = None
+    config: DataConfig,
+    model: Evo1Config,
+    *,
+    seed: int,
+    mode: Mode | None = None,
+    progress: Progress | None = None,
 ) -> tuple[TrainingData, RobotConfig]:
     """Open and check everything that a run learns from.
 
@@ -86,6 +92,7 @@ def open_data(
         config: which data.
         model: whose image slots, image size and horizon they must have.
         seed: of the order.
+        mode: how the run scales numbers, where a dataset file's own choice shall be compared.
         progress: called as frames enter the cache.
 
     Raises:
@@ -94,6 +101,14 @@ def open_data(
     """
     specs = _specs(config)
     robot = _robot(config, specs)
+    if config.groups:
+        groups = read_dataset_groups(Path(config.groups).expanduser())
+        groups.check(
+            model__views=model.views,
+            model__state_width=model.state_width,
+            model__action_width=model.action_width,
+            **({} if mode is None else {"normalization__mode": mode}),
+        )
     if config.groups and robot.embodiment not in {spec.embodiment for spec in specs}:
         raise DatasetError(
             f"{config.groups}: no embodiment '{robot.embodiment}', which the robot file names; "
@@ -120,8 +135,7 @@ def open_data(
     ]
     for dataset in datasets:
         _check_widths(dataset, model)
-    _check_rates(datasets)
-    Mixture(datasets)  # refuses datasets of one embodiment that mean other numbers
+    check_embodiments(datasets)
     return split_datasets(datasets, holdout=config.holdout, seed=seed), robot
 
 
@@ -138,17 +152,6 @@ def _specs(config: DataConfig) -> list[DatasetSpec]:
 
 def _with_embodiment(spec: DatasetSpec, embodiment: str) -> DatasetSpec:
     return DatasetSpec(name=spec.name, path=spec.path, embodiment=embodiment)
-
-
-def _check_rates(datasets: list[TrainingSamples]) -> None:
-    first = datasets[0]
-    for dataset in datasets:
-        ours, theirs = dataset.folder.info.fps, first.folder.info.fps
-        if ours != theirs and dataset.spec.embodiment == first.spec.embodiment:
-            raise DatasetError(
-                f"{dataset.folder.info.path}: fps: {ours}, but {first.spec.path} has {theirs}; "
-                "one model cannot learn two rates, record both at the robot file's"
-            )
 
 
 def _check_widths(dataset: TrainingSamples, model: Evo1Config) -> None:

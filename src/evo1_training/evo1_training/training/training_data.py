@@ -16,9 +16,10 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     read_training,
 )
 from evo1_policy.normalization import FeatureStats, NormStats
+from evo1_training.datasets.lerobot.statistics import of_values, with_sound_quantiles
 from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
 from evo1_training.datasets.reader.columns import read_columns
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.train_config import NormalizationConfig
 
 Place = tuple[int, int]  # (dataset, number in its part)
@@ -196,12 +197,12 @@ def check_widths(stats: Mapping[str, NormStats], data: TrainingData, *, source: 
 
 
 def _feature(parts: Sequence[npt.NDArray[np.float32]]) -> FeatureStats:
-    values = np.concatenate(parts).astype(np.float64)
+    found = with_sound_quantiles(of_values(np.concatenate(parts)))
     return FeatureStats(
-        min=values.min(axis=0),
-        max=values.max(axis=0),
-        mean=values.mean(axis=0),
-        std=values.std(axis=0),
-        q01=np.quantile(values, 0.01, axis=0),
-        q99=np.quantile(values, 0.99, axis=0),
+        min=found.min,
+        max=found.max,
+        mean=found.mean,
+        std=found.std,
+        q01=found.quantiles["q01"],
+        q99=found.quantiles["q99"],
     )

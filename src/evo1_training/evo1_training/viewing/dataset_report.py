@@ -5,7 +5,7 @@ Must not import ROS or torch.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,20 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from evo1_training.datasets.checker.checking import CheckReport, ShownEpisode
-from evo1_training.datasets.checker.findings import SEVERITIES, Finding
+from evo1_training.datasets.checker.checking import CheckReport
 from evo1_training.datasets.checker.joints import JointFacts
-from evo1_training.viewing.contact_sheet import draw_contact_sheet
-from evo1_training.viewing.episode_view import Curve, EpisodeView, GapSpan, Picture
-from evo1_training.viewing.joint_plot import draw_joints
+from evo1_training.datasets.reader.folder import DatasetFolder
+from evo1_training.datasets.reader.problems import (
+    SEVERITIES,
+    DatasetError,
+    Finding,
+    Findings,
+)
+from evo1_training.viewing.drawing import draw_contact_sheet, draw_joints
+from evo1_training.viewing.episode_view import ViewError, spread
+from evo1_training.viewing.in_dataset import view_episode
 
+_SHOWN, _PICTURES = 8, 6  # episodes, and pictures of each camera in one
 _STYLE = """
 body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 76em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 } img { max-width: 100%; border: 1px solid #ddd }
@@ -47,16 +54,8 @@ def write_report(report: CheckReport, folder: Path) -> Path:
     if report.joints is not None and report.joints.lag_ms.size:
         _draw_lags(report.joints, folder / "lags.png")
         parts += [_joints_table(report.joints), '<img src="lags.png" alt="delay of each joint">']
-    for shown in report.shown:
-        view = _view(report, shown)
-        stem = f"episode_{shown.meta.index:06d}"
-        draw_contact_sheet(view, folder / f"{stem}_contact_sheet.png")
-        draw_joints(view, folder / f"{stem}_joints.png")
-        parts.append(
-            f"<h2>Episode {shown.meta.index}</h2>"
-            f'<img src="{stem}_contact_sheet.png" alt="pictures">'
-            f'<img src="{stem}_joints.png" alt="joints">'
-        )
+    if report.meta is not None:
+        parts += _episodes(report.meta, report.findings, folder)
     page = folder / "report.html"
     title = escape(f"Check of {report.root}")
     page.write_text(
@@ -189,33 +188,23 @@ def _draw_lags(joints: JointFacts, path: Path) -> None:
     figure.savefig(path)
 
 
-def _view(report: CheckReport, shown: ShownEpisode) -> EpisodeView:
-    fps = report.meta.info.fps if report.meta is not None else 1
-    times_s = np.arange(shown.meta.length) / fps
-    names = report.joints.names if report.joints is not None else ()
-    names = names or tuple(f"state[{j}]" for j in range(shown.state.shape[-1]))
-    pictures = [
-        Picture(camera=camera, time_s=row / fps, image=image)
-        for row, by_camera in shown.pictures
-        for camera, image in by_camera.items()
-    ]
-    return EpisodeView(
-        name=shown.meta.label,
-        title="; ".join(shown.meta.tasks),
-        remarks=tuple(
-            f"{one.severity}: {one.code}"
-            for one in report.findings
-            if one.episode == shown.meta.index
-        )[:4],
-        duration_s=(shown.meta.length - 1) / fps,
-        joints=names,
-        state=Curve(times_s=times_s, values=shown.state),
-        action=Curve(times_s=times_s, values=shown.action),
-        cameras=tuple(dict.fromkeys(picture.camera for picture in pictures)),
-        frames_s={},
-        pictures=tuple(pictures),
-        gaps=tuple(
-            GapSpan(begin_s=row / fps, end_s=(row + 1) / fps, stream="the recording")
-            for row in shown.gap_rows.tolist()
-        ),
-    )
+def _episodes(meta: DatasetFolder, findings: Iterable[Finding], folder: Path) -> Iterator[str]:
+    """Draw some episodes, evenly over the dataset; those that cannot be read are left out."""
+    for number in spread(len(meta.episodes), _SHOWN):
+        episode = meta.episodes[number]
+        remarks = [
+            f"{one.severity}: {one.code}" for one in findings if one.episode == episode.index
+        ]
+        try:
+            view = view_episode(meta, episode, Findings(), columns=_PICTURES)
+        except (DatasetError, ViewError):
+            continue  # the findings say so
+        view = replace(view, name=episode.label, remarks=(*view.remarks, *remarks)[:5])
+        stem = f"episode_{episode.index:06d}"
+        draw_contact_sheet(view, folder / f"{stem}_contact_sheet.png")
+        draw_joints(view, folder / f"{stem}_joints.png")
+        yield (
+            f"<h2>Episode {episode.index}</h2>"
+            f'<img src="{stem}_contact_sheet.png" alt="pictures">'
+            f'<img src="{stem}_joints.png" alt="joints">'
+        )

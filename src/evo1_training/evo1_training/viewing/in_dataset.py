@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from evo1_training.datasets.checker import timing
-from evo1_training.datasets.reader.folder import DatasetFolder, Episode, open_folder
-from evo1_training.datasets.reader.frame_source import FrameSource
+from evo1_training.datasets.reader.columns import read_file
+from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY
-from evo1_training.datasets.reader.layouts import read_table
+from evo1_training.datasets.reader.layouts import Episode
+from evo1_training.datasets.reader.pictures import FrameSource
+from evo1_training.datasets.reader.problems import Findings, Refusing
 from evo1_training.viewing.episode_view import (
     Curve,
     EpisodeView,
@@ -21,7 +22,6 @@ from evo1_training.viewing.episode_view import (
     GapSpan,
     Picture,
     ViewError,
-    empty_curve,
     spread,
 )
 
@@ -41,86 +41,121 @@ def view_dataset(root: Path, number: int, *, columns: int = 12) -> EpisodeView:
     folder = open_folder(root)
     if not 0 <= number < len(folder.episodes):
         raise ViewError(f"{root}: no episode {number}; there are 0 .. {len(folder.episodes) - 1}")
-    episode = folder.episodes[number]
-    table = _table(folder, episode)
-    times_s = _times(table, folder.info.fps)
-    state, action = _vectors(table, STATE_KEY), _vectors(table, ACTION_KEY)
-    task = int(table.column("task_index")[0].as_py())
+    return view_episode(folder, folder.episodes[number], Refusing(), columns=columns)
+
+
+def view_episode(
+    folder: DatasetFolder, episode: Episode, problems: Findings, *, columns: int = 12
+) -> EpisodeView:
+    """Read an episode of a dataset whose metadata is known.
+
+    Args:
+        folder: the dataset.
+        episode: of it.
+        problems: told what is wrong with its numbers; those that are sound are shown.
+        columns: how many rows to take pictures of.
+
+    Raises:
+        DatasetError: a picture cannot be read.
+        ViewError: its table cannot be read.
+    """
+    columns_of = _numbers(folder, episode, problems)
+    times_s = _times(columns_of, folder.info.fps)
+    if not columns_of:
+        raise ViewError(f"{episode.data_path}: no numbers that can be read")
+    state_key = _first(columns_of, STATE_KEY, "state", "observation.")
+    action_key = _first(columns_of, ACTION_KEY, "actions", "action.")
+    joints, state, action = _curves(folder, columns_of, state_key, action_key, times_s)
+    sentences = dict.fromkeys(columns_of.get("task_index", np.empty(0, np.int64)).tolist())
     cameras = folder.info.cameras
     names = tuple(key.removeprefix(IMAGE_PREFIX) for key in cameras)
     return EpisodeView(
-        name=f"{root.resolve().name} episode {number:06d}",
-        title=folder.tasks.get(task, ""),
-        remarks=tuple(_remarks(folder, table)),
+        name=f"{folder.root.resolve().name} episode {episode.index:06d}",
+        title="; ".join(folder.tasks.get(task, "") for task in sentences),
+        remarks=tuple(_remarks(folder, columns_of, (state_key, action_key), episode)),
         duration_s=float(times_s[-1]),
-        joints=_joint_names(folder, state),
-        state=_curve(times_s, state, state),
-        action=_curve(times_s, action, state),
+        joints=joints,
+        state=state,
+        action=action,
         cameras=names,
         frames_s=dict.fromkeys(names, times_s),
         pictures=tuple(_pictures(folder, episode, times_s, columns)),
-        gaps=tuple(_gaps(table, times_s, folder.info.fps)),
+        gaps=tuple(_gaps(columns_of, times_s, folder.info.fps)),
     )
 
 
-def _table(folder: DatasetFolder, episode: Episode) -> pa.Table:
-    """The rows of an episode, without pictures."""
-    file = max(
-        (file for file in folder.data_files if file.first_row <= episode.first_row),
-        key=lambda file: file.first_row,
-    )
-    keys = [key for key, feature in folder.info.features.items() if not feature.is_camera]
-    table = read_table(file.path, keys)
-    return table.slice(episode.first_row - file.first_row, episode.length)
+def _numbers(folder: DatasetFolder, episode: Episode, problems: Findings) -> timing.Columns:
+    """The numbers of an episode, (T, *shape) by key."""
+    file = next(file for file in folder.data_files if episode in file.episodes)
+    keys = [key for key, feature in folder.info.features.items() if feature.is_number]
+    found = read_file(folder, file, keys, problems) or {}
+    first = episode.first_row - file.first_row
+    return {key: values[first : first + episode.length] for key, values in found.items()}
 
 
-def _times(table: pa.Table, fps: int) -> Floats:
+def _first(columns: timing.Columns, key: str, other: str, prefix: str) -> str:
+    """The key, or what other people call it, or the first vector below a prefix; else empty."""
+    vectors = [name for name, values in columns.items() if values.ndim == 2]
+    named = [name for name in (key, other) if name in vectors]
+    return next(iter(named or [name for name in vectors if name.startswith(prefix)]), "")
+
+
+def _times(columns: timing.Columns, fps: int) -> Floats:
     """Seconds since the first row: true ones where the dataset has them."""
-    if timing.TICKS not in table.column_names:
-        return np.arange(table.num_rows) / fps
-    ticks = table.column(timing.TICKS).to_numpy()
+    if timing.TICKS not in columns:
+        return np.arange(len(next(iter(columns.values())))) / fps
+    ticks = columns[timing.TICKS]
     seconds: Floats = (ticks - ticks[0]) / 1e9
     return seconds
 
 
-def _vectors(table: pa.Table, key: str) -> Floats:
-    """Rows (T, D); (T, 0) where the dataset has no such column."""
-    if key not in table.column_names:
-        return np.empty((table.num_rows, 0))
-    return np.array(table.column(key).to_pylist(), np.float64).reshape(table.num_rows, -1)
+def _curves(
+    folder: DatasetFolder, columns: timing.Columns, state: str, action: str, times_s: Floats
+) -> tuple[tuple[str, ...], Curve, Curve]:
+    """Names of what is drawn, and both curves: over each other where they have one width."""
+    parts = [
+        columns[key].reshape(len(times_s), -1) if key else np.empty((len(times_s), 0))
+        for key in (state, action)
+    ]
+    labels = [folder.info.feature(key).labels(key) if key else () for key in (state, action)]
+    widths = [part.shape[1] for part in parts]
+    if widths[0] == widths[1]:
+        named = folder.info.feature(state).names if state else None
+        names = labels[0] if named == labels[0] else labels[1]
+        pads = ((0, 0), (0, 0))
+    else:
+        names = labels[0] + labels[1]
+        pads = ((0, widths[1]), (widths[0], 0))
+    curves = [
+        Curve(
+            times_s=times_s,
+            values=np.pad(part.astype(np.float64), ((0, 0), pad), constant_values=np.nan),
+        )
+        for part, pad in zip(parts, pads, strict=True)
+    ]
+    return names, curves[0], curves[1]
 
 
-def _curve(times_s: Floats, values: Floats, state: Floats) -> Curve:
-    if values.shape != state.shape:  # of something else than the joints
-        return empty_curve(state.shape[1])
-    return Curve(times_s=times_s, values=values)
-
-
-def _joint_names(folder: DatasetFolder, state: Floats) -> tuple[str, ...]:
-    feature = folder.info.features.get(STATE_KEY)
-    if feature is not None and feature.names is not None:
-        return feature.names
-    return tuple(f"state[{j}]" for j in range(state.shape[1]))
-
-
-def _remarks(folder: DatasetFolder, table: pa.Table) -> Iterator[str]:
-    yield f"{folder.info.layout}, {table.num_rows} frames at {folder.info.fps} fps"
-    if timing.HELD in table.column_names:
-        held = int(np.sum(table.column(timing.HELD).to_numpy()))
+def _remarks(
+    folder: DatasetFolder, columns: timing.Columns, keys: tuple[str, str], episode: Episode
+) -> Iterator[str]:
+    yield f"{folder.info.version}, {episode.length} frames at {folder.info.fps} fps"
+    for wanted, found in zip((STATE_KEY, ACTION_KEY), keys, strict=True):
+        if found != wanted:
+            yield f"no {wanted}" + (f", {found} is shown" if found else "")
+    if timing.HELD in columns:
+        held = int(np.sum(columns[timing.HELD]))
         yield from [f"{held} frames only fill gaps"] * bool(held)
 
 
-def _gaps(table: pa.Table, times_s: Floats, fps: int) -> Iterator[GapSpan]:
-    if timing.TICKS not in table.column_names:
+def _gaps(columns: timing.Columns, times_s: Floats, fps: int) -> Iterator[GapSpan]:
+    if timing.TICKS not in columns:
         return
-    columns = {timing.TICKS: table.column(timing.TICKS).to_numpy()}
     for row in timing.gaps(columns, fps=fps).tolist():
         yield GapSpan(
             begin_s=float(times_s[row]), end_s=float(times_s[row + 1]), stream="the recording"
         )
-    if timing.HELD not in table.column_names:
-        return
-    held = np.concatenate([[False], table.column(timing.HELD).to_numpy(), [False]])
+    held = np.concatenate([[False], timing.held_rows(columns, len(times_s)), [False]])
     edges = np.flatnonzero(np.diff(held.astype(np.int8)))
     for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         first_s = float(times_s[max(begin - 1, 0)])

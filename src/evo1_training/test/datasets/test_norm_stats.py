@@ -10,7 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from evo1_policy.checkpoint_layouts.official import choose_stats
-from evo1_training.datasets.lerobot.statistics import exact_statistics
+from evo1_training.datasets.lerobot.statistics import (
+    exact_statistics,
+    of_values,
+    with_sound_quantiles,
+)
 from evo1_training.datasets.lerobot.writing import NORM_STATS, open_dataset
 
 sys.path.insert(0, str(Path(__file__).parent / "lerobot"))
@@ -69,3 +73,12 @@ def test_lists_of_any_length_can_be_read(tmp_path):
     found = exact_statistics([tmp_path / "data/chunk-000/episode_000000.parquet"])
     assert found["observation.state"].mean.tolist() == [1.0, 2.0]
     assert found["action"].max.tolist() == [1.0]
+
+
+def test_quantiles_that_coincide_become_the_bounds():
+    gripper = np.zeros(1000)
+    gripper[:5] = 0.85  # closed in five frames of a thousand
+    moving = np.linspace(-1, 1, 1000)
+    found = with_sound_quantiles(of_values(np.stack([gripper, moving], axis=1))).quantiles
+    assert (found["q01"][0], found["q99"][0]) == (0.0, 0.85)
+    assert (found["q01"][1], found["q99"][1]) == pytest.approx((-0.98, 0.98))

@@ -27,7 +27,7 @@ def test_thread_ends_where_nobody_wants_more():
     found = read_ahead(itertools.count(), items=2)
     assert next(found) == 0
     found.close()
-    assert "read_ahead" not in [thread.name for thread in threading.enumerate()]
+    assert not [one.name for one in threading.enumerate() if "read_ahead" in one.name]
 
 
 def test_no_more_items_wait_than_allowed():

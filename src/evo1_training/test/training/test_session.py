@@ -17,7 +17,7 @@ from evo1_policy.normalization import read_norm_stats
 from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy
 from evo1_policy.robot_config import load_robot
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
 from evo1_training.training.run_folder import RunFolder, find_stage1
 from evo1_training.training.session import train

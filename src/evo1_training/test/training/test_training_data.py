@@ -11,7 +11,7 @@ from evo1_policy.model.preprocessing import load_tokenizer
 from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy
 from evo1_training.cli.norm_stats import main as norm_stats
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.batch import Collator, model_inputs
 from evo1_training.training.data_selection import newest_dataset, open_data
 from evo1_training.training.loading import BatchStream

@@ -1,10 +1,12 @@
 """The pictures that are drawn: there, readable, of a sensible size."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from evo1_training.viewing.contact_sheet import draw_contact_sheet
+from evo1_training.viewing.drawing import draw_contact_sheet, draw_joints
 from evo1_training.viewing.episode_view import (
     Curve,
     EpisodeView,
@@ -14,7 +16,6 @@ from evo1_training.viewing.episode_view import (
     spans,
     spread,
 )
-from evo1_training.viewing.joint_plot import draw_joints
 
 
 def episode(*, joints=3, columns=8, pictures=True, action=True):
@@ -71,3 +72,12 @@ def test_spread_takes_first_and_last():
 def test_spans_are_where_times_are_apart():
     (gap,) = spans(np.array([0.0, 0.1, 0.5, 0.6]), 0.15, "image_1")
     assert (gap.begin_s, gap.end_s) == (0.1, 0.5)
+
+
+def test_texts_of_a_dataset_are_no_formulas(tmp_path):
+    view = replace(
+        episode(), title=r"$\frac{ \x1b[2J", joints=(r"$\nothing$", "$", "a\x07"), remarks=("$^",)
+    )
+    draw_joints(view, tmp_path / "joints.png")
+    draw_contact_sheet(view, tmp_path / "sheet.png")
+    assert (tmp_path / "joints.png").stat().st_size > 1000

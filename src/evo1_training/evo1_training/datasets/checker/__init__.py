@@ -6,6 +6,6 @@ Must not import ROS or torch.
 """
 
 from evo1_training.datasets.checker.checking import CheckReport, check_dataset
-from evo1_training.datasets.checker.findings import Finding, Findings
+from evo1_training.datasets.reader.problems import Finding, Findings
 
 __all__ = ["CheckReport", "Finding", "Findings", "check_dataset"]

@@ -6,58 +6,45 @@ Must not import ROS or torch. Letters: T frames, D joints.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_training.datasets.checker import timing
-from evo1_training.datasets.checker.episodes import DatasetMeta, EpisodeMeta, read_episodes
-from evo1_training.datasets.checker.findings import Finding, Findings
-from evo1_training.datasets.checker.info import CheckedInfo, read_info
 from evo1_training.datasets.checker.joints import HORIZON, JointFacts, JointWatch
 from evo1_training.datasets.checker.motion import moved_share, moving
-from evo1_training.datasets.checker.pictures import PictureWatch, thumbnail
+from evo1_training.datasets.checker.pictures import PictureWatch
 from evo1_training.datasets.checker.statistics import (
     Extremes,
     check_dataset_stats,
     check_episode_stats,
+    read_episode_stats,
 )
-from evo1_training.datasets.checker.tables import EpisodeNumbers, read_numbers
 from evo1_training.datasets.checker.videos import check_videos
 from evo1_training.datasets.lerobot.staging import is_interrupted
-from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, DatasetError
-from evo1_training.datasets.reader.pictures import TablePictures
-from evo1_training.datasets.reader.video import VideoFrames
+from evo1_training.datasets.reader.columns import read_file
+from evo1_training.datasets.reader.folder import (
+    DataFile,
+    DatasetFolder,
+    check_tables,
+    read_folder,
+)
+from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, read_info
+from evo1_training.datasets.reader.layouts import Episode, column_names
+from evo1_training.datasets.reader.pictures import FrameSource, PictureSizeError
+from evo1_training.datasets.reader.problems import DatasetError, Finding, Findings
+from evo1_training.datasets.reader.robot_check import ROBOT_COPY
 
-ROBOT_FILE = "meta/evo1/robot.yaml"
 Progress = Callable[[int, int], None]  # episodes done, episodes in all
 Image = npt.NDArray[np.uint8]
-_SHOWN_EPISODES, _SHOWN_FRAMES, _SHOWN_WIDTH = 8, 6, 240
+Columns = Mapping[str, npt.NDArray[Any]]
 _QUICK_FRAMES = 12
 _STUCK_S = 0.5
 _STUCK_MOVED = 0.2  # of a joint's range
 _REPEATED = 0.2
 _FAST = 0.01  # of a joint's range in one step
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ShownEpisode:
-    """An episode that the report draws.
-
-    Attributes:
-        meta: what meta/ says of it.
-        state: (T, D).
-        action: (T, D).
-        gap_rows: rows after which time is missing.
-        pictures: (row, picture by camera), small, evenly over the episode.
-    """
-
-    meta: EpisodeMeta
-    state: npt.NDArray[np.float32]
-    action: npt.NDArray[np.float32]
-    gap_rows: npt.NDArray[np.int64]
-    pictures: tuple[tuple[int, Mapping[str, Image]], ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,15 +56,13 @@ class CheckReport:
         findings: worst first.
         meta: what meta/ says; None where it cannot be read.
         joints: over all episodes; None where there are no vectors of joints.
-        shown: some episodes, evenly over the dataset.
         quick: only some pictures of each video were looked at.
     """
 
     root: Path
     findings: tuple[Finding, ...]
-    meta: DatasetMeta | None
+    meta: DatasetFolder | None
     joints: JointFacts | None
-    shown: tuple[ShownEpisode, ...]
     quick: bool
 
     @property
@@ -98,13 +83,10 @@ def check_dataset(
     """
     findings = Findings()
     info = read_info(root, findings)
-    if info is not None and _is_empty(info):
-        findings.add("empty", info.path, "total_episodes is 0, and there are no tables")
-        info = None
-    meta = read_episodes(info, findings) if info is not None else None
+    meta = read_folder(info, findings) if info is not None else None
     if meta is None:
         return CheckReport(
-            root=root, findings=tuple(findings), meta=None, joints=None, shown=(), quick=quick
+            root=root, findings=tuple(findings), meta=None, joints=None, quick=quick
         )
     return _Check(meta, findings, quick=quick).run(progress)
 
@@ -112,30 +94,33 @@ def check_dataset(
 class _Check:
     """One run over a dataset whose metadata could be read."""
 
-    def __init__(self, meta: DatasetMeta, findings: Findings, *, quick: bool) -> None:
+    def __init__(self, meta: DatasetFolder, findings: Findings, *, quick: bool) -> None:
         self._meta = meta
         self._findings = findings
         self._quick = quick
-        self._videos = VideoFrames(capacity=4)
-        self._tables = TablePictures()
+        self._pictures = FrameSource(meta, open_videos=4)
+        self._stats = read_episode_stats(meta.info, findings)
         self._robot = _robot(meta, findings)
         self._extremes = Extremes()
         self._joints = self._joint_watch()
-        count = len(meta.episodes)
-        self._show = set(
-            np.linspace(0, count - 1, min(count, _SHOWN_EPISODES)).astype(int).tolist()
-        )
-        self._shown: list[ShownEpisode] = []
 
     def run(self, progress: Progress | None) -> CheckReport:
         meta, findings = self._meta, self._findings
         self._check_leftovers()
         unreadable = check_videos(meta, findings)
-        for done, numbers in enumerate(read_numbers(meta, findings), 1):
-            self._check_episode(numbers, unreadable)
-            if progress is not None:
-                progress(done, len(meta.episodes))
-        self._videos.close()
+        check_tables(meta, findings)
+        done = 0
+        for file in meta.data_files:
+            columns = self._read(file)
+            for episode in file.episodes if columns else ():
+                first = episode.first_row - file.first_row
+                part = slice(first, first + episode.length)
+                numbers = {key: values[part] for key, values in (columns or {}).items()}
+                self._check_episode(episode, numbers, unreadable)
+                done += 1
+                if progress is not None:
+                    progress(done, len(meta.episodes))
+        self._pictures.close()
         check_dataset_stats(meta, self._extremes, findings)
         joints = self._joints.finish(findings) if self._joints is not None else None
         return CheckReport(
@@ -143,7 +128,6 @@ class _Check:
             findings=tuple(findings),
             meta=meta,
             joints=joints,
-            shown=tuple(self._shown),
             quick=self._quick,
         )
 
@@ -154,10 +138,7 @@ class _Check:
         state, action = features[STATE_KEY], features[ACTION_KEY]
         if len(state.shape) != 1 or state.shape != action.shape:
             return None  # an arm's end effector, say: nothing to compare
-        names = state.names or tuple(f"{j}" for j in range(state.shape[0]))
-        if len(names) != state.shape[0]:
-            return None
-        return JointWatch(names, fps=self._meta.info.fps, robot=self._robot)
+        return JointWatch(state.labels(STATE_KEY), fps=self._meta.info.fps, robot=self._robot)
 
     def _check_leftovers(self) -> None:
         root = self._meta.info.root
@@ -166,20 +147,39 @@ class _Check:
         if is_interrupted(root):
             self._findings.add("half-changed", root, "a change to it was cut off half-way")
 
-    def _check_episode(self, numbers: EpisodeNumbers, unreadable: set[tuple[int, str]]) -> None:
-        episode, columns, fps = numbers.meta, numbers.columns, self._meta.info.fps
+    def _read(self, file: DataFile) -> Columns | None:
+        """The numbers of a table as far as they are sound; None where it cannot be read."""
+        info = self._meta.info
+        expected = {key for key, feature in info.features.items() if feature.dtype != "video"}
+        names = column_names(file.path, self._findings)
+        if names is None:
+            return None
+        missing, surplus = sorted(expected - names), sorted(names - expected)
+        if missing:
+            self._findings.add("columns", file.path, f"no column {', '.join(missing)}")
+        if surplus:
+            what = f"columns that info.json does not name: {', '.join(surplus)}"
+            code = "columns" if info.layout == "v3.0" else "columns-extra"
+            self._findings.add(code, file.path, what)
+        keys = [key for key in names & expected if info.features[key].is_number]
+        return read_file(self._meta, file, keys, self._findings)
+
+    def _check_episode(
+        self, episode: Episode, columns: Columns, unreadable: set[tuple[int, str]]
+    ) -> None:
+        fps = self._meta.info.fps
         if episode.length < HORIZON:
             what = f"{episode.length} frames; a chunk has {HORIZON} actions"
             self._findings.add("short-episode", episode.label, what, episode=episode.index)
         for code, what in timing.problems(columns, fps=fps):
             self._findings.add(code, episode.label, what, episode=episode.index)
-        state, action = columns.get(STATE_KEY), columns.get(ACTION_KEY)
         finite = {
             key: values
             for key, values in columns.items()
             if values.dtype.kind != "f" or np.isfinite(values).all()
         }
-        check_episode_stats(self._meta.info, episode, finite, self._findings)
+        stats = self._stats.get(episode.index)
+        check_episode_stats(self._meta.info, episode, stats, finite, self._findings)
         self._extremes.add(finite)
         if self._joints is not None and {STATE_KEY, ACTION_KEY} <= set(finite):
             self._joints.add(
@@ -189,81 +189,40 @@ class _Check:
                 self._findings,
                 held=timing.held_rows(columns, episode.length),
             )
-        pictures = self._look(numbers, unreadable)
-        if state is None or action is None or state.ndim != 2:
-            return
-        if episode.index in self._show:
-            self._shown.append(
-                ShownEpisode(
-                    meta=episode,
-                    state=state,
-                    action=action,
-                    gap_rows=timing.gaps(columns, fps=fps),
-                    pictures=pictures,
-                )
-            )
+        for key in self._meta.info.cameras:
+            if (episode.index, key) not in unreadable:
+                watch = PictureWatch()
+                for row, image in self._decode(episode, key):
+                    watch.add(row, image)
+                self._judge(episode, columns, key, watch)
 
-    def _look(
-        self, numbers: EpisodeNumbers, unreadable: set[tuple[int, str]]
-    ) -> tuple[tuple[int, Mapping[str, Image]], ...]:
-        """Look at the pictures of an episode; returns those to show."""
-        episode = numbers.meta
-        shown = np.linspace(0, episode.length - 1, min(_SHOWN_FRAMES, episode.length))
-        kept: dict[int, dict[str, Image]] = {int(row): {} for row in shown}
-        for key, feature in self._meta.info.features.items():
-            if not feature.is_camera or (episode.index, key) in unreadable:
-                continue
-            watch = PictureWatch()
-            for row, image in self._pictures(numbers, key, list(kept)):
-                if image.shape[:2] != feature.shape[:2]:
-                    break  # reported already, or the next line of the table's check
-                watch.add(row, image)
-                if row in kept and episode.index in self._show:
-                    kept[row][key.removeprefix(IMAGE_PREFIX)] = thumbnail(image, _SHOWN_WIDTH)
-            self._judge(numbers, key, watch)
-        return tuple(kept.items())
-
-    def _pictures(
-        self, numbers: EpisodeNumbers, key: str, shown: list[int]
-    ) -> Iterator[tuple[int, Image]]:
+    def _decode(self, episode: Episode, key: str) -> Iterator[tuple[int, Image]]:
         """Decode what is wanted of one camera, in order; stops where that fails."""
-        episode, fps = numbers.meta, self._meta.info.fps
         rows: list[int] = list(range(episode.length))
         if self._quick:
             few = np.linspace(0, episode.length - 1, min(_QUICK_FRAMES, episode.length))
-            rows = sorted({*few.astype(int).tolist(), *shown})
-        place = episode.videos.get(key)
+            rows = sorted(set(few.astype(int).tolist()))
+        video = self._meta.info.features[key].dtype == "video"
         for row in rows:
             try:
-                if place is not None:
-                    image = self._videos.read(place.path, place.start_s + row / fps)
-                else:
-                    image = self._tables.read(episode.data_path, key, numbers.file_row + row)
+                image = self._pictures.read(key, episode.first_row + row)
             except DatasetError as error:
-                code = "video-unreadable" if place is not None else "picture-unreadable"
+                code = "video-unreadable" if video else "picture-unreadable"
+                if isinstance(error, PictureSizeError):
+                    code = "picture-size"
+                if code == "picture-size" and video:
+                    return  # reported already, of the file
                 where = f"{episode.label}: {key}"
                 self._findings.add(code, where, str(error), episode=episode.index)
                 return
-            if place is None and row == 0:
-                self._check_size(episode, key, image)
             yield row, image
 
-    def _check_size(self, episode: EpisodeMeta, key: str, image: Image) -> None:
-        expected = self._meta.info.features[key].shape[:2]
-        if image.shape[:2] != expected:
-            self._findings.add(
-                "picture-size",
-                f"{episode.label}: {key}",
-                f"{image.shape[1]}x{image.shape[0]} pixels, expected {expected[1]}x{expected[0]}",
-                episode=episode.index,
-            )
-
-    def _judge(self, numbers: EpisodeNumbers, key: str, watch: PictureWatch) -> None:
-        episode, where = numbers.meta, f"{numbers.meta.label}: {key}"
+    def _judge(self, episode: Episode, columns: Columns, key: str, watch: PictureWatch) -> None:
+        where = f"{episode.label}: {key}"
         if watch.black:
             what = f"{len(watch.black)} black frames, the first is {watch.black[0]}"
             self._findings.add("black-frames", where, what, episode=episode.index)
-        state = numbers.columns.get(STATE_KEY)
+        state = columns.get(STATE_KEY)
         if state is None or state.ndim != 2 or not np.isfinite(state).all():
             return
         fps = self._meta.info.fps
@@ -277,22 +236,16 @@ class _Check:
             what = f"the same picture for {(last - first) / fps:.1f} s from frame {first} on"
             self._findings.add("stuck-frames", where, what, episode=episode.index)
             return
-        known = {name for name, _ in timing.camera_stamps(numbers.columns)}
+        known = {name for name, _ in timing.camera_stamps(columns)}
         share = watch.repeated_share(moving(state, threshold=_FAST))
         if share > _REPEATED and key.removeprefix(IMAGE_PREFIX) not in known:
             what = f"{100 * share:.0f} % of the frames in motion repeat the one before"
             self._findings.add("repeated-frames", where, what, episode=episode.index)
 
 
-def _is_empty(info: CheckedInfo) -> bool:
-    """Whether this is a dataset that was created, and nothing added to it."""
-    tables = (info.root / "data").glob("*/*.parquet")
-    return info.counts["total_episodes"] == 0 and next(tables, None) is None
-
-
-def _robot(meta: DatasetMeta, findings: Findings) -> RobotConfig | None:
+def _robot(meta: DatasetFolder, findings: Findings) -> RobotConfig | None:
     """The robot file of the recordings, where the dataset has it and it fits."""
-    path = meta.info.root / ROBOT_FILE
+    path = meta.info.root / ROBOT_COPY
     if not path.is_file():
         return None
     try:

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.robot_config import RobotConfig
-from evo1_training.datasets.checker.findings import Findings
 from evo1_training.datasets.checker.motion import (
     jumps,
     lags_steps,
@@ -19,6 +18,7 @@ from evo1_training.datasets.checker.motion import (
     repeated_share,
     usual_step,
 )
+from evo1_training.datasets.reader.problems import Findings
 
 Floats = npt.NDArray[Any]
 

@@ -62,12 +62,6 @@ class PictureWatch:
         return float(same.mean())
 
 
-def thumbnail(image: npt.NDArray[np.uint8], width: int) -> npt.NDArray[np.uint8]:
-    """The picture at most `width` wide, (h, w, 3) uint8 RGB."""
-    factor = max(1, -(-image.shape[1] // width))
-    return np.asarray(Image.fromarray(image).reduce(factor)) if factor > 1 else image
-
-
 def _blocks(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int16]:
     height, width = image.shape[:2]
     size = (max(1, width // _BLOCKS[0]), max(1, height // _BLOCKS[1]))

@@ -9,11 +9,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evo1_training.datasets.checker.episodes import DatasetMeta, EpisodeMeta
-from evo1_training.datasets.checker.findings import Findings
-from evo1_training.datasets.checker.info import CheckedInfo
-from evo1_training.datasets.reader.info import ACTION_KEY, STATE_KEY, DatasetError, read_json
+from evo1_training.datasets.reader.folder import DatasetFolder
+from evo1_training.datasets.reader.info import (
+    ACTION_KEY,
+    STATE_KEY,
+    DatasetInfo,
+    read_meta_json,
+    read_meta_lines,
+)
+from evo1_training.datasets.reader.layouts import Episode, episode_tables, read_table
+from evo1_training.datasets.reader.problems import Findings
 
+Stats = Mapping[str, Any]
 _KINDS = ("min", "max", "mean", "std")
 _NEAR = 1e-3  # of the range: how far statistics may lie from the data
 
@@ -40,41 +47,63 @@ class Extremes:
             yield key, low, high
 
 
+def read_episode_stats(info: DatasetInfo, findings: Findings) -> Mapping[int, Stats]:
+    """The statistics that meta/ has of each episode, by its number."""
+    if info.version == "v2.0":
+        return {}
+    if info.layout == "v2.1":
+        records = read_meta_lines(info.root, "meta/episodes_stats.jsonl", findings)
+        return {
+            record["episode_index"]: record["stats"]
+            for record in records or ()
+            if isinstance(record.get("stats"), dict)
+            and isinstance(record.get("episode_index"), int)
+        }
+    found: dict[int, Stats] = {}
+    for file in episode_tables(info, findings):
+        table = read_table(file, None, findings)
+        for record in table.to_pylist() if table is not None else ():
+            stats: dict[str, dict[str, Any]] = {}
+            for column, value in record.items():
+                parts = column.split("/")
+                if parts[0] == "stats" and len(parts) == 3 and value is not None:
+                    stats.setdefault(parts[1], {})[parts[2]] = value
+            if stats:
+                found[record["episode_index"]] = stats
+    return found
+
+
 def check_episode_stats(
-    info: CheckedInfo,
-    episode: EpisodeMeta,
+    info: DatasetInfo,
+    episode: Episode,
+    stats: Stats | None,
     columns: Mapping[str, npt.NDArray[Any]],
     findings: Findings,
 ) -> None:
     """Compare an episode's statistics with its numbers."""
-    if episode.stats is None:
+    if stats is None:
         if info.version == "v2.1":
             findings.add(
                 "stats-missing", episode.label, "no statistics in meta/", episode=episode.index
             )
         return
     where = f"meta/: statistics of {episode.label}"
-    if not _check_shapes(info, episode.stats, where, findings, episode=episode.index):
+    if not _check_shapes(info, stats, where, findings, episode=episode.index):
         return
     extremes = Extremes()
     extremes.add(columns)
-    _compare(episode.stats, extremes, where, findings, episode=episode.index)
+    _compare(stats, extremes, where, findings, episode=episode.index)
 
 
-def check_dataset_stats(meta: DatasetMeta, extremes: Extremes, findings: Findings) -> None:
+def check_dataset_stats(meta: DatasetFolder, extremes: Extremes, findings: Findings) -> None:
     """Compare meta/stats.json with the numbers of all episodes; v2.1 may do without."""
     path = meta.info.root / "meta" / "stats.json"
     if not path.exists():
         if meta.info.layout == "v3.0":
             findings.add("stats-missing", path, "missing")
         return
-    try:
-        stats = read_json(path)
-    except DatasetError as error:
-        findings.add("meta-unreadable", path, str(error).removeprefix(f"{path}: "))
-        return
-    if not isinstance(stats, dict):
-        findings.add("meta-unreadable", path, f"expected an object, got {type(stats).__name__}")
+    stats = read_meta_json(meta.root, "meta/stats.json", findings)
+    if stats is None:
         return
     # In v2.1 only other tools read this file, each with a layout of its own.
     if meta.info.layout == "v2.1":
@@ -84,7 +113,7 @@ def check_dataset_stats(meta: DatasetMeta, extremes: Extremes, findings: Finding
 
 
 def _check_shapes(
-    info: CheckedInfo,
+    info: DatasetInfo,
     stats: Mapping[str, Any],
     where: str,
     findings: Findings,
@@ -94,7 +123,10 @@ def _check_shapes(
     """Whether every statistic that training needs is there in its shape."""
     before = len(findings)
     for key, feature in info.features.items():
-        if not (key == ACTION_KEY or key.startswith("observation.")) or feature.dtype == "string":
+        if not (key == ACTION_KEY or key.startswith("observation.")) or feature.dtype in (
+            "string",
+            "language",
+        ):
             continue
         entry = stats.get(key)
         entry = entry if isinstance(entry, dict) else {}
@@ -104,8 +136,7 @@ def _check_shapes(
                 "stats-missing", where, f"{key}: no {', '.join(missing)}", episode=episode
             )
             continue
-        channels = feature.shape[2] if feature.is_camera else 0
-        expected = (channels, 1, 1) if feature.is_camera else feature.shape
+        expected = (feature.shape[2], 1, 1) if feature.is_picture else feature.shape
         for kind in _KINDS:
             shape = _shape(entry[kind])
             if shape != expected:

@@ -11,11 +11,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from evo1_training.datasets.checker.episodes import DatasetMeta, EpisodeMeta
-from evo1_training.datasets.checker.findings import Findings
+from evo1_policy.untrusted import refuse_lfs_pointer
+from evo1_training.datasets.reader.folder import DatasetFolder
 from evo1_training.datasets.reader.info import Feature
-
-TOLERANCE_S = 1e-4  # LeRobot's
+from evo1_training.datasets.reader.layouts import Episode
+from evo1_training.datasets.reader.problems import Findings
+from evo1_training.datasets.reader.video import TOLERANCE_S
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,20 +28,14 @@ class _Packets:
     size: tuple[int, int]
 
 
-def check_videos(meta: DatasetMeta, findings: Findings) -> set[tuple[int, str]]:
+def check_videos(meta: DatasetFolder, findings: Findings) -> set[tuple[int, str]]:
     """Check every video file.
 
     Returns:
         (episode, camera) pairs whose pictures cannot be looked at.
     """
     info = meta.info
-    keys = info.keys("video")
-    for key in keys:
-        rate = info.features[key].video_fps
-        if rate is not None and abs(rate - info.fps) > 0.01:
-            findings.add(
-                "video-rate", info.path, f"features.{key}: video.fps {rate:g}, but fps {info.fps}"
-            )
+    keys = info.videos
     named = {place.path for episode in meta.episodes for place in episode.videos.values()}
     for path in sorted((info.root / "videos").glob("**/*.mp4")):
         if path not in named:
@@ -53,21 +48,22 @@ def check_videos(meta: DatasetMeta, findings: Findings) -> set[tuple[int, str]]:
     return bad
 
 
-def _by_file(episodes: Iterable[EpisodeMeta], key: str) -> Mapping[Path, list[EpisodeMeta]]:
-    files: dict[Path, list[EpisodeMeta]] = {}
+def _by_file(episodes: Iterable[Episode], key: str) -> Mapping[Path, list[Episode]]:
+    files: dict[Path, list[Episode]] = {}
     for episode in episodes:
         files.setdefault(episode.videos[key].path, []).append(episode)
     return files
 
 
 def _check_file(
-    meta: DatasetMeta, key: str, path: Path, episodes: list[EpisodeMeta], findings: Findings
-) -> list[EpisodeMeta]:
+    meta: DatasetFolder, key: str, path: Path, episodes: list[Episode], findings: Findings
+) -> list[Episode]:
     """Check one file; returns the episodes whose frames cannot be read."""
     if not path.is_file():
         findings.add("video-missing", path, "missing, although meta/ names it")
         return episodes
     try:
+        refuse_lfs_pointer(path)
         packets = _packets(path)
     except (av.FFmpegError, OSError, ValueError) as error:
         findings.add("video-unreadable", path, f"cannot be read: {error}")
@@ -100,7 +96,12 @@ def _packets(path: Path) -> _Packets:
         if stream.codec_context is None or not stream.time_base:
             raise ValueError("no codec can decode it, or it has no clock")
         base = float(stream.time_base)
-        ticks = [packet.pts for packet in container.demux(stream) if packet.pts is not None]
+        ticks = [
+            packet.pts
+            for packet in container.demux(stream)
+            # What an edit list cuts away is in the file, and never shown.
+            if packet.pts is not None and not packet.is_discard
+        ]
         size = (stream.codec_context.height, stream.codec_context.width)
     times = np.sort(np.array(ticks, np.float64)) * base
     return _Packets(times_s=times, precision_s=base / 2, size=size)
@@ -116,7 +117,7 @@ def _check_size(feature: Feature, path: Path, packets: _Packets, findings: Findi
         )
 
 
-def _misplaced(episode: EpisodeMeta, key: str, packets: _Packets, fps: int) -> str:
+def _misplaced(episode: Episode, key: str, packets: _Packets, fps: int) -> str:
     """Say which frame is not at its time; empty where all are."""
     place = episode.videos[key]
     tolerance = TOLERANCE_S + packets.precision_s
@@ -128,6 +129,9 @@ def _misplaced(episode: EpisodeMeta, key: str, packets: _Packets, fps: int) -> s
         )
     wanted = place.start_s + np.arange(episode.length) / fps
     wrong = np.flatnonzero(np.abs(found - wanted) > tolerance)
+    late_s = float(packets.times_s[0])
+    if wrong.size and late_s > tolerance and not place.start_s:
+        return f"the video starts at {late_s:.4f} s, expected 0"
     if wrong.size:
         row = int(wrong[0])
         return f"frame {row} is at {found[row]:.4f} s, expected {wanted[row]:.4f} s"

@@ -19,6 +19,7 @@ Array = npt.NDArray[np.float64]
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 _LARGE = 300  # pictures with a longer side are thinned to about _THINNED pixels, as LeRobot does
 _THINNED = 150
+_LEAST_SHARE = 0.05  # of the range from min to max that q01 to q99 must cover
 _LEVELS = np.arange(256) / 255.0
 
 
@@ -88,6 +89,18 @@ def of_values(values: npt.ArrayLike) -> Statistics:
         count=len(array),
         quantiles=dict(zip(QUANTILES, levels, strict=True)),
     )
+
+
+def with_sound_quantiles(item: Statistics) -> Statistics:
+    """The same, but with the bounds where q01 and q99 nearly coincide.
+
+    So they do of a gripper that is closed in hardly a frame in a hundred. Scaled by them, a joint
+    is sent to thousands of times its range, and its rare positions never come back.
+    """
+    low, high = item.quantiles["q01"], item.quantiles["q99"]
+    narrow = high - low < _LEAST_SHARE * (item.max - item.min)
+    sound = {"q01": np.where(narrow, item.min, low), "q99": np.where(narrow, item.max, high)}
+    return item.with_quantiles(sound)
 
 
 class PictureStatistics:
@@ -164,7 +177,7 @@ def official_norm_stats(
     """The authors' norm_stats.json: {arm: {dataset: {feature: {min, max, ...}}}}."""
     names = ("min", "max", "mean", "std", "q01", "q99")
     features = {
-        feature: {name: item.to_dict()[name] for name in names}
+        feature: {name: with_sound_quantiles(item).to_dict()[name] for name in names}
         for feature, item in statistics.items()
     }
     return {embodiment: {dataset: features}}

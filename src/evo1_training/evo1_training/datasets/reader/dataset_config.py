@@ -6,6 +6,8 @@
           path: /data/can_into_box  # relative paths count from this file
           view_map: {image_1: observation.images.image_1, image_2: observation.images.image_2}
           weight: 2.0               # ours: how often a frame is seen in an epoch
+          joints: [joint1, joint2]  # ours: what the numbers of state and action are, where the
+                                    # dataset has no names or others than the robot file
 
 Must not import ROS or torch.
 """
@@ -17,10 +19,16 @@ from typing import Any
 
 from evo1_policy.normalization import Mode
 from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.suites import ABSOLUTE, Suite, official_suite
 
 _MODES: Mapping[str, Mode] = {"bounds": "bounds", "bounds_q99": "quantiles", "normal": "mean_std"}
+_CHOICES: Mapping[str, str] = {
+    "model.views": "max_views",
+    "model.state_width": "max_state_dim",
+    "model.action_width": "max_action_dim",
+    "normalization.mode": "normalization_type",
+}
 # Of the authors' own cache, which ours does not need.
 _THEIR_CACHE = ("datasets_manifest", "decoder_cache_size", "cache_shard_size_bytes")
 
@@ -38,6 +46,8 @@ class DatasetSpec:
         suite: which columns make up state and action.
         weight: how often a frame is seen in an epoch.
         frames_per_episode: only the first so many of each episode; None for all.
+        joints: what the numbers of state and action are, in place of the dataset's own names.
+        source: the file and key that say so, for error messages; empty where nothing does.
     """
 
     name: str
@@ -47,6 +57,8 @@ class DatasetSpec:
     suite: Suite = ABSOLUTE
     weight: float = 1.0
     frames_per_episode: int | None = None
+    joints: tuple[str, ...] | None = None
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +66,29 @@ class DatasetGroups:
     """What a dataset file says.
 
     Attributes:
+        source: the file.
         specs: the datasets, in the file's order.
-        normalization: how values are scaled.
-        views: image slots of the model.
-        state_width: the model's.
-        action_width: the model's.
+        choices: what the file says of the model and of scaling, by the name of our setting.
     """
 
+    source: str
     specs: tuple[DatasetSpec, ...]
-    normalization: Mode = "bounds"
-    views: int = 3
-    state_width: int = 24
-    action_width: int = 24
+    choices: Mapping[str, int | str]
+
+    def check(self, **ours: int | str) -> None:
+        """Refuse a run that chose otherwise; a point in a setting's name is '__' here.
+
+        Raises:
+            DatasetError: names both keys, and what to type to follow the file.
+        """
+        for name, value in ours.items():
+            setting = name.replace("__", ".")
+            if self.choices.get(setting, value) != value:
+                raise DatasetError(
+                    f"{self.source}: {_CHOICES[setting]}: means {setting}="
+                    f"{self.choices[setting]}, but this run has {value}; train with {setting}="
+                    f"{self.choices[setting]}, or correct the file"
+                )
 
 
 def read_dataset_groups(path: Path | str) -> DatasetGroups:
@@ -88,30 +111,29 @@ def read_dataset_groups(path: Path | str) -> DatasetGroups:
 def _groups(root: Section, folder: Path) -> DatasetGroups:
     for key in _THEIR_CACHE:
         root.has(key)
-    normalization = "bounds"
+    choices: dict[str, int | str] = {
+        setting: _whole(root, key, 1)
+        for setting, key in _CHOICES.items()
+        if key != "normalization_type" and root.has(key)
+    }
     if root.has("normalization_type"):
-        normalization = root.choice("normalization_type", tuple(_MODES))
+        mode = _MODES[root.choice("normalization_type", tuple(_MODES))]
+        choices["normalization.mode"] = mode
     specs: list[DatasetSpec] = []
     for embodiment in _mapping(root, "data_groups", "embodiments"):
         groups = root.section("data_groups")
         group = groups.section(embodiment)
         names = _mapping(groups, embodiment, "datasets")
         specs += [_spec(group.section(name), folder, embodiment, name) for name in names]
-    result = DatasetGroups(
-        specs=tuple(specs),
-        normalization=_MODES[normalization],
-        views=_whole(root, "max_views", 3),
-        state_width=_whole(root, "max_state_dim", 24),
-        action_width=_whole(root, "max_action_dim", 24),
-    )
     root.finish()
+    most = choices.get("model.views")
     for spec in specs:
-        if len(spec.view_map) > result.views:
+        if isinstance(most, int) and len(spec.view_map) > most:
             raise root.error(
                 f"data_groups.{spec.embodiment}.{spec.name}.view_map",
-                f"{len(spec.view_map)} views, but max_views is {result.views}",
+                f"{len(spec.view_map)} views, but max_views is {most}",
             )
-    return result
+    return DatasetGroups(source=root.source, specs=tuple(specs), choices=choices)
 
 
 def _spec(section: Section, folder: Path, embodiment: str, name: str) -> DatasetSpec:
@@ -126,6 +148,8 @@ def _spec(section: Section, folder: Path, embodiment: str, name: str) -> Dataset
         frames_per_episode=(
             _whole(section, "frames_per_episode", 1) if section.has("frames_per_episode") else None
         ),
+        joints=section.names("joints") if section.has("joints") else None,
+        source=f"{section.source}: {section.path}",
     )
     section.finish()
     return spec
@@ -140,17 +164,22 @@ def _view_map(section: Section) -> Mapping[str, str]:
 
 
 def _suite(section: Section) -> Suite:
-    relative = False
     if section.has("use_delta_action"):
-        relative = section.get("use_delta_action", "true or false")
-        if not isinstance(relative, bool):
-            raise section.error("use_delta_action", f"expected true or false, got {relative!r}")
+        delta = section.get("use_delta_action", "true or false")
+        if not isinstance(delta, bool):
+            raise section.error("use_delta_action", f"expected true or false, got {delta!r}")
+        if delta:
+            raise section.error(
+                "use_delta_action",
+                "true would teach changes of position, but a policy here answers with positions "
+                "of joints: the arm would take each change for a place to go to; set it to false",
+            )
     name = section.text("process_suite") if section.has("process_suite") else "default"
     config = (section.has("suite_config") and section.get("suite_config", "a mapping")) or {}
     if not isinstance(config, dict):
         raise section.error("suite_config", f"expected a mapping, got {config!r}")
     try:
-        return official_suite(name, config, relative=relative)
+        return official_suite(name, config)
     except ValueError as error:
         raise section.error("suite_config" if config else "process_suite", str(error)) from error
 

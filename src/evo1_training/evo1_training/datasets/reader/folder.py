@@ -5,46 +5,31 @@ its first step and not in its tenth hour. Must not import ROS or torch.
 """
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
 from evo1_training.datasets.lerobot.staging import is_interrupted
-from evo1_training.datasets.reader.info import DatasetError, DatasetInfo, read_info
-from evo1_training.datasets.reader.layouts import EpisodeRow, read_v21, read_v30
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoSpan:
-    """Where an episode begins in a video: its first frame is at start_s [s]."""
-
-    path: Path
-    start_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Episode:
-    """One episode: rows first_row .. first_row + length - 1 of the dataset."""
-
-    index: int
-    first_row: int
-    length: int
-    videos: Mapping[str, VideoSpan]
+from evo1_training.datasets.reader.info import DatasetInfo, read_info
+from evo1_training.datasets.reader.layouts import Episode, read_tasks, read_v21, read_v30
+from evo1_training.datasets.reader.problems import DatasetError, Findings, Refusing
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataFile:
-    """A table: rows first_row .. first_row + rows - 1 of the dataset."""
+    """A table: rows first_row .. first_row + rows - 1 of the dataset, and their episodes."""
 
     path: Path
     first_row: int
     rows: int
+    episodes: tuple[Episode, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFolder:
-    """A dataset whose metadata has been read and whose files are there."""
+    """A dataset whose metadata has been read: its episodes in order, its sentences by number."""
 
     info: DatasetInfo
     tasks: Mapping[int, str]
@@ -59,12 +44,17 @@ class DatasetFolder:
     @property
     def rows(self) -> int:
         """How many frames the dataset has."""
-        return self.info.total_frames
+        return sum(file.rows for file in self.data_files)
 
     @property
     def files(self) -> list[Path]:
-        """Every table and video, sorted."""
-        videos = (span.path for episode in self.episodes for span in episode.videos.values())
+        """Every table and video of colour, sorted."""
+        videos = (
+            episode.videos[key].path
+            for key in self.info.videos
+            if self.info.features[key].is_camera
+            for episode in self.episodes
+        )
         return sorted({*(file.path for file in self.data_files), *videos})
 
 
@@ -80,85 +70,98 @@ def open_folder(root: Path | str) -> DatasetFolder:
             f"{root}: a change to this dataset was cut off half-way; run the same convert command "
             "again, which finishes it"
         )
-    info = read_info(Path(root))
-    if info.total_episodes == 0:
-        raise DatasetError(
-            f"{info.path}: total_episodes: 0, the dataset has no episodes; record and convert at "
-            "least one"
-        )
-    rows, tasks = read_v21(info) if info.layout == "v2.1" else read_v30(info)
-    _check_episodes(info, rows)
-    folder = DatasetFolder(
-        info=info,
-        tasks=tasks,
-        episodes=tuple(_episodes(info, rows)),
-        data_files=tuple(_data_files(rows)),
-    )
+    problems = Refusing()
+    info = read_info(Path(root), problems)
+    folder = read_folder(info, problems) if info is not None else None
+    if folder is None:
+        raise DatasetError(f"{root}: cannot be read; check-dataset says why")
     for path in folder.files:
         _check_whole(path)
-    _check_no_others(info, folder)
+    check_tables(folder, problems)
     return folder
 
 
-def _check_episodes(info: DatasetInfo, rows: list[EpisodeRow]) -> None:
-    numbers = [row.index for row in rows]
-    if numbers != list(range(info.total_episodes)):
-        wrong = next((i for i, n in enumerate(numbers) if n != i), len(numbers))
-        raise DatasetError(
-            f"{info.root / 'meta'}: expected the episodes 0 .. {info.total_episodes - 1} that "
-            f"info.json counts, got {len(numbers)} with the first difference at {wrong}; the "
-            "dataset was not written to its end"
-        )
-    frames = sum(row.length for row in rows)
-    if frames != info.total_frames:
-        raise DatasetError(
-            f"{info.path}: total_frames: {info.total_frames}, but the episodes have {frames}; the "
-            "dataset was not written to its end"
-        )
-    for row in rows:
-        if row.length < 1:
-            raise DatasetError(f"{info.root / 'meta'}: episode {row.index} has no frames")
+def read_folder(info: DatasetInfo, problems: Findings) -> DatasetFolder | None:
+    """Read the metadata of all episodes and compare it; None where it cannot be read."""
+    tables = (info.root / "data").glob("*/*.parquet")
+    if info.counts.get("total_episodes") == 0 and next(tables, None) is None:
+        problems.add("empty", info.path, "total_episodes: 0, the dataset has no episodes")
+        return None
+    episodes = (read_v21 if info.layout == "v2.1" else read_v30)(info, problems)
+    if episodes is None:
+        return None
+    if not episodes:
+        problems.add("empty", info.root / "meta", "no episodes")
+        return None
+    tasks = read_tasks(info, problems)
+    _check_totals(info, episodes, tasks, problems)
+    numbers = [episode.index for episode in episodes]
+    if numbers != list(range(len(numbers))):
+        wrong = next(place for place, number in enumerate(numbers) if place != number)
+        what = f"expected episode {wrong} at place {wrong}, got {numbers[wrong]}"
+        problems.add("episode-numbers", info.root / "meta", what)
+    for episode in episodes:
+        strange = sorted(set(episode.tasks) - set(tasks.values()))
+        if strange and tasks:
+            what = f"the task {strange[0]!r} is not among the dataset's"
+            problems.add("episode-tasks", episode.label, what, episode=episode.index)
+    files = _data_files(episodes, problems)
+    if files is None:
+        return None
+    return DatasetFolder(info=info, tasks=tasks, episodes=tuple(episodes), data_files=tuple(files))
 
 
-def _episodes(info: DatasetInfo, rows: Iterable[EpisodeRow]) -> Iterable[Episode]:
-    first_row = 0
-    for row in rows:
-        videos = {
-            key: VideoSpan(path=path, start_s=start_s)
-            for key, (path, start_s) in row.videos.items()
-        }
-        yield Episode(index=row.index, first_row=first_row, length=row.length, videos=videos)
-        first_row += row.length
-
-
-def _data_files(rows: Iterable[EpisodeRow]) -> Iterable[DataFile]:
-    """The tables in the order of their rows; episodes of one file follow each other."""
-    sizes: dict[Path, int] = {}
-    for row in rows:
-        if row.data_path in sizes and next(reversed(sizes)) != row.data_path:
-            raise DatasetError(
-                f"{row.data_path}: episode {row.index} lies here, but the one before it lies in "
-                f"{next(reversed(sizes))}; rows would be read in the wrong order"
-            )
-        sizes[row.data_path] = sizes.get(row.data_path, 0) + row.length
-    first_row = 0
-    for path, count in sizes.items():
-        yield DataFile(path=path, first_row=first_row, rows=count)
-        first_row += count
-
-
-def _check_no_others(info: DatasetInfo, folder: DatasetFolder) -> None:
-    """LeRobot finds rows of v3.0 by position over all files, so one too many shifts them."""
-    found = sorted((info.root / "data").glob("*/*.parquet"))
+def check_tables(folder: DatasetFolder, problems: Findings) -> None:
+    """LeRobot counts tables (v2.1), or finds rows by position over all of them (v3.0)."""
     known = [file.path for file in folder.data_files]
-    others = sorted(set(found) - set(known))
-    if others:
-        raise DatasetError(
-            f"{others[0]}: no episode of meta/ lies in this file; the dataset was not written to "
-            "its end, or the file does not belong to it"
+    found = set((folder.root / "data").glob("**/*.parquet"))
+    for path in sorted(found - set(known)):
+        problems.add("data-extra", path, "no episode of meta/ lies in this file")
+    if folder.info.layout == "v3.0" and known != sorted(known):
+        problems.add("rows-place", folder.root / "data", "files are not in the rows' order")
+
+
+def _check_totals(
+    info: DatasetInfo, episodes: Sequence[Episode], tasks: Mapping[int, str], problems: Findings
+) -> None:
+    counted = {
+        "total_episodes": len(episodes),
+        "total_frames": sum(episode.length for episode in episodes),
+        "total_tasks": len(tasks),
+        "total_videos": len(episodes) * len(info.videos),
+        "total_chunks": -(-len(episodes) // info.chunks_size),
+    }
+    if info.layout == "v3.0":  # says nothing of these two
+        del counted["total_videos"], counted["total_chunks"]
+    for key, number in counted.items():
+        claimed = info.counts.get(key, number)
+        if claimed != number:
+            code = "totals" if key in ("total_episodes", "total_frames") else "totals-minor"
+            problems.add(code, info.path, f"{key}: {claimed}, but meta/ has {number}")
+
+
+def _data_files(episodes: Sequence[Episode], problems: Findings) -> list[DataFile] | None:
+    """The tables in the order of their rows; None where episodes of one do not follow each other.
+
+    Their rows would be read in the wrong order.
+    """
+    groups: dict[Path, list[Episode]] = {}
+    for episode in episodes:
+        path = episode.data_path
+        if path in groups and next(reversed(groups)) != path:
+            what = f"{episode.label} lies here, the one before in {next(reversed(groups))}"
+            problems.add("rows-place", path, what, episode=episode.index)
+            return None
+        groups.setdefault(path, []).append(episode)
+    return [
+        DataFile(
+            path=path,
+            first_row=group[0].first_row,
+            rows=sum(episode.length for episode in group),
+            episodes=tuple(group),
         )
-    if info.layout == "v3.0" and known != sorted(known):
-        raise DatasetError(f"{info.root / 'data'}: the files are not in the order of the episodes")
+        for path, group in groups.items()
+    ]
 
 
 def _check_whole(path: Path) -> None:
@@ -168,6 +171,7 @@ def _check_whole(path: Path) -> None:
         DatasetError: it is.
     """
     try:
+        refuse_lfs_pointer(path)
         size = path.stat().st_size
         with path.open("rb") as file:
             if path.suffix == ".parquet":
@@ -181,6 +185,8 @@ def _check_whole(path: Path) -> None:
         raise DatasetError(f"{path}: missing, although meta/ names it") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read: {error.strerror}") from error
+    except UntrustedError as error:
+        raise DatasetError(str(error)) from error
     if not whole:
         raise DatasetError(f"{path}: cut off ({size} bytes): the writer did not reach its end")
 

@@ -5,7 +5,7 @@ is space: 0.6 GB for 1000 frames of 448x448, per camera. A cache belongs to the 
 made of, is used only when it is complete, and a build that was cut off goes on where it stopped:
 
     <cache_dir>/<key>/cache.json               what it is; written last
-                      00000.1a2b3c4d.frames    (n, H, W, 3) uint8, with its checksum
+                      00000.frames    (n, H, W, 3) uint8
 
 Frames are rounded to 8 bits after the resize, as the policy does live. Must not import ROS or
 torch.
@@ -17,7 +17,6 @@ import json
 import os
 import shutil
 import threading
-import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,8 +27,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_training.datasets.reader.folder import DatasetFolder
-from evo1_training.datasets.reader.frame_source import FrameSource, resize
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.pictures import FrameSource, resize
+from evo1_training.datasets.reader.problems import DatasetError
 
 FORMAT = 1
 SHARD_BYTES = 512 << 20
@@ -65,18 +64,8 @@ class FrameCache:
         frame: npt.NDArray[np.uint8] = self._maps[number][offset]
         return frame
 
-    def verify(self) -> None:
-        """Read everything and compare checksums.
-
-        Raises:
-            DatasetError: a shard has changed since it was written.
-        """
-        for path in self._shards:
-            if f"{_checksum(path):08x}" != path.name.split(".")[1]:
-                raise DatasetError(f"{path}: damaged; delete it, it will be built again")
-
     def _find(self, number: int) -> Path:
-        found = list(self._place.glob(f"{number:05d}.*.frames"))
+        found = list(self._place.glob(f"{number:05d}.*frames"))
         size = self._count(number) * int(np.prod(self._shape))
         if len(found) != 1 or found[0].stat().st_size != size:
             raise DatasetError(
@@ -203,23 +192,20 @@ class _Build:
         if not hasattr(self._sources, "value"):
             self._sources.value = FrameSource(self._folder)
         temporary = self._place / f"{start // self._per:05d}.tmp"
-        checksum = 0
         with temporary.open("wb") as file:
             for row in range(start, start + self._count(start)):
                 image = self._sources.value.read(self._camera, row)
-                data = (resize(image, self._size) if self._size else image).tobytes()
-                checksum = zlib.crc32(data, checksum)
-                file.write(data)
+                file.write((resize(image, self._size) if self._size else image).tobytes())
                 if progress is not None:
                     progress(self._camera, 1, self._folder.rows)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._place / f"{start // self._per:05d}.{checksum:08x}.frames")
+        temporary.replace(self._place / f"{start // self._per:05d}.frames")
 
     def _done(self, start: int) -> bool:
         """Whether a shard is whole; what an earlier build with another size left is removed."""
         size = self._count(start) * int(np.prod(self._shape))
-        found = list(self._place.glob(f"{start // self._per:05d}.*.frames"))
+        found = list(self._place.glob(f"{start // self._per:05d}.*frames"))
         for path in found:
             if path.stat().st_size != size:
                 path.unlink()
@@ -236,14 +222,6 @@ class _Build:
                 f"{self._place}: the frame cache of {self._camera} needs {needed / 1e9:.1f} GB, "
                 f"{free / 1e9:.1f} GB are free; choose another folder, a smaller size, or none"
             )
-
-
-def _checksum(path: Path) -> int:
-    checksum = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            checksum = zlib.crc32(block, checksum)
-    return checksum
 
 
 @contextmanager

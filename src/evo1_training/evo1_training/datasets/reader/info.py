@@ -1,10 +1,18 @@
-"""meta/info.json of a LeRobot dataset, read strictly. Must not import ROS or torch."""
+"""meta/info.json of a LeRobot dataset. Must not import ROS or torch."""
 
-import json
-from collections.abc import Mapping
+import math
+import re
+import string
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+
+from evo1_policy.paths import confined
+from evo1_policy.untrusted import UntrustedError, parse_json, read_json, read_text
+from evo1_training.datasets.reader.problems import DatasetError, Findings
 
 Layout = Literal["v2.1", "v3.0"]
 # v2.0 differs from v2.1 in its statistics only, which no reader of samples needs.
@@ -12,10 +20,24 @@ _LAYOUTS: Mapping[str, Layout] = {"v2.0": "v2.1", "v2.1": "v2.1", "v3.0": "v3.0"
 
 STATE_KEY, ACTION_KEY = "observation.state", "action"
 IMAGE_PREFIX = "observation.images."
-
-
-class DatasetError(ValueError):
-    """A dataset that cannot be used; the message names the file and what was expected there."""
+# Columns that every dataset has beside its own features.
+DEFAULTS: Mapping[str, str] = {
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
+MOST_PIXELS = 50_000_000  # of a picture; a 4K camera has 8 million
+_COUNTS = ("total_episodes", "total_frames", "total_tasks", "total_videos", "total_chunks")
+_MOST_LINES_BYTES = 1 << 30
+_CHUNK = 1000
+_OTHER_DTYPES = ("image", "video", "string", "language")
+_DTYPES = frozenset(
+    {*_OTHER_DTYPES, "bool", "float16", "float32", "float64"}
+    | {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
+)
+_SPEC = re.compile(r"(0?[1-9])?d?")  # of a whole number in a template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,21 +45,41 @@ class Feature:
     """One column or camera.
 
     Attributes:
-        dtype: numpy's name, or 'image', 'video', 'string'.
-        shape: of one frame; (height, width, 3) for cameras.
-        names: one a number, such as the joints; None where the dataset has none.
+        dtype: numpy's name, or 'image', 'video', 'string', 'language'.
+        shape: of one frame; (height, width, channels) for pictures.
+        names: one a number, such as the joints; as written, so there may be too few. None where
+            the dataset has none.
         video_fps: what info.json says of the video's rate [Hz]; None where it says nothing.
+        depth: whether info.json calls the picture a depth map.
     """
 
     dtype: str
     shape: tuple[int, ...]
     names: tuple[str, ...] | None = None
     video_fps: float | None = None
+    depth: bool = False
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether its values are pictures, of colour or depth."""
+        return self.dtype in ("image", "video")
 
     @property
     def is_camera(self) -> bool:
-        """Whether its values are pictures."""
-        return self.dtype in ("image", "video")
+        """Whether its values are pictures in colour."""
+        return self.is_picture and not self.depth and self.shape[2:] == (3,)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers in the tables."""
+        return self.dtype not in _OTHER_DTYPES
+
+    def labels(self, key: str) -> tuple[str, ...]:
+        """A name for each number: the dataset's, or 'key[0]' and so on."""
+        count = int(np.prod(self.shape))
+        if self.names is not None and len(self.names) == count:
+            return self.names
+        return tuple(f"{key}[{j}]" for j in range(count))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,27 +88,27 @@ class DatasetInfo:
 
     Attributes:
         root: the folder of the dataset.
+        version: as written.
         layout: 'v2.1' (one file an episode) or 'v3.0' (many episodes a file).
         fps: frames a second; also the rate of the actions.
         robot_type: as written, empty where it is null.
         features: by key, in the file's order.
-        total_episodes: how many episodes the dataset has.
-        total_frames: how many frames they have together.
+        counts: total_episodes and so on, as far as they are there.
         chunks_size: episodes (v2.1) or files (v3.0) a folder.
         data_path: template of the tables' paths.
-        video_path: template of the videos' paths; None where there are none.
+        video_path: template of the videos' paths; empty where there are none.
     """
 
     root: Path
+    version: str
     layout: Layout
     fps: int
     robot_type: str
     features: Mapping[str, Feature]
-    total_episodes: int
-    total_frames: int
+    counts: Mapping[str, int]
     chunks_size: int
     data_path: str
-    video_path: str | None
+    video_path: str
 
     @property
     def path(self) -> Path:
@@ -75,8 +117,13 @@ class DatasetInfo:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Keys of the features that are pictures."""
+        """Keys of the features that are pictures in colour."""
         return tuple(key for key, feature in self.features.items() if feature.is_camera)
+
+    @property
+    def videos(self) -> tuple[str, ...]:
+        """Keys of the features that lie in videos, depth too."""
+        return tuple(key for key, one in self.features.items() if one.dtype == "video")
 
     def feature(self, key: str) -> Feature:
         """The feature of a key.
@@ -90,169 +137,260 @@ class DatasetInfo:
             )
         return self.features[key]
 
+    def fill(self, key: str, place: Mapping[str, int | str], problems: Findings) -> Path | None:
+        """The path that a template gives, below the dataset's folder.
 
-def read_info(root: Path) -> DatasetInfo:
-    """Read meta/info.json.
-
-    Raises:
-        DatasetError: no dataset, one of another version, or a key that is missing or wrong.
-    """
-    path = root / "meta" / "info.json"
-    data = _Keys(read_json(path), path)
-    version = data.get("codebase_version", str)
-    if version not in _LAYOUTS:
-        raise DatasetError(
-            f"{path}: codebase_version: expected v2.1 or v3.0, got {version!r}; convert it with "
-            "LeRobot's scripts"
-        )
-    layout = _LAYOUTS[version]
-    info = DatasetInfo(
-        root=root,
-        layout=layout,
-        fps=_fps(data),
-        robot_type=data.optional("robot_type", str) or "",
-        features={
-            key: _feature(path, key, item) for key, item in data.get("features", dict).items()
-        },
-        total_episodes=data.count("total_episodes"),
-        total_frames=data.count("total_frames"),
-        chunks_size=max(data.count("chunks_size"), 1),
-        data_path=data.get("data_path", str),
-        video_path=data.optional("video_path", str),
-    )
-    if any(feature.dtype == "video" for feature in info.features.values()) and not info.video_path:
-        raise DatasetError(f"{path}: video_path: missing, although features are videos")
-    _check_rates(info)
-    return info
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        DatasetError: it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: missing; expected the folder of a LeRobot dataset") from error
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read as JSON: {error}") from error
-
-
-def read_json_lines(path: Path) -> list[Mapping[str, Any]]:
-    """Read a file of one JSON object a line.
-
-    Raises:
-        DatasetError: it is missing, or a line is no JSON object (a torn last line, too).
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path}: cannot be read: {error}") from error
-    records: list[Mapping[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
+        Args:
+            key: 'data_path' or 'video_path'.
+            place: the template's fields.
+            problems: told where the template asks for more than these, or leaves the folder.
+        """
+        template = self.data_path if key == "data_path" else self.video_path
         try:
-            record = json.loads(line)
+            name = _fill(template, place)
         except ValueError as error:
-            raise DatasetError(f"{path}: line {number}: not JSON ({error}); cut off?") from error
-        if not isinstance(record, dict):
-            raise DatasetError(f"{path}: line {number}: expected an object, got {line[:40]!r}")
-        records.append(record)
-    return records
+            problems.add("info", self.path, f"{key}: cannot fill {template[:200]!r}: {error}")
+            return None
+        return inside(self.root, name, f"{key} of {self.path}", problems)
 
 
-class _Keys:
-    """Reads the keys of one JSON object; errors name the file and the key."""
-
-    def __init__(self, data: object, path: Path) -> None:
-        if not isinstance(data, dict):
-            raise DatasetError(f"{path}: expected an object, got {type(data).__name__}")
-        self._data = data
-        self._path = path
-
-    def get(self, key: str, kind: type) -> Any:
-        if key not in self._data:
-            raise self.error(key, f"missing; expected {kind.__name__}")
-        value = self._data[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            raise self.error(key, f"expected {kind.__name__}, got {value!r}")
-        return value
-
-    def optional(self, key: str, kind: type) -> Any:
-        return None if self._data.get(key) is None else self.get(key, kind)
-
-    def count(self, key: str) -> int:
-        value: int = self.get(key, int)
-        if value < 0:
-            raise self.error(key, f"expected 0 or more, got {value}")
-        return value
-
-    def number(self, key: str) -> float:
-        value = self._data.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, f"expected a number, got {value!r}" if value else "missing")
-        return value
-
-    def error(self, key: str, problem: str) -> DatasetError:
-        return DatasetError(f"{self._path}: {key}: {problem}")
-
-
-def _fps(data: _Keys) -> int:
-    value = data.number("fps")
-    if value <= 0 or value != int(value):
-        raise data.error("fps", f"expected a whole number above 0, got {value:g}")
-    return int(value)
-
-
-def _feature(path: Path, key: str, data: object) -> Feature:
-    where = f"{path}: features.{key}"
-    if not isinstance(data, dict) or not isinstance(data.get("dtype"), str):
-        raise DatasetError(f"{where}: expected an object with dtype and shape, got {data!r}")
-    shape = data.get("shape")
-    if not isinstance(shape, list) or not all(isinstance(n, int) for n in shape):
-        raise DatasetError(f"{where}.shape: expected a list of whole numbers, got {shape!r}")
-    details = data.get("info") or data.get("video_info") or {}
-    rate = details.get("video.fps") if isinstance(details, dict) else None
-    feature = Feature(
-        dtype=data["dtype"],
-        shape=tuple(shape),
-        names=_names(data.get("names")),
-        video_fps=float(rate) if isinstance(rate, int | float) else None,
-    )
-    return _picture(where, feature) if feature.is_camera else feature
-
-
-def _picture(where: str, feature: Feature) -> Feature:
-    """The same with its shape as (height, width, 3), whichever order the dataset names."""
-    shape = feature.shape
-    if len(shape) == 3 and shape[2] != 3 and shape[0] == 3:
-        shape = (shape[1], shape[2], 3)
-    if len(shape) != 3 or shape[2] != 3:
-        raise DatasetError(
-            f"{where}.shape: expected [height, width, 3], got {list(feature.shape)}; depth and "
-            "grey cameras cannot be used"
-        )
-    return Feature(
-        dtype=feature.dtype, shape=shape, names=feature.names, video_fps=feature.video_fps
+def read_info(root: Path, problems: Findings) -> DatasetInfo | None:
+    """Read meta/info.json; None where nothing else can be read without it."""
+    path = root / "meta" / "info.json"
+    data = read_meta_json(root, "meta/info.json", problems)
+    if data is None:
+        return None
+    version = data.get("codebase_version")
+    layout = _LAYOUTS.get(version) if isinstance(version, str) else None
+    if layout is None:
+        problems.add("version", path, f"codebase_version: expected v2.1 or v3.0, got {version!r}")
+    elif version == "v2.0":
+        problems.add("old-version", path, "codebase_version: v2.0")
+    fps = _number(data.get("fps"))
+    if fps is None or fps <= 0 or fps != int(fps):
+        what = f"fps: expected a whole number above 0, got {data.get('fps')!r:.80}"
+        problems.add("info", path, what)
+        fps = None
+    features = _features(data.get("features"), path, problems)
+    templates = _templates(data, features, path, problems)
+    if layout is None or fps is None or not features or templates is None:
+        return None
+    if layout == "v2.1" and "{chunk_index" in templates[0]:
+        problems.add("template", path, "data_path: {chunk_index} belongs to v3.0")
+    counts = {key: _count(data, key, path, problems) for key in (*_COUNTS, "chunks_size")}
+    known = {key: count for key, count in counts.items() if count is not None}
+    _check_rates(features, fps, path, problems)
+    return DatasetInfo(
+        root=root,
+        version=str(version),
+        layout=layout,
+        fps=int(fps),
+        robot_type=str(data.get("robot_type") or ""),
+        features=features,
+        counts=known,
+        chunks_size=known.pop("chunks_size", 0) or _CHUNK,
+        data_path=templates[0],
+        video_path=templates[1],
     )
 
 
-def _names(data: object) -> tuple[str, ...] | None:
-    """Names of the numbers; older datasets wrap the list: {"motors": [...]}."""
-    if isinstance(data, dict) and len(data) == 1:
-        data = next(iter(data.values()))
-    if isinstance(data, list) and all(isinstance(name, str) for name in data):
-        return tuple(data)
+def _templates(
+    data: Mapping[str, Any], features: Mapping[str, Feature], path: Path, problems: Findings
+) -> tuple[str, str] | None:
+    """data_path and video_path; the second may be empty where no feature is a video."""
+    found = []
+    for key, needed in (
+        ("data_path", True),
+        ("video_path", any(feature.dtype == "video" for feature in features.values())),
+    ):
+        value = data.get(key)
+        if needed and not isinstance(value, str):
+            problems.add("info", path, f"{key}: expected a template, got {value!r:.80}")
+            return None
+        found.append(value if isinstance(value, str) else "")
+    return found[0], found[1]
+
+
+def _check_rates(
+    features: Mapping[str, Feature], fps: float, path: Path, problems: Findings
+) -> None:
+    for key, feature in features.items():
+        if feature.video_fps is not None and abs(feature.video_fps - fps) > 0.01:
+            what = f"features.{key}.info.video.fps: {feature.video_fps:g}, but fps is {fps}"
+            problems.add("video-rate", path, what)
+
+
+def inside(root: Path, name: str, what: str, problems: Findings) -> Path | None:
+    """The path of a file of the dataset; None where the name or a symlink leaves its folder.
+
+    A snapshot in Hugging Face's cache may consist of links to the blobs beside it.
+    """
+    try:
+        return confined(root, name, what)
+    except ValueError as error:
+        problems.add("outside", what, str(error).removeprefix(f"{what}: "))
+        return None
+
+
+def read_meta_json(root: Path, name: str, problems: Findings) -> Mapping[str, Any] | None:
+    """Read a JSON object of a dataset; None where there is none that can be read."""
+    path = inside(root, name, str(root / name), problems)
+    if path is None:
+        return None
+    if not path.exists():
+        problems.add("meta-missing", path, "missing; expected the folder of a LeRobot dataset")
+        return None
+    try:
+        data = read_json(path, what=path.name)
+    except UntrustedError as error:
+        problems.add("meta-unreadable", path, str(error).removeprefix(f"{path}: "))
+        return None
+    if not isinstance(data, dict):
+        what = f"expected an object, got {type(data).__name__}"
+        problems.add("info" if path.name == "info.json" else "meta-unreadable", path, what)
+        return None
+    return data
+
+
+def read_meta_lines(
+    root: Path, name: str, problems: Findings
+) -> Iterator[Mapping[str, Any]] | None:
+    """Read a file of one JSON object a line; None where it cannot be read, torn lines too."""
+    path = inside(root, name, str(root / name), problems)
+    if path is None:
+        return None
+    if not path.exists():
+        problems.add("meta-missing", path, "missing, although the dataset's version has it")
+        return None
+    records: list[Mapping[str, Any]] = []
+    try:
+        lines = read_text(path, what=path.name, max_bytes=_MOST_LINES_BYTES).splitlines()
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            record = parse_json(line, source=f"{path}: line {number}")
+            if not isinstance(record, dict):
+                raise UntrustedError(f"{path}: line {number}: expected an object: {line[:40]!r}")
+            records.append(record)
+    except UntrustedError as error:
+        problems.add("meta-unreadable", path, str(error).removeprefix(f"{path}: "))
+        return None
+    return iter(records)
+
+
+def _fill(template: str, place: Mapping[str, int | str]) -> str:
+    """Put plain fields into a template; numbers at most nine digits wide.
+
+    Raises:
+        ValueError: it has other fields, attributes, conversions or widths.
+    """
+    parts: list[str] = []
+    for literal, field, spec, conversion in string.Formatter().parse(template):
+        parts.append(literal)
+        if field is None:
+            continue
+        if field not in place or conversion:
+            raise ValueError(f"no field '{field[:40]}'; there are {', '.join(place)}")
+        value = place[field]
+        if not _SPEC.fullmatch(spec or "") or (spec and isinstance(value, str)):
+            raise ValueError(f"{field}: expected a format such as '03d', got {spec!r:.40}")
+        parts.append(format(value, spec or ""))
+    return "".join(parts)
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+        return float(value)
     return None
 
 
-def _check_rates(info: DatasetInfo) -> None:
-    for key, feature in info.features.items():
-        if feature.video_fps is not None and abs(feature.video_fps - info.fps) > 0.01:
-            raise DatasetError(
-                f"{info.path}: features.{key}.info.video.fps: {feature.video_fps:g}, but fps is "
-                f"{info.fps}; frames would get wrong times"
-            )
+def _count(data: Mapping[str, Any], key: str, path: Path, problems: Findings) -> int | None:
+    value = data.get(key)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    if value is not None:
+        problems.add("info", path, f"{key}: expected 0 or more, got {value!r:.80}")
+    elif key not in ("total_videos", "total_chunks"):  # v3.0 has neither
+        problems.add("counts", path, f"{key}: missing")
+    return None
+
+
+def _features(data: object, path: Path, problems: Findings) -> dict[str, Feature]:
+    if not isinstance(data, dict) or not data:
+        problems.add("info", path, f"features: expected an object, got {data!r:.60}")
+        return {}
+    found = {key: _feature(key, item, path, problems) for key, item in data.items()}
+    features = {key: feature for key, feature in found.items() if feature is not None}
+    for key, dtype in DEFAULTS.items():
+        if key not in data:
+            problems.add("default-feature", path, f"features.{key}: missing")
+        elif key in features and features[key].dtype != dtype:
+            what = f"features.{key}: dtype {features[key].dtype}, expected {dtype}"
+            problems.add("default-feature", path, what)
+    for key in (STATE_KEY, ACTION_KEY):
+        if key not in data:
+            problems.add("policy-feature", path, f"features: no {key}")
+    if not any(feature.is_camera for feature in features.values()):
+        problems.add("policy-feature", path, "features: no camera")
+    return features
+
+
+def _feature(key: str, item: object, path: Path, problems: Findings) -> Feature | None:
+    where = f"features.{key}"
+    if "/" in key:
+        problems.add("feature", path, f"{where}: a feature's name must not contain '/'")
+    dtype = item.get("dtype") if isinstance(item, dict) else None
+    if not isinstance(item, dict) or not isinstance(dtype, str) or dtype not in _DTYPES:
+        problems.add("feature", path, f"{where}: expected a known dtype, got {dtype!r:.80}")
+        return None
+    shape = item.get("shape")
+    if not isinstance(shape, list) or not all(type(n) is int and n > 0 for n in shape):
+        problems.add("feature", path, f"{where}: shape: expected whole numbers, got {shape!r:.80}")
+        return None
+    if math.prod(shape) > 3 * MOST_PIXELS:
+        problems.add("feature", path, f"{where}: shape: {shape} is too large")
+        return None
+    details = item.get("info") or item.get("video_info")
+    details = details if isinstance(details, dict) else {}
+    feature = Feature(
+        dtype=dtype,
+        shape=tuple(shape),
+        names=_names(item.get("names")),
+        video_fps=_number(details.get("video.fps")),
+        depth=details.get("is_depth_map", details.get("video.is_depth_map")) is True,
+    )
+    if feature.is_picture:
+        return _picture(where, feature, path, problems)
+    if feature.names is not None and len(shape) == 1 and len(feature.names) != shape[0]:
+        what = f"{where}: {len(feature.names)} names, but {shape[0]} numbers"
+        problems.add("names", path, what)
+    return feature
+
+
+def _picture(where: str, feature: Feature, path: Path, problems: Findings) -> Feature | None:
+    """The same with its shape as (height, width, channels), whichever order the dataset names."""
+    shape = feature.shape
+    if len(shape) != 3:
+        what = f"{where}: shape: expected [height, width, 3], got {list(shape)}"
+        problems.add("feature", path, what)
+        return None
+    if shape[2] not in (1, 3, 4) and shape[0] in (1, 3, 4):
+        shape = (shape[1], shape[2], shape[0])
+    turned = Feature(
+        dtype=feature.dtype, shape=shape, video_fps=feature.video_fps, depth=feature.depth
+    )
+    if not turned.is_camera:
+        what = f"{where}: shape {list(feature.shape)}: depth or grey, no picture in colour"
+        problems.add("depth", path, what)
+    return turned
+
+
+def _names(data: object) -> tuple[str, ...] | None:
+    """Names of the numbers; some wrap the list: {"motors": [...]}, [[...]]."""
+    if isinstance(data, dict) and len(data) == 1:
+        data = next(iter(data.values()))
+    if isinstance(data, list) and len(data) == 1 and isinstance(data[0], list):
+        data = data[0]
+    if isinstance(data, list) and all(isinstance(name, str) for name in data):
+        return tuple(data)
+    return None

@@ -1,11 +1,11 @@
 """In which order training sees the frames: shuffled, sharded, weighted and resumable.
 
-The order is computed, not stored: a permutation of n numbers is a keyed function of one number,
-so that a billion frames cost no memory, and any position is reached at once. It consists of whole
-numbers only and is therefore the same on every machine. Must not import ROS or torch.
+An epoch is a permutation that its seed and number give again at any time, on every machine: it is
+made of the raw numbers of PCG64 and a stable sort, which numpy never changes, not of its own
+`permutation`, which it may. Must not import ROS or torch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,58 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 Numbers = npt.NDArray[np.int64]
-_ROUNDS = 6
-_BLOCK = 4096  # positions computed at a time
 
 
-def permute(numbers: npt.ArrayLike, count: int, key: int) -> Numbers:
-    """Map each of 0 .. count - 1 to another of them, one to one.
-
-    Args:
-        numbers: (M,) whole numbers in 0 .. count - 1.
-        count: how many numbers are permuted.
-        key: chooses the permutation.
-
-    Returns:
-        (M,) int64.
-    """
-    values = np.atleast_1d(np.asarray(numbers)).astype(np.uint64)
-    if values.size == 0 or count <= 1:
-        return np.asarray(values, np.int64)
-    half = max((int(count - 1).bit_length() + 1) // 2, 1)  # bits of one half
-    keys = _mix(np.arange(1, _ROUNDS + 1, dtype=np.uint64) + _mix(_unsigned(key)))
-    result = _feistel(values, half, keys)
-    outside = np.flatnonzero(result >= count)  # walk the cycle until it is back inside
-    while outside.size:
-        result[outside] = _feistel(result[outside], half, keys)
-        outside = outside[result[outside] >= count]
-    return np.asarray(result, np.int64)
-
-
-def _feistel(values: npt.NDArray[np.uint64], half: int, keys: npt.NDArray[np.uint64]) -> Any:
-    mask = np.uint64((1 << half) - 1)
-    shift = np.uint64(half)
-    left, right = values >> shift, values & mask
-    for key in keys:
-        left, right = right, left ^ (_mix(right + key) & mask)
-    return (left << shift) | right
-
-
-def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of splitmix64: spreads every bit over all; wraps at 64 bits."""
-    with np.errstate(over="ignore"):
-        mixed = values + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.asarray(mixed ^ (mixed >> np.uint64(31)))
-
-
-def _unsigned(*numbers: int) -> npt.NDArray[np.uint64]:
-    """Fold whole numbers into one key, (1,) uint64."""
-    key = np.zeros(1, dtype=np.uint64)
-    for number in numbers:
-        key = _mix(key + np.array([number % 2**64], dtype=np.uint64))
-    return key
+def permutation(count: int, *key: int) -> Numbers:
+    """0 .. count - 1 in an order (count,) that whole numbers choose, the same for ever."""
+    seeds = [number % 2**64 for number in key]
+    raw = np.random.PCG64(np.random.SeedSequence(seeds)).random_raw(count)
+    return np.asarray(np.argsort(raw, kind="stable"), np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,41 +62,41 @@ class OrderConfig:
         """Samples of an epoch, over all ranks."""
         return sum(self.counts)
 
-    def at(self, epoch: int, positions: npt.ArrayLike) -> tuple[Numbers, Numbers]:
-        """What stands at positions of an epoch.
+    def epoch(self, number: int) -> tuple[Numbers, Numbers]:
+        """What an epoch sees.
 
         Within a dataset every frame is seen once before one is seen again, over epochs too.
 
         Args:
-            epoch: from 0.
-            positions: (M,) in 0 .. epoch_length - 1.
+            number: of the epoch, from 0.
 
         Returns:
-            Dataset (M,) and frame in it (M,).
+            Dataset (epoch_length,) and frame in it (epoch_length,), in order.
         """
-        places = np.atleast_1d(np.asarray(positions, dtype=np.int64))
-        if self.shuffle:
-            key = int(_unsigned(self.seed, epoch, 1)[0])
-            places = permute(places, self.epoch_length, key)
-        ends = np.cumsum(self.counts)
-        datasets = np.asarray(np.searchsorted(ends, places, side="right"), np.int64)
-        frames = places - (ends - np.array(self.counts))[datasets]
-        for number in np.unique(datasets):
-            chosen = datasets == number
-            frames[chosen] = self._visits(int(number), epoch, frames[chosen])
-        return datasets, frames
-
-    def _visits(self, number: int, epoch: int, places: Numbers) -> Numbers:
-        length, count = self.lengths[number], self.counts[number]
-        visits = epoch * count + places  # of this dataset since the beginning
-        rounds, frames = visits // length, visits % length
+        places = range(len(self.lengths))
+        datasets = np.repeat(np.arange(len(self.lengths), dtype=np.int64), self.counts)
+        frames = np.concatenate([self._visits(place, number) for place in places])
         if not self.shuffle:
-            return frames
-        for turn in np.unique(rounds):
-            chosen = rounds == turn
-            key = int(_unsigned(self.seed, number, int(turn), 2)[0])
-            frames[chosen] = permute(frames[chosen], length, key)
-        return frames
+            return datasets, frames
+        order = permutation(self.epoch_length, self.seed, 1, number)
+        return datasets[order], frames[order]
+
+    def _visits(self, dataset: int, epoch: int) -> Numbers:
+        """The frames of one dataset in an epoch (count,), out of its rounds over all of them."""
+        length, count = self.lengths[dataset], self.counts[dataset]
+        first = epoch * count  # of its visits since the beginning
+        rounds = range(first // length, (first + count - 1) // length + 1)
+        visits = np.concatenate([self._round(dataset, number) for number in rounds])
+        begin = first - rounds.start * length
+        return visits[begin : begin + count]
+
+    def _round(self, dataset: int, number: int) -> Numbers:
+        length = self.lengths[dataset]
+        return (
+            permutation(length, self.seed, 2, dataset, number)
+            if self.shuffle
+            else np.arange(length, dtype=np.int64)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,15 +144,12 @@ class SampleOrder:
         """The rest of this epoch; after it, position is at the beginning of the next one."""
         left = self.config.epoch_length - self._position.seen  # ranks may have changed since
         end = self._position.seen + left // self._ranks * self._ranks
-        while self._position.seen < end:
-            start, epoch = self._position.seen, self._position.epoch
-            stop = min(start + _BLOCK * self._ranks, end)
-            datasets, frames = self.config.at(
-                epoch, np.arange(start + self._rank, stop, self._ranks)
-            )
-            for number, pair in enumerate(zip(datasets.tolist(), frames.tolist(), strict=True), 1):
-                self._position = Position(epoch=epoch, seen=start + number * self._ranks)
-                yield pair
+        epoch, start = self._position.epoch, self._position.seen
+        datasets, frames = self.config.epoch(epoch)
+        for seen in range(start, end, self._ranks):
+            place = seen + self._rank
+            self._position = Position(epoch=epoch, seen=seen + self._ranks)
+            yield int(datasets[place]), int(frames[place])
         self._position = Position(epoch=self._position.epoch + 1)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -244,11 +196,3 @@ class SampleOrder:
             "seed": config.seed,
             "shuffle": config.shuffle,
         }
-
-
-def weights_for_shares(lengths: Sequence[int], shares: Sequence[float]) -> tuple[float, ...]:
-    """Weights that give each dataset its share of an epoch, as many samples as frames together."""
-    total = sum(lengths)
-    return tuple(
-        share / sum(shares) * total / length for length, share in zip(lengths, shares, strict=True)
-    )

@@ -1,36 +1,45 @@
-"""Whether a dataset was made with the robot that it is going to be used for.
+"""Whether a dataset is of the robot, and in the units, that a policy will drive.
 
-Must not import ROS or torch.
+A policy here answers with positions of the robot file's joints in radians. Whatever else a
+dataset holds is refused before the first step: it would train without complaint, and the arm would
+go where no demonstrator sent it. Must not import ROS or torch. Letters: N frames, D joints.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, differences, load_robot
+from evo1_training.datasets.reader.dataset_config import DatasetSpec
 from evo1_training.datasets.reader.folder import DatasetFolder
-from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, DatasetError
-from evo1_training.datasets.reader.suites import Suite
+from evo1_training.datasets.reader.info import IMAGE_PREFIX
+from evo1_training.datasets.reader.problems import DatasetError
 
 ROBOT_COPY = "meta/evo1/robot.yaml"
+# How far beyond the limits a badly calibrated zero or a leader's longer travel may lead [rad].
+SLACK_RAD = 0.5
 
 
-def check_robot(folder: DatasetFolder, robot: RobotConfig, suite: Suite) -> None:
-    """Compare rate, cameras, and the names and order of the joints with a robot file.
+def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) -> None:
+    """Compare rate, and the names and order of the joints, with a robot file.
 
     Raises:
         DatasetError: they differ; names the key, what is expected and what was found.
     """
-    info = folder.info
+    info, suite = folder.info, spec.suite
     if info.fps != robot.rate_hz:
         raise DatasetError(
             f"{info.path}: fps: {info.fps}, but the robot file has rate_hz {robot.rate_hz:g}"
         )
-    plain = suite.columns == (STATE_KEY, ACTION_KEY)  # others choose columns of their own
-    for key in suite.columns if plain else ():
-        names = info.feature(key).names
-        if names != robot.joint_names:
-            found = "none" if names is None else ", ".join(names)
-            raise DatasetError(
-                f"{info.path}: features.{key}.names: expected the joints of the robot file, "
-                f"{', '.join(robot.joint_names)}; got {found}"
-            )
+    if suite.poses:
+        raise DatasetError(
+            f"{spec.source or info.path}: process_suite: '{suite.name}' makes poses of the end "
+            f"effector, but a policy of {robot.embodiment} drives joints; choose the columns of "
+            "its joints with process_suite: custom, or put the dataset under another embodiment"
+        )
+    for columns in (suite.state, suite.action):
+        _check_names(folder, robot, spec, columns)
     copy = info.root / ROBOT_COPY
     if not copy.is_file():
         return
@@ -40,6 +49,68 @@ def check_robot(folder: DatasetFolder, robot: RobotConfig, suite: Suite) -> None
         raise DatasetError(str(error)) from error
     for what, ours, other in differences(robot, theirs):
         raise DatasetError(f"{copy}: {what}: {other}; the robot file here has {ours}")
+
+
+def _check_names(
+    folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec, columns: tuple[str, ...]
+) -> None:
+    """Refuse columns whose numbers are not the robot's joints in their order, as far as named."""
+    info = folder.info
+    features = [info.feature(key) for key in columns]
+    width = sum(int(np.prod(feature.shape)) for feature in features)
+    names: list[str] = [name for feature in features for name in feature.names or ()]
+    found, where = names, f"{info.path}: features.{'+'.join(columns)}.names"
+    if spec.joints is not None:
+        found, where = list(spec.joints), f"{spec.source}.joints"
+    if width != robot.width:
+        listing = f" ({', '.join(names)})" if names else ""
+        raise DatasetError(
+            f"{info.path}: features.{'+'.join(columns)}.shape: {width} numbers{listing}, but the "
+            f"robot file has {robot.width} joints, {', '.join(robot.joint_names)}; state and "
+            "action must be these joints, poses of the end effector cannot be trained on"
+        )
+    if tuple(found) != robot.joint_names:
+        raise DatasetError(
+            f"{where}: expected the joints of the robot file, {', '.join(robot.joint_names)}; got "
+            f"{', '.join(found) or 'none'}; if the numbers are these joints in this order and in "
+            "radians, write a dataset file (--groups) whose 'joints' says so"
+        )
+
+
+def check_ranges(
+    folder: DatasetFolder,
+    robot: RobotConfig,
+    values: Sequence[tuple[str, npt.NDArray[np.float32]]],
+) -> None:
+    """Refuse numbers that no joint of the robot file could mean, such as degrees.
+
+    Args:
+        folder: the dataset.
+        robot: whose limits count.
+        values: (what, (N, D)) such as the states and the actions.
+
+    Raises:
+        DatasetError: names the joint, its range, its limits and where it is farthest from them.
+    """
+    low, high = robot.position_min, robot.position_max
+    for what, rows in values:
+        beyond = np.maximum(low - rows.min(axis=0), rows.max(axis=0) - high)  # (D,)
+        if beyond.max(initial=0.0) <= SLACK_RAD:
+            continue
+        listing = "; ".join(
+            f"{robot.joint_names[j]} {rows[:, j].min():.4g} .. {rows[:, j].max():.4g}, limits "
+            f"{low[j]:g} .. {high[j]:g}"
+            for j in np.flatnonzero(beyond > SLACK_RAD).tolist()
+        )
+        worst = int(np.argmax(beyond))
+        row = int(np.argmax(np.maximum(low[worst] - rows[:, worst], rows[:, worst] - high[worst])))
+        episode = next(e for e in reversed(folder.episodes) if e.first_row <= row)
+        raise DatasetError(
+            f"{folder.root}: {what}: beyond what the robot file's joints can mean in radians: "
+            f"{listing} (worst at frame {row - episode.first_row} of episode {episode.index}); "
+            "are these degrees, percent or ticks? Convert the numbers to radians first, or leave "
+            "out a damaged episode"
+        )
 
 
 def views_of_robot(robot: RobotConfig) -> tuple[str, ...]:

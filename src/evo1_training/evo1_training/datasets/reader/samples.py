@@ -3,6 +3,7 @@
 Letters: V views, H horizon or image height, W image width, D width of the robot.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +15,15 @@ from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.frame_cache import FrameCache, Progress, open_frame_cache
-from evo1_training.datasets.reader.frame_source import FrameSource, resize
-from evo1_training.datasets.reader.info import DatasetError
 from evo1_training.datasets.reader.milestones import find_milestones
 from evo1_training.datasets.reader.pauses import kept_rows
-from evo1_training.datasets.reader.robot_check import check_robot, views_of_robot
+from evo1_training.datasets.reader.pictures import FrameSource, resize
+from evo1_training.datasets.reader.problems import DatasetError
+from evo1_training.datasets.reader.robot_check import (
+    check_ranges,
+    check_robot,
+    views_of_robot,
+)
 
 HELD_KEY = "evo1.held"
 
@@ -118,10 +123,13 @@ class TrainingSamples:
         self.spec, self.options = spec, options
         self.folder: DatasetFolder = open_folder(spec.path)
         if robot is not None:
-            check_robot(self.folder, robot, spec.suite)
+            check_robot(self.folder, robot, spec)
         self._cameras = self._choose_cameras(robot)
         self._image_shape = self._choose_shape()
         self._read_numbers()
+        if robot is not None:
+            numbers = [("state", self._states), ("action", self._actions)]
+            check_ranges(self.folder, robot, numbers)
         self._find_milestones(robot)
         self._starts = np.array([episode.first_row for episode in self.folder.episodes])
         self._kept = self._choose_rows()
@@ -213,12 +221,6 @@ class TrainingSamples:
         self._actions = suite.actions(columns)
         self._tasks = columns["task_index"]
         self._held = columns[HELD_KEY].astype(bool) if held else None
-        unknown = set(np.unique(self._tasks).tolist()) - set(self.folder.tasks)
-        if unknown:
-            raise DatasetError(
-                f"{info.root / 'meta'}: no task {min(unknown)}, although frames have it as their "
-                "task_index"
-            )
 
     def _choose_rows(self) -> npt.NDArray[np.int64] | None:
         """The rows that chunks are made of; None for all."""
@@ -250,7 +252,8 @@ class TrainingSamples:
         if not cameras or (slots is not None and len(cameras) > slots):
             raise DatasetError(
                 f"{info.path}: {len(cameras)} cameras ({', '.join(cameras)}) for "
-                f"{slots or 'at least 1'} image slots; choose them with view_map"
+                f"{slots or 'at least 1'} image slots; choose them with view_map in a dataset "
+                f"file, or train with model.views={len(cameras) or 1}"
             )
         return cameras
 
@@ -282,3 +285,37 @@ class TrainingSamples:
             )
             for camera in self._cameras
         )
+
+
+def check_embodiments(datasets: Sequence[TrainingSamples]) -> None:
+    """Refuse datasets of one embodiment that mean other numbers.
+
+    Raises:
+        DatasetError: they have other widths, rates or names.
+    """
+    first: dict[str, TrainingSamples] = {}
+    for dataset in datasets:
+        other = first.setdefault(dataset.spec.embodiment, dataset)
+        for what, ours, theirs in (
+            ("state width", dataset.state_width, other.state_width),
+            ("action width", dataset.action_width, other.action_width),
+            ("fps", dataset.folder.info.fps, other.folder.info.fps),
+            ("names", _names(dataset), _names(other)),
+        ):
+            if ours != theirs and ours is not None and theirs is not None:
+                raise DatasetError(
+                    f"{dataset.folder.info.path}: {what}: {ours}, but {other.spec.path} of the "
+                    f"same embodiment '{dataset.spec.embodiment}' has {theirs}; give it another "
+                    "embodiment"
+                )
+
+
+def _names(dataset: TrainingSamples) -> tuple[str, ...] | None:
+    """Names of the numbers of the actions, where every column has some."""
+    names: tuple[str, ...] = ()
+    for key in dataset.spec.suite.action:
+        part = dataset.folder.info.feature(key).names
+        if part is None:
+            return None
+        names += part
+    return names

@@ -1,11 +1,12 @@
 """Which columns make up state and action, as the authors' 'process suites' choose them.
 
-A suite is data here: columns that are joined, grippers that are turned round, and ranges of the
-action that become relative to the state of the same frame. Must not import ROS or torch.
+A suite is data here: columns that are joined, grippers that are turned round, and whether the
+numbers are poses. The authors' ranges (relative_dims, ...) say only what use_delta_action would
+make relative; that is refused, so they are checked and left aside. Must not import ROS or torch.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ import numpy.typing as npt
 from evo1_training.datasets.reader.info import ACTION_KEY, STATE_KEY
 
 Array = npt.NDArray[Any]
-Range = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,17 +22,18 @@ class Suite:
     """How state and action are made from columns.
 
     Attributes:
+        name: process_suite in the authors' file.
         state: columns, joined in this order.
         action: columns, joined in this order.
         inverted: those of them that become 1 - value.
-        relative: ranges of the action from which the state is taken away; one that either is
-            too narrow for has no effect.
+        poses: the numbers are poses of the end effector, not positions of joints.
     """
 
+    name: str = "default"
     state: tuple[str, ...] = (STATE_KEY,)
     action: tuple[str, ...] = (ACTION_KEY,)
     inverted: frozenset[str] = frozenset()
-    relative: tuple[Range, ...] = ()
+    poses: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -45,15 +46,7 @@ class Suite:
 
     def actions(self, columns: Mapping[str, Array]) -> Array:
         """(N, D) from columns (N, *shape)."""
-        actions = self._join(self.action, columns)
-        if not self.relative:
-            return actions
-        states = self.states(columns)
-        result = actions.copy()
-        for start, end in self.relative:
-            if min(actions.shape[1], states.shape[1]) >= end:
-                result[:, start:end] = actions[:, start:end] - states[:, start:end]
-        return result
+        return self._join(self.action, columns)
 
     def _join(self, keys: tuple[str, ...], columns: Mapping[str, Array]) -> Array:
         parts = []
@@ -67,39 +60,37 @@ ABSOLUTE = Suite()
 Config = Mapping[str, Any]
 
 
-def official_suite(name: str, config: Config, *, relative: bool) -> Suite:
+def official_suite(name: str, config: Config) -> Suite:
     """The suite of a name in the authors' dataset file.
 
     Args:
         name: process_suite.
         config: suite_config.
-        relative: use_delta_action.
 
     Raises:
         ValueError: an unknown name, or a key that this suite does not know or of another kind.
     """
     if name not in _SUITES:
         raise ValueError(f"unknown suite '{name}'; known: {', '.join(_SUITES)}")
-    keys, make = _SUITES[name]
+    keys, poses, make = _SUITES[name]
     unknown = sorted(set(config) - set(keys) - _IGNORED)
     if unknown:
         raise ValueError(f"'{name}' knows no key '{unknown[0]}'; known: {', '.join(keys)}")
-    suite = make(config)
-    if relative:
-        return suite
-    return Suite(state=suite.state, action=suite.action, inverted=suite.inverted)
+    for key in ("ee_pose_dims", "relative_dims"):
+        if key in keys and key in config:
+            _check_ranges(key, config[key])
+    return replace(make(config), name=name, poses=poses)
 
 
-# Of use to people only: the ranges say already what stays absolute.
+# Of use to people only.
 _IGNORED = {"gripper_indices", "arm_dims"}
 
 
-def _joined(config: Config, *relative: Range) -> Suite:
-    return Suite(
-        state=(_text(config, "state_key", STATE_KEY),),
-        action=(_text(config, "action_key", ACTION_KEY),),
-        relative=relative,
-    )
+def _joined(config: Config) -> Suite:
+    joined = config.get("action_concat_keys") or [_text(config, "action_key", ACTION_KEY)]
+    if not isinstance(joined, list) or not all(isinstance(key, str) for key in joined):
+        raise ValueError(f"action_concat_keys: expected a list of columns, got {joined!r}")
+    return Suite(state=(_text(config, "state_key", STATE_KEY),), action=tuple(joined))
 
 
 def _droid(config: Config) -> Suite:
@@ -111,24 +102,6 @@ def _droid(config: Config) -> Suite:
         state=(state, state_gripper),
         action=(action, action_gripper),
         inverted=frozenset({state_gripper, action_gripper}),
-        relative=((0, 6),),
-    )
-
-
-def _custom(config: Config) -> Suite:
-    relative = config.get("relative_dims", [[0, 6]])
-    if not isinstance(relative, list):
-        raise ValueError(f"relative_dims: expected a list of [start, end], got {relative!r}")
-    ranges = [_range("relative_dims", item) for item in relative]
-    joined = config.get("action_concat_keys")
-    if not joined:
-        return _joined(config, *ranges)
-    if not isinstance(joined, list) or not all(isinstance(key, str) for key in joined):
-        raise ValueError(f"action_concat_keys: expected a list of columns, got {joined!r}")
-    return Suite(
-        state=(_text(config, "state_key", STATE_KEY),),
-        action=tuple(joined),
-        relative=tuple(ranges),
     )
 
 
@@ -139,34 +112,27 @@ def _text(config: Config, key: str, default: str) -> str:
     return value
 
 
-def _range(key: str, value: object) -> Range:
-    if (
-        isinstance(value, list | tuple)
-        and len(value) == 2
-        and all(isinstance(number, int) for number in value)
-        and 0 <= value[0] < value[1]
-    ):
-        return value[0], value[1]
-    raise ValueError(f"{key}: expected [start, end] with start below end, got {value!r}")
-
-
-def _leading(config: Config) -> Range:
-    return _range("joint_dims", [0, config.get("joint_dims", 7)])
+def _check_ranges(key: str, value: object) -> None:
+    """Refuse what is neither [start, end] nor a list of such."""
+    ranges = value if key == "relative_dims" else [value]
+    for item in ranges if isinstance(ranges, list) else [ranges]:
+        if not (
+            isinstance(item, list)
+            and len(item) == 2
+            and all(isinstance(number, int) for number in item)
+            and 0 <= item[0] < item[1]
+        ):
+            raise ValueError(f"{key}: expected [start, end] with start below end, got {item!r}")
 
 
 _KEYS = ("state_key", "action_key")
-_SUITES: Mapping[str, tuple[tuple[str, ...], Callable[[Config], Suite]]] = {
-    "default": ((), lambda config: _joined({}, (0, 6), (7, 13))),
-    "franka_ee_pose": (
-        (*_KEYS, "ee_pose_dims"),
-        lambda config: _joined(config, _range("ee_pose_dims", config.get("ee_pose_dims", [0, 6]))),
-    ),
-    "franka_joint_angle": (
-        (*_KEYS, "joint_dims"),
-        lambda config: _joined(config, _leading(config)),
-    ),
-    "droid_eef": ((*_KEYS, "state_gripper_key", "action_gripper_key"), _droid),
-    "aloha_joint_angle": (_KEYS, lambda config: _joined(config, (0, 6), (7, 13))),
-    "metaworld": (_KEYS, _joined),
-    "custom": ((*_KEYS, "action_concat_keys", "relative_dims"), _custom),
+# Keys of suite_config, whether the numbers are poses of the end effector, and the columns.
+_SUITES: Mapping[str, tuple[tuple[str, ...], bool, Callable[[Config], Suite]]] = {
+    "default": ((), False, _joined),
+    "franka_ee_pose": ((*_KEYS, "ee_pose_dims"), True, _joined),
+    "franka_joint_angle": ((*_KEYS, "joint_dims"), False, _joined),
+    "droid_eef": ((*_KEYS, "state_gripper_key", "action_gripper_key"), True, _droid),
+    "aloha_joint_angle": (_KEYS, False, _joined),
+    "metaworld": (_KEYS, True, _joined),
+    "custom": ((*_KEYS, "action_concat_keys", "relative_dims"), False, _joined),
 }

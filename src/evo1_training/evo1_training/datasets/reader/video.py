@@ -16,7 +16,8 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from evo1_training.datasets.reader.info import DatasetError
+from evo1_training.datasets.reader.info import MOST_PIXELS
+from evo1_training.datasets.reader.problems import DatasetError
 
 TOLERANCE_S = 1e-4  # LeRobot's: how far a frame may lie from the time that was asked for
 _NEAR_FRAMES = 2.5  # further ahead, seeking is cheaper than decoding what lies between
@@ -97,6 +98,8 @@ class _Video:
             raise DatasetError(f"{path}: no video in this file")
         self._stream = self._container.streams.video[0]
         self._stream.codec_context.thread_count = 1
+        # Larger frames are refused before there is room made for them.
+        self._stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         self._base: Fraction = self._stream.time_base
         rate = self._stream.average_rate or Fraction(30)
         self._near = round(_NEAR_FRAMES / rate / self._base)
@@ -121,6 +124,7 @@ class _Video:
                 raise DatasetError(f"{self._path}: a frame near {time_s:.4f} s has no time")
             self._last = frame
         if frame.pts > target + self._tolerance:
+            self._refuse_late_start()
             raise DatasetError(
                 f"{self._path}: no frame at {time_s:.4f} s, the next is at "
                 f"{float(frame.pts * self._base):.4f} s; fps in info.json is not the video's"
@@ -128,6 +132,14 @@ class _Video:
         picture = self._converter.reformat(frame, format="rgb24")
         image: npt.NDArray[np.uint8] = picture.to_ndarray()
         return image
+
+    def _refuse_late_start(self) -> None:
+        start_s = float((self._stream.start_time or 0) * self._base)
+        if start_s > TOLERANCE_S:
+            raise DatasetError(
+                f"{self._path}: the video starts at {start_s:.4f} s, expected 0: its frames are "
+                "late by as much; encode it again, so that the first frame is at 0"
+            )
 
     def close(self) -> None:
         self._frames = iter(())

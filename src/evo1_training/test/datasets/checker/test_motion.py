@@ -14,7 +14,7 @@ from evo1_training.datasets.checker.motion import (
     repeated_share,
     usual_step,
 )
-from evo1_training.datasets.checker.pictures import PictureWatch, thumbnail
+from evo1_training.datasets.checker.pictures import PictureWatch
 
 
 def curve(count, shift=0.0):
@@ -82,8 +82,3 @@ def test_runs_of_one_picture_are_found():
         watch.add(row, image)
     assert watch.runs == [(1, 3), (4, 5)]
     assert not watch.black
-
-
-def test_thumbnail_keeps_the_shape():
-    assert thumbnail(np.zeros((480, 640, 3), np.uint8), 240).shape == (160, 214, 3)
-    assert thumbnail(np.zeros((48, 64, 3), np.uint8), 240).shape == (48, 64, 3)

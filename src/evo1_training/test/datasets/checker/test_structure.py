@@ -97,6 +97,10 @@ def video(path, images, **options):
     return lambda root: write_video(root / path, images, **options)
 
 
+def column(path, key):
+    return pq.read_table(path).column(key).to_pylist()
+
+
 def nan_state(root):
     rows = pq.read_table(root / TABLE)
     values = np.array(rows.column("observation.state").to_pylist(), np.float32)
@@ -140,8 +144,8 @@ BREAKAGES = {
     "too many episodes claimed": (V21, set_info(total_episodes=4), "totals"),
     "too few frames claimed": (V30, set_info(total_frames=3), "totals"),
     "wrong number of videos": (V21, set_info(total_videos=1), "totals-minor"),
-    "names do not fit the shape": (V21, set_feature("action", names=["a"]), "feature"),
-    "unknown dtype": (V21, set_feature("index", dtype="int65"), {"feature", "columns"}),
+    "names do not fit the shape": (V21, set_feature("action", names=["a"]), "names"),
+    "unknown dtype": (V21, set_feature("index", dtype="int65"), {"feature", "columns-extra"}),
     "no episodes.jsonl": (V21, remove("meta/episodes.jsonl"), "meta-missing"),
     "torn episodes.jsonl": (V21, cut("meta/episodes.jsonl"), "meta-unreadable"),
     "no tasks.jsonl": (V21, remove("meta/tasks.jsonl"), {"meta-missing", "totals-minor"}),
@@ -183,10 +187,17 @@ BREAKAGES = {
     "table cut off": (V21, cut(TABLE), "data-unreadable"),
     "shared table cut off": (V30, cut(FILE), "data-unreadable"),
     "column missing": (V21, set_column(TABLE, frame_index=None), "columns"),
-    "column too many": (V21, set_column(TABLE, reward=INTS), "columns"),
+    "column too many": (V21, set_column(TABLE, reward=INTS), "columns-extra"),
     "action in float64": (
         V21,
-        set_column(TABLE, action=vectors(np.zeros((66, 3)))),
+        lambda root: set_column(
+            TABLE, action=vectors(np.array(column(root / TABLE, "action"), np.float64))
+        )(root),
+        "dtype-width",
+    ),
+    "action as text": (
+        V21,
+        set_column(TABLE, action=pa.array(FRAMES.astype(str).tolist())),
         "dtype",
     ),
     "action too wide": (
@@ -314,7 +325,11 @@ DAMAGED_IDS = [f"{kind.version} {path}" for kind, path in DAMAGED]
 
 
 @pytest.mark.parametrize(("kind", "path"), DAMAGED, ids=DAMAGED_IDS)
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1, 2]", bytes(range(256)) * 8])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{}", b"[1, 2]", bytes(range(256)) * 8],
+    ids=("empty", "object", "list", "bytes"),
+)
 def test_damaged_file_is_a_finding_and_no_exception(sound, kind, path, content):
     root = sound(kind)
     (root / path).write_bytes(content)

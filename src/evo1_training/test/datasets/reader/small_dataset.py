@@ -36,6 +36,7 @@ class SmallDataset:
     size: tuple[int, int] = (HEIGHT, WIDTH)
     held: bool = False
     robot_type: str = "xarm6"
+    scale: float = 1.0  # of state and action
 
 
 def level(row, camera):
@@ -74,8 +75,8 @@ def table(what: SmallDataset, rows, episode, first_row) -> pa.Table:
     numbers = np.arange(len(rows))
     width = len(what.joints)
     columns = {
-        "observation.state": vectors(np.stack([state_of(row, width) for row in rows])),
-        "action": vectors(np.stack([action_of(row, width) for row in rows])),
+        "observation.state": vectors(_stack(state_of, rows, width, what.scale)),
+        "action": vectors(_stack(action_of, rows, width, what.scale)),
     }
     if what.held:
         columns["evo1.held"] = pa.array((numbers % 3 == 1).tolist())
@@ -92,6 +93,10 @@ def table(what: SmallDataset, rows, episode, first_row) -> pa.Table:
         "task_index": pa.array(np.full(len(rows), episode % len(TASKS))),
     }
     return pa.table(columns)
+
+
+def _stack(values_of, rows, width, scale):
+    return np.stack([values_of(row, width) for row in rows]) * np.float32(scale)
 
 
 def vectors(values):

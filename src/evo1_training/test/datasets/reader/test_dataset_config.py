@@ -48,8 +48,15 @@ def read(tmp_path, text):
 def test_official_file_is_understood(tmp_path):
     groups = read(tmp_path, OFFICIAL)
     libero, metaworld = groups.specs
-    assert groups.normalization == "quantiles"
-    assert (groups.views, groups.state_width, groups.action_width) == (3, 24, 24)
+    assert groups.choices == {
+        "normalization.mode": "quantiles",
+        "model.views": 3,
+        "model.state_width": 24,
+        "model.action_width": 24,
+    }
+    groups.check(model__views=3, normalization__mode="quantiles")
+    with pytest.raises(DatasetError, match=r"max_state_dim: means .*_width=24, .* run has 16; tr"):
+        groups.check(model__state_width=16)
     assert (libero.embodiment, libero.name) == (
         "franka_ee_pose_delta",
         "libero_10_no_noops_1.0.0_lerobot",
@@ -59,7 +66,7 @@ def test_official_file_is_understood(tmp_path):
         "image_1": "observation.images.image",
         "image_2": "observation.images.wrist_image",
     }
-    assert libero.suite == Suite()
+    assert libero.suite == Suite(name="franka_ee_pose", poses=True)
     assert metaworld.path == tmp_path / "sets/metaworld"
     assert (metaworld.weight, metaworld.frames_per_episode) == (2.0, 100)
     assert metaworld.view_map == {}
@@ -94,27 +101,31 @@ def test_missing_file_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("name", "config", "expected"),
     [
-        ("default", {}, Suite(relative=((0, 6), (7, 13)))),
-        ("franka_joint_angle", {"joint_dims": 5}, Suite(relative=((0, 5),))),
-        ("aloha_joint_angle", {"arm_dims": 7}, Suite(relative=((0, 6), (7, 13)))),
-        ("metaworld", {"action_key": "a"}, Suite(action=("a",))),
+        ("default", {}, Suite()),
+        ("franka_joint_angle", {"joint_dims": 5}, Suite(name="franka_joint_angle")),
+        ("aloha_joint_angle", {"arm_dims": 7}, Suite(name="aloha_joint_angle")),
+        (
+            "metaworld",
+            {"action_key": "a"},
+            Suite(name="metaworld", action=("a",), poses=True),
+        ),
         (
             "custom",
             {"action_concat_keys": ["a", "b"], "relative_dims": [[0, 2], [3, 4]]},
-            Suite(action=("a", "b"), relative=((0, 2), (3, 4))),
+            Suite(name="custom", action=("a", "b")),
         ),
         (
             "droid_eef",
             {"state_gripper_key": "s.g"},
             Suite(
+                name="droid_eef",
                 state=("observation.state.cartesian_position", "s.g"),
                 action=("action.cartesian_position", "action.gripper_position"),
                 inverted=frozenset({"s.g", "action.gripper_position"}),
-                relative=((0, 6),),
+                poses=True,
             ),
         ),
     ],
 )
-def test_suites_become_columns_and_ranges(name, config, expected):
-    assert official_suite(name, config, relative=True) == expected
-    assert official_suite(name, config, relative=False).relative == ()
+def test_suites_become_columns(name, config, expected):
+    assert official_suite(name, config) == expected

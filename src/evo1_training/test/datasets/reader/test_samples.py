@@ -92,12 +92,6 @@ def test_frames_per_episode_limits_where_chunks_start(v21, open_samples):
     assert samples[1].action_mask.all()  # the chunk itself is not cut
 
 
-def test_actions_become_relative_where_the_suite_says_so(v21, open_samples):
-    sample = open_samples(v21, spec={"suite": Suite(relative=((0, 2),))})[0]
-    assert sample.actions[:, :2] == pytest.approx(0.5)
-    assert sample.actions[1, 2] == pytest.approx(action_of(1)[2])
-
-
 def test_samples_travel_to_another_process(any_dataset, open_samples):
     samples = open_samples(any_dataset)
     before = samples[3]
@@ -163,7 +157,7 @@ def robot(robots_dir):
 
 
 def test_dataset_of_the_robot_is_accepted(tmp_path, open_samples, robot):
-    root = write(tmp_path / "d", SmallDataset(joints=robot.joint_names))
+    root = write(tmp_path / "d", SmallDataset(joints=robot.joint_names, scale=0.02))
     (root / "meta" / "evo1").mkdir()
     (root / "meta" / "evo1" / "robot.yaml").write_text(robot.text)
     assert open_samples(root, robot=robot).cameras == (

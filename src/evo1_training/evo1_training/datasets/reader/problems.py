@@ -1,13 +1,20 @@
-"""The rules of the checker: a code each, how bad it is, and what to do.
+"""What can be wrong with a dataset: rules with their remedies, and two ways to take a problem.
+
+One parser reads datasets for everybody and tells each problem to a sink: the checker's collects
+them (Findings), the reader's refuses the dataset at the first that it cannot live with (Refusing).
 
 Errors are what LeRobot's loaders (v2.1: 0.3.x, v3.0: 0.4.x and later) or its writers reject, or
 read as other data than was written. Must not import ROS or torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
-_Rule = tuple[Literal["error", "warning", "note"], str]
+Severity = Literal["error", "warning", "note"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
+
+_Rule = tuple[Severity, str]
 
 _CONVERT = "convert the recordings again"
 _FINISH = "the dataset was not written to its end: convert or record the rest again"
@@ -17,7 +24,16 @@ _STRUCTURE: Mapping[str, _Rule] = {
     "info": ("error", "correct meta/info.json by the format's description"),
     "version": ("error", "convert it with LeRobot's scripts to v2.1 or v3.0"),
     "old-version": ("warning", "convert it to v2.1: newer loaders warn, and need its statistics"),
+    "counts": ("note", "LeRobot writes these counts; nothing here depends on them"),
+    "template": (
+        "error",
+        "v2.1 calls it {episode_chunk}: LeRobot cannot fill the path; correct it",
+    ),
+    "outside": ("error", "a dataset's files lie in its folder: copy the file there"),
     "feature": ("error", "correct the feature in meta/info.json"),
+    "default-feature": ("warning", "LeRobot writes it: correct meta/info.json"),
+    "names": ("note", "loaders do not mind; give each number a name, so that people know it"),
+    "depth": ("note", "left aside: Evo-1 sees colour only"),
     "policy-feature": ("warning", "Evo-1 trains on observation.state, action and cameras"),
     "empty": ("error", "record and convert at least one episode"),
     "meta-missing": ("error", _FINISH),
@@ -26,6 +42,7 @@ _STRUCTURE: Mapping[str, _Rule] = {
     "totals-minor": ("warning", "correct meta/info.json; no loader depends on it"),
     "episode-numbers": ("error", "renumber the episodes from 0 without holes, or " + _CONVERT),
     "tasks": ("error", "give each task_index one sentence, counted from 0"),
+    "tasks-order": ("error", "LeRobot counts rows, so that a policy learns other sentences: sort"),
     "tasks-index": ("error", "write tasks.parquet from a pandas frame whose index is the task"),
     "episode-tasks": ("warning", "write the sentences of the episode's rows into its metadata"),
     "instruction-empty": ("warning", "the policy learns by instruction: name the task"),
@@ -34,7 +51,9 @@ _STRUCTURE: Mapping[str, _Rule] = {
     "data-extra": ("error", "remove the file, or finish the episode that it belongs to"),
     "data-unreadable": ("error", "it was not closed: restore the file, or " + _CONVERT),
     "columns": ("error", "data and meta/info.json must name the same columns"),
+    "columns-extra": ("note", "left aside; v3.0 loaders refuse a table with other columns"),
     "dtype": ("error", "write the column in the dtype that info.json says"),
+    "dtype-width": ("note", "read as info.json says, as LeRobot does"),
     "shape": ("error", "write as many numbers a row as info.json says"),
     "rows": ("error", _FINISH),
     "positions": ("error", "number episodes, frames and rows from 0 without holes"),
@@ -81,9 +100,97 @@ _QUALITY: Mapping[str, _Rule] = {
     "saturated": ("note", "many frames rest exactly on the extreme: see if it was clipped"),
     "joint-still": ("warning", "the joint never moves: is it driven and read?"),
     "action-jumps": ("warning", "the target jumps faster than the arm can: cut, or record again"),
-    "not-radians": ("note", "values look like degrees or ticks; Evo-1 here uses radians"),
+    "not-radians": (
+        "warning",
+        "degrees, percent or ticks: training wants radians, and refuses these",
+    ),
     "short-episode": ("warning", "shorter than one action chunk: it teaches little, leave it out"),
     "robot-file": ("warning", "meta/evo1/robot.yaml must be the robot file of the recordings"),
 }
 
 RULES: Mapping[str, _Rule] = {**_STRUCTURE, **_QUALITY}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that a person should know.
+
+    Attributes:
+        code: name of the rule, stable over versions.
+        severity: 'error' where a loader rejects or misreads the data, 'warning' where training
+            suffers, 'note' where it depends.
+        where: file, episode, column or joint.
+        what: what was found, and what was expected.
+        remedy: what to do.
+        episode: its number; None where the finding is about all.
+    """
+
+    code: str
+    severity: Severity
+    where: str
+    what: str
+    remedy: str
+    episode: int | None = None
+
+
+class Findings:
+    """Collects findings by the codes of the rules."""
+
+    def __init__(self) -> None:
+        self._found: list[Finding] = []
+
+    def add(self, code: str, where: object, what: str, *, episode: int | None = None) -> None:
+        """Add one.
+
+        Args:
+            code: of RULES, which give severity and remedy.
+            where: file, episode, column or joint.
+            what: what was found, and what was expected.
+            episode: its number, where it is about one.
+        """
+        severity, remedy = RULES[code]
+        self._found.append(
+            Finding(
+                code=code,
+                severity=severity,
+                where=str(where),
+                what=what,
+                remedy=remedy,
+                episode=episode,
+            )
+        )
+
+    def __iter__(self) -> Iterator[Finding]:
+        """Worst first, one code after the other, otherwise as found."""
+        codes = list(dict.fromkeys(one.code for one in self._found))
+        return iter(
+            sorted(
+                self._found,
+                key=lambda one: (SEVERITIES.index(one.severity), codes.index(one.code)),
+            )
+        )
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+class DatasetError(ValueError):
+    """A dataset that cannot be used; the message names the file and what was expected there."""
+
+
+# LeRobot's loaders stumble here, this reader does not.
+_READ_ANYWAY = frozenset({"tasks-order", "tasks-index", "template"})
+
+
+class Refusing(Findings):
+    """Keeps nothing: the first error that keeps a dataset from being read is raised."""
+
+    def add(self, code: str, where: object, what: str, *, episode: int | None = None) -> None:
+        """Refuse the dataset, if it is an error.
+
+        Raises:
+            DatasetError: it is; names where, what and what to do.
+        """
+        severity, remedy = RULES[code]
+        if severity == "error" and code not in _READ_ANYWAY:
+            raise DatasetError(f"{where}: {what}; {remedy}")
