@@ -117,23 +117,14 @@ class Policy:
         )
         for note in checkpoint.notes:
             _LOG.warning("%s: %s", path, note)
-        if num_steps is not None:
-            config = replace(checkpoint.config, num_inference_steps=num_steps)
-            checkpoint = replace(checkpoint, config=config)
+        checkpoint = _with_steps(checkpoint, num_steps)
         _ = checkpoint.tokenizer_dir  # missing: said before the weights are read
         target = _device(device)
         if threads is not None:
             torch.set_num_threads(threads)
-        model = load_model(checkpoint)
+        model, digest = load_model(checkpoint), checkpoint.model_hash()
         try:
-            return cls(
-                model,
-                checkpoint,
-                robot=robot,
-                device=target,
-                model_hash=checkpoint.model_hash(),
-                seed=seed,
-            )
+            return cls(model, checkpoint, robot=robot, device=target, model_hash=digest, seed=seed)
         except TokenizerError as error:
             raise CheckpointError(str(error)) from error
 
@@ -266,6 +257,14 @@ class Policy:
         generator = torch.Generator("cpu").manual_seed(seed)
         shape = (1, self._config.horizon, self._config.action_width)
         return sample_noise(shape, generator).to(self._device)
+
+
+def _with_steps(checkpoint: Checkpoint, num_steps: int | None) -> Checkpoint:
+    """The checkpoint denoising in so many steps; None leaves its own."""
+    if num_steps is None:
+        return checkpoint
+    config = replace(checkpoint.config, num_inference_steps=num_steps)
+    return replace(checkpoint, config=config)
 
 
 def _device(name: str) -> torch.device:

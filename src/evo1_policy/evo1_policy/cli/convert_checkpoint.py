@@ -74,54 +74,53 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="IN", type=Path, help="folder to read")
-    parser.add_argument("out", metavar="OUT", type=Path, help="folder to write; must not exist")
-    parser.add_argument(
-        "--to", required=True, choices=("own", "official", "lerobot"), help="layout of OUT"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("source", metavar="IN", type=Path, help="folder to read")
+    add("out", metavar="OUT", type=Path, help="folder to write; must not exist")
+    add("--to", required=True, choices=("own", "official", "lerobot"), help="layout of OUT")
+    add(
         "--robot",
         type=Path,
         metavar="FILE",
         help="robot file; needed where IN has no robot.yaml (official and LeRobot folders)",
     )
-    parser.add_argument(
+    add(
         "--embodiment",
         metavar="KEY",
         help="'arm' or 'arm/dataset' of the norm stats; needed where there are several",
     )
-    parser.add_argument(
+    add(
         "--semantics",
         choices=("authors_main", "evo1_flash", "lerobot"),
         help="rules that the weights were trained with, instead of what the layout implies",
     )
-    parser.add_argument(
+    add(
         "--norm-mode",
         choices=("bounds", "quantiles", "mean_std"),
         help="normalisation that the weights were trained with; evo1-flash does not record it "
         "and serves bounds",
     )
-    parser.add_argument(
+    add(
         "--tokenizer",
         type=Path,
         metavar="DIR",
         help="folder with InternVL3-1B's tokenizer; needed where IN has none and OUT is our own",
     )
-    parser.add_argument(
+    add(
         "--units",
         type=Path,
         metavar="FILE",
         help="units of the norm stats where they are not radians, such as those in evo1_bringup's "
         "robots/units: xarm6_authors (degrees, pulses), so100_lerobot (degrees, percent)",
     )
-    parser.add_argument(
+    add(
         "--rate",
         type=float,
         metavar="HZ",
         help="actions in a second of the data that the weights were trained on (the dataset's "
         "fps); needed where IN has no robot.yaml, and must be the robot file's rate_hz",
     )
-    parser.add_argument(
+    add(
         "--dtype",
         default="keep",
         choices=("keep", "float32", "bfloat16"),

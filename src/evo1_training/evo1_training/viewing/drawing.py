@@ -140,9 +140,7 @@ def draw_joints(
         axis.tick_params(labelsize=8)
         axis.grid(visible=True, alpha=0.3)
         axis.set_xlim(0, max(view.duration_s, 1e-3))
-        low, high = axis.get_ylim()
-        if high - low < _LEAST_SPAN:  # a joint at rest shall look at rest, not like noise blown up
-            axis.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
+        _widen(axis)
     for column in range(_JOINT_COLUMNS):
         used = min(lines, max(1, len(view.joints) - column * lines))
         axes[used - 1, column].tick_params(labelbottom=True)
@@ -150,6 +148,13 @@ def draw_joints(
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper right", ncols=len(labels), fontsize=9, frameon=False)
     figure.savefig(path)
+
+
+def _widen(axis: Axes) -> None:
+    """A joint at rest shall look at rest, not like noise blown up."""
+    low, high = axis.get_ylim()
+    if high - low < _LEAST_SPAN:
+        axis.set_ylim((low + high - _LEAST_SPAN) / 2, (low + high + _LEAST_SPAN) / 2)
 
 
 def _line(axis: Axes, curve: Curve, joint: int, label: str, style: str, colour: str) -> None:
