@@ -26,6 +26,7 @@ examples:
   evo1 launch xarm6 instruction:="put the can into the box" seed:=3
   evo1 instruct "put the can into the box"
   evo1 status --follow                   what the policy does, and why
+  evo1 speed 30                          at 30 % of the policy's pace (a real arm begins so)
   evo1 pause / evo1 resume               hold the arm, and go on
   evo1 stop / evo1 clear-stop            latched stop, and back to idle; stop --all: every arm
   evo1 park                              slowly to the pose in which the arm can be let go
@@ -81,6 +82,7 @@ _ASKS: dict[str, Callable[[Any, Any, argparse.Namespace], Any]] = {
     "stop": lambda to, arm, a: to.stop(arm, everywhere=a.all),
     "clear-stop": lambda to, arm, _: to.clear_stop(arm),
     "instruct": lambda to, arm, a: to.instruct(arm, a.instruction, a.transition),
+    "speed": lambda to, arm, a: to.speed(arm, a.percent),
     "reset": lambda to, arm, a: to.reset(arm, a.task, a.seed),
     "unplug": lambda to, arm, a: to.unplug(arm, a.what),
     "plug": lambda to, arm, a: to.plug(arm, a.what),
@@ -116,6 +118,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="flush: brake, then begin anew; blend: the next chunk takes over; finish: after the "
         "present chunk. Not given: as the node was started.",
     )
+    speed = commands.add_parser(
+        "speed", help="Let the policy move the arm slower, or at its pace."
+    )
+    speed.add_argument("percent", type=float, help="Of the policy's own pace, 10 to 100.")
     status = commands.add_parser("status", help="Print what the policy does, and why.")
     status.add_argument("--follow", action="store_true", help="Go on until Ctrl-C.")
     for name, text in _TRIGGERS.items():

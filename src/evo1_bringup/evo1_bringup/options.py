@@ -34,6 +34,7 @@ CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _PIXELS = (16, 4096)
 _AUTO = "auto"
+REAL_SPEED = 0.3  # at which a real arm begins to follow a policy
 _REAL_ARM = ("robot_ip", "port", "calibration", "driver")  # which of them a robot has: _OWN
 _OWN = {"xarm6": ("robot_ip", "driver"), "so100": ("port", "calibration", "driver"), BIMANUAL: ()}
 _DRIVERS = {"xarm6": (ROS2_CONTROL, DIRECT), "so100": (FEETECH, ROS2_CONTROL)}  # the default first
@@ -44,8 +45,8 @@ class SystemOptions:
     """The choices for one start, parsed. Empty texts mean that nothing was chosen.
 
     Attributes:
-        policy: parameters of the policy node. `autostart` is decided here; `robot_file`,
-            `instruction` and `seed` are for the other programs too.
+        policy: parameters of the policy node. `autostart` and `speed` are decided here;
+            `robot_file`, `instruction` and `seed` are for the other programs too.
     """
 
     robot_ip: str = parameter("", "Address of the xArm6's control box. Not given: the MuJoCo arm.")
@@ -137,6 +138,12 @@ _CHANGED: dict[str, dict[str, Any]] = {
         "waits for one (evo1 instruct)."
     },
     "seed": {"description": "Start state of the simulated scene and noise of the policy."},
+    "speed": {
+        "default": _AUTO,
+        "description": "Share of the policy's own pace at which chunks are executed, 0.1 to 1: "
+        "time is slowed, the path stays. auto: 1 in simulation, 0.3 on a real arm; evo1 speed "
+        "changes it.",
+    },
     "autostart": {
         "default": _AUTO,
         "choices": (_AUTO, "true", "false"),
@@ -172,8 +179,9 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
     if unknown:
         raise OptionError(f"{unknown[0]}: no option of {robot}; known: {', '.join(rows)}")
     texts = {name: text.strip() for name, text in given.items() if text.strip()}
-    if texts.get("autostart", "").lower() == _AUTO:
-        del texts["autostart"]
+    for name in ("autostart", "speed"):
+        if texts.get(name, "").lower() == _AUTO:
+            del texts[name]
     typed: dict[str, Any] = {name: rows[name].read(text) for name, text in texts.items()}
     namespace = read_namespace(texts.get("namespace", ""))
     policy = read_params_file(texts.get("params_file", ""), namespace)
@@ -183,10 +191,15 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
     system = {name: value for name, value in typed.items() if name in _SYSTEM}
     options = _read(robot, {**system, "namespace": namespace})
     options = replace(
-        options, policy=PolicyParameters(**{"autostart": not options.hardware, **policy})
+        options, policy=PolicyParameters(**{**_decided(hardware=options.hardware), **policy})
     )
     _check_together(options)
     return options
+
+
+def _decided(*, hardware: bool) -> dict[str, Any]:
+    """What is decided for an arm where nobody says: a real one begins slowly, and by a person."""
+    return {"autostart": not hardware, "speed": REAL_SPEED if hardware else 1.0}
 
 
 def _rows(robot: str) -> dict[str, Parameter]:

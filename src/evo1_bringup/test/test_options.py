@@ -69,6 +69,18 @@ def test_simulation_starts_by_itself_and_a_real_arm_waits_for_a_person():
     assert not autostart(autostart="false")
 
 
+def test_a_real_arm_begins_slowly_unless_told_otherwise():
+    real = {"robot_ip": "10.0.0.2", "teleop": "true"}
+
+    def speed(**given):
+        return parse_options("xarm6", given).policy.speed
+
+    assert [speed(), speed(speed="auto"), speed(speed="0.5")] == [1.0, 1.0, 0.5]
+    assert [speed(**real), speed(**real, speed="1")] == [0.3, 1.0]
+    with pytest.raises(ValueError, match=r"speed: expected 0.1 to 1, got 30"):
+        speed(speed="30")
+
+
 def test_a_real_arm_asks_for_a_policy_of_its_own_or_a_demonstrator(tmp_path):
     with pytest.raises(OptionError, match=r"checkpoint: missing; .* or teleop:=true"):
         parse_options("xarm6", {"robot_ip": "10.0.0.2"})

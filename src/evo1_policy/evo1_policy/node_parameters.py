@@ -8,7 +8,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from evo1_policy.control import smoothing
-from evo1_policy.control.signals import ExecutionMode, LoopSettings, TakeoverMode, Transition
+from evo1_policy.control.signals import (
+    SLOWEST,
+    ExecutionMode,
+    LoopSettings,
+    TakeoverMode,
+    Transition,
+)
 from evo1_policy.control.watchdog import DeadMan
 from evo1_policy.observation import instruction_problem
 
@@ -197,6 +203,12 @@ class PolicyParameters(ParameterTable):
     dry_run: bool = parameter(False, "Publish chunks as a preview and send the arm no command.")
     autostart: bool = parameter(
         False, "Start to move as soon as the node is active and has an instruction."
+    )
+    speed: float = parameter(
+        1.0,
+        "Share of the policy's own pace at which chunks are executed: time is slowed, the path "
+        "stays. Can be changed while the policy runs.",
+        span=(SLOWEST, 1.0),
     )
     seed: int = parameter(0, "Seed of the policy's noise.", span=(0, 2**31 - 1))
     threads: int = parameter(

@@ -4,6 +4,7 @@ A command acts on what is there as soon as it is there. That nobody is there is 
 discovery had all of `timeout_s`: a packet of it that is lost comes again after 3 s.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any
 
 import rclpy
 from evo1_msgs.msg import PolicyStatus
-from evo1_msgs.srv import ResetTask, SetInstruction
+from evo1_msgs.srv import ResetTask, SetInstruction, SetSpeed
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
@@ -64,6 +65,12 @@ def instruct(target: Target, instruction: str, transition: str = "") -> Answer:
     """
     request = SetInstruction.Request(instruction=instruction, transition=transition)
     return _call(target, SetInstruction, ["policy/set_instruction"], request)
+
+
+def speed(target: Target, percent: float) -> Answer:
+    """Change the pace of the policy's chunks, in percent of its own."""
+    request = SetSpeed.Request(speed=percent / 100.0)
+    return _call(target, SetSpeed, ["policy/set_speed"], request)
 
 
 def trigger(target: Target, name: str) -> Answer:
@@ -244,7 +251,8 @@ def status_lines(message: PolicyStatus) -> list[str]:
     lines = [
         status_line(message),
         f"robot {message.robot}, model {message.model_hash}, instruction '{message.instruction}'",
-        f"mode {message.mode}, idle {100 * message.idle_fraction:.1f} %, "
+        f"mode {message.mode}, speed {100 * message.speed:.0f} %, "
+        f"idle {100 * message.idle_fraction:.1f} %, "
         f"observation age {message.observation_age_ms:.1f} ms, "
         f"skew {message.observation_skew_ms:.1f} ms",
         f"chunks rejected {message.chunks_rejected}, "
@@ -253,8 +261,9 @@ def status_lines(message: PolicyStatus) -> list[str]:
     ]
     for stream in message.streams:
         problem = f"  ({stream.problem})" if stream.problem else ""
+        age = "none" if math.isnan(stream.age_ms) else f"{stream.age_ms:.1f}"
         lines.append(
-            f"  {stream.name:14} {stream.rate_hz:6.1f} Hz  age {stream.age_ms:6.1f} ms "
+            f"  {stream.name:14} {stream.rate_hz:6.1f} Hz  age {age:>6} ms "
             f"of {stream.max_age_ms:.0f}  {stream.topic}{problem}"
         )
     return lines

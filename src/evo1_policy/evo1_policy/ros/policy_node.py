@@ -93,7 +93,7 @@ class PolicyNode(ManagedNode):
         self._state_log = StateLog()
         self._stop_latched = False  # outlives deactivation: no restart after a stop
         self._start_wanted = False  # autostart waits for an instruction
-        self._instruction = ""
+        self._instruction, self._speed = "", 1.0
         self._arm_fault = ""  # of the arm's driver
         self._ticks = 0
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
@@ -104,7 +104,7 @@ class PolicyNode(ManagedNode):
             self,
             POLICY_PARAMETERS,
             while_=lambda: self._configured is not None,
-            live={"instruction": lambda text: self.set_instruction(str(text))},
+            live={"instruction": self.set_instruction, "speed": self.set_speed},
         )
 
     # -- lifecycle -------------------------------------------------------------------------
@@ -124,7 +124,7 @@ class PolicyNode(ManagedNode):
         """Read the robot file, load the policy, offer topics, services and the action."""
         try:
             parameters = read_parameters(self, PolicyParameters)
-            self._instruction = parameters.instruction.strip()
+            self._instruction, self._speed = parameters.instruction.strip(), parameters.speed
             self._configured = self._configure(parameters)
         except (ValueError, OSError) as error:
             self.get_logger().error(f"cannot configure: {error}")
@@ -146,6 +146,7 @@ class PolicyNode(ManagedNode):
             inference=configured.inference,
             now_ns=self._now_ns,
             instruction=self._instruction,
+            speed=self._speed,
             on_change=self._on_change,
             on_refused=self._refuse,
             dead_man=dead_man_button(configured.parameters, self.resolve_topic_name(JOY_TOPIC)),
@@ -213,6 +214,14 @@ class PolicyNode(ManagedNode):
         done = f"replaced '{before}'" if before else "set"
         return True, f"{done}; {warning}" if warning else done
 
+    def set_speed(self, speed: float) -> Answer:
+        """Change the share of the policy's own pace; ParameterError outside of its span."""
+        POLICY_PARAMETERS["speed"].check(speed)
+        before, self._speed = self._speed, speed
+        if self._active is not None:
+            self._active.runner.set_speed(speed)
+        return True, f"{100 * speed:.0f} % of the policy's pace, before {100 * before:.0f} %"
+
     def ask(self, request: Request) -> Answer:
         """Hand a request to the loop; answer whether it took effect, with state and reason."""
         if request in (Request.STOP, Request.CLEAR_STOP):
@@ -222,10 +231,8 @@ class PolicyNode(ManagedNode):
             if self._stop_latched:
                 return request is Request.STOP, "STOPPED; the node is not active"
             return request is Request.CLEAR_STOP, "the node is not active; activate it first"
-        runner = self._active.runner
-        settings = self._configured.setup if self._configured else None
-        problem = unaskable(request, runner.status, self._instruction, settings)
-        if problem:
+        runner, setup = self._active.runner, self._configured.setup if self._configured else None
+        if problem := unaskable(request, runner.status, self._instruction, setup):
             return False, problem
         status = runner.request(request)
         if request is Request.CLEAR_STOP and self._configured is not None:
@@ -362,7 +369,7 @@ class PolicyNode(ManagedNode):
                 on_stop=lambda: self.ask(Request.STOP),
                 on_fault=self._on_fault,
             ),
-            services=Services(self, ask=self.ask, set_instruction=self.set_instruction),
+            services=Services(self, self),
             goals=Goals(self, now_ns=self._now_ns, start=self.start_goal),
             learnt=getattr(policy, "instructions", ()),
         )

@@ -64,6 +64,7 @@ class Runner:
         inference: the thread that runs the policy.
         now_ns: the node's clock.
         instruction: what to do at first.
+        speed: share of the policy's own pace, at first.
         on_change: told the status whenever state or reason changed, on any thread.
         on_refused: told why a person's target was not followed, on any thread.
         dead_man: the button that has to be held, if any.
@@ -77,11 +78,12 @@ class Runner:
         inference: InferenceThread,
         now_ns: Callable[[], int],
         instruction: str,
+        speed: float = 1.0,
         on_change: Callable[[LoopStatus], None],
         on_refused: Callable[[str], object] = lambda _: None,
         dead_man: DeadMan | None = None,
     ) -> None:
-        self._instruction = instruction
+        self._instruction, self._speed = instruction, speed
         self._transition: Transition | None = None  # to it; None: the settings'
         self.chunks_published = 0
         self._lock = threading.RLock()
@@ -122,6 +124,12 @@ class Runner:
         with self._lock:
             self._instruction, self._transition = instruction, transition
             return self.step()
+
+    def set_speed(self, speed: float) -> None:
+        """Change the share of the policy's own pace, and step the loop."""
+        with self._lock:
+            self._speed = speed
+            self.step()
 
     def report_fault(self, fault: str) -> None:
         """The arm's driver says why it has stopped; empty: it has not. Step the loop."""
@@ -268,6 +276,7 @@ class Runner:
             controller_problem=self._controller_problem or "",
             dead_man_required=self._dead_man is not None,
             dead_man_held=self._dead_man is not None and self._released() is None,
+            speed=self._speed,
         )
 
     def _released(self) -> str | None:
@@ -296,6 +305,7 @@ class Runner:
             requests=requests,
             instruction=self._instruction,
             transition=self._transition,
+            speed=self._speed,
         )
 
     def _fallen_silent(self, now_ns: int) -> str | None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
-from evo1_msgs.srv import SetInstruction
+from evo1_msgs.srv import SetInstruction, SetSpeed
 from rclpy.node import Node
 from rclpy.service import Service
 from std_srvs.srv import Trigger
 
 from evo1_policy.control.signals import Request
+from evo1_policy.node_parameters import ParameterError
 
 Answer = tuple[bool, str]
 
@@ -25,41 +27,53 @@ def offer(node: Node, name: str, act: Callable[[], Answer]) -> Service:
     return node.create_service(Trigger, name, on_call)
 
 
+class Asked(Protocol):
+    """Whoever does what people ask; each answers (success, what follows in words)."""
+
+    def ask(self, request: Request) -> Answer:
+        """Hand a request to the loop."""
+
+    def set_instruction(self, text: str, transition: str = "") -> Answer:
+        """Change the instruction by a transition ('': the default)."""
+
+    def set_speed(self, speed: float) -> Answer:
+        """Change the share of the policy's own pace; ParameterError outside of its span."""
+
+
 class Services:
     """Services that are there as long as the node is configured.
 
     Args:
         node: owns the services.
-        ask: hands a request to the loop; answers (success, state and reason in words).
-        set_instruction: changes the instruction by a transition ('': the default); answers
-            (success, what was replaced).
+        asked: does what they ask.
     """
 
-    def __init__(
-        self,
-        node: Node,
-        *,
-        ask: Callable[[Request], Answer],
-        set_instruction: Callable[[str, str], Answer],
-    ) -> None:
-        self._node = node
+    def __init__(self, node: Node, asked: Asked) -> None:
+        self._node, self._asked = node, asked
         self._services: list[Service] = [
-            offer(node, f"~/{request.value}", partial(ask, request)) for request in _REQUESTS
+            *(offer(node, f"~/{each.value}", partial(asked.ask, each)) for each in _REQUESTS),
+            node.create_service(SetInstruction, "~/set_instruction", self._on_set_instruction),
+            node.create_service(SetSpeed, "~/set_speed", self._on_set_speed),
         ]
-
-        def on_set_instruction(
-            request: SetInstruction.Request, response: SetInstruction.Response
-        ) -> SetInstruction.Response:
-            response.success, response.message = set_instruction(
-                request.instruction, request.transition
-            )
-            return response
-
-        self._services.append(
-            node.create_service(SetInstruction, "~/set_instruction", on_set_instruction)
-        )
 
     def close(self) -> None:
         """Withdraw the services."""
         for service in self._services:
             self._node.destroy_service(service)
+
+    def _on_set_instruction(
+        self, request: SetInstruction.Request, response: SetInstruction.Response
+    ) -> SetInstruction.Response:
+        response.success, response.message = self._asked.set_instruction(
+            request.instruction, request.transition
+        )
+        return response
+
+    def _on_set_speed(
+        self, request: SetSpeed.Request, response: SetSpeed.Response
+    ) -> SetSpeed.Response:
+        try:
+            response.success, response.message = self._asked.set_speed(request.speed)
+        except ParameterError as error:
+            response.message = str(error)
+        return response

@@ -40,6 +40,7 @@ class StatusFacts:
     controller_problem: str
     dead_man_required: bool = False
     dead_man_held: bool = False
+    speed: float = 1.0
 
 
 def status_message(facts: StatusFacts) -> PolicyStatus:
@@ -72,6 +73,7 @@ def status_message(facts: StatusFacts) -> PolicyStatus:
         dead_man_held=facts.dead_man_held,
         mode=loop.mode.value,
         idle_fraction=loop.idle_fraction,
+        speed=facts.speed,
     )
     message.header.stamp = time_message(facts.now_ns)
     return message

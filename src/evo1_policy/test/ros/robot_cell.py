@@ -12,7 +12,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from evo1_msgs.action import RunPolicy
 from evo1_msgs.msg import ActionChunk, Intervention, PolicyStatus
-from evo1_msgs.srv import SetInstruction
+from evo1_msgs.srv import SetInstruction, SetSpeed
 from kinematic_arm import KinematicArm
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -127,6 +127,9 @@ class RobotCell:
         request = SetInstruction.Request(instruction=text, transition=transition)
         return self._call(self._set_instruction, request)
 
+    def set_speed(self, speed):
+        return self._call(self._set_speed, SetSpeed.Request(speed=speed))
+
     def change_state(self, label):
         number = getattr(Transition, f"TRANSITION_{label.upper()}")
         request = ChangeState.Request(transition=Transition(id=number))
@@ -222,6 +225,7 @@ class RobotCell:
             for name in ("pause", "resume", "stop", "clear_stop", "take_over", "hand_back")
         }
         self._set_instruction = node.create_client(SetInstruction, "policy/set_instruction")
+        self._set_speed = node.create_client(SetSpeed, "policy/set_speed")
         self._change_state = node.create_client(ChangeState, "policy/change_state")
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._action = ActionClient(node, RunPolicy, "policy/run_policy")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from command_checks import check_commands, wait_at_rest
+from rclpy.parameter import Parameter
 from scripted_policy import WavePolicy
 
 pytestmark = pytest.mark.ros
@@ -80,6 +81,31 @@ def test_an_unknown_transition_is_refused_with_the_list(cell, start_node):
     assert cell.set_instruction("pour the water", transition="flush").success
     cell.wait(lambda: cell.chunks[-1].instruction == "pour the water", "the new instruction")
     assert cell.diagnostic("policy: seams").level == b"\x00"
+
+
+def test_the_pace_changes_by_service_and_by_parameter_and_shows_in_the_chunks(cell, start_node):
+    node = start_node(speed=0.5).node
+    cell.wait_moving()
+
+    def paced(speed):
+        first, second = (
+            point.time_from_start.sec + point.time_from_start.nanosec / 1e9
+            for point in cell.chunks[-1].proposed.points[:2]
+        )
+        return second - first == pytest.approx(1 / 30 / speed, abs=1e-3)
+
+    assert paced(0.5)
+    answer = cell.set_speed(0.2)
+    assert answer.success, answer.message
+    assert answer.message == "20 % of the policy's pace, before 50 %"
+    cell.wait(lambda: paced(0.2), "chunks at a fifth of the pace")
+    cell.wait(lambda: cell.status.speed == pytest.approx(0.2), "the status")
+    for wrong in (0.0, 20.0, float("nan")):
+        answer = cell.set_speed(wrong)
+        assert not answer.success
+        assert "speed: expected 0.1 to 1, got" in answer.message
+    node.set_parameters([Parameter("speed", value=1.0)])
+    cell.wait(lambda: paced(1.0), "chunks at full pace")
 
 
 def test_empty_instruction_is_refused(cell, start_node):
