@@ -34,13 +34,7 @@ def definition(type_name: str, message_file: MessageFile | None = None) -> str:
     typestore = _typestore()
     if type_name in typestore.types:
         return str(typestore.generate_msgdef(type_name, ros_version=2)[0])
-    text = message_file(type_name) if message_file else None
-    if text is None:
-        raise EpisodeError(
-            f"{type_name}: the definition of this message type is not installed here; build and "
-            "source its package"
-        )
-    parts = [text.rstrip("\n") + "\n"]
+    parts = [_own_text(type_name, message_file)]
     for inner in _contained(type_name, message_file, {type_name}):
         inner_text = _own_text(inner, message_file)
         package, _, name = inner.split("/")
