@@ -16,7 +16,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 # A busy machine is slow, not wrong.
 settings.register_profile("evo1", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("evo1")
+# Tests marked fuzz leave max_examples to these: a small share in make test, many in make fuzz.
+settings.register_profile("fuzz", settings.get_profile("evo1"), max_examples=2000)
+settings.load_profile(os.environ.get("EVO1_HYPOTHESIS", "evo1"))
 HAVE_GL = any(ctypes.util.find_library(name) for name in ("EGL", "OSMesa"))
 HAVE_ROS = all(importlib.util.find_spec(name) for name in ("rclpy", "evo1_msgs"))
 HAVE_LAUNCH = all(importlib.util.find_spec(name) for name in ("launch", "launch_ros"))

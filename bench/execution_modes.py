@@ -18,8 +18,7 @@ import numpy.typing as npt
 from figures import ROBOTS, ROOT, merge_figures
 
 from evo1_policy.action_chunk import ActionChunk, Guidance
-from evo1_policy.control.modes import ExecutionMode
-from evo1_policy.control.signals import LoopSettings
+from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy
 from evo1_policy.robot_config import RobotConfig, load_robot

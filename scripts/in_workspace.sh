@@ -8,7 +8,9 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 unset AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH
 # shellcheck disable=SC1091
 . "$root/install/setup.bash"
-export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE:-$root/src/evo1_bringup/config/fastdds.xml}
 export ROS_AUTOMATIC_DISCOVERY_RANGE=${ROS_AUTOMATIC_DISCOVERY_RANGE:-LOCALHOST}
+profile=fastdds.xml
+[ "$ROS_AUTOMATIC_DISCOVERY_RANGE${ROS_STATIC_PEERS:-}" != LOCALHOST ] || profile=fastdds_local.xml
+export FASTRTPS_DEFAULT_PROFILES_FILE=${FASTRTPS_DEFAULT_PROFILES_FILE:-$root/src/evo1_bringup/config/$profile}
 export HF_HUB_OFFLINE=${HF_HUB_OFFLINE:-1}
 exec "$@"

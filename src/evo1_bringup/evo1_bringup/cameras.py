@@ -1,7 +1,13 @@
 """The drivers of real cameras. Must not import ROS or launch."""
 
-from evo1_bringup.option_values import read_file
-from evo1_bringup.options import REALSENSE, USB_CAM, V4L2_CAMERA, OptionError, SystemOptions
+from evo1_bringup.options import (
+    REALSENSE,
+    USB_CAM,
+    V4L2_CAMERA,
+    OptionError,
+    SystemOptions,
+    read_file,
+)
 from evo1_bringup.processes import Process, Setting
 from evo1_policy.robot_config import CameraConfig, RobotConfig
 

@@ -10,7 +10,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from evo1_bringup.discovery import NOTE, RANGE, local_by_default
+from evo1_policy.command_line import entry_point, printable
 
 if TYPE_CHECKING:
     from evo1_bringup.processes import Programs
@@ -83,6 +86,7 @@ _ASKS: dict[str, Callable[[Any, Any, argparse.Namespace], Any]] = {
     "plug": lambda to, arm, a: to.plug(arm, a.what),
     "recover-arm": lambda to, arm, _: to.recover_arm(arm),
 }
+_LONGEST = 4000  # characters of a line that is shown, whoever's words are in it
 _HERE_S = 0.5  # for a node of this machine to answer a stop; ROS asks again
 
 
@@ -137,42 +141,29 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@entry_point("evo1", failed=2)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    os.environ.update(local_by_default(os.environ))  # what is started here is found here
     told = _stop_here(words[1:]) if words[:1] == ["stop"] else ()
     if words and words[0] in PROGRAMS:
-        return _run_program(words[0], words[1:])
+        _run_program(words[0], words[1:])
     parser = build_parser()
     arguments, rest = parser.parse_known_args(words)
     if arguments.command == "launch" and not any(word.startswith("-") for word in rest):
         arguments.arguments += rest  # argparse takes no name:=value behind an option
     elif rest:
         parser.error(f"unknown: {' '.join(rest)}")
-    try:
-        if arguments.command == "launch":
-            return _launch(arguments)
-        return _talk(arguments, told)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:  # `evo1 status | head`: whoever read has read enough
-        sys.stdout = None
-        return 0
-    except UsageError as error:
-        print(f"evo1: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    return _launch(arguments) if arguments.command == "launch" else _talk(arguments, told)
 
 
-def _run_program(name: str, words: Sequence[str]) -> int:
-    """Become another program; returns only where it is not there."""
-    from evo1_bringup.installation import NotInstalledError, find_executable
+def _run_program(name: str, words: Sequence[str]) -> NoReturn:
+    """Become another program."""
+    from evo1_bringup.installation import find_executable
 
-    try:
-        path = str(find_executable(*PROGRAMS[name]))
-        os.execv(path, [path, *words])
-    except NotInstalledError as error:
-        print(f"evo1: {error}", file=sys.stderr)  # noqa: T201
-    return 2
+    path = str(find_executable(*PROGRAMS[name]))
+    os.execv(path, [path, *words])
 
 
 def _program_lines() -> str:
@@ -199,7 +190,7 @@ def parse_assignments(words: Sequence[str]) -> dict[str, str]:
 
 def option_lines(name: str) -> list[str]:
     """The options of something to launch, for people."""
-    from evo1_bringup.launchable import arguments_of
+    from evo1_bringup.system import arguments_of
 
     lines = [f"Options of {name}, given as name:=value:", ""]
     for option in arguments_of(name):
@@ -220,11 +211,8 @@ def system_lines(system: "System") -> list[str]:
 
 
 def _launch(arguments: argparse.Namespace) -> int:
-    from evo1_bringup.installation import NotInstalledError
-    from evo1_bringup.launchable import LAUNCHABLE, systems_of
-    from evo1_bringup.option_values import OptionError
     from evo1_bringup.processes import together
-    from evo1_bringup.system import check_installed
+    from evo1_bringup.system import LAUNCHABLE, check_installed, systems_of
 
     if arguments.name not in LAUNCHABLE:
         raise UsageError(f"launch {arguments.name}: expected one of {', '.join(LAUNCHABLE)}")
@@ -234,10 +222,7 @@ def _launch(arguments: argparse.Namespace) -> int:
     words = arguments.arguments
     if arguments.namespace:
         words = [*words, f"namespace:={arguments.namespace}"]
-    try:
-        systems = systems_of(arguments.name, parse_assignments(words))
-    except OptionError as error:
-        raise UsageError(str(error)) from error
+    systems = systems_of(arguments.name, parse_assignments(words))
     if arguments.dry_list:
         for system in systems:
             _say(*system_lines(system))
@@ -245,10 +230,7 @@ def _launch(arguments: argparse.Namespace) -> int:
     programs = together(systems)
     for place in sorted({f"/{process.namespace}" for process in programs.processes}):
         _check_free(place)
-    try:
-        check_installed(programs)
-    except NotInstalledError as error:
-        raise UsageError(str(error)) from error
+    check_installed(programs)
     if programs.includes:
         raise UsageError(
             "this way to a real arm comes with launch files of others; "
@@ -293,7 +275,8 @@ def run_programs(programs: "Programs") -> int:
     supervisor = Supervisor(programs, printer=_print_line)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ask)
-    _say(*programs.notes, "Ctrl-C ends it.")
+    local = os.environ.get(RANGE) == "LOCALHOST"
+    _say(*programs.notes, *([NOTE] if local else []), "Ctrl-C ends it.")
     with supervisor:
         ended = supervisor.wait(lambda: asked > 0)
         if ended is not None:
@@ -304,21 +287,18 @@ def run_programs(programs: "Programs") -> int:
 
 def _talk(arguments: argparse.Namespace, told: Sequence[str]) -> int:
     try:
-        from evo1_bringup.option_values import OptionError, read_namespace
+        from evo1_bringup.options import read_namespace
         from evo1_bringup.ros import commands
     except ImportError as error:
         raise UsageError(
             f"{arguments.command}: needs ROS 2 and the built workspace ({error}); "
             "source install/setup.bash"
         ) from error
-    try:
-        namespace = read_namespace(arguments.namespace)
-        target = commands.Target(namespace=namespace, timeout_s=arguments.timeout)
-        if arguments.command == "status":
-            return int(commands.status(target, follow=arguments.follow, printer=_say))
-        answer = _ASKS[arguments.command](commands, target, arguments)
-    except (commands.NoAnswerError, OptionError) as error:
-        raise UsageError(str(error)) from error
+    namespace = read_namespace(arguments.namespace)
+    target = commands.Target(namespace=namespace, timeout_s=arguments.timeout)
+    if arguments.command == "status":
+        return int(commands.status(target, follow=arguments.follow, printer=_say))
+    answer = _ASKS[arguments.command](commands, target, arguments)
     _say(*(line for line in answer.message.splitlines() if line not in told))
     return 0 if answer.success else 1
 
@@ -346,4 +326,4 @@ def _print_line(label: str, line: str) -> None:
 
 def _say(*lines: str) -> None:
     for line in lines:
-        print(line, flush=True)  # noqa: T201
+        print(printable(line, _LONGEST), flush=True)  # noqa: T201

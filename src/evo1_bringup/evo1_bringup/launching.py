@@ -30,12 +30,12 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, PushRosNamespace
 
+from evo1_bringup.discovery import NOTE, RANGE, variables
 from evo1_bringup.ending import DRIVERS, PATIENCE_S, in_its_turn, orderly
 from evo1_bringup.installation import find_shared, robot_description
-from evo1_bringup.launchable import arguments_of, systems_of
 from evo1_bringup.processes import Exit, Include, Process, Programs, Role, together
 from evo1_bringup.supervisor import parameter_text
-from evo1_bringup.system import check_installed
+from evo1_bringup.system import arguments_of, check_installed, systems_of
 from evo1_policy.node_parameters import Parameter
 
 _SIGTERM_AFTER_S = str(PATIENCE_S[DRIVERS] + 10.0)  # launch's own patience
@@ -60,9 +60,10 @@ def launch_actions(programs: Programs, environment: Mapping[str, str]) -> list[A
     """Everything to start; `environment` is what the shell has set and keeps."""
     folder = Path(tempfile.mkdtemp(prefix="evo1_"))  # locks and parameters; launch leaves its too
     actions: list[Action] = [LogInfo(msg=note) for note in programs.notes]
-    for name, value in programs.environment.items():
-        if name not in environment:
-            actions.append(SetEnvironmentVariable(name, value))
+    added = variables(programs.environment, environment)
+    if RANGE in added:
+        actions.append(LogInfo(msg=NOTE))
+    actions += [SetEnvironmentVariable(name, value) for name, value in added.items()]
     nodes = [_node(process, folder / f"{i}.yaml") for i, process in enumerate(programs.processes)]
     processes = dict(zip(nodes, programs.processes, strict=True))
 

@@ -4,27 +4,24 @@ Every parameter of the policy node is one, by its own table; the rest is SystemO
 files and the `evo1` command both declare their arguments from here. Must not import ROS or launch.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evo1_bringup.option_values import (
-    OptionError,
-    read_file,
-    read_namespace,
-    read_params_file,
-)
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     Parameter,
+    ParameterError,
     PolicyParameters,
     parameter,
     parameters_of,
 )
+from evo1_policy.untrusted import MOST_YAML_BYTES, parse_yaml, read_text
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
-__all__ = ["OptionError"]
+OptionError = ParameterError  # its message begins with the option's name
 
 SINGLE_ARMS = ("xarm6", "so100")
 BIMANUAL = "xarm6_bimanual"  # one policy for two arms; in simulation, or on drivers of one's own
@@ -34,6 +31,7 @@ DIRECT, ROS2_CONTROL, FEETECH = "direct", "ros2_control", "feetech"
 USB_CAM, V4L2_CAMERA, REALSENSE = "usb_cam", "v4l2_camera", "realsense2_camera"
 CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
 
+_NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _PIXELS = (16, 4096)
 _AUTO = "auto"
 _REAL_ARM = ("robot_ip", "port", "calibration", "driver")  # which of them a robot has: _OWN
@@ -252,3 +250,58 @@ def _check_so100(options: SystemOptions) -> None:
         )
     if options.calibration and not options.port:
         raise OptionError("calibration: only used with port; give port, or leave it out")
+
+
+def read_file(name: str, text: str) -> str:
+    """An existing file or folder as its full path; '' stays ''."""
+    if not text:
+        return ""
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise OptionError(f"{name}: '{path}' does not exist")
+    return str(path.resolve())
+
+
+def read_namespace(text: str) -> str:
+    """A ROS namespace without slashes at its ends; '' is the root."""
+    namespace = text.strip("/")
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        raise OptionError(
+            f"namespace: '{text}' is no ROS name; expected letters, digits and underscores, no "
+            "digit first, such as left or cell/left"
+        )
+    return namespace
+
+
+def read_params_file(text: str, namespace: str) -> dict[str, Any]:
+    """The policy node's parameters in a ROS parameter file; '' has none.
+
+    As rclpy does: those of '/**' first, then those of the node by its name.
+    """
+    path = read_file("params_file", text)
+    if not path:
+        return {}
+    try:
+        text = read_text(path, what="parameter file", max_bytes=MOST_YAML_BYTES)
+        document = parse_yaml(text, source=path)
+    except ValueError as error:
+        raise OptionError(f"params_file: {error}") from error
+    own = f"/{namespace}/policy" if namespace else "/policy"
+    sections = document if isinstance(document, Mapping) else {}
+    found = [sections[name] for name in ("/**", own[1:], own) if name in sections]
+    if not found or not all(isinstance(section, Mapping) for section in found):
+        raise OptionError(
+            f"params_file: {path}: expected '/**' or '{own}' and below it ros__parameters"
+        )
+    values: dict[str, Any] = {}
+    for section in found:
+        for name, value in (section.get("ros__parameters") or {}).items():
+            if name not in POLICY_PARAMETERS:
+                raise OptionError(f"params_file: {path}: {name}: no parameter of the policy node")
+            row = POLICY_PARAMETERS[name]
+            try:
+                row.check(value)
+            except OptionError as error:
+                raise OptionError(f"params_file: {path}: {error}") from error
+            values[name] = type(row.default)(value)  # an integer may stand for a number
+    return values

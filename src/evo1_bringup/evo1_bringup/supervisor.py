@@ -16,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from evo1_bringup.discovery import variables
 from evo1_bringup.ending import DRIVERS, PATIENCE_S, orderly
 from evo1_bringup.installation import find_executable
 from evo1_bringup.processes import Exit, Process, Programs
@@ -76,7 +77,7 @@ class Supervisor:
         self._programs = programs
         self._printer = printer
         self._environment = {
-            **programs.environment,
+            **variables(programs.environment, os.environ),
             **os.environ,
             "PYTHONUNBUFFERED": "1",
             **(environment or {}),

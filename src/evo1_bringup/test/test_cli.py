@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from evo1_bringup.cli import UsageError, main, parse_assignments
-from evo1_bringup.launchable import LAUNCHABLE, arguments_of
+from evo1_bringup.system import LAUNCHABLE, arguments_of
 
 
 def test_assignments_keep_everything_behind_the_first_sign():
@@ -177,6 +177,23 @@ def test_commands_need_no_home_and_no_log_folder():
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.ros
+@pytest.mark.parametrize("node", ["evo1_policy.ros.policy_node", "evo1_sim.ros.sim_node"])
+def test_a_node_without_a_home_says_what_it_has_to_say(node):
+    words = ["--ros-args", "-p", "robot_file:=/proc/none/robot.yaml"]
+    kept = {name: value for name, value in os.environ.items() if name != "ROS_LOG_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-m", node, *words],
+        env={**kept, "HOME": "/proc/none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "/proc/none/robot.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_robot_is_told_with_those_that_there_are(capsys):
     assert main(["launch", "xarm7"]) == 2
     assert "launch xarm7: expected one of xarm6, so100" in capsys.readouterr().err
@@ -212,8 +229,8 @@ def test_plug_brings_every_camera_back_whatever_is_named(capsys):
 
 
 def test_parameter_file_is_json_with_quoted_words():
+    from evo1_bringup.processes import Process
     from evo1_bringup.supervisor import parameter_text
-    from evo1_bringup.system import Process
 
     process = Process(package="a", executable="b", parameters={"x": "on", "n": 1, "f": True})
     assert json.loads(parameter_text(process)) == {

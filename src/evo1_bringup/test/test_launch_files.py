@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evo1_bringup.launchable import LAUNCHABLE, arguments_of
 from evo1_bringup.options import parse_options
+from evo1_bringup.system import LAUNCHABLE, arguments_of
 
 pytestmark = pytest.mark.launch_files  # launch_pytest takes the name launch for itself
 
@@ -63,14 +63,15 @@ def test_teleop_and_record_start_the_relay_and_the_recorder():
     assert [node.node_executable for node in nodes] == ["sim_robot", "teleop_relay", "recorder"]
 
 
-def test_shell_keeps_its_own_image_profile():
+def test_shell_keeps_its_own_image_profile_and_the_range_in_which_it_is_found():
     from launch.actions import SetEnvironmentVariable
 
+    from evo1_bringup.discovery import PROFILE, RANGE
     from evo1_bringup.launching import launch_actions
-    from evo1_bringup.system import PROFILE_VARIABLE, describe
+    from evo1_bringup.system import describe
 
     system = describe("xarm6", parse_options("xarm6", {}))
-    for shell, count in (({}, 1), ({PROFILE_VARIABLE: "/mine.xml"}, 0)):
+    for shell, count in (({}, 2), ({PROFILE: "/mine.xml"}, 1), ({RANGE: "SUBNET"}, 1)):
         made = launch_actions(system, shell)
         assert sum(isinstance(action, SetEnvironmentVariable) for action in made) == count
 

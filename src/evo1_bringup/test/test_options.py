@@ -1,5 +1,7 @@
 """Options as typed, and what they become."""
 
+import json
+
 import pytest
 
 from evo1_bringup.options import ROBOTS, OptionError, options_of, parse_options
@@ -102,7 +104,10 @@ def test_what_is_typed_wins_over_the_parameter_file_and_that_over_defaults(tmp_p
         ("/**:\n  ros__parameters: {smothing_rad: 0.0}\n", "smothing_rad: no parameter of the"),
         ("/**:\n  ros__parameters: {seed: 1.5}\n", "seed: expected int, got 1.5"),
         ("sim:\n  ros__parameters: {seed: 1}\n", r"expected '/\*\*' or '/policy'"),
-        ("a: [", "not readable as YAML"),
+        ("a: [", "not valid YAML"),
+        ("a: &a [*a]", "an alias stands for what it is in"),
+        ("/**: {}\n/**: {}\n", "key '/\\*\\*' stands twice"),
+        (json.dumps({"a": "x" * 300_000}), "at most 262,144"),
     ],
 )
 def test_a_parameter_file_that_would_be_ignored_is_refused(text, problem, tmp_path):

@@ -7,9 +7,10 @@ import yaml
 from described import process_of, system_of
 
 from evo1_bringup import installation
+from evo1_bringup.discovery import PROFILE
 from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import OptionError
-from evo1_bringup.system import PROFILE_VARIABLE, check_installed
+from evo1_bringup.system import check_installed
 from evo1_policy.checkpoint import shipped_checkpoint
 from evo1_policy.node_parameters import POLICY_PARAMETERS
 from evo1_policy.robot_config import differences, load_robot
@@ -369,7 +370,7 @@ def test_missing_program_says_how_to_get_it(monkeypatch, tmp_path):
 
 
 def test_image_profile_is_set():
-    profile = system_of("xarm6").environment[PROFILE_VARIABLE]
+    profile = system_of("xarm6").environment[PROFILE]
     assert profile.endswith("fastdds.xml")
 
 

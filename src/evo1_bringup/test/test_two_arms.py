@@ -2,9 +2,9 @@
 
 import pytest
 
-from evo1_bringup.launchable import TWO_ARMS, arguments_of, systems_of
 from evo1_bringup.options import OptionError
 from evo1_bringup.processes import together
+from evo1_bringup.system import TWO_ARMS, arguments_of, systems_of
 
 
 def describe_two_arms(given):

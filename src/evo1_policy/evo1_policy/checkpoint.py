@@ -6,10 +6,7 @@ when a model is loaded.
 """
 
 import os
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,7 +17,7 @@ from safetensors.torch import save_file
 from evo1_policy.checkpoint_layouts import lerobot, official
 from evo1_policy.checkpoint_layouts.contents import Checkpoint as Checkpoint
 from evo1_policy.checkpoint_layouts.contents import CheckpointError as CheckpointError
-from evo1_policy.checkpoint_layouts.contents import Layout, Wanted, check_agreement
+from evo1_policy.checkpoint_layouts.contents import Layout, Wanted, appearing, check_agreement
 from evo1_policy.checkpoint_layouts.foreign import write_sidecar
 from evo1_policy.checkpoint_layouts.own import (
     CARD,
@@ -37,6 +34,7 @@ from evo1_policy.checkpoint_layouts.own import (
     write_json,
 )
 from evo1_policy.checkpoint_layouts.own import check_same_robot as check_same_robot
+from evo1_policy.checkpoint_layouts.restricted_unpickler import save_plain
 from evo1_policy.checkpoint_layouts.tensor_files import (
     grouped_tensors,
     open_pickle,
@@ -71,6 +69,7 @@ def read_checkpoint(
     norm_mode: Mode | None = None,
     tokenizer: Path | str | None = None,
     units: Path | str | None = None,
+    rate_hz: float | None = None,
 ) -> Checkpoint:
     """Read and check everything but the weights, whichever layout it is.
 
@@ -83,6 +82,7 @@ def read_checkpoint(
         norm_mode: 'bounds', 'quantiles' or 'mean_std' instead of what the directory implies.
         tokenizer: folder of the tokenizer, where the directory holds none.
         units: file with the units of the norm stats (joint_units), where they are not radians.
+        rate_hz: of its actions; must be said where the directory holds no robot file.
 
     Raises:
         CheckpointError: no known layout, a file is missing, or its content is wrong.
@@ -97,6 +97,7 @@ def read_checkpoint(
         norm_mode=norm_mode,
         tokenizer=Path(tokenizer) if tokenizer is not None else None,
         units=Path(units) if units is not None else None,
+        rate_hz=rate_hz,
     )
     layout = _layout(directory)
     if layout == "own":
@@ -168,8 +169,8 @@ def save_checkpoint(
         training: what is known of how it was trained.
 
     Raises:
-        CheckpointError: the directory exists, the parts do not fit together, or the layout has no
-            tensors for the model's stem.
+        CheckpointError: the directory exists, the parts do not fit together, the layout has no
+            tensors for the model's stem, or the disk is full.
     """
     config, robot = model.config, parse_robot(robot_text, source=ROBOT)
     if layout != "own" and config.vision.stem != "patch":
@@ -180,7 +181,7 @@ def save_checkpoint(
     if layout == "own" and tokenizer_dir is None:
         raise CheckpointError(f"{directory}: our own layout holds a tokenizer; none was given")
     check_agreement(Path(directory), config, stats, robot)
-    with _appearing(Path(directory)) as partial:
+    with appearing(Path(directory)) as partial:
         _write_weights(partial, model, layout, dtype)
         if layout == "own":
             write_json(partial / CONFIG, model_header(config))
@@ -259,22 +260,10 @@ def _write_weights(
     tensors = model.state_dict()
     if layout == "official":
         grouped = grouped_tensors(tensors, official_places(tensors), dtype)
-        torch.save({official.DEEPSPEED_KEY: grouped}, directory / official.DEEPSPEED)
+        save_plain({official.DEEPSPEED_KEY: grouped}, directory / official.DEEPSPEED)
         return
     places = own_places(tensors) if layout == "own" else lerobot_places(tensors)
     label = FORMAT if layout == "own" else "pt"
     path = directory / WEIGHTS
     save_file(grouped_tensors(tensors, places, dtype), path, metadata={"format": label})
     path.chmod(0o644)  # safetensors writes it for the owner only
-
-
-@contextmanager
-def _appearing(directory: Path) -> Iterator[Path]:
-    """A folder to write into, that becomes `directory` when all went well."""
-    if directory.exists():
-        raise CheckpointError(f"{directory}: exists already; choose another or remove it")
-    partial = directory.with_name(directory.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    yield partial
-    partial.rename(directory)

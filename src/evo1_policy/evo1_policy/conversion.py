@@ -34,7 +34,7 @@ def convert_checkpoint(
         robot: robot file, where the source holds none.
         dtype: one of checkpoint.DTYPES, of the weights in the target.
         reading: what else read_checkpoint is told of the source: embodiment, semantics,
-            norm_mode, tokenizer, units.
+            norm_mode, tokenizer, units, rate_hz.
 
     Returns:
         What to tell the user, line by line.
@@ -64,6 +64,7 @@ def convert_checkpoint(
     said = [
         f"read    {source}: {checkpoint.layout}, {parameters:,} parameters, "
         f"robot {checkpoint.robot.name} ({checkpoint.robot.width} joints)",
+        *(f"note: {note}" for note in checkpoint.notes),
         f"written {target}: {layout}",
     ]
     differing = export_warnings(layout, checkpoint.config, checkpoint.stats)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
 from evo1_policy.control import smoothing
-from evo1_policy.control.dead_man import DeadMan
-from evo1_policy.control.modes import ExecutionMode, Transition
-from evo1_policy.control.signals import LoopSettings, TakeoverMode
+from evo1_policy.control.signals import ExecutionMode, LoopSettings, TakeoverMode, Transition
+from evo1_policy.control.watchdog import DeadMan
+from evo1_policy.observation import instruction_problem
 
 T = TypeVar("T", bool, int, float, str)
 Value = bool | int | float | str
@@ -151,6 +151,12 @@ class PolicyParameters(ParameterTable):
     units: str = parameter(
         "", "File with the units of the checkpoint's norm stats, where they are not radians."
     )
+    checkpoint_rate_hz: float = parameter(
+        0.0,
+        "Actions a second of the data that the checkpoint learnt from (Hz), where its folder does "
+        "not say it (official and LeRobot's); must be the robot file's rate_hz. 0: not said.",
+        span=(0.0, 1000.0),
+    )
     num_steps: int = parameter(
         0, "Denoising steps of one inference; 0: the checkpoint's.", span=(0, 1000)
     )
@@ -234,8 +240,10 @@ class PolicyParameters(ParameterTable):
     )
 
     def __post_init__(self) -> None:
-        """Check every value against its row, and the device's kind."""
+        """Check every value against its row, the device's kind, and the words."""
         super().__post_init__()
+        if self.instruction.strip() and (problem := instruction_problem(self.instruction)):
+            raise ParameterError(f"instruction: {problem}")
         if self.device.partition(":")[0] not in DEVICES:
             known = ", ".join(DEVICES)
             raise ParameterError(f"device: expected one of {known}, got '{self.device}'")

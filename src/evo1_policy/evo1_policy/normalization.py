@@ -5,6 +5,7 @@ Letters: D the robot's width, W the model's.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.joint_units import JointUnits, JointUnitsError
+from evo1_policy.untrusted import UntrustedError, read_json
 
 Array = npt.NDArray[np.float64]
 Mode = Literal["bounds", "quantiles", "mean_std"]
 ZeroGuard = Literal["added", "if_zero"]
 
 _EPSILON = 1e-8  # of the published code; keeps a constant joint from dividing by zero
+_FARTHEST = 10.0  # a normalised state beyond is cut: no data lay there, only a tiny width
+_COLLAPSED = 0.01  # share of [min, max] below which quantiles say nothing of a joint that moves
+_MOVES = 0.01  # range [rad, or the other unit] from which on a joint moves at all
 _NEEDED = {  # what a mode computes with
     "bounds": ("min", "max"),
     "quantiles": ("q01", "q99"),
@@ -66,8 +71,18 @@ class FeatureStats:
         if self.std is not None and (self.std < 0).any():
             raise NormStatsError(f"std[{np.argmax(self.std < 0)}] is negative")
 
+    def collapsed(self) -> list[int]:
+        """The joints that move, though 98 % of their values are one: a gripper closed at times."""
+        if self.q01 is None or self.q99 is None:
+            return []
+        span = self.max - self.min
+        flat = (self.q99 - self.q01 < _COLLAPSED * span) & (span > _MOVES)
+        return [int(k) for k in np.flatnonzero(flat)]
+
     def pair(self, mode: Mode) -> tuple[Array, Array]:
         """The two statistics that a mode computes with, each (D,).
+
+        In mode 'quantiles', a joint whose quantiles collapsed is mapped by its bounds.
 
         Raises:
             NormStatsError: one is not there.
@@ -76,6 +91,10 @@ class FeatureStats:
         if first is None or second is None:
             lacking = _NEEDED[mode][0 if first is None else 1]
             raise NormStatsError(f"missing key '{lacking}', which mode '{mode}' needs")
+        if mode == "quantiles":
+            first, second = first.copy(), second.copy()
+            for k in self.collapsed():
+                first[k], second[k] = self.min[k], self.max[k]
         return first, second
 
     def to_dict(self) -> dict[str, list[float]]:
@@ -116,11 +135,13 @@ class NormRules:
 class Normalizer(NormRules):
     """Maps one feature to the model's numbers and back; shapes (..., D).
 
-    `constant_to_zero`: whether a dimension that never moved is normalised to 0.
+    `constant_to_zero`: whether a dimension that never moved is normalised to 0. `farthest`: where
+    normalised values are cut at the latest.
     """
 
     stats: FeatureStats
     constant_to_zero: bool = False
+    farthest: float = math.inf
 
     def normalise(self, values: npt.ArrayLike) -> Array:
         """Physical [rad] -> normalised."""
@@ -133,7 +154,7 @@ class Normalizer(NormRules):
         if self.constant_to_zero and self.mode != "mean_std":
             low, high = self.stats.pair(self.mode)
             scaled = np.where(high - low < _EPSILON, 0.0, scaled)
-        return np.asarray(scaled)
+        return np.clip(scaled, -self.farthest, self.farthest)
 
     def unnormalise(self, values: npt.ArrayLike) -> Array:
         """Normalised -> physical [rad]. Never clamped: limits are the safety check's business."""
@@ -179,16 +200,16 @@ class NormStats(NormRules):
     @property
     def state_normalizer(self) -> Normalizer:
         """For observation.state."""
-        return self._normalizer(self.state)
+        return self._normalizer(self.state, farthest=_FARTHEST)
 
     @property
     def action_normalizer(self) -> Normalizer:
         """For action."""
         return self._normalizer(self.action, constant_to_zero=self.constant_action_to_zero)
 
-    def _normalizer(self, stats: FeatureStats, *, constant_to_zero: bool = False) -> Normalizer:
+    def _normalizer(self, stats: FeatureStats, **more: Any) -> Normalizer:
         rules = {item.name: getattr(self, item.name) for item in fields(NormRules)}
-        return Normalizer(stats=stats, constant_to_zero=constant_to_zero, **rules)
+        return Normalizer(stats=stats, **rules, **more)
 
     def rules(self) -> dict[str, Any]:
         """How the statistics are used, as plain JSON data."""
@@ -271,9 +292,9 @@ def read_norm_stats(path: Path | str) -> NormStats:
         NormStatsError: the file is missing, no JSON, or not what write_norm_stats wrote.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise NormStatsError(f"{path}: cannot read the norm stats: {error}") from error
+        data = read_json(path, what="norm stats")
+    except UntrustedError as error:
+        raise NormStatsError(str(error)) from error
     return NormStats.from_dict(data, source=str(path))
 
 

@@ -6,6 +6,20 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+MOST_INSTRUCTION = 1000  # characters; models read a tenth of it
+
+
+def instruction_problem(text: str) -> str:
+    """Why words cannot be an instruction, whoever says them; '' where they can."""
+    if not text.strip():
+        return "the instruction is empty; say in words what to do"
+    if len(text) > MOST_INSTRUCTION:
+        return f"the instruction has {len(text):,} characters; at most {MOST_INSTRUCTION:,}"
+    odd = next((char for char in text.strip() if not (char.isprintable() or char == "\u3000")), "")
+    if odd:
+        return f"the instruction holds a control character (U+{ord(odd):04X}); say it in words"
+    return ""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Observation:

@@ -83,6 +83,7 @@ class Policy:
         semantics: str | None = None,
         tokenizer: Path | str | None = None,
         units: Path | str | None = None,
+        rate_hz: float | None = None,
         num_steps: int | None = None,
     ) -> "Policy":
         """Load a checkpoint directory: ours, official or LeRobot's.
@@ -97,6 +98,7 @@ class Policy:
             semantics: instead of what the layout implies.
             tokenizer: where the directory holds none.
             units: of the norm stats, where they are not radians.
+            rate_hz: of its actions, where the directory does not say it.
             num_steps: Euler steps of the denoising; None takes the checkpoint's.
 
         Raises:
@@ -111,7 +113,10 @@ class Policy:
             semantics=semantics,
             tokenizer=tokenizer,
             units=units,
+            rate_hz=rate_hz,
         )
+        for note in checkpoint.notes:
+            _LOG.warning("%s: %s", path, note)
         if num_steps is not None:
             config = replace(checkpoint.config, num_inference_steps=num_steps)
             checkpoint = replace(checkpoint, config=config)

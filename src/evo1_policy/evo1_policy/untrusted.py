@@ -7,12 +7,13 @@ that names the file. Must not import ROS or torch.
 import json
 import re
 import stat
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from evo1_policy.command_line import printable as printable
 
 MOST_JSON_BYTES = 64 << 20
 MOST_YAML_BYTES = 256 << 10  # PyYAML takes seconds for each megabyte
@@ -26,21 +27,6 @@ _CONSTRUCTOR_ERRORS = (ValueError, ArithmeticError, LookupError, TypeError, Attr
 
 class UntrustedError(ValueError):
     """A file or text that is not read; the message names it."""
-
-
-def printable(text: object, limit: int = 300) -> str:
-    """Text from outside as a terminal or a log may show it: on one line, cut at `limit`.
-
-    Control characters, line ends, bidirectional overrides and lone surrogates become escapes.
-    """
-    text = str(text)
-    shown = "".join(
-        char
-        if char.isprintable() or unicodedata.category(char) == "Zs"
-        else char.encode("unicode_escape").decode()
-        for char in text[: limit + 1]
-    )
-    return shown if len(shown) <= limit else shown[: max(limit - 3, 0)] + "..."
 
 
 def refuse_lfs_pointer(path: Path | str) -> None:

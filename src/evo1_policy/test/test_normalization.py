@@ -119,5 +119,36 @@ def test_wrong_norm_stats_are_named(change, message):
 
 def test_a_damaged_file_is_named(tmp_path):
     (tmp_path / "norm_stats.json").write_text("{")
-    with pytest.raises(NormStatsError, match=r"norm_stats\.json: cannot read"):
+    with pytest.raises(NormStatsError, match=r"norm_stats\.json: not valid JSON"):
         read_norm_stats(tmp_path / "norm_stats.json")
+
+
+DEGENERATE = FeatureStats(  # a joint that stood still, a gripper that is open 98 % of the time
+    min=[1.5680, 0.0],
+    max=[1.5700, 0.85],
+    q01=[1.5691, 0.0],
+    q99=[1.5691, 0.0],
+    mean=[1.5691, 0.004],
+    std=[0.0003, 0.05],
+)
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.2])
+@pytest.mark.parametrize("mode", ["bounds", "quantiles", "mean_std"])
+def test_a_gripper_that_is_seldom_closed_comes_back_closed(mode, floor):
+    normalizer = Normalizer(stats=DEGENERATE, mode=mode, range_floor=floor)
+    back = normalizer.unnormalise(normalizer.normalise([1.5691, 0.85]))
+    np.testing.assert_allclose(back, [1.5691, 0.85], atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["bounds", "quantiles", "mean_std"])
+def test_a_joint_that_never_moved_gives_no_thousands_elsewhere(mode):
+    stats = NormStats(
+        embodiment="xarm6",
+        state=DEGENERATE,
+        action=DEGENERATE,
+        mode=mode,
+        clamp=False,
+        zero_guard="if_zero",
+    )
+    assert np.abs(stats.state_normalizer.normalise([0.0, 0.0])).max() <= 10.0

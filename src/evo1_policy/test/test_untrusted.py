@@ -3,7 +3,9 @@
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,6 +28,8 @@ POINTER = (
     "size 1551234567\n"
 )
 ROBOT = Path(__file__).parents[2] / "evo1_bringup/robots/so100.yaml"
+
+ROBOT_DATA = json.dumps(parse_yaml(ROBOT.read_text(), source=str(ROBOT)))
 
 
 def bomb(levels: int) -> str:
@@ -79,10 +83,42 @@ def test_aliases_may_be_used_as_people_use_them() -> None:
     assert parse_yaml("", source="x") is None
 
 
+@pytest.mark.fuzz
 @given(st.text(alphabet="ab:&*<>-[]{},!'\"\n #0\\.", max_size=60) | st.text(max_size=40))
 def test_any_text_is_a_robot_file_or_an_error_of_one_kind(text: str) -> None:
     with pytest.raises(RobotConfigError, match=r"arm\.yaml"):
         parse_robot(text, source="arm.yaml")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 1 << 70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+
+
+@pytest.mark.fuzz
+@given(number=st.integers(0, 200), value=VALUES)
+def test_any_value_of_a_robot_file_may_be_wrong(number: int, value: object) -> None:
+    data = json.loads(ROBOT_DATA)
+    spots = list(spots_of(data))
+    holder, key = spots[number % len(spots)]
+    holder[key] = value
+    try:
+        robot = parse_robot(json.dumps(data), source="arm.yaml")
+    except RobotConfigError as error:
+        said = str(error)
+    else:
+        said = f"arm.yaml: {robot.name}"
+    assert said.startswith("arm.yaml: ")
+
+
+def spots_of(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every place in plain data, as what holds it and its key."""
+    if isinstance(value, dict | list):
+        for key, item in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            yield value, key
+            yield from spots_of(item)
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from evo1_bringup.cli import UsageError, parse_assignments
-from evo1_bringup.installation import NotInstalledError
-from evo1_bringup.options import EMULATED, ROBOTS, OptionError, parse_options
+from evo1_bringup.options import EMULATED, ROBOTS, parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import System, check_installed, describe
+from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_training.evaluation.videos import TrialVideo
 from evo1_training.live_run.plot import plot_joints
 from evo1_training.live_run.recording import Recording
@@ -63,6 +63,7 @@ class DemoSettings:
         return max(min(10, int(_VIDEO_FRAMES / self.seconds)), 1)
 
 
+@entry_point("demo", failed=2)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; 0 where the run was good, 1 where it was not, 2 where it could not begin."""
     arguments = _parser().parse_intermixed_args(argv)
@@ -72,21 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         out=arguments.out,
         verbose=arguments.verbose,
     )
-    try:
-        given = parse_assignments(arguments.arguments)
-        if given.get("robot_ip") or given.get("port", "") not in ("", EMULATED):
-            raise UsageError("the demo runs in simulation; use ros2 launch for a real arm")
-        options = parse_options(arguments.robot, given)
-        system = describe(arguments.robot, options)
-        check_installed(system)
-    except (OptionError, NotInstalledError, UsageError) as error:
-        print(f"demo: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+    given = parse_assignments(arguments.arguments)
+    if given.get("robot_ip") or given.get("port", "") not in ("", EMULATED):
+        raise UsageError("the demo runs in simulation; use ros2 launch for a real arm")
+    options = parse_options(arguments.robot, given)
+    system = describe(arguments.robot, options)
+    check_installed(system)
     try:
         return run(system, settings, namespace=options.namespace)
     except InterruptedRunError:
-        print("demo: interrupted; everything was ended.", file=sys.stderr)  # noqa: T201
-        return 130
+        tell("demo", "interrupted; everything was ended.")
+        return INTERRUPTED
 
 
 def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from evo1_bringup.drivers.feetech import BusError, FeetechBus
+from evo1_bringup.drivers.feetech import FeetechBus
 from evo1_bringup.drivers.so100_calibration import (
     CalibrationError,
     ServoCalibration,
@@ -19,6 +19,7 @@ from evo1_bringup.drivers.so100_calibration import (
 )
 from evo1_bringup.drivers.so100_calibrator import So100Calibrator
 from evo1_bringup.installation import robot_file
+from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_policy.robot_config import load_robot
 
 _PERIOD_S = 0.02
@@ -118,25 +119,24 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@entry_point("calibrate")
 def main(argv: Sequence[str] | None = None, keys: TextIO | None = None) -> int:
     """Calibrate; return the exit code."""
     parser = build_parser()
     arguments = parser.parse_args(sys.argv[1:] if argv is None else argv)
     if arguments.to.exists() and not arguments.overwrite:
         parser.error(f"--to: '{arguments.to}' exists; give --overwrite, or another name")
+    bus = FeetechBus(arguments.port)
     try:
-        bus = FeetechBus(arguments.port)
-        try:
-            servos = calibrate(bus, Person(keys or sys.stdin), _say)
-        finally:
-            bus.close()
-        save_calibration(arguments.to, servos)
-    except (BusError, CalibrationError, EOFError, OSError) as error:
-        print(f"calibrate: {error}", file=sys.stderr)  # noqa: T201
-        return 1
+        servos = calibrate(bus, Person(keys or sys.stdin), _say)
+    except EOFError as error:
+        raise CalibrationError(str(error)) from error
     except KeyboardInterrupt:
-        print("calibrate: given up; calibrate before use", file=sys.stderr)  # noqa: T201
-        return 130
+        tell("calibrate", "given up; calibrate before use")
+        return INTERRUPTED
+    finally:
+        bus.close()
+    save_calibration(arguments.to, servos)
     _say(f"Calibration saved to {arguments.to}, and stored in the servos.")
     return 0
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.robot_config import JointConfig
+from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_sim.servo_bus.sts3215 import MAX_ID, TICKS_PER_TURN
 
 RAD_PER_TICK = 2 * math.pi / TICKS_PER_TURN
@@ -24,6 +25,7 @@ WIDEST_RAD = 1.0  # more than the robot file's range, no stop is so far beyond i
 # The joint's name here -> (its name in LeRobot's file, middle of its mechanical range [rad]).
 # LeRobot counts from the middle of the calibrated range, the joint axes from another zero.
 MAX_HOMING_OFFSET = 2047
+_MOST_BYTES = 1 << 20
 _JOINTS = {
     "shoulder_pan_joint": ("shoulder_pan", 0.0),
     "shoulder_lift_joint": ("shoulder_lift", 0.0),
@@ -92,11 +94,9 @@ def load_calibration(
             that cannot be this joint's.
     """
     try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CalibrationError(f"{path}: cannot read the calibration: {error.strerror}") from error
-    except ValueError as error:
-        raise CalibrationError(f"{path}: not valid JSON: {error}") from error
+        data = read_json(path, what="calibration", max_bytes=_MOST_BYTES)
+    except UntrustedError as error:
+        raise CalibrationError(str(error)) from error
     if not isinstance(data, dict):
         raise CalibrationError(f"{path}: expected one entry for each joint")
     if isinstance(data.get("motor_names"), list):
@@ -210,7 +210,7 @@ def _servo(path: Path | str, data: dict[str, Any], config: JointConfig) -> Servo
         raise CalibrationError(f"{path}: {name}: missing; calibrate the arm again")
     keys = ("id", "drive_mode", "homing_offset", "range_min", "range_max")
     for key in keys:
-        if not isinstance(data[name].get(key), int):
+        if type(data[name].get(key)) is not int:  # true is no number
             raise CalibrationError(f"{path}: {name}.{key}: expected an integer")
     servo_id, drive_mode, offset, lower, upper = (int(data[name][key]) for key in keys)
     if not 0 <= servo_id <= MAX_ID:

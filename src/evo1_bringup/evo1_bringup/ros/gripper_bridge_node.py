@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rclpy.action import ActionClient
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -21,12 +22,13 @@ from sensor_msgs.msg import JointState
 from evo1_bringup.drivers.following import Asked, NewestTrajectory
 from evo1_bringup.drivers.gripper_gate import GripperGate
 from evo1_bringup.ros.command_output import CommandOutput
-from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.node_parameters import ParameterError
-from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError
+from evo1_policy.ros.listening import Listener
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node
+from evo1_policy.ros.publishing import time_message
 from evo1_sim.trajectory import TrajectoryError
 
 GRIPPER_COMMAND = "GripperCommand"
@@ -39,7 +41,7 @@ class BridgeError(RuntimeError):
     """The bridge cannot run; the message says what is missing."""
 
 
-class GripperBridgeNode(Node):
+class GripperBridgeNode(CleanLog, Node):
     """Node `gripper_bridge`.
 
     Raises:
@@ -79,41 +81,31 @@ class GripperBridgeNode(Node):
         )
         if self._merge:
             self._publisher = self.create_publisher(JointState, self._robot.state.topic, 10)
-        self.create_subscription(JointState, driver, self._on_driver, 10)
+        Listener(self).hear_joints(driver, self._robot.joint_names, self._on_driver)
         self._output = CommandOutput(self, command, self._follow)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         self.create_timer(_TICK_S, self._tick, clock=steady)
 
-    def _on_driver(self, message: JointState) -> None:
-        try:
-            names, positions, _ = read_joints(
-                message, topic="the driver's joint states", joints=self._robot.joint_names
-            )
-        except MessageError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=1.0)
-            return
-        if np.abs(positions).max(initial=0.0) > LARGEST_RAD:
-            return  # no joint is there
-        if self._joint in names:
-            self._position = float(positions[names.index(self._joint)])
+    def _on_driver(
+        self, names: tuple[str, ...], positions: npt.NDArray[np.float64], stamp_ns: int
+    ) -> None:
+        heard = dict(zip(names, positions.tolist(), strict=True))
+        self._position = heard.get(self._joint, self._position)
         if not self._merge:
             return
         others = [name for name in self._robot.joint_names if name != self._joint]
-        if self._position is None or not all(name in names for name in others):
+        if self._position is None or not all(name in heard for name in others):
             return  # a gripper message, or the gripper was never heard: never invent a position
-        if self._joint not in names:
-            message.name = [*message.name, self._joint]
-            message.position = [*message.position, self._position]
-            message.velocity = []
-            message.effort = []
+        heard[self._joint] = self._position
+        message = JointState(name=list(heard), position=list(heard.values()))
+        message.header.stamp = time_message(stamp_ns)
         self._publisher.publish(message)
 
     def _follow(self, asked: Asked) -> str:
         if self._position is None:
             raise TrajectoryError("the gripper's position was never heard")
-        now_ns, steady_ns = int(self.get_clock().now().nanoseconds), time.monotonic_ns()
-        begin = [self._position if self._target is None else self._target]
-        return self._newest.accept(asked, now_ns=now_ns, steady_ns=steady_ns, begin=begin)
+        begin = self._position if self._target is None else self._target
+        return self._output.accept(self._newest, asked, [begin])
 
     def _tick(self) -> None:
         if self._position is None:

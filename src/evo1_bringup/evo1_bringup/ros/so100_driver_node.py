@@ -7,7 +7,6 @@ One lock around the driver core (drivers/so100_driver.py) keeps them apart.
 import sys
 import threading
 import time
-import traceback
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,6 @@ from rclpy.publisher import Publisher
 from rclpy.service import Service
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.following import Asked
@@ -31,9 +29,11 @@ from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.so100_diagnostics import diagnostics_message
 from evo1_policy.node_parameters import parameters_of
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
+from evo1_policy.ros.services import Answer, offer
 from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.pacing import Pacer
 
@@ -87,7 +87,7 @@ class So100DriverNode(ManagedNode):
             parameters_of(DriverParameters),
             while_=lambda: self._configured is not None,
         )
-        self._told = ""  # the fault that the log has already
+        self._told: str | None = None  # the fault that was said; None: nothing was yet
         self._cycles = self._stalls = 0  # that were reported
         self._counted_ns = time.monotonic_ns()
         self._rate_hz = 0.0
@@ -140,27 +140,27 @@ class So100DriverNode(ManagedNode):
             self._let_go(self._configured.driver)
         return super().on_deactivate(state)
 
+    def tell_end(self, why: str) -> None:
+        """Say on arm_fault that the driver ends."""
+        if self._configured is not None:
+            self._configured.faults.publish(String(data=f"driver_ended: {why}"))
+
     # -- events ----------------------------------------------------------------------------
 
-    def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _recover(self) -> Answer:
         configured = self._configured
         if self._active is None or configured is None:
-            response.message = "the node is not active; activate it"
-            return response
+            return False, "the node is not active; activate it"
         with self._lock:
             driver = configured.driver
             if driver.fault is None and driver.state is not DriverState.STOPPED:
-                response.message = f"nothing to recover from: {driver.state.value}"
-                return response
+                return False, f"nothing to recover from: {driver.state.value}"
             try:
                 driver.recover()
             except BusError as error:
-                response.message = str(error)
-                return response
-        response.success = True
-        response.message = "holding the arm where it stands"
-        self.get_logger().info(response.message)
-        return response
+                return False, str(error)
+        self.get_logger().info("recovered: holding the arm where it stands")
+        return True, "holding the arm where it stands"
 
     def _follow(self, asked: Asked) -> str:
         if self._configured is None:
@@ -189,7 +189,7 @@ class So100DriverNode(ManagedNode):
             try:
                 self._turn(configured, output)
             except Exception as error:  # noqa: BLE001  whatever it is, the arm stays held
-                self.get_logger().error(traceback.format_exc())
+                tell_failure(self.get_logger(), "the bus thread failed")
                 with self._lock:
                     configured.driver.fail(f"the driver failed: {error!r}; please report it")
 
@@ -277,7 +277,7 @@ class So100DriverNode(ManagedNode):
             ),
             diagnostics=self.create_publisher(DiagnosticArray, "/diagnostics", report_qos()),
             faults=self.create_publisher(String, ARM_FAULT_TOPIC, fault_qos()),
-            recover=self.create_service(Trigger, "~/recover", self._recover),
+            recover=offer(self, "~/recover", self._recover),
             stop=StopListener(
                 self,
                 on_stop=lambda: (True, self._stop(True)),

@@ -23,6 +23,7 @@ from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfigError
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node
 from evo1_policy.ros.qos import command_qos, state_qos
@@ -50,7 +51,7 @@ _FAULTS: dict[str, tuple[Any, str]] = {
 }
 
 
-class So100EmulatorNode(Node):
+class So100EmulatorNode(CleanLog, Node):
     """Node `so100_emulator`.
 
     Args:

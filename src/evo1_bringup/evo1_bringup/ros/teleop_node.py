@@ -16,17 +16,14 @@ from evo1_msgs.msg import PolicyStatus
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import JointState, Joy
+from sensor_msgs.msg import Joy
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_bringup import installation
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
-from evo1_bringup.drivers.so100_calibration import CalibrationError
-from evo1_bringup.installation import NotInstalledError
 from evo1_bringup.options import SINGLE_ARMS
 from evo1_bringup.ros.commands import STATES
 from evo1_bringup.teleop import gamepad, keyboard
@@ -34,12 +31,15 @@ from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
 from evo1_bringup.teleop.jog import JogCommand, Jogger, Solver
 from evo1_bringup.teleop.keyboard import Keyboard
 from evo1_bringup.teleop.leader import LeaderArm, LeaderServos, leader_servos
-from evo1_policy.control.teleop_window import TeleopWindow
-from evo1_policy.node_parameters import ParameterError
-from evo1_policy.perception.messages import MessageError, read_joints
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.command_line import entry_point
+from evo1_policy.control.teleop_target import TeleopWindow
+from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_policy.ros.listening import Listener
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
-from evo1_policy.ros.qos import command_qos, joints_qos
+from evo1_policy.ros.process import start_ros
+from evo1_policy.ros.qos import JOY_TOPIC, command_qos, joy_qos
+from evo1_policy.untrusted import printable
 from evo1_sim.ros.trajectory_messages import target_message
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
 
@@ -65,17 +65,7 @@ class TeleopError(RuntimeError):
     """A device or a part that is missing; the message says what to do."""
 
 
-_EXPECTED = (
-    TeleopError,
-    ParameterError,
-    BusError,
-    CalibrationError,
-    RobotConfigError,
-    NotInstalledError,
-)
-
-
-class TeleopNode(Node):
+class TeleopNode(CleanLog, Node):
     """Node `teleop`.
 
     Args:
@@ -117,8 +107,9 @@ class TeleopNode(Node):
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self.create_subscription(String, "teleop_relay/status", self._on_relay, latched)
         self.create_subscription(PolicyStatus, "policy/status", self._on_policy, 10)
-        self.create_subscription(JointState, robot.state.topic, self._on_joints, joints_qos())
-        self.create_subscription(Joy, "joy", self._on_joy, 10)
+        listener = Listener(self, refuse=self._on_refused)
+        listener.hear_joints(robot.state.topic, robot.joint_names, self._on_joints)
+        listener.hear(Joy, JOY_TOPIC, self._on_joy, joy_qos())
         self._resumes = [
             self.create_client(Trigger, f"{name}/resume") for name in ("teleop_relay", "policy")
         ]
@@ -217,17 +208,13 @@ class TeleopNode(Node):
         state = STATES.get(message.state, str(message.state))
         self._policy = f"policy {state} {message.reason_code}".rstrip()
 
-    def _on_joints(self, message: JointState) -> None:
-        try:
-            names, positions, _ = read_joints(
-                message, topic=self._robot.state.topic, joints=self._robot.joint_names
-            )
-        except MessageError as error:
-            self.note = str(error)
-            return
+    def _on_joints(self, names: Sequence[str], positions: npt.NDArray[np.float64], _: int) -> None:
         self._joints.update(zip(names, positions.tolist(), strict=True))
 
-    def _on_joy(self, message: Joy) -> None:
+    def _on_refused(self, why: str) -> None:
+        self.note = why
+
+    def _on_joy(self, message: Joy, _: int) -> None:
         self._joy = message, time.monotonic()
         if self._device == "gamepad" and self._gamepad.resumes(message.buttons):
             self.resume()
@@ -330,6 +317,7 @@ def run(node: TeleopNode) -> None:
 
 
 def _show(line: str) -> None:
+    line = printable(line)
     if sys.stdout.isatty():
         sys.stdout.write(f"\r\x1b[2K{line[:160]}")
     else:
@@ -337,6 +325,7 @@ def _show(line: str) -> None:
     sys.stdout.flush()
 
 
+@entry_point("teleop")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -346,7 +335,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--device leader needs --port and --calibration of the leader arm")
     if arguments.device == "leader" and arguments.robot != "so100":
         parser.error("--device leader is an SO-100 leader arm; it drives --robot so100")
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(words)
     bus = None
     try:
         robot = load_robot(arguments.robot_file or installation.robot_file(arguments.robot))
@@ -359,9 +348,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(help_of(arguments))  # noqa: T201
         run(node)
         node.destroy_node()
-    except _EXPECTED as error:
-        print(f"teleop: {error}", file=sys.stderr)  # noqa: T201
-        return 1
     except KeyboardInterrupt:
         return 0
     finally:

@@ -10,11 +10,10 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSDurabilityPolicy, QoSProfile
-from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
@@ -25,14 +24,16 @@ from evo1_policy.control.teleop_target import read_target
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.observation import JointSample
 from evo1_policy.perception.buffers import JointBuffer, Stream
-from evo1_policy.perception.messages import MessageError, read_joints, stamp_ns
+from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError
 from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
 from evo1_policy.ros.diagnostics import array, status
-from evo1_policy.ros.movers import other_movers, other_publishers
+from evo1_policy.ros.listening import Listener
+from evo1_policy.ros.log import CleanLog
+from evo1_policy.ros.movers import Senders, other_movers, other_publishers
 from evo1_policy.ros.parameters import robot_parameter
 from evo1_policy.ros.process import full_name, run_node
-from evo1_policy.ros.qos import OVERRIDABLE, command_qos, joints_qos, report_qos
+from evo1_policy.ros.qos import OVERRIDABLE, command_qos, fault_qos, report_qos
 from evo1_policy.ros.services import Answer, offer
 from evo1_policy.ros.stop_listener import MoverThereError, StopListener
 from evo1_policy.ros.trajectory_cdr import command_encoders
@@ -44,7 +45,7 @@ DISCOVERY_S = 1.0  # for another machine's mover to be known before this one beg
 _NUMBER = re.compile(r"\d+")  # a reason with another number is no news
 
 
-class TeleopRelayNode(Node):
+class TeleopRelayNode(CleanLog, Node):
     """Node `teleop_relay`.
 
     Args:
@@ -96,24 +97,21 @@ class TeleopRelayNode(Node):
             )
             for output in self._robot.command
         ]
-        latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
-        self._status = self.create_publisher(String, "~/status", latched)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
         states = [output.state_topic for output in self._robot.command]
-        listen_to_controllers(self, states, self._on_controller)
-        self.create_subscription(
-            JointState,
-            self._robot.state.topic,
-            self._on_joints,
-            joints_qos(),
-            qos_overriding_options=OVERRIDABLE,
-        )
-        self.create_subscription(
+        self._senders = Senders(self, [self._robot.state.topic, *states])
+        self._status = self.create_publisher(String, "~/status", fault_qos())
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", report_qos())
+        self._listener = listener = Listener(self)
+        listen_to_controllers(listener, states, self._on_controller)
+        names, refuse = self._robot.joint_names, self._on_refused_joints
+        listener.hear_joints(self._robot.state.topic, names, self._on_joints, refuse=refuse)
+        listener.hear(
             JointTrajectory,
             self._robot.teleop_topic,
             self._on_target,
             command_qos(),
-            qos_overriding_options=OVERRIDABLE,
+            refuse=self._on_refused_target,
+            one_source=True,
         )
         for name, act in (
             ("pause", self._pause),
@@ -125,6 +123,10 @@ class TeleopRelayNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
 
+    def tell_end(self, why: str) -> None:
+        """Say on ~/status that the node ends."""
+        self._status.publish(String(data=f"STOPPED: {why}"))
+
     def destroy_node(self) -> None:
         """Give everything back."""
         self._stop_listener.close()
@@ -132,21 +134,21 @@ class TeleopRelayNode(Node):
 
     # -- events ----------------------------------------------------------------------------
 
-    def _on_target(self, message: JointTrajectory) -> None:
+    def _on_target(self, message: JointTrajectory, _: int) -> None:
         self._received += 1
         verdict: SafeTrajectory | Refused = Refused(reason=self._stopped)
         if not self._stopped:
             verdict = self._follower.take(read_target(message), self._measured(), self._now_ns())
         if isinstance(verdict, Refused):
-            self._refused += 1
-            self.get_logger().warning(
-                f"{self._robot.teleop_topic}: not followed: {verdict.reason}",
-                throttle_duration_sec=REPEAT_S,
-            )
+            self._on_refused_target(f"{self._robot.teleop_topic}: {verdict.reason}")
             return
         self._send(verdict)
 
-    def _on_controller(self, output: int, message: ControllerState) -> None:
+    def _on_refused_target(self, why: str) -> None:
+        self._refused += 1
+        self.get_logger().warning(f"not followed: {why}", throttle_duration_sec=REPEAT_S)
+
+    def _on_controller(self, output: int, message: ControllerState, _: int) -> None:
         self._held.add(
             message.joint_names,
             message.reference.positions,
@@ -157,18 +159,14 @@ class TeleopRelayNode(Node):
         )
         self._follower.held = self._held.state(self._now_ns())
 
-    def _on_joints(self, message: JointState) -> None:
-        received_ns = self._now_ns()
-        topic = self._robot.state.topic
-        try:
-            names, positions, stamp = read_joints(
-                message, topic=topic, joints=self._robot.joint_names
-            )
-        except MessageError as error:
-            self._joints.stream.reject(str(error))
-            self.get_logger().warning(str(error), throttle_duration_sec=REPEAT_S)
-            return
-        self._joints.add(names, positions, stamp_ns=stamp, received_ns=received_ns)
+    def _on_joints(
+        self, names: Sequence[str], positions: npt.NDArray[np.float64], stamp: int
+    ) -> None:
+        self._joints.add(names, positions, stamp_ns=stamp, received_ns=self._now_ns())
+
+    def _on_refused_joints(self, why: str) -> None:
+        self._joints.stream.reject(why)
+        self.get_logger().warning(why, throttle_duration_sec=REPEAT_S)
 
     def _watch(self) -> None:
         self._follower.held = self._held.state(self._now_ns())  # also that it fell silent
@@ -177,12 +175,14 @@ class TeleopRelayNode(Node):
         self._ticks += 1
         if self._ticks % DIAGNOSTICS_EVERY == 0:
             self._diagnostics.publish(self._diagnose())
+            self._senders.look()
             others = other_publishers(self, [output.topic for output in self._robot.command])
-            if others and not self._follower.fault:
+            problem = self._listener.second_source()
+            if others:
+                problem = f"{', '.join(others)} moves this arm too; end it"
+            if problem and not self._follower.fault:
                 self._pause()
-                self.get_logger().error(
-                    f"held: {', '.join(others)} moves this arm too; end it, then evo1 resume"
-                )
+                self.get_logger().error(f"held: {problem}, then evo1 resume")
 
     def _pause(self) -> Answer:
         self._send(self._follower.pause(self._now_ns()))
@@ -223,6 +223,7 @@ class TeleopRelayNode(Node):
     def _tell(self) -> str:
         """Log and publish the state where it changed; return it in words."""
         state, reason = self._follower.state(self._now_ns()), self._follower.reason
+        reason = self._senders.named(reason or self._silence())
         text = f"{state.value}: {reason}" if reason else state.value
         text = f"STOPPED: {self._stopped}" if self._stopped else text
         if _NUMBER.sub("", text) == _NUMBER.sub("", self._told):
@@ -234,6 +235,12 @@ class TeleopRelayNode(Node):
         else:
             self.get_logger().info(text)
         return text
+
+    def _silence(self) -> str:
+        """That the arm's driver has fallen silent, be it that nobody demonstrates."""
+        measured, state = self._measured(), self._robot.state
+        age_ms = 0.0 if measured is None else (self._now_ns() - measured.stamp_ns) / 1e6
+        return f"{state.topic} is {age_ms:.0f} ms old" if age_ms > state.max_age_ms else ""
 
     def _diagnose(self) -> DiagnosticArray:
         state = self._follower.state(self._now_ns())

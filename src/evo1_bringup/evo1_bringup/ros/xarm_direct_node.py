@@ -13,27 +13,24 @@ import numpy.typing as npt
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
-from sensor_msgs.msg import JointState
-from std_msgs.msg import String
 
 from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.xarm_online_planning import Move, OnlinePlanning
 from evo1_bringup.ros.command_output import CommandOutput
-from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
-from evo1_policy.control.limits import LARGEST_RAD
+from evo1_bringup.ros.xarm_monitor_node import XarmError, xarm_interfaces
 from evo1_policy.node_parameters import ParameterError
-from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.robot_config import RobotConfigError
+from evo1_policy.ros.listening import Listener, hear_faults
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node
-from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, joints_qos
 from evo1_policy.ros.stop_listener import MoverThereError, StopListener
 from evo1_sim.trajectory import TrajectoryError
 
 _TICK_S = 0.01
 
 
-class XarmDirectNode(Node):
+class XarmDirectNode(CleanLog, Node):
     """Node `xarm_direct`.
 
     Raises:
@@ -56,8 +53,9 @@ class XarmDirectNode(Node):
         self._fault = ""
         self._request: Any = services.MoveJoint.Request
         self._client = self.create_client(services.MoveJoint, f"{hardware}/set_servo_angle")
-        self.create_subscription(JointState, robot.state.topic, self._on_joints, joints_qos())
-        self.create_subscription(String, ARM_FAULT_TOPIC, self._on_fault, fault_qos())
+        listener = Listener(self)
+        listener.hear_joints(robot.state.topic, self._joints, self._on_joints)
+        hear_faults(listener, self, self._on_fault)
         self._output = CommandOutput(self, robot.command[0], self._follow)
         self._stop = StopListener(
             self,
@@ -73,17 +71,14 @@ class XarmDirectNode(Node):
         self._stop.close()
         super().destroy_node()
 
-    def _on_joints(self, message: JointState) -> None:
-        try:
-            names, positions, _ = read_joints(message, topic="joint states", joints=self._joints)
-        except MessageError as error:
-            self.get_logger().warning(str(error), throttle_duration_sec=1.0)
-            return
-        if len(names) == len(self._joints) and np.abs(positions).max() <= LARGEST_RAD:
-            self._measured = np.array([positions[names.index(name)] for name in self._joints])
+    def _on_joints(
+        self, names: tuple[str, ...], positions: npt.NDArray[np.float64], _: int
+    ) -> None:
+        if len(names) == len(self._joints):
+            self._measured = positions[[names.index(name) for name in self._joints]]
 
-    def _on_fault(self, message: String) -> None:
-        self._fault = message.data
+    def _on_fault(self, fault: str) -> None:
+        self._fault = fault
         if self._fault:
             self._planning.stop()
 
@@ -96,10 +91,7 @@ class XarmDirectNode(Node):
     def _follow(self, asked: Asked) -> str:
         if self._fault or self._measured is None:
             raise TrajectoryError(self._fault or "no joint states yet")
-        now_ns, steady_ns = int(self.get_clock().now().nanoseconds), time.monotonic_ns()
-        return self._planning.newest.accept(
-            asked, now_ns=now_ns, steady_ns=steady_ns, begin=self._measured
-        )
+        return self._output.accept(self._planning.newest, asked, self._measured)
 
     def _tick(self) -> None:
         if self._measured is None or not self._client.service_is_ready():

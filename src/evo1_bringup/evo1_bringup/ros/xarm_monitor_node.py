@@ -4,6 +4,7 @@ Never ran on hardware: xarm_msgs exists only beside xarm_ros2. What it decides i
 drivers/xarm_faults.py, which is tested.
 """
 
+import importlib
 import sys
 import time
 from typing import Any
@@ -14,15 +15,15 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
-from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.ros.diagnostics import array, status
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.process import full_name, run_node
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
+from evo1_policy.ros.services import Answer, offer
 
 _TICK_S = 0.1
 _DIAGNOSTICS_EVERY = 10  # ticks
@@ -30,7 +31,26 @@ _ALL_JOINTS = 8
 _RECOVERY = "then call xarm_monitor/recover, or evo1 recover-arm"
 
 
-class XarmMonitorNode(Node):
+class XarmError(RuntimeError):
+    """xarm_msgs is missing, or the arm does not do what it is asked."""
+
+
+def xarm_interfaces() -> tuple[Any, Any]:
+    """The messages and services of xarm_msgs, which comes with xarm_ros2 and not with ROS.
+
+    Raises:
+        XarmError: it is not built.
+    """
+    try:
+        return importlib.import_module("xarm_msgs.msg"), importlib.import_module("xarm_msgs.srv")
+    except ImportError as error:
+        raise XarmError(
+            "xarm_msgs is not built; a real xArm6 needs it: "
+            "vcs import --recursive src < robots.repos, then colcon build"
+        ) from error
+
+
+class XarmMonitorNode(CleanLog, Node):
     """Node `xarm_monitor`.
 
     Raises:
@@ -57,13 +77,17 @@ class XarmMonitorNode(Node):
         )
         group = ReentrantCallbackGroup()
         self._steps = self._recovery(services, hardware, group)
-        self.create_service(Trigger, "~/recover", self._recover, callback_group=group)
+        offer(self, "~/recover", self._recover)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not blind it
         self.create_timer(_TICK_S, self._tick, clock=steady)
         if fixed_parameter(
             self, "enable_at_start", False, "Clear errors and enable the joints at start."
         ):
             self._start_recovery()
+
+    def tell_end(self, why: str) -> None:
+        """Say on arm_fault that nobody watches the arm any more."""
+        self._faults.publish(String(data=f"monitor_ended: {why}"))
 
     def _recovery(
         self, services: Any, hardware: str, group: ReentrantCallbackGroup
@@ -113,17 +137,12 @@ class XarmMonitorNode(Node):
             array([box], node=full_name(self), hardware="xarm6", now_ns=now_ns)
         )
 
-    def _recover(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    def _recover(self) -> Answer:
         missing = [client for client, _ in self._steps if not client.service_is_ready()]
         if missing:
-            response.message = (
-                f"nobody offers {missing[0].srv_name}; is the xArm's driver running?"
-            )
-            return response
+            return False, f"nobody offers {missing[0].srv_name}; is the xArm's driver running?"
         self._start_recovery()
-        response.success = True
-        response.message = "asked the control box; its status says what came of it"
-        return response
+        return True, "asked the control box; its status says what came of it"
 
     def _start_recovery(self) -> None:
         self.get_logger().info("clearing errors, enabling the joints, setting mode and state")

@@ -2,11 +2,14 @@
 
 import json
 import math
+import os
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo1_bringup.drivers.so100_calibration import (
@@ -17,7 +20,10 @@ from evo1_bringup.drivers.so100_calibration import (
     to_radians,
     to_ticks,
 )
-from evo1_policy.robot_config import JointConfig
+from evo1_policy.robot_config import JointConfig, load_robot
+
+CASES = int(os.environ.get("EVO1_FUZZ", "20000")) // 200
+SO100 = load_robot(Path(__file__).parents[2] / "robots" / "so100.yaml").joints
 
 
 def joint(name: str, lower: float, upper: float) -> JointConfig:
@@ -206,3 +212,53 @@ def test_a_mirrored_gripper_survives_saving(tmp_path):
     path, mirrored = tmp_path / "arm.json", replace(GRIPPER, mirrored=True)
     save_calibration(path, [mirrored, PAN])
     assert load_calibration(path, JOINTS) == (mirrored, PAN)
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=8,
+)
+
+
+@pytest.mark.fuzz
+@settings(max_examples=CASES)
+@given(
+    name=st.sampled_from(["shoulder_pan", "elbow_flex", "gripper"]),
+    key=st.sampled_from(["id", "drive_mode", "homing_offset", "range_min", "range_max"]),
+    value=values | st.sampled_from([10**400, -1, 4095, 4096, True, 1e400]),
+)
+def test_whatever_stands_for_a_number_is_a_calibration_or_refused_by_file(name, key, value):
+    data = whole()
+    data[name][key] = value
+    refused_or_within(json.dumps(data).encode())
+
+
+@pytest.mark.fuzz
+@settings(max_examples=CASES)
+@given(
+    hits=st.lists(st.tuples(st.integers(0, 900), st.integers(0, 255)), max_size=4),
+    kept=st.floats(0.0, 1.0),
+    cut=st.booleans(),
+)
+def test_a_damaged_file_is_a_calibration_or_refused_by_its_name(hits, kept, cut):
+    raw = bytearray(json.dumps(whole()).encode())
+    for place, value in hits:
+        raw[place % len(raw)] = value
+    refused_or_within(bytes(raw[: int(kept * len(raw))] if cut else raw))
+
+
+def refused_or_within(raw: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "arm.json"
+        path.write_bytes(raw)
+        try:
+            servos = load_calibration(path, SO100)
+        except CalibrationError as error:
+            servos, refusal = (), str(error)
+        else:
+            refusal = ""
+        assert servos or str(path) in refusal
+    for servo in servos:
+        assert 0 <= servo.range_min < servo.range_max < 4096
+        assert abs(servo.homing_offset) <= 2047

@@ -82,8 +82,9 @@ def test_warnings_are_words_and_no_fault():
     assert watched.warning() == "control box warning 11: the box's queue of commands is full"
 
 
+@pytest.mark.ros
 def test_missing_messages_say_how_to_get_them():
-    from evo1_bringup.ros.xarm_interfaces import XarmError, xarm_interfaces
+    from evo1_bringup.ros.xarm_monitor_node import XarmError, xarm_interfaces
 
     if importlib.util.find_spec("xarm_msgs"):
         pytest.skip("xarm_msgs is here")

@@ -120,3 +120,9 @@ def test_the_robot_file_cannot_be_changed_behind_a_running_relay(relay):
     assert not refused.successful
     assert "read-only" in refused.reason
     assert relay.get_parameter("robot_file").value == before
+
+
+def test_a_relay_that_fails_says_so_on_its_status(arm, relay):
+    arm.wait(lambda: arm.says("waiting"), "state")
+    relay.tell_end("teleop_relay ends: KeyError: 'joint1'")
+    arm.wait(lambda: arm.says("STOPPED: teleop_relay ends: KeyError"), "last words")

@@ -4,9 +4,9 @@ import pytest
 from live_listener import SMALL, LiveListener, patient_robot_file
 
 from evo1_bringup.cli import main
-from evo1_bringup.launchable import SIDES, TWO_ARMS, systems_of
 from evo1_bringup.processes import together
 from evo1_bringup.supervisor import Supervisor
+from evo1_bringup.system import SIDES, TWO_ARMS, systems_of
 
 pytestmark = [pytest.mark.ros, pytest.mark.gl]
 

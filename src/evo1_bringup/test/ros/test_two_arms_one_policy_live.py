@@ -8,9 +8,9 @@ import pytest
 from live_listener import SMALL, LiveListener, patient_robot_file
 
 from evo1_bringup.cli import main
-from evo1_bringup.launchable import systems_of
 from evo1_bringup.processes import together
 from evo1_bringup.supervisor import Supervisor
+from evo1_bringup.system import systems_of
 from evo1_policy.robot_config import load_robot
 
 pytestmark = [pytest.mark.ros, pytest.mark.gl]

@@ -20,7 +20,7 @@ class ControlBox:
     def __init__(self, node):
         from sensor_msgs.msg import JointState
 
-        from evo1_bringup.ros.xarm_interfaces import xarm_interfaces
+        from evo1_bringup.ros.xarm_monitor_node import xarm_interfaces
 
         messages, services = xarm_interfaces()
         self._node, self._message = node, messages.RobotMsg

@@ -6,11 +6,16 @@ Must not import ROS or torch.
 
 import hashlib
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from safetensors import SafetensorError
 
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
@@ -20,6 +25,7 @@ from evo1_policy.robot_config import RobotConfig
 
 Layout = Literal["own", "official_deepspeed", "official_flash", "lerobot"]
 _NAMES_SHOWN = 5
+_BEGUN = ".begun"  # in a folder that is being written
 _SLACK = 1.0  # of a joint's range: how far data may lie beyond its limits; degrees lie further
 
 
@@ -37,6 +43,7 @@ class Wanted:
     norm_mode: Mode | None = None
     tokenizer: Path | None = None
     units: Path | None = None
+    rate_hz: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,7 @@ class Checkpoint:
         overridden: whether the caller changed what the directory says.
         table: of embodiments, where the head of the weights has one.
         training: what is known of how it was trained.
+        notes: what to tell a user about how it was read.
     """
 
     directory: Path
@@ -68,6 +76,7 @@ class Checkpoint:
     overridden: bool = False
     table: EmbodimentTable | None = None
     training: TrainingFacts = UNKNOWN
+    notes: tuple[str, ...] = ()
 
     @property
     def tokenizer_dir(self) -> Path:
@@ -94,6 +103,51 @@ class Checkpoint:
             said = [self.config.to_dict(), self.stats.to_dict()]
             digest.update(json.dumps(said, sort_keys=True).encode())
         return digest.hexdigest()[:12]
+
+
+@contextmanager
+def appearing(directory: Path) -> Iterator[Path]:
+    """A folder to write into, which becomes `directory` when all of it is on the disk.
+
+    Where that fails, or the process is stopped, nothing of it stays; what a kill left of an
+    earlier save is removed, but never a folder that this function did not make.
+
+    Raises:
+        CheckpointError: the directory exists, or it cannot be written: the disk is full.
+    """
+    if directory.exists():
+        raise CheckpointError(f"{directory}: exists already; choose another or remove it")
+    partial = directory.with_name(directory.name + ".partial")
+    if partial.exists() and not (partial / _BEGUN).is_file():
+        raise CheckpointError(
+            f"{partial}: in the way, and not left by a save that was cut off; rename or remove it"
+        )
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        (partial / _BEGUN).touch()
+        yield partial
+        for path in sorted(partial.rglob("*")):
+            _sync(path)
+        (partial / _BEGUN).unlink()
+        partial.rename(directory)
+        _sync(directory.parent)
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError | SafetensorError):
+            reason = getattr(error, "strerror", None) or str(error)
+            raise CheckpointError(
+                f"{directory}: cannot be saved: {reason}; is the disk full? Nothing was left there"
+            ) from error
+        raise
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def shown(names: list[str]) -> str:
@@ -155,4 +209,23 @@ def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
                 f"[{joint.position_min:g}, {joint.position_max:g}] rad; is this checkpoint in "
                 "other units (degrees and percent want a file of units, end-effector poses cannot "
                 "be used) or for another robot?"
+            )
+
+
+def check_quantiles(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
+    """Refuse a foreign policy whose quantiles coincide where a joint moves: it cannot command it.
+
+    Raises:
+        CheckpointError: names the joint and its statistics.
+    """
+    if stats.mode != "quantiles":
+        return
+    for name, feature in (("observation.state", stats.state), ("action", stats.action)):
+        for k in feature.collapsed():
+            assert feature.q01 is not None
+            raise CheckpointError(
+                f"{directory}: norm stats: {name}[{k}]: q01 and q99 are both about "
+                f"{feature.q01[k]:g} while joint {robot.joint_names[k]} moves in "
+                f"[{feature.min[k]:g}, {feature.max[k]:g}]: a policy that was trained with these "
+                "quantiles cannot say where that joint goes"
             )

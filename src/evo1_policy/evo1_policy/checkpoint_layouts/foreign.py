@@ -16,10 +16,13 @@ from evo1_policy.checkpoint_layouts.contents import (
     Layout,
     Wanted,
     check_agreement,
+    check_quantiles,
     check_units,
 )
 from evo1_policy.checkpoint_layouts.own import (
     TOKENIZER,
+    integer,
+    mapping,
     model_header,
     read_json,
     read_model_config,
@@ -49,6 +52,8 @@ class Found:
         small: the other files that decide what the policy does.
         vlm: name or folder of the backbone.
         table: of embodiments, where the head has one.
+        context_length: most tokens of a prompt, where the layout's own config says it.
+        notes: what to tell a user.
     """
 
     config: Evo1Config
@@ -59,6 +64,8 @@ class Found:
     small: tuple[Path, ...]
     vlm: str
     table: EmbodimentTable | None
+    context_length: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def assemble(
@@ -73,12 +80,21 @@ def assemble(
     config, stats = found.config, found.stats
     try:
         if sidecar.is_file() and wanted.semantics is None:
-            rules = check_rules(read_json(sidecar).get("norm_rules", {}), source=str(sidecar))
+            rules = check_rules(
+                mapping(read_json(sidecar), sidecar, "norm_rules"), source=str(sidecar)
+            )
             stats = dataclasses.replace(stats, **rules)
         else:
             config, stats = apply_variant(wanted.semantics or found.variant, config, stats)
             if found.steps is not None:
                 config = dataclasses.replace(config, num_inference_steps=found.steps)
+            if found.context_length is not None and wanted.semantics is None:
+                config = dataclasses.replace(
+                    config,
+                    semantics=dataclasses.replace(
+                        config.semantics, context_length=found.context_length
+                    ),
+                )
         if wanted.norm_mode:
             stats = dataclasses.replace(stats, mode=wanted.norm_mode)
         if wanted.units:
@@ -90,6 +106,7 @@ def assemble(
         raise CheckpointError(f"{directory}: {error}") from error
     check_agreement(directory, config, stats, robot)
     check_units(directory, stats, robot)
+    check_quantiles(directory, stats, robot)
     small = (*found.small, sidecar) if sidecar.is_file() else found.small
     return Checkpoint(
         directory=directory,
@@ -102,6 +119,7 @@ def assemble(
         tokenizer=_tokenizer(directory, found.vlm, wanted),
         overridden=bool(wanted.semantics or wanted.norm_mode or wanted.embodiment or wanted.units),
         table=found.table,
+        notes=found.notes,
     )
 
 
@@ -118,21 +136,6 @@ def added_config(directory: Path) -> Evo1Config | None:
 def write_sidecar(directory: Path, config: Evo1Config, stats: NormStats) -> None:
     """Add to an export what its layout has no place for."""
     write_json(directory / SIDECAR, {**model_header(config), "norm_rules": stats.rules()})
-
-
-def integer(data: Mapping[str, Any], path: Path, *keys: str, default: int) -> int:
-    """The first of these keys that a config has.
-
-    Raises:
-        CheckpointError: it is no whole number.
-    """
-    for key in keys:
-        if key in data:
-            value = data[key]
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise CheckpointError(f"{path}: {key}: expected a whole number, got {value!r}")
-            return value
-    return default
 
 
 def embodiment_table(data: Mapping[str, Any], path: Path) -> EmbodimentTable | None:
@@ -179,10 +182,17 @@ def published_sizes(data: Mapping[str, Any], path: Path, image_size: int) -> Evo
         heads=integer(data, path, "num_heads", default=8),
         state_hidden=integer(data, path, "state_hidden_dim", default=1024),
         output_hidden=integer(data, path, "hidden_dim", default=1024),
-        dropout=float(data.get("dropout", 0.0)),
+        dropout=_dropout(data, path),
     )
     vision = dataclasses.replace(base.vision, image_size=image_size)
     return dataclasses.replace(base, head=head, vision=vision)
+
+
+def _dropout(data: Mapping[str, Any], path: Path) -> float:
+    value = data.get("dropout", 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise CheckpointError(f"{path}: dropout: expected a number, got {value!r}")
+    return float(value)
 
 
 def head_entries(config: Evo1Config) -> dict[str, Any]:

@@ -27,26 +27,46 @@ from evo1_policy.checkpoint_layouts.foreign import (
     assemble,
     embodiment_table,
     head_entries,
-    integer,
     published_sizes,
 )
-from evo1_policy.checkpoint_layouts.own import CONFIG, WEIGHTS, read_json, robot_of, write_json
+from evo1_policy.checkpoint_layouts.lerobot_processors import (
+    ACTION,
+    ACTION_STEP,
+    BATCH,
+    DEVICE,
+    EPS,
+    MODES,
+    NORMALIZER,
+    PAD_ACTION,
+    PAD_STATE,
+    POSTPROCESSOR,
+    PREPROCESSOR,
+    RENAME,
+    STATE,
+    UNNORMALIZER,
+    check_features,
+    read_processors,
+)
+from evo1_policy.checkpoint_layouts.own import (
+    CONFIG,
+    WEIGHTS,
+    integer,
+    read_json,
+    robot_of,
+    write_json,
+)
 from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.normalization import (
     FeatureStats,
-    Mode,
     NormStats,
     NormStatsError,
     feature_stats,
 )
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.untrusted import refuse_lfs_pointer
 
-PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
-NORMALIZER, UNNORMALIZER = "normalizer_processor", "unnormalizer_processor"
 VLM = "OpenGVLab/InternVL3-1B-hf"
-_MODES: dict[str, Mode] = {"MIN_MAX": "bounds", "QUANTILES": "quantiles", "MEAN_STD": "mean_std"}
 _NEUTRAL = {"min": -1.0, "max": 1.0, "mean": 0.0, "std": 1.0, "q01": -1.0, "q99": 1.0}
-_STATE, _ACTION = "observation.state", "action"
 Array = npt.NDArray[np.float64]
 
 
@@ -63,14 +83,14 @@ def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
             raise CheckpointError(f"{directory / name}: missing; LeRobot checkpoints need it")
     robot = robot_of(directory, wanted)
     config = added_config(directory) or model_config(data, path)
-    state_file = _state_file(directory / PREPROCESSOR, NORMALIZER)
-    action_file = _state_file(directory / POSTPROCESSOR, UNNORMALIZER)
+    processing = read_processors(directory, data)
+    state_said, action_said, notes = check_features(data, path, robot, processing)
     try:
         stats = NormStats(
             embodiment=robot.embodiment,
-            state=_read_feature(state_file, _STATE, robot.width),
-            action=_read_feature(action_file, _ACTION, robot.width),
-            mode=_mode(data, path),
+            state=_read_feature(processing.state_file, STATE, robot, said=state_said),
+            action=_read_feature(processing.action_file, ACTION, robot, said=action_said),
+            mode=processing.mode,
             clamp=False,
             zero_guard="if_zero",
         )
@@ -82,9 +102,11 @@ def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
         variant="lerobot",
         steps=integer(data, path, "num_inference_timesteps", default=32),
         weights=directory / WEIGHTS,
-        small=(path, state_file, action_file),
+        small=(path, processing.state_file, processing.action_file),
         vlm=str(data.get("vlm_model_name", VLM)),
         table=embodiment_table(data, path),
+        context_length=integer(data, path, "max_text_length", default=1024),
+        notes=notes,
     )
     return assemble(directory, "lerobot", found, robot, wanted)
 
@@ -95,9 +117,17 @@ def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:
     Raises:
         CheckpointError: a key is of another type, or a variant that our model has not.
     """
-    resolution = data.get("image_resolution", (448, 448))
+    size = data.get("image_resolution", [448, 448])
+    if not isinstance(size, list) or len(size) != 2 or size[0] != size[1]:
+        raise CheckpointError(f"{path}: image_resolution: expected [S, S], got {size!r}")
+    if integer(data, path, "n_obs_steps", default=1) != 1:
+        raise CheckpointError(f"{path}: n_obs_steps: only 1 is supported: one observation")
     try:
-        base = published_sizes(data, path, int(resolution[0]))
+        base = published_sizes(
+            data,
+            path,
+            integer({"image_resolution": size[0]}, path, "image_resolution", default=448),
+        )
         return dataclasses.replace(
             base,
             language=dataclasses.replace(
@@ -128,40 +158,40 @@ def write_small_files(
     directory: Path, config: Evo1Config, stats: NormStats, robot: RobotConfig
 ) -> None:
     """Write what stands beside the weights."""
-    modes = {mode: name for name, mode in _MODES.items()}
+    modes = {mode: name for name, mode in MODES.items()}
     norm_map = {"VISUAL": "IDENTITY", "STATE": modes[stats.mode], "ACTION": modes[stats.mode]}
     write_json(directory / CONFIG, _config(config, robot, norm_map))
     padded = {
         f"{name}.{key}": _padded(values, key, width)
         for name, feature, width in (
-            (_STATE, stats.state, config.state_width),
-            (_ACTION, stats.action, config.action_width),
+            (STATE, stats.state, config.state_width),
+            (ACTION, stats.action, config.action_width),
         )
         for key, values in feature.to_dict().items()
     }
     features = {
-        _STATE: {"type": "STATE", "shape": [config.state_width]},
-        _ACTION: {"type": "ACTION", "shape": [config.action_width]},
+        STATE: {"type": "STATE", "shape": [config.state_width]},
+        ACTION: {"type": "ACTION", "shape": [config.action_width]},
     }
-    normaliser = {"eps": 1e-8, "features": features, "norm_map": norm_map}
+    normaliser = {"eps": EPS, "features": features, "norm_map": norm_map}
     _write_processor(
         directory / PREPROCESSOR,
         [
-            ("rename_observations_processor", {"rename_map": {}}),
-            ("to_batch_processor", {}),
-            ("evo1_pad_state_processor", {"max_state_dim": config.state_width}),
-            ("evo1_pad_action_processor", {"max_action_dim": config.action_width}),
+            (RENAME, {"rename_map": {}}),
+            (BATCH, {}),
+            (PAD_STATE, {"max_state_dim": config.state_width}),
+            (PAD_ACTION, {"max_action_dim": config.action_width}),
             (NORMALIZER, normaliser),
-            ("device_processor", {"device": "cpu", "float_dtype": None}),
+            (DEVICE, {"device": "cpu", "float_dtype": None}),
         ],
         padded,
     )
     _write_processor(
         directory / POSTPROCESSOR,
         [
-            (UNNORMALIZER, normaliser | {"features": {_ACTION: features[_ACTION]}}),
-            ("evo1_action_processor", {"action_dim": robot.width}),
-            ("device_processor", {"device": "cpu", "float_dtype": "float32"}),
+            (UNNORMALIZER, normaliser | {"features": {ACTION: features[ACTION]}}),
+            (ACTION_STEP, {"action_dim": robot.width}),
+            (DEVICE, {"device": "cpu", "float_dtype": "float32"}),
         ],
         padded,
     )
@@ -176,8 +206,8 @@ def _config(config: Evo1Config, robot: RobotConfig, norm_map: dict[str, str]) ->
     return {
         "type": "evo1",
         "n_obs_steps": 1,
-        "input_features": {_STATE: {"type": "STATE", "shape": [robot.width]}, **cameras},
-        "output_features": {_ACTION: {"type": "ACTION", "shape": [robot.width]}},
+        "input_features": {STATE: {"type": "STATE", "shape": [robot.width]}, **cameras},
+        "output_features": {ACTION: {"type": "ACTION", "shape": [robot.width]}},
         "chunk_size": config.horizon,
         "n_action_steps": min(config.execute_actions or config.horizon, config.horizon),
         "max_state_dim": config.state_width,
@@ -187,6 +217,7 @@ def _config(config: Evo1Config, robot: RobotConfig, norm_map: dict[str, str]) ->
         "normalization_mapping": norm_map,
         "vlm_model_name": VLM,
         "vlm_num_layers": config.language.layers,
+        "max_text_length": config.semantics.context_length,
         **head_entries(config),
     }
 
@@ -206,50 +237,37 @@ def _write_processor(
     write_json(path, {"name": path.stem, "steps": entries})
 
 
-def _state_file(path: Path, step: str) -> Path:
-    """The statistics of a processor's (un)normaliser."""
-    steps = read_json(path).get("steps")
-    for entry in steps if isinstance(steps, list) else []:
-        if isinstance(entry, Mapping) and entry.get("registry_name") == step:
-            file = path.parent / Path(str(entry.get("state_file", ""))).name
-            if not file.is_file():
-                raise CheckpointError(f"{path}: {step}: its statistics {file.name} are missing")
-            return file
-    raise CheckpointError(f"{path}: no step '{step}', so nothing says how to normalise")
+def _read_feature(path: Path, name: str, robot: RobotConfig, *, said: bool) -> FeatureStats:
+    """Statistics of one feature, without the neutral values that pad it to the model's width.
 
-
-def _read_feature(path: Path, name: str, width: int) -> FeatureStats:
-    """Statistics of one feature, without the neutral values that pad it to the model's width."""
+    Where the width is not said, the last joint's must not be such values either.
+    """
     try:
+        refuse_lfs_pointer(path)
         tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: damaged or truncated: {error}") from error
     found = {
         key: np.asarray(tensors[f"{name}.{key}"], np.float64)
         for key in _NEUTRAL
         if f"{name}.{key}" in tensors
     }
+    width = robot.width
     for key, values in found.items():
-        tail = values[width:]
-        if values.ndim != 1 or (tail != _NEUTRAL[key]).any():
+        if values.ndim != 1 or (values[width:] != _NEUTRAL[key]).any():
             raise CheckpointError(
                 f"{path}: {name}.{key} has {values.shape} entries with data beyond the {width} "
                 "joints of the robot file"
             )
+    last = {key: values[width - 1] for key, values in found.items() if len(values) > width}
+    if not said and last and all(value == _NEUTRAL[key] for key, value in last.items()):
+        raise CheckpointError(
+            f"{path}: {name}: entry {width - 1} is padding: this policy has fewer than the "
+            f"{width} joints of the robot file ({', '.join(robot.joint_names)})"
+        )
     cut = {key: values[:width] for key, values in found.items()}
     return feature_stats(cut, source=str(path), path=name)
 
 
 def _padded(values: list[float], key: str, width: int) -> Array:
     return np.array(values + [_NEUTRAL[key]] * (width - len(values)))
-
-
-def _mode(data: Mapping[str, Any], path: Path) -> Mode:
-    mapping = data.get("normalization_mapping", {})
-    state, action = (str(mapping.get(key, "MIN_MAX")) for key in ("STATE", "ACTION"))
-    if state != action or state not in _MODES:
-        raise CheckpointError(
-            f"{path}: normalization_mapping: STATE is {state}, ACTION {action}; expected the same "
-            f"for both, one of {', '.join(_MODES)}"
-        )
-    return _MODES[state]

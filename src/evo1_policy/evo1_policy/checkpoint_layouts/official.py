@@ -23,10 +23,16 @@ from evo1_policy.checkpoint_layouts.foreign import (
     assemble,
     embodiment_table,
     head_entries,
-    integer,
     published_sizes,
 )
-from evo1_policy.checkpoint_layouts.own import CONFIG, STATS, read_json, robot_of, write_json
+from evo1_policy.checkpoint_layouts.own import (
+    CONFIG,
+    STATS,
+    integer,
+    read_json,
+    robot_of,
+    write_json,
+)
 from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.normalization import Mode, NormStats, NormStatsError, feature_stats
 
@@ -125,7 +131,8 @@ def choose_stats(
 
     Args:
         data: content of norm_stats.json.
-        key: 'arm', 'dataset' or 'arm/dataset'; None takes the embodiment's, or the only one.
+        key: 'arm', 'dataset' or 'arm/dataset'; None takes the embodiment's. The only one of a
+            file is not taken under another name: it may be another robot's.
         embodiment: of the robot; the result carries it.
         mode: of the normalisation. Where the file lacks q01 and q99, 'bounds' stands in.
         source: stands in error messages.
@@ -136,8 +143,6 @@ def choose_stats(
     found = entries(data)
     asked = key or embodiment
     matching = [name for name in found if asked in (name, *name.split("/", 1))]
-    if not matching and key is None and len(found) == 1:
-        matching = list(found)
     if len(matching) != 1:
         problem = f"several match '{asked}'" if matching else f"none is for '{asked}'"
         raise NormStatsError(

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evo1_policy import untrusted
 from evo1_policy.checkpoint_layouts.contents import (
     Checkpoint,
     CheckpointError,
@@ -30,6 +31,14 @@ from evo1_policy.robot_config import RobotConfig, RobotConfigError, differences,
 
 WEIGHTS, CONFIG, STATS, ROBOT = "model.safetensors", "config.json", "norm_stats.json", "robot.yaml"
 TOKENIZER, CARD = "tokenizer", "README.md"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+)
 FORMAT = "evo1_ros2"
 VERSION = 1
 
@@ -77,7 +86,8 @@ def robot_of(directory: Path, wanted: Wanted) -> RobotConfig:
     """The robot of a directory: its own robot file, or the caller's where it holds none.
 
     Raises:
-        CheckpointError: there is none, it cannot be read, or the two are different robots.
+        CheckpointError: there is none, it cannot be read, the two are different robots, or the
+            rate of the actions is another, or not known.
     """
     path = directory / ROBOT
     if not path.is_file():
@@ -86,6 +96,7 @@ def robot_of(directory: Path, wanted: Wanted) -> RobotConfig:
                 f"{directory}: no {ROBOT}, so this does not say which robot it moves; "
                 "give a robot file (--robot FILE)"
             )
+        _check_rate(directory, wanted.robot, wanted.rate_hz)
         return wanted.robot
     try:
         robot = load_robot(path)
@@ -93,7 +104,25 @@ def robot_of(directory: Path, wanted: Wanted) -> RobotConfig:
         raise CheckpointError(str(error)) from error
     if wanted.robot is not None:
         check_same_robot(directory, wanted.robot, robot)
+    if wanted.rate_hz is not None:
+        _check_rate(directory, robot, wanted.rate_hz)
     return robot
+
+
+def _check_rate(directory: Path, robot: RobotConfig, rate_hz: float | None) -> None:
+    """Refuse actions of another rate than the robot's: every velocity would be scaled."""
+    if rate_hz is None:
+        raise CheckpointError(
+            f"{directory}: nothing in it says at which rate its actions were recorded. Say it "
+            "(the dataset's fps): convert-checkpoint ... --rate HZ, or checkpoint_rate_hz:=HZ of "
+            "the policy's node"
+        )
+    if rate_hz != robot.rate_hz:
+        raise CheckpointError(
+            f"{directory}: its actions are {rate_hz:g} a second, the robot file's rate_hz is "
+            f"{robot.rate_hz:g}; at another rate every velocity is wrong: use a robot file with "
+            f"rate_hz: {rate_hz:g}"
+        )
 
 
 def check_same_robot(directory: Path, ours: RobotConfig, theirs: RobotConfig) -> None:
@@ -118,12 +147,39 @@ def read_json(path: Path) -> Mapping[str, Any]:
         CheckpointError: it cannot be read, or holds something else.
     """
     try:
-        data: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: not readable as JSON: {error}") from error
+        data = untrusted.read_json(path, what="description of a checkpoint")
+    except untrusted.UntrustedError as error:
+        raise CheckpointError(str(error)) from error
     if not isinstance(data, Mapping):
         raise CheckpointError(f"{path}: expected a mapping, got {type(data).__name__}")
     return data
+
+
+def integer(data: Mapping[str, Any], path: Path, *keys: str, default: int) -> int:
+    """The first of these keys that a config has.
+
+    Raises:
+        CheckpointError: it is no whole number.
+    """
+    for key in keys:
+        if key in data:
+            value = data[key]
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise CheckpointError(f"{path}: {key}: expected a whole number, got {value!r}")
+            return value
+    return default
+
+
+def mapping(data: Mapping[str, Any], path: Path, key: str) -> Mapping[str, Any]:
+    """A mapping in a config, empty where it is lacking.
+
+    Raises:
+        CheckpointError: it is something else.
+    """
+    value = data.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise CheckpointError(f"{path}: {key}: expected a mapping, got {type(value).__name__}")
+    return value or {}
 
 
 def write_json(path: Path, data: object) -> None:
@@ -158,9 +214,28 @@ def read_model_config(path: Path) -> Evo1Config:
         raise CheckpointError(f"{path}: model: {error}") from error
 
 
+def tokenizer_files(source: Path) -> list[Path]:
+    """The files of a tokenizer in a folder, and nothing else that lies there.
+
+    Raises:
+        CheckpointError: it has none.
+    """
+    files = [source / name for name in TOKENIZER_FILES if (source / name).is_file()]
+    if not {"tokenizer.json", "vocab.json"} & {file.name for file in files}:
+        raise CheckpointError(
+            f"{source}: no tokenizer; expected tokenizer.json, or vocab.json with merges.txt; "
+            "give its folder (tokenizer=DIR, --tokenizer DIR)"
+        )
+    return files
+
+
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy the files of a tokenizer folder."""
-    target.mkdir()
-    for file in sorted(source.iterdir()):
-        if file.is_file():
-            shutil.copyfile(file, target / file.name)
+    """Copy tokenizer_files.
+
+    Raises:
+        CheckpointError: there are none.
+    """
+    files = tokenizer_files(source)
+    target.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copyfile(file, target / file.name)

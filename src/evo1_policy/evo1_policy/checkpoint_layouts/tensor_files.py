@@ -4,6 +4,7 @@ Every tensor is copied when it is read, because files are mapped and may change 
 policy; so the model is in memory once. Must not import ROS.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,10 @@ from torch import Tensor
 from evo1_policy.checkpoint_layouts.contents import CheckpointError, shown
 from evo1_policy.checkpoint_layouts.restricted_unpickler import load_plain
 from evo1_policy.checkpoint_layouts.tensor_names import Place, Places, Shape, file_shapes
+from evo1_policy.untrusted import UntrustedError, printable, refuse_lfs_pointer
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_LARGEST = 1e6  # no trained weight is near it; products of larger ones overflow in the model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +38,20 @@ def open_safetensors(*paths: Path) -> Iterator[TensorFile]:
     """Open one .safetensors file, or all the shards of one model.
 
     Raises:
-        CheckpointError: it is damaged or truncated.
+        CheckpointError: it is damaged, truncated, or a Git LFS pointer.
     """
     path = paths[0]
     try:
+        for item in paths:
+            refuse_lfs_pointer(item)
         files = [safe_open(item, framework="pt") for item in paths]
         where: dict[str, Any] = {key: file for file in files for key in file.keys()}  # noqa: SIM118
         shapes = {key: tuple(file.get_slice(key).get_shape()) for key, file in where.items()}
         yield TensorFile(path=path, shapes=shapes, read=lambda key: where[key].get_tensor(key))
+    except UntrustedError as error:
+        raise CheckpointError(str(error)) from error
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: damaged or truncated: {error}") from error
+        raise CheckpointError(f"{path}: damaged or truncated: {printable(error)}") from error
 
 
 @contextmanager
@@ -82,7 +91,8 @@ def read_tensors(
         ignored: which surplus tensors of the file are no error.
 
     Raises:
-        CheckpointError: tensors are missing, surplus, of a wrong shape or not finite.
+        CheckpointError: tensors are missing, surplus, of a wrong shape, no plain floating-point
+            numbers, not finite, or so large that the model overflows.
     """
     found = {name: shape for name, shape in file.shapes.items() if not ignored(name)}
     _compare_shapes(file.path, file_shapes(places, expected), found)
@@ -127,27 +137,37 @@ def _compare_shapes(path: Path, expected: Mapping[str, Shape], found: Mapping[st
         raise CheckpointError(f"{path}: does not fit config.json: {'; '.join(problems)}")
 
 
-def _is_finite(tensor: Tensor) -> bool:
-    """As isfinite().all(), without temporaries of the tensor's size."""
-    if tensor.numel() == 0 or not tensor.is_floating_point():
-        return True
-    return bool(torch.stack(tensor.aminmax()).isfinite().all())
-
-
 def _usable(file: TensorFile, place: Place, dtype: torch.dtype | None) -> Tensor:
-    """The tensor in its dtype, on memory of its own, if it is finite."""
+    """The tensor in its dtype, on memory of its own, if a model can compute with it."""
     tensor = file.read(place.name)
+    _check_kind(file, place.name, tensor)
     if place.third is not None:
         tensor = tensor.chunk(3)[place.third]
     if place.table is not None:
         tensor = tensor[place.table.row]
         tensor = tensor.T if tensor.ndim == 2 else tensor
-    if not _is_finite(tensor):
-        index = int((~torch.isfinite(tensor)).flatten().int().argmax())
+    if tensor.numel() and not bool(torch.stack(tensor.aminmax()).abs().max() <= _LARGEST):
+        index = int((~(tensor.abs() <= _LARGEST)).flatten().int().argmax())
         part = "" if place.third is None else f" (rows of {'qkv'[place.third]})"
-        raise CheckpointError(
-            f"{file.path}: {place.name}{part} is not finite at flat index {index}"
+        value = float(tensor.flatten()[index])
+        problem = (
+            f"is {value:g} at flat index {index}; no trained weight is beyond {_LARGEST:g}, and "
+            "the model would overflow"
+            if math.isfinite(value)
+            else f"is not finite at flat index {index}"
         )
+        raise CheckpointError(f"{file.path}: {place.name}{part} {problem}")
     if dtype is not None:
         return tensor.to(dtype, copy=True, memory_format=torch.contiguous_format)
     return tensor.clone(memory_format=torch.contiguous_format)
+
+
+def _check_kind(file: TensorFile, name: str, tensor: Tensor) -> None:
+    """Refuse sparse, quantised, 8-bit and other tensors that are no plain numbers."""
+    kind = str(tensor.layout if tensor.layout != torch.strided else tensor.dtype)
+    if tensor.dtype not in _DTYPES or tensor.layout != torch.strided or tensor.is_meta:
+        expected = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+        raise CheckpointError(
+            f"{file.path}: {name} is {'without data' if tensor.is_meta else kind}; sparse and "
+            f"quantised weights cannot be used, expected plain {expected}"
+        )

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from evo1_policy.untrusted import UntrustedError, read_json
+
 TRAINING = "training.json"
 MOST_INSTRUCTIONS = 100
 TrainedIn = Literal["simulation", "real", "unknown"]
@@ -41,8 +43,8 @@ def few_instructions(texts: Iterable[str]) -> tuple[str, ...]:
 def read_training(directory: Path | str) -> TrainingFacts:
     """The facts of a checkpoint's folder; unknown where it has none that can be read."""
     try:
-        data = json.loads((Path(directory) / TRAINING).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = read_json(Path(directory) / TRAINING, what="facts of a training")
+    except UntrustedError:
         return UNKNOWN
     if not isinstance(data, Mapping):
         return UNKNOWN

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evo1_policy.robot_config import RobotConfigError
+from evo1_policy.command_line import entry_point
 
 _DESCRIPTION = """\
 Convert an Evo-1 checkpoint. IN is a folder in one of these layouts, told by its files:
@@ -34,38 +34,35 @@ semantics
 examples
   # the authors' checkpoint, for our policy node
   convert_checkpoint Evo1_SO100 so100_policy --to own --robot robots/so100.yaml \\
-      --units robots/units/so100_lerobot.yaml --tokenizer InternVL3-1B
+      --rate 30 --embodiment so100 --units robots/units/so100_lerobot.yaml --tokenizer InternVL3-1B
   # one arm of many
   convert_checkpoint step_20000 out --to own --robot robots/xarm6.yaml \\
-      --embodiment xarm6/pick_can --tokenizer InternVL3-1B
+      --rate 30 --embodiment xarm6/pick_can --tokenizer InternVL3-1B
   # our policy, for LeRobot
   convert_checkpoint my_policy my_policy_lerobot --to lerobot
 """
 
 
+@entry_point("convert_checkpoint")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     # Lazily: torch takes seconds, --help shall not.
-    from evo1_policy.checkpoint import CheckpointError
     from evo1_policy.conversion import convert_checkpoint
 
-    try:
-        said = convert_checkpoint(
-            options.source,
-            options.out,
-            options.to,
-            robot=options.robot,
-            embodiment=options.embodiment,
-            semantics=options.semantics,
-            norm_mode=options.norm_mode,
-            tokenizer=options.tokenizer,
-            units=options.units,
-            dtype=options.dtype,
-        )
-    except (CheckpointError, RobotConfigError) as error:
-        print(f"convert_checkpoint: {error}", file=sys.stderr)
-        return 1
+    said = convert_checkpoint(
+        options.source,
+        options.out,
+        options.to,
+        robot=options.robot,
+        embodiment=options.embodiment,
+        semantics=options.semantics,
+        norm_mode=options.norm_mode,
+        tokenizer=options.tokenizer,
+        units=options.units,
+        rate_hz=options.rate,
+        dtype=options.dtype,
+    )
     print("\n".join(said))
     return 0
 
@@ -116,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="units of the norm stats where they are not radians, such as those in evo1_bringup's "
         "robots/units: xarm6_authors (degrees, pulses), so100_lerobot (degrees, percent)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        metavar="HZ",
+        help="actions in a second of the data that the weights were trained on (the dataset's "
+        "fps); needed where IN has no robot.yaml, and must be the robot file's rate_hz",
     )
     parser.add_argument(
         "--dtype",

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from evo1_policy.replay.bag import ReplayError
+from evo1_policy.command_line import entry_point
 from evo1_policy.replay.replaying import (
     TOLERANCE_RAD,
     Policy,
@@ -61,6 +61,7 @@ examples
 """
 
 
+@entry_point("replay", failed=2)
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
@@ -72,20 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seed=options.seed,
         tolerance_rad=options.tolerance,
     )
-    try:
-        with tqdm(desc="replay", unit="chunk", file=sys.stderr, disable=None, leave=False) as bar:
-            report = replay(request, _loader(options), _progress(bar))
-    except KeyboardInterrupt:
-        return 130
-    except (ReplayError, OSError) as error:
-        print(f"replay: {error}", file=sys.stderr)
-        return 2
+    with tqdm(desc="replay", unit="chunk", file=sys.stderr, disable=None, leave=False) as bar:
+        report = replay(request, _loader(options), _progress(bar))
     print(f"{table(report)}\n\n{summary(report)}")
-    try:
-        _write(report, options)
-    except OSError as error:
-        print(f"replay: {error}", file=sys.stderr)
-        return 2
+    _write(report, options)
     return 0 if report.passed or (report.compared and not report.is_test) else 1
 
 
@@ -111,23 +102,21 @@ def _write(report: Report, options: argparse.Namespace) -> None:
 def _loader(options: argparse.Namespace) -> PolicyLoader:
     def load(robot: RobotConfig, seed: int, steps: int) -> Policy:
         # Lazily: torch takes seconds, --help shall not.
-        from evo1_policy.checkpoint import CheckpointError, shipped_checkpoint
+        from evo1_policy.checkpoint import shipped_checkpoint
         from evo1_policy.policy import Policy as Evo1Policy
 
-        try:
-            return Evo1Policy.load(
-                options.checkpoint or shipped_checkpoint(robot.embodiment),
-                robot=robot,
-                device=options.device,
-                seed=seed,
-                num_steps=steps or None,
-                embodiment=options.embodiment,
-                semantics=options.semantics,
-                tokenizer=options.tokenizer,
-                units=options.units,
-            )
-        except CheckpointError as error:
-            raise ReplayError(str(error)) from error
+        return Evo1Policy.load(
+            options.checkpoint or shipped_checkpoint(robot.embodiment),
+            robot=robot,
+            device=options.device,
+            seed=seed,
+            num_steps=steps or None,
+            embodiment=options.embodiment,
+            semantics=options.semantics,
+            tokenizer=options.tokenizer,
+            units=options.units,
+            rate_hz=robot.rate_hz,  # what was recorded is repeated as it was
+        )
 
     return load
 

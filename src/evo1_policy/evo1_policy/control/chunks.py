@@ -1,26 +1,88 @@
-"""The policy's chunks on an arm: spliced one into the other, each checked. No ROS, no torch."""
+"""The policy's chunks on an arm: for which words, when the next is due, how one joins the other.
 
+No ROS, no torch. Letters: K guided actions, D joints.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
+import numpy as np
+
+from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory, interpolate
 from evo1_policy.control import safety
 from evo1_policy.control.ensemble import Ensemble
 from evo1_policy.control.execution import first_tick_after, plan_chunk
-from evo1_policy.control.guidance import left_over
-from evo1_policy.control.instructions import InstructionWatch
-from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.motion import Motion
-from evo1_policy.control.schedule import executed_actions, is_due, used_up_ns
 from evo1_policy.control.signals import (
+    ExecutionMode,
     LoopInput,
     LoopSettings,
     SafeTrajectory,
     SeamReport,
     StopCode,
     StopReason,
+    Transition,
 )
 from evo1_policy.observation import JointSample, Observation
 from evo1_policy.robot_config import RobotConfig
+
+
+class InstructionWatch:
+    """The instruction that chunks must be for.
+
+    Attributes:
+        words: it; None before it is known.
+        transition: of its last change.
+    """
+
+    def __init__(self, default: Transition) -> None:
+        """`default` is the transition where a change does not say."""
+        self._default = default
+        self.words: str | None = None
+        self.transition = default
+
+    def changed(self, inputs: LoopInput) -> bool:
+        """Whether these inputs replace an instruction by another one."""
+        words = inputs.instruction
+        if words is None and isinstance(inputs.observation, Observation):
+            words = inputs.observation.instruction
+        if words is None or words == self.words:
+            return False
+        before, self.words = self.words, words
+        self.transition = inputs.transition or self._default
+        return before is not None
+
+
+def unseen(words: str, learnt: Sequence[str]) -> str:
+    """Warn of an instruction that is none of those a policy learnt; '' where it is one.
+
+    Args:
+        words: the instruction.
+        learnt: all that the policy was trained with; empty where that is not known.
+    """
+    if not learnt or _plain(words) in map(_plain, learnt):
+        return ""
+    return (
+        f"the policy never saw '{words}' in training and may do anything; it learnt "
+        f"{len(learnt)} instructions, such as '{learnt[0]}'"
+    )
+
+
+def _plain(words: str) -> str:
+    return " ".join(words.lower().replace(".", " ").split())
+
+
+def at_speed(chunk: ActionChunk, speed: float) -> ActionChunk:
+    """The chunk with its time slowed, from its observation on; its path stays."""
+    if speed == 1.0:
+        return chunk
+    seen_ns = chunk.observation_stamp_ns
+    return replace(
+        chunk,
+        start_ns=seen_ns + round((chunk.start_ns - seen_ns) / speed),
+        step_ns=round(chunk.step_ns / speed),
+    )
+
 
 LATENESS_NS = 200_000_000  # that a chunk may have at least before the arm begins to brake
 
@@ -58,6 +120,7 @@ class Chunks:
         self._ensemble = Ensemble(settings.ensemble_decay_per_s)
         self._tail_ns = 0  # when the braking tail of what was sent begins
         self._intended: Trajectory | None = None
+        self._speed = 1.0  # of the chunk being executed
 
     def used_up(self, now_ns: int) -> bool:
         """Whether the chunk being executed has reached its braking tail."""
@@ -87,17 +150,22 @@ class Chunks:
         outdated = words.words != self.chunk.instruction
         if outdated and words.transition is Transition.BLEND:
             return True
-        return is_due(
-            self.chunk,
-            self._settings,
-            now_ns=inputs.now_ns,
-            lead_ns=lead_ns,
-            at_rest=at_rest,
-            to_its_end=outdated,
-        )
+        if self._settings.mode is ExecutionMode.SYNCHRONOUS:
+            return at_rest
+        if inputs.speed != self._speed:
+            return True
+        if self._settings.mode is ExecutionMode.ENSEMBLE and not outdated:
+            return True
+        return inputs.now_ns + lead_ns >= self._used_up_ns(self.chunk)
 
     def execute(
-        self, chunk: ActionChunk, measured: JointSample | None, now_ns: int, *, lead_ns: int
+        self,
+        chunk: ActionChunk,
+        measured: JointSample | None,
+        now_ns: int,
+        *,
+        lead_ns: int,
+        speed: float = 1.0,
     ) -> Accepted | StopReason:
         """Splice a chunk into the motion, or say why not.
 
@@ -106,6 +174,7 @@ class Chunks:
             measured: newest joint sample.
             now_ns: the clock [ns].
             lead_ns: from asking for the next chunk until it takes over [ns].
+            speed: share of the policy's own pace, SLOWEST to 1.
         """
         motion, step_ns = self._motion, self._motion.limits.step_ns
         ahead_ns = max(self._settings.splice_lead_ns, motion.lead_ns)
@@ -116,10 +185,7 @@ class Chunks:
         outside = motion.outside(origin.sample(now_ns)[0], self._settings.outside_rad)
         if outside:
             return StopReason(code=StopCode.CHUNK_BREAKS_LIMITS, message=f"{outside}, then resume")
-        if self._settings.mode is ExecutionMode.SYNCHRONOUS and motion.at_rest(now_ns):
-            # The arm waited where the chunk begins: nothing of it is past.
-            start_ns = splice_tick * step_ns + chunk.step_ns
-            chunk = replace(chunk, start_ns=max(chunk.start_ns, start_ns))
+        chunk = self._anchored(at_speed(chunk, speed), splice_tick * step_ns, now_ns)
         known = origin.knots(splice_tick, splice_tick)
         refused = safety.check_chunk(
             chunk,
@@ -127,9 +193,11 @@ class Chunks:
             commanded=known.positions[0],
             splice_ns=known.start_ns,
             horizon=self._horizon,
+            speed=speed,
         )
         if refused is not None:
             return refused
+        self._set_speed(speed)
         continued = origin is motion.executing and known.start_ns <= self._tail_ns
         late_ns = motion.late_ns if origin is motion.executing else 0
         plan = plan_chunk(
@@ -150,8 +218,11 @@ class Chunks:
         seam = replace(plan.seam, late_ms=late_ns / 1e6)
         return Accepted(command=command, chunk=chunk, seam=seam)
 
-    def guidance(self, observation: Observation, *, takeover_ns: int) -> Guidance | None:
+    def guidance(
+        self, observation: Observation, *, takeover_ns: int, speed: float
+    ) -> Guidance | None:
         """What the chunk from an observation shall begin with, in mode rtc but for the first."""
+        step_ns = round(self._robot.step_ns / speed)
         settings, intended = self._settings, self._intended
         if settings.mode is not ExecutionMode.RTC or settings.dry_run:
             return None
@@ -161,22 +232,88 @@ class Chunks:
         return left_over(
             intended,
             until_ns=max(min(self.chunk.end_ns, intended.end_ns), self._tail_ns),
-            start_ns=observation.stamp_ns + self._robot.step_ns,
-            step_ns=self._robot.step_ns,
+            start_ns=observation.stamp_ns + step_ns,
+            step_ns=step_ns,
             takeover_ns=takeover_ns,
             fall_actions=settings.rtc_fall_actions if same else 0,
         )
+
+    def _anchored(self, chunk: ActionChunk, splice_ns: int, now_ns: int) -> ActionChunk:
+        """The chunk from the splice on, where the arm waited where it begins: nothing is past."""
+        if self._settings.mode is ExecutionMode.SYNCHRONOUS and self._motion.at_rest(now_ns):
+            return replace(chunk, start_ns=max(chunk.start_ns, splice_ns + chunk.step_ns))
+        return chunk
+
+    def _set_speed(self, speed: float) -> None:
+        if speed != self._speed:
+            self._ensemble.clear()  # at another pace they are of no use for a mean
+        self._speed = speed
+
+    def _executed_actions(self, chunk: ActionChunk) -> int:
+        """How many actions of a chunk are executed before the next one takes over.
+
+        At a lower speed fewer: the arm shall not act on what it saw for longer than at full speed.
+        """
+        settings = self._settings
+        count = min(settings.execute_actions or max(chunk.horizon // 2, 1), chunk.horizon)
+        if settings.mode is ExecutionMode.SYNCHRONOUS:
+            return count  # it rests in between
+        return max(round(count * self._speed), 1)
+
+    def _used_up_ns(self, chunk: ActionChunk) -> int:
+        """When a chunk has been executed as far as it shall be [ns]."""
+        return chunk.start_ns + self._executed_actions(chunk) * chunk.step_ns
 
     def _until_ns(self, chunk: ActionChunk, lead_ns: int) -> int:
         """When the next chunk will have taken over, even if one result is of no use."""
         if self._settings.mode is ExecutionMode.SYNCHRONOUS:
             return chunk.end_ns
-        return used_up_ns(chunk, self._settings) + lead_ns + max(lead_ns, LATENESS_NS)
+        return self._used_up_ns(chunk) + lead_ns + max(lead_ns, LATENESS_NS)
 
     def _shape(self, chunk: ActionChunk) -> ActionChunk:
         """What is planned of a chunk that passed the check."""
         if self._settings.mode is ExecutionMode.SYNCHRONOUS:
-            return replace(chunk, actions=chunk.actions[: executed_actions(chunk, self._settings)])
+            return replace(chunk, actions=chunk.actions[: self._executed_actions(chunk)])
         if self._settings.mode is ExecutionMode.ENSEMBLE:
             return self._ensemble.mean(chunk)
         return chunk
+
+
+def left_over(
+    sent: Trajectory,
+    *,
+    until_ns: int,
+    start_ns: int,
+    step_ns: int,
+    takeover_ns: int,
+    fall_actions: int,
+) -> Guidance | None:
+    """What the next chunk shall begin with: what was sent, at the times of its actions.
+
+    While an inference runs, the arm goes on along what was sent. A chunk that is denoised to begin
+    with just that continues it, and needs no seam hidden (real-time chunking).
+
+    Actions due before the chunk can take over are frozen: they are executed whatever it says.
+    Behind them the weight falls in a line to 0.
+
+    Args:
+        sent: what the arm is commanded.
+        until_ns: when its braking tail begins; what comes then was nobody's wish [ns].
+        start_ns: when the next chunk's first action is due [ns].
+        step_ns: time between its actions [ns].
+        takeover_ns: when it is expected to take over [ns].
+        fall_actions: over how many actions the weight falls.
+
+    Returns:
+        None where nothing is left of what was sent.
+    """
+    left = max((until_ns - start_ns) // step_ns + 1, 0)
+    frozen = min(max(-(-(takeover_ns - start_ns) // step_ns), 0), left)
+    count = min(frozen + fall_actions, left)
+    if count == 0:
+        return None
+    since_s = (start_ns + np.arange(count) * step_ns - sent.start_ns) / 1e9
+    inside = np.maximum(since_s, 0.0)  # before its first point a trajectory stands still
+    actions, _ = interpolate(sent.positions, sent.velocities, sent.step_ns / 1e9, inside)
+    falling = np.arange(count - frozen, 0, -1) / (count - frozen + 1)
+    return Guidance(actions=actions, weights=np.concatenate([np.ones(frozen), falling]))

@@ -1,10 +1,11 @@
-"""The inference in flight: one at a time, outdated results dropped. No ROS, no torch."""
+"""The inference in flight, and how early the next one must start. No ROS, no torch."""
 
-from collections.abc import Callable
+import math
+from collections import deque
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 from evo1_policy.action_chunk import Guidance
-from evo1_policy.control.latency import LeadModel
 from evo1_policy.control.signals import (
     InferenceDone,
     InferenceFailed,
@@ -113,3 +114,34 @@ class InferenceDesk:
             return f"no new observation came in to infer from ({usual}){damage}"
         waited_ms = (now_ns - self._asked.asked_ns) / 1e6
         return f"the next inference has been running for {waited_ms:.0f} ms ({usual})"
+
+
+KEPT = 50  # inferences remembered
+KINDS = 8  # kinds remembered, as many as a policy keeps prompts
+
+
+class LeadModel:
+    """The 95th percentile of the last inference latencies, cold ones left out.
+
+    An inference of a kind not seen yet (the first of all, of an instruction, with guidance) loads
+    kernels, records graphs or embeds its prompt, and tells nothing about the next.
+    """
+
+    def __init__(self, default_ns: int) -> None:
+        self._seen: deque[Hashable] = deque(maxlen=KINDS)
+        self._latencies_ns: deque[int] = deque(maxlen=KEPT)
+        self._lead_ns = default_ns
+
+    def add(self, latency_ns: int, kind: Hashable = None) -> None:
+        """Learn from one inference; the first of each kind is a cold one."""
+        if kind not in self._seen:
+            self._seen.append(kind)
+        else:
+            self._latencies_ns.append(max(latency_ns, 0))
+            ordered = sorted(self._latencies_ns)
+            self._lead_ns = ordered[math.ceil(0.95 * len(ordered)) - 1]
+
+    @property
+    def lead_ns(self) -> int:
+        """How long the next inference is expected to take at most [ns]."""
+        return self._lead_ns

@@ -21,21 +21,19 @@ The way of a frame in, and of a result back (ros/ only carries, everything else 
     controller_state -> step() -> motion.Motion.look: is that what was sent?
 
 What the arm is commanded lives in motion.Motion, whoever commands it: chunks.Chunks, the person in
-takeover.Takeover, parking.Parking. The inference in flight is inference.InferenceDesk's, when the
-next one starts schedule's, what must be true of the inputs watchdog.Watchdog's. How chunks follow
-one another: docs/execution.md.
+takeover.Takeover, parking.Parking. The inference in flight is inference.InferenceDesk's, what must
+be true of the inputs watchdog.Watchdog's. How chunks follow one another: docs/execution.md.
 """
 
 from evo1_policy.action_chunk import ActionChunk
-from evo1_policy.control.chunks import Chunks
+from evo1_policy.control.chunks import Chunks, InstructionWatch
 from evo1_policy.control.holding import Hold
 from evo1_policy.control.inference import InferenceDesk
-from evo1_policy.control.instructions import InstructionWatch
 from evo1_policy.control.meters import IdleMeter
-from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.parking import Parking
 from evo1_policy.control.signals import (
+    ExecutionMode,
     InferenceDone,
     InferenceFailed,
     InferenceRequest,
@@ -49,6 +47,7 @@ from evo1_policy.control.signals import (
     StopCode,
     StopReason,
     TakeoverMode,
+    Transition,
 )
 from evo1_policy.control.signals import LoopSettings as LoopSettings
 from evo1_policy.control.takeover import ACTIVE, Takeover
@@ -304,18 +303,18 @@ class PolicyLoop:
 
     def _take(self, result: InferenceDone | InferenceFailed, inputs: LoopInput) -> None:
         """Turn a chunk into a checked command, or hold."""
+        now_ns, lead_ns, speed = inputs.now_ns, self._desk.lead_ns, inputs.speed
         if isinstance(result, InferenceFailed):
             message = f"the inference failed: {result.error}; see the log, then resume"
-            reason = StopReason(code=StopCode.INFERENCE_FAILED, message=message)
-            self._stop_for(reason, inputs.now_ns)
+            self._stop_for(StopReason(code=StopCode.INFERENCE_FAILED, message=message), now_ns)
             return
         verdict = self._chunks.execute(
-            result.chunk, inputs.measured, inputs.now_ns, lead_ns=self._desk.lead_ns
+            result.chunk, inputs.measured, now_ns, lead_ns=lead_ns, speed=speed
         )
         if isinstance(verdict, StopReason):
             self._rejected += 1
             self._interventions += 1
-            self._stop_for(verdict, inputs.now_ns)
+            self._stop_for(verdict, now_ns)
             return
         self._command, self._chunk, self._seam = verdict.command, verdict.chunk, verdict.seam
         self._accepted += 1
@@ -328,12 +327,13 @@ class PolicyLoop:
         if self._motion.lost or not self._motion.knows_arm(inputs.measured):
             return None
         lead_ns, running = self._desk.lead_ns, self._state is LoopState.RUNNING
+        takeover_ns = inputs.now_ns + lead_ns
         if not self._chunks.next_is_due(inputs, self._words, lead_ns=lead_ns, running=running):
             return None
         return self._desk.ask(
             inputs.observation,
             inputs.now_ns,
-            lambda seen: self._chunks.guidance(seen, takeover_ns=inputs.now_ns + lead_ns),
+            lambda seen: self._chunks.guidance(seen, takeover_ns=takeover_ns, speed=inputs.speed),
         )
 
     def _count_idle(self, now_ns: int) -> None:

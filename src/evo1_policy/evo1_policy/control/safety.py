@@ -25,6 +25,7 @@ def check_chunk(
     commanded: Floats,
     splice_ns: int,
     horizon: int | None = None,
+    speed: float = 1.0,
 ) -> StopReason | None:
     """Whether a chunk from the policy may be planned at all.
 
@@ -34,12 +35,14 @@ def check_chunk(
         commanded: (D,) where the arm will be commanded at the splice [rad].
         splice_ns: when the chunk would take over [ns].
         horizon: H that the policy announced, where known.
+        speed: share of the policy's own pace at which the chunk is to be executed.
 
     Returns:
         None, or why not.
     """
     return (
         _wrong_shape(chunk, robot, horizon)
+        or _wrong_pace(chunk, robot, speed)
         or _not_finite(chunk, robot)
         or _too_early(chunk, splice_ns)
         or _too_late(chunk, splice_ns, robot.step_ns // 2)
@@ -56,12 +59,17 @@ def _wrong_shape(chunk: ActionChunk, robot: RobotConfig, horizon: int | None) ->
             message=f"the chunk has shape {shape}, expected ({length}, {robot.width}): "
             f"{robot.width} joints of robot '{robot.name}'; use a checkpoint trained for it",
         )
+    return None
+
+
+def _wrong_pace(chunk: ActionChunk, robot: RobotConfig, speed: float) -> StopReason | None:
+    step_ns = robot.step_ns / speed
     # Nanosecond steps are rounded, so half a percent tells another rate from rounding.
-    if abs(chunk.step_ns - robot.step_ns) > robot.step_ns / 200:
+    if abs(chunk.step_ns - step_ns) > step_ns / 200:
         return StopReason(
             code=StopCode.CHUNK_WRONG_SHAPE,
             message=f"the chunk's actions are {chunk.step_ns / 1e6:.2f} ms apart, expected "
-            f"{robot.step_ns / 1e6:.2f} ms (rate_hz {robot.rate_hz:g} of robot '{robot.name}')",
+            f"{step_ns / 1e6:.2f} ms (rate_hz {robot.rate_hz:g} of robot '{robot.name}')",
         )
     return None
 

@@ -1,4 +1,4 @@
-"""What goes into and comes out of one step of the policy loop: states, reasons, requests.
+"""What goes into and comes out of one step of the policy loop: modes, states, reasons, requests.
 
 Must not import ROS or torch.
 """
@@ -8,10 +8,39 @@ from dataclasses import dataclass, field
 
 from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
 from evo1_policy.control.held import HeldState as HeldState
-from evo1_policy.control.modes import ExecutionMode, Transition
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
 from evo1_policy.perception.frames import DamagedImageError
+
+SLOWEST = 0.1  # speed; slower still, an action would last for seconds
+
+
+class ExecutionMode(enum.StrEnum):
+    """How chunks become one motion; the words are those of the node's parameter."""
+
+    REPLACE = "replace"  # the newest chunk, faded in, inference overlapped
+    ENSEMBLE = "ensemble"  # the mean of all chunks that cover an instant
+    RTC = "rtc"  # real-time chunking: a chunk is denoised to continue what was sent
+    SYNCHRONOUS = "synchronous"  # a chunk to its end, rest, then the next inference
+
+
+class Transition(enum.StrEnum):
+    """What a new instruction does to the chunk being executed."""
+
+    FLUSH = "flush"  # brake, drop it, begin anew from rest
+    BLEND = "blend"  # infer at once; the next chunk takes over by cross-fade
+    FINISH = "finish"  # it runs to its executed end; the next one is for the new instruction
+
+    @classmethod
+    def of(cls, word: str) -> "Transition":
+        """The transition of this name.
+
+        Raises:
+            ValueError: there is none; lists those that there are.
+        """
+        if word not in list(cls):
+            raise ValueError(f"transition: expected one of {', '.join(cls)}, got '{word}'")
+        return cls(word)
 
 
 class TakeoverMode(enum.Enum):
@@ -229,6 +258,7 @@ class LoopInput:
         requests: asked for since the last step, oldest first.
         instruction: what to do now; None: what the observation says.
         transition: how to change to it; None: as the settings say.
+        speed: share of the policy's own pace at which chunks are executed, SLOWEST to 1.
     """
 
     now_ns: int
@@ -244,6 +274,7 @@ class LoopInput:
     requests: tuple[Request, ...] = ()
     instruction: str | None = None
     transition: Transition | None = None
+    speed: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

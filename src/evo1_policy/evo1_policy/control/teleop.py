@@ -16,11 +16,10 @@ from evo1_policy.control.execution import first_tick_after, plan_path
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.signals import HeldState, SafeTrajectory, StopReason
-from evo1_policy.control.target_curve import TargetCurve
 from evo1_policy.control.teleop_target import Refused as Refused
+from evo1_policy.control.teleop_target import TargetCurve, target_problem
 from evo1_policy.control.teleop_target import TeleopSettings as TeleopSettings
 from evo1_policy.control.teleop_target import TeleopTarget as TeleopTarget
-from evo1_policy.control.teleop_target import target_problem
 from evo1_policy.observation import JointSample
 from evo1_policy.robot_config import RobotConfig
 

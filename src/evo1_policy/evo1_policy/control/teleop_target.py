@@ -1,9 +1,11 @@
-"""A demonstrator's message, and whether it can be followed at all. No ROS, no torch.
+"""A demonstrator's messages: made, judged, and put together into a curve. No ROS, no torch.
 
-Letters: N points, K named joints.
+Letters: N points, K named joints, D joints, M sample times.
 """
 
 import itertools
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,3 +129,103 @@ def _untimely(target: TeleopTarget, settings: TeleopSettings, now_ns: int) -> st
         f"{ahead_ns / 1e6:.0f} ms ahead; allowed are {settings.max_delay_ns / 1e6:.0f} and "
         f"{settings.max_ahead_ns / 1e6:.0f} ms; compare the clocks, or stamp with 0"
     )
+
+
+Floats = npt.NDArray[np.float64]
+
+
+class TargetCurve:
+    """Targets of D joints over time; each joint has knots of its own, linear in between.
+
+    A message replaces what the curve said after the message's stamp, as a trajectory controller
+    replaces its trajectory.
+
+    Args:
+        width: D.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._times: list[list[int]] = [[] for _ in range(width)]
+        self._values: list[list[float]] = [[] for _ in range(width)]
+
+    @property
+    def last_ns(self) -> int | None:
+        """The last knot of any joint [ns]; None while the curve is empty."""
+        return max((times[-1] for times in self._times if times), default=None)
+
+    def add(
+        self, columns: Sequence[int], times_ns: Sequence[int], positions: Floats, *, stamp_ns: int
+    ) -> None:
+        """Cut the named joints' curves at `stamp_ns` and append points.
+
+        Args:
+            columns: K joints.
+            times_ns: N, increasing, not before the stamp [ns].
+            positions: (N, K) [rad].
+            stamp_ns: when the message speaks from [ns].
+        """
+        for k, column in enumerate(columns):
+            times, values = self._times[column], self._values[column]
+            keep = bisect_right(times, stamp_ns)
+            if 0 < keep < len(times):
+                here = float(np.interp(stamp_ns, times, values))
+                times[keep:], values[keep:] = [stamp_ns], [here]
+            while times and times[-1] >= times_ns[0]:
+                del times[-1], values[-1]
+            times.extend(times_ns)
+            values.extend(positions[:, k].tolist())
+
+    def forget_before(self, time_ns: int) -> None:
+        """Drop knots that no time from `time_ns` on needs."""
+        for times, values in zip(self._times, self._values, strict=True):
+            surplus = bisect_right(times, time_ns) - 1
+            if surplus > 0:
+                del times[:surplus], values[:surplus]
+
+    def clear(self) -> None:
+        """Forget everything."""
+        for times, values in zip(self._times, self._values, strict=True):
+            times.clear()
+            values.clear()
+
+    def sample(self, times_ns: npt.NDArray[np.int64], default: Floats) -> Floats:
+        """Targets (M, D) [rad] at times (M,) [ns]; `default` (D,) for joints never named."""
+        wanted = np.tile(default, (len(times_ns), 1))
+        for column, times in enumerate(self._times):
+            if times:
+                wanted[:, column] = np.interp(times_ns, times, self._values[column])
+        return wanted
+
+
+LOOK_AHEAD_NS = 60_000_000
+
+
+class TeleopWindow:
+    """Turns samples of a demonstrator into messages that look a little ahead.
+
+    A position that is sent as "be there in 60 ms" reaches the controllers in time, so that the
+    arm follows without lag: the whole demonstration is late by 60 ms and nothing is smoothed away.
+
+    Args:
+        joint_names: K, in the order of every sample.
+        look_ahead_ns: when a sample is due, after it was taken [ns].
+    """
+
+    def __init__(self, joint_names: Sequence[str], look_ahead_ns: int = LOOK_AHEAD_NS) -> None:
+        self._names = tuple(joint_names)
+        self._look_ahead_ns = look_ahead_ns
+        self._samples: deque[tuple[int, npt.NDArray[np.float64]]] = deque()
+
+    def push(self, positions: npt.NDArray[np.float64], now_ns: int) -> TeleopTarget:
+        """Add what was sampled at `now_ns` (K,) [rad]; return the message of this instant."""
+        if self._samples and self._samples[-1][0] >= now_ns + self._look_ahead_ns:
+            self._samples.clear()  # the clock stands or jumped back
+        self._samples.append((now_ns + self._look_ahead_ns, np.array(positions, dtype=np.float64)))
+        while self._samples[0][0] <= now_ns:
+            self._samples.popleft()
+        return TeleopTarget(
+            joint_names=self._names,
+            stamp_ns=now_ns,
+            offsets_ns=tuple(due_ns - now_ns for due_ns, _ in self._samples),
+            positions=np.array([sample for _, sample in self._samples]),
+        )

@@ -164,6 +164,27 @@ def preset(name: str) -> Evo1Config:
     return _PRESETS[name]
 
 
+# What a size may be: a config from outside must not make a model that fills the machine.
+_BOUNDS = {
+    "views": (1, 64),
+    "action_width": (1, 1024),
+    "state_width": (1, 1024),
+    "num_inference_steps": (1, 10_000),
+    "execute_actions": (0, 10_000),
+    "horizon": (0, 10_000),
+    "image_size": (1, 4096),
+    "width": (1, 16_384),
+    "layers": (0, 256),
+    "mlp_width": (1, 131_072),
+    "state_hidden": (1, 131_072),
+    "output_hidden": (1, 131_072),
+    "vocab_size": (1, 1 << 20),
+    "max_positions": (1, 1 << 20),
+    "rope_theta": (1.0, 1e12),
+    "layer_scale_init": (0.0, 1e3),
+}
+
+
 def _check_sizes(config: Evo1Config) -> None:
     vision, language, head = config.vision, config.language, config.head
     _divides("vision.image_size", vision.image_size, 2 * vision.patch_size)
@@ -176,19 +197,28 @@ def _check_sizes(config: Evo1Config) -> None:
     _divides("language.width", language.width, 2 * language.heads)  # rotary halves
     _divides("language.heads", language.heads, language.kv_heads)
     _divides("language.width", language.width, head.heads)
-    for key, value, low in (
-        ("views", config.views, 1),
-        ("action_width", config.action_width, 1),
-        ("state_width", config.state_width, 1),
-        ("num_inference_steps", config.num_inference_steps, 1),
-        ("execute_actions", config.execute_actions, 0),
+    for name, part in (
+        ("", config),
+        ("vision.", vision),
+        ("language.", language),
+        ("head.", head),
     ):
-        if value < low:
-            raise ConfigError(f"{key}: expected {low} or more, got {value}")
+        for key, (low, high) in _BOUNDS.items():
+            value = getattr(part, key, low)
+            if not low <= value <= high:
+                bounds = f"{low} or more" if value < low else f"{high:,} at most"
+                raise ConfigError(f"{name}{key}: expected {bounds}, got {value}")
     if config.horizon < 2:
         raise ConfigError(
             f"horizon: expected 2 or more, got {config.horizon}; the published head for chunks of "
             "one action has other layers, which are not in this model"
+        )
+    length = config.semantics.context_length
+    if not 1 <= length <= 1 << 20:
+        raise ConfigError(f"semantics.context_length: expected 1 to {1 << 20:,}, got {length}")
+    if not abs(config.semantics.state_pad) <= 10:
+        raise ConfigError(
+            f"semantics.state_pad: expected -10 to 10, got {config.semantics.state_pad}"
         )
     scale = config.semantics.time_scale
     if scale not in (999, 1000):

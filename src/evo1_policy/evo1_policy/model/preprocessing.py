@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evo1_policy.model.config import ChannelOrder, Evo1Config, ImageDtype
+from evo1_policy.untrusted import MOST_JSON_BYTES, UntrustedError, printable, read_text
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # RGB
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -165,13 +166,15 @@ def load_tokenizer(directory: Path | str) -> Tokenizer:
     directory = Path(directory)
     if (directory / "tokenizer.json").is_file():
         try:
-            tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+            path = directory / "tokenizer.json"
+            text = read_text(path, what="tokenizer", max_bytes=MOST_JSON_BYTES)
+            tokenizer = Tokenizer.from_str(text)
+        except UntrustedError as error:
+            raise TokenizerError(str(error)) from error
         except Exception as error:  # the library raises plain Exception
             raise TokenizerError(f"{directory}/tokenizer.json: not readable: {error}") from error
     elif (directory / "vocab.json").is_file() and (directory / "merges.txt").is_file():
-        from transformers import AutoTokenizer  # lazily: costs seconds
-
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)._tokenizer
+        tokenizer = _slow_tokenizer(directory)
     else:
         raise TokenizerError(
             f"{directory}: no tokenizer; expected tokenizer.json, or vocab.json with merges.txt"
@@ -179,6 +182,27 @@ def load_tokenizer(directory: Path | str) -> Tokenizer:
     for token in SPECIAL_TOKENS:
         if tokenizer.token_to_id(token) is None:
             raise TokenizerError(f"{directory}: the tokenizer lacks the special token {token}")
+    return tokenizer
+
+
+def _slow_tokenizer(directory: Path) -> Tokenizer:
+    """The tokenizer of vocab.json and merges.txt. Code in the folder is neither run nor asked for.
+
+    Raises:
+        TokenizerError: it cannot be read, or wants code of its own.
+    """
+    from transformers import AutoTokenizer  # lazily: costs seconds
+
+    try:
+        tokenizer: Tokenizer = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )._tokenizer
+    except Exception as error:  # whatever the library raises for files that it cannot use
+        reason = printable(f"{type(error).__name__}: {error}")
+        raise TokenizerError(
+            f"{directory}: not readable as InternVL3-1B's tokenizer (nothing of it is executed): "
+            f"{reason}"
+        ) from error
     return tokenizer
 
 

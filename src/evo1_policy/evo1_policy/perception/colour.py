@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.perception.garbled import is_garbled
+from evo1_policy.perception.garbled import is_garbled, segments
 
 try:
     import simplejpeg
@@ -17,7 +17,10 @@ except ImportError:  # a host with OpenCV alone, which hides damage inside of a 
     simplejpeg = None
 
 Image = npt.NDArray[np.uint8]
+MOST_PIXELS = 7680 * 4320  # of a compressed picture: 100 MB once it is decoded
 _JPEG_BEGIN, _JPEG_END, _PNG_END = b"\xff\xd8", b"\xff\xd9", b"IEND"
+_NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables, among the kinds of segments that begin a frame
+_HEAD_BYTES = 1 << 20  # comments and thumbnails come before the size
 
 
 class DamagedError(ValueError):
@@ -89,12 +92,29 @@ def to_rgb(pixels: Image, encoding: str) -> Image:
 def check_whole(data: npt.NDArray[np.uint8]) -> None:
     """Look for the end of a JPEG or PNG, because a decoder fills a cut-off one with grey.
 
+    And at how large it says that it is: a few bytes may be a gigabyte of one colour.
+
     Raises:
-        DamagedError: there is none.
+        DamagedError: there is no end, or it is too large.
     """
     end = _JPEG_END if data[:2].tobytes() == _JPEG_BEGIN else _PNG_END
     if end not in data[-64:].tobytes() and end not in data.tobytes():  # most are not padded
         raise DamagedError("it has no end")
+    width, height = _size(data[:_HEAD_BYTES].tobytes())
+    if width * height > MOST_PIXELS:
+        raise DamagedError(
+            f"it says that it has {width}x{height} pixels; at most {MOST_PIXELS:,} are decoded"
+        )
+
+
+def _size(head: bytes) -> tuple[int, int]:
+    """(width, height) that the head of a JPEG or PNG tells; 0 where it tells none [px]."""
+    if head[:2] != _JPEG_BEGIN:
+        return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+    for kind, body in segments(head):
+        if 0xC0 <= kind <= 0xCF and kind not in _NO_FRAMES:
+            return int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
+    return 0, 0
 
 
 def decompress_rgb(data: npt.NDArray[np.uint8]) -> Image:

@@ -9,6 +9,7 @@ scene has all of that on the grid of the blocks. Must not import ROS or torch.
 Letters: R edges between rows of blocks, C blocks in a row.
 """
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -54,17 +55,23 @@ def _is_off(top: npt.NDArray[np.float64], bottom: npt.NDArray[np.float64]) -> bo
     return bool(worst[first - 1] > 2 * abs(last) and (worst[: first - 1] < _EVEN).mean() > 0.8)
 
 
+def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and body of each segment before the picture of a JPEG."""
+    place = 2
+    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        yield data[place + 1], data[place + 4 : place + 2 + length]
+        place += 2 + max(length, 2)
+
+
 def _block_with_row_restarts(data: bytes) -> tuple[int, int] | None:
     """(height, width) of a block where restart marks stand at the ends of rows [px]."""
-    place, interval, block, columns = 2, 0, (8, 8), 0
-    while place + 4 <= len(data) and data[place] == 0xFF and data[place + 1] != 0xDA:
-        kind, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        body = data[place + 4 : place + 2 + length]
+    interval, block, columns = 0, (8, 8), 0
+    for kind, body in segments(data):
         if kind == 0xDD and len(body) >= 2:
             interval = int.from_bytes(body[:2], "big")
         elif kind == 0xC0 and len(body) >= 8:
             sampling = body[7] if body[5] > 1 else 0x11
             block = 8 * (sampling & 15), 8 * (sampling >> 4)
             columns = -(-int.from_bytes(body[3:5], "big") // max(block[1], 1))
-        place += 2 + length
     return block if interval and columns and interval % columns == 0 else None

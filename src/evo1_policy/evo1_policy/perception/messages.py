@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.colour import (
     ENCODINGS,
     DamagedError,
@@ -140,7 +141,8 @@ def read_joints(
         Names in the message's order, positions (n,) float64 [rad], and the stamp [ns].
 
     Raises:
-        MessageError: no names, another number of positions, a repeated name, NaN or infinity.
+        MessageError: no names, another number of positions, a repeated name, NaN, infinity, or
+            more than a joint could mean.
     """
     names = tuple(msg.name)
     positions = np.array(msg.position, dtype=np.float64)
@@ -156,9 +158,12 @@ def read_joints(
     if joints is not None:
         kept = [i for i, name in enumerate(names) if name in joints]
         names, positions = tuple(names[i] for i in kept), positions[kept]
-    if not np.isfinite(positions).all():
-        bad = [name for name, ok in zip(names, np.isfinite(positions), strict=True) if not ok]
-        raise MessageError(f"{topic}: position of {', '.join(bad)} is not finite; expected rad")
+    sane = np.abs(positions) <= LARGEST_RAD  # False for NaN
+    if not sane.all():
+        bad = ", ".join(name for name, ok in zip(names, sane, strict=True) if not ok)
+        raise MessageError(
+            f"{topic}: position of {bad} is not finite or beyond {LARGEST_RAD:g}; expected rad"
+        )
     return names, positions, stamp_ns(msg.header.stamp)
 
 

@@ -6,11 +6,12 @@ Whoever publishes or reads this topic takes the type from here.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
-from rclpy.callback_groups import CallbackGroup
-from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
+
+from evo1_policy.ros.listening import Listener
 
 __all__ = ["ControllerState", "controller_state_qos", "listen_to_controllers"]
 
@@ -26,20 +27,13 @@ def controller_state_qos() -> QoSProfile:
 
 
 def listen_to_controllers(
-    node: Node,
+    listener: Listener,
     topics: Sequence[str],
-    on_state: Callable[[int, ControllerState], None],
-    group: CallbackGroup | None = None,
+    on_state: Callable[[int, ControllerState, int], None],
 ) -> list[Subscription]:
     """Subscribe to the state of each command output's controller; told with its index."""
-
-    def listen(output: int, topic: str) -> Subscription:
-        return node.create_subscription(
-            ControllerState,
-            topic,
-            lambda message: on_state(output, message),
-            controller_state_qos(),
-            callback_group=group,
-        )
-
-    return [listen(output, topic) for output, topic in enumerate(topics)]
+    qos = controller_state_qos()
+    return [
+        listener.hear(ControllerState, topic, partial(on_state, output), qos, one_source=True)
+        for output, topic in enumerate(topics)
+    ]

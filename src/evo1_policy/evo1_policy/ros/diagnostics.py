@@ -9,14 +9,15 @@ from evo1_policy.control.signals import LoopState
 from evo1_policy.perception.streams import StreamReport
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.status import StatusFacts, describe
+from evo1_policy.untrusted import printable
 
 
 def status(
     name: str, level: bytes, text: str, values: Mapping[str, str] | None = None
 ) -> DiagnosticStatus:
-    """One status of a node, under its part's name."""
-    pairs = [KeyValue(key=key, value=value) for key, value in (values or {}).items()]
-    return DiagnosticStatus(name=name, level=level, message=text, values=pairs)
+    """One status of a node, under its part's name; its words as a screen may show them."""
+    pairs = [KeyValue(key=key, value=printable(value)) for key, value in (values or {}).items()]
+    return DiagnosticStatus(name=name, level=level, message=printable(text), values=pairs)
 
 
 def array(

@@ -1,8 +1,9 @@
 """Who else moves this arm: an arm has one master, and a second one is refused by name."""
 
 import os
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import rclpy
 from rcl_interfaces.srv import GetParameters
@@ -12,6 +13,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from evo1_policy import stop_line
 
+_NAME = re.compile(r"[\w/]+")
 _NOT_NAMED_YET = "_NODE_NAME_UNKNOWN_"  # rcl's, where a topic was discovered before its node
 ANSWER_S = 2.0  # a node that is alive answers sooner
 # Whoever only looks: recorders, viewers, command lines. None of them moves an arm.
@@ -21,6 +23,32 @@ ONLOOKERS = ("recorder", "rosbag2", "_ros2cli", "foxglove", "rviz", "rqt", "plot
 def publishers_of(node: Node, topic: str) -> list[str]:
     """The full name of each publisher of a resolved topic, as far as discovered."""
     return [_full_name(info) for info in node.get_publishers_info_by_topic(topic)]
+
+
+class Senders:
+    """Who published topics, also once they are gone: what fell silent is told with its node.
+
+    Args:
+        node: that listens.
+        topics: as it writes them.
+    """
+
+    def __init__(self, node: Node, topics: Iterable[str]) -> None:
+        self._node = node
+        self._names = dict.fromkeys((node.resolve_topic_name(topic) for topic in topics), "")
+
+    def look(self) -> None:
+        """See who is there; for a timer, since asking the graph takes its time."""
+        for topic in self._names:
+            if names := publishers_of(self._node, topic):
+                self._names[topic] = " and ".join(sorted(set(names)))
+
+    def named(self, text: str) -> str:
+        """What is said of topics, with who published them."""
+        said = set(_NAME.findall(text))
+        who = {name for topic, name in self._names.items() if said & {topic, topic.lstrip("/")}}
+        who -= {"", *said}
+        return f"{text}; it came from {' and '.join(sorted(who))}" if who else text
 
 
 def controllers_of(node: Node, command_topic: str, state_topic: str) -> set[str]:

@@ -12,10 +12,16 @@ from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamRe
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.chunk_times import ChunkTimes
 from evo1_policy.ros.diagnostics import diagnostics_message
-from evo1_policy.ros.movers import controllers_of, publishers_of
+from evo1_policy.ros.listening import second_source
+from evo1_policy.ros.movers import (
+    Senders,
+    controllers_of,
+    other_publishers,
+    publishers_of,
+)
 from evo1_policy.ros.process import full_name
 from evo1_policy.ros.publishing import ChunkWriter, ModelFacts
-from evo1_policy.ros.qos import OVERRIDABLE, command_qos, report_qos
+from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, command_qos, report_qos
 from evo1_policy.ros.status import StatusFacts, status_message
 from evo1_policy.ros.trajectory_cdr import command_encoders
 
@@ -56,6 +62,8 @@ class Outputs:
         self._states = [node.resolve_topic_name(output.state_topic) for output in robot.command]
         self._images = [node.resolve_topic_name(camera.topic) for camera in robot.cameras]
         self._joints = node.resolve_topic_name(robot.state.topic)
+        self._senders = Senders(node, [*self._images, self._joints, *self._states])
+        self._faults = node.resolve_topic_name(ARM_FAULT_TOPIC)
         self._without_controller: str | None = None
         self._second_source: str | None = None
 
@@ -74,6 +82,11 @@ class Outputs:
             None,
         )
         self._second_source = self._find_second_source(joint_parts)
+        self._senders.look()
+
+    def named(self, problem: str) -> str:
+        """A problem with topics, with who published them."""
+        return self._senders.named(problem)
 
     def controller_problem(self) -> str | None:
         """Say which command output has no controller, or None."""
@@ -87,20 +100,17 @@ class Outputs:
         return self._second_source
 
     def _find_second_source(self, joint_parts: int) -> str | None:
-        own = self._node.get_fully_qualified_name()
         for topic in (publisher.topic_name for publisher in self._commands):
-            others = sorted(set(publishers_of(self._node, topic)) - {own})
-            if others:
+            if others := other_publishers(self._node, [topic]):
                 who = " and ".join(others)
                 return f"{who} also publishes on {topic}: an arm has one master; end one of them"
         for topic, allowed in (
-            *((topic, 1) for topic in (*self._states, *self._images)),
+            *((topic, 1) for topic in (*self._states, *self._images, self._faults)),
             (self._joints, joint_parts),
         ):
             # a driver that was started again is known twice for a while, by one name
-            names = sorted(set(publishers_of(self._node, topic)))
-            if len(names) > max(allowed, 1):
-                return f"{' and '.join(names)} publish on {topic}; end all but one"
+            if len(set(publishers_of(self._node, topic))) > max(allowed, 1):
+                return second_source(self._node, topic)
         return None
 
     def send(self, command: SafeTrajectory) -> None:
@@ -138,6 +148,11 @@ class Outputs:
     def report_status(self, facts: StatusFacts) -> None:
         """Publish the node's status."""
         self._status.publish(status_message(facts))
+
+    def tell_end(self, why: str) -> None:
+        """Say that the node ends because something failed."""
+        status = PolicyStatus(state=PolicyStatus.STOPPED, reason_code="ended", reason=why)
+        self._status.publish(status)
 
     def report_diagnostics(self, facts: StatusFacts) -> None:
         """Publish the same as diagnostics."""

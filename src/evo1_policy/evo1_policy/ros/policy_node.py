@@ -7,7 +7,6 @@ step the loop through the runner, which has the lock.
 
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,9 +15,8 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
-from evo1_policy.control.instructions import unseen
-from evo1_policy.control.modes import UnknownWordError, parse_transition
-from evo1_policy.control.signals import LoopState, LoopStatus, Request, TakeoverMode
+from evo1_policy.control.chunks import unseen
+from evo1_policy.control.signals import LoopState, LoopStatus, Request, TakeoverMode, Transition
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     ParameterError,
@@ -26,18 +24,20 @@ from evo1_policy.node_parameters import (
     dead_man_button,
     loop_settings,
 )
+from evo1_policy.observation import instruction_problem
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
 from evo1_policy.ros.inference_thread import InferenceThread
 from evo1_policy.ros.interventions import Interventions
 from evo1_policy.ros.loading import PolicyFactory, load_policy
+from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.movers import other_movers
 from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, run_managed
 from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
-from evo1_policy.ros.runner import Runner, Setup
+from evo1_policy.ros.runner import Runner, Setup, unaskable
 from evo1_policy.ros.services import Answer, Services
 from evo1_policy.ros.status import StateLog, describe, log_state, took_effect
 from evo1_policy.ros.subscriptions import OperatorTopics, Sensors, resolve_topics
@@ -115,6 +115,11 @@ class PolicyNode(ManagedNode):
             return True
         return self._active.runner.come_home(park=self._configured.robot.park is not None)
 
+    def tell_end(self, why: str) -> None:
+        """Say on ~/status that the node ends."""
+        if self._configured is not None:
+            self._configured.outputs.tell_end(why)
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the robot file, load the policy, offer topics, services and the action."""
         try:
@@ -125,7 +130,7 @@ class PolicyNode(ManagedNode):
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
         except Exception:  # noqa: BLE001  rclpy would swallow it; the log must show it
-            self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
+            tell_failure(self.get_logger(), "cannot configure")
             return TransitionCallbackReturn.FAILURE
         return super().on_configure(state)
 
@@ -142,7 +147,7 @@ class PolicyNode(ManagedNode):
             now_ns=self._now_ns,
             instruction=self._instruction,
             on_change=self._on_change,
-            on_refused=self._on_refused,
+            on_refused=self._refuse,
             dead_man=dead_man_button(configured.parameters, self.resolve_topic_name(JOY_TOPIC)),
         )
         self._active = Active(
@@ -190,12 +195,12 @@ class PolicyNode(ManagedNode):
 
     def set_instruction(self, text: str, transition: str = "") -> Answer:
         """Change the instruction; `transition` in words, '' for the parameter's."""
+        if problem := instruction_problem(text):
+            return self._refuse(problem)
         text = text.strip()
-        if not text:
-            return False, "the instruction is empty; say in words what to do"
         try:
-            change = parse_transition(transition) if transition else None
-        except UnknownWordError as error:
+            change = Transition.of(transition) if transition else None
+        except ValueError as error:
             return False, str(error)
         before, self._instruction = self._instruction, text
         if self._active is not None and text != before:
@@ -218,28 +223,14 @@ class PolicyNode(ManagedNode):
                 return request is Request.STOP, "STOPPED; the node is not active"
             return request is Request.CLEAR_STOP, "the node is not active; activate it first"
         runner = self._active.runner
-        problem = self._unaskable(request, runner.status)
+        settings = self._configured.setup if self._configured else None
+        problem = unaskable(request, runner.status, self._instruction, settings)
         if problem:
             return False, problem
         status = runner.request(request)
         if request is Request.CLEAR_STOP and self._configured is not None:
             self._configured.operator.stop.tell_cleared()
         return took_effect(request, status), describe(status)
-
-    def _unaskable(self, request: Request, status: LoopStatus) -> str:
-        """Why a request makes no sense now, or ''."""
-        configured = self._configured
-        if request is Request.RESUME and not self._instruction:
-            return "no instruction; set one on the topic 'instruction' or ~/set_instruction"
-        if request is Request.HAND_BACK and status.state is not LoopState.TAKEOVER:
-            return f"nobody drives; {describe(status)}"
-        if request is Request.PARK and configured is not None and configured.robot.park is None:
-            return f"the robot file of {configured.robot.name} has no park pose (park)"
-        if request is not Request.TAKE_OVER or configured is None:
-            return ""
-        if configured.setup.settings.takeover is TakeoverMode.OFF:
-            return "take-over is off; set the parameter takeover to topic or service"
-        return ""
 
     def start_goal(self, instruction: str) -> str:
         """Start for the run_policy action; answer why not, or ''."""
@@ -252,8 +243,9 @@ class PolicyNode(ManagedNode):
             return f"{describe(status)}; call ~/hand_back first"
         if status.reason is not None and status.reason.code.waits_for_a_person:
             return f"{describe(status)}; call ~/resume first"
-        if instruction.strip():
-            self.set_instruction(instruction)
+        set_, problem = self.set_instruction(instruction) if instruction.strip() else (True, "")
+        if not set_:
+            return problem
         if not self._instruction:
             return "no instruction; give one in the goal"
         self.ask(Request.RESUME)
@@ -291,12 +283,13 @@ class PolicyNode(ManagedNode):
             self._active.runner.step_if_quiet()
             self._configured.goals.tick()
 
+    def _refuse(self, why: str) -> Answer:
+        self.get_logger().warning(f"not followed: {why}", throttle_duration_sec=REPEAT_S)
+        return False, why
+
     def _warn_of(self, what: str) -> None:
         if what:
             self.get_logger().warning(what)
-
-    def _on_refused(self, why: str) -> None:
-        self.get_logger().warning(f"not followed: {why}", throttle_duration_sec=REPEAT_S)
 
     def _on_change(self, status: LoopStatus) -> None:
         if self._configured is not None:

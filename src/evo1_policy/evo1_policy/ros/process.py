@@ -5,24 +5,30 @@ Only the services that rclpy gives every node (lifecycle, parameters) are guarde
 a request that does not fit, which anybody may send at any time.
 """
 
+import os
 import signal
+import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from evo1_policy.node_parameters import ParameterError
+from evo1_policy.ros.log import CleanLog, CleanLogger, tell_failure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
+_LAST_WORDS = Duration(seconds=0.2)  # for each topic, to be heard
 REST_S = 30.0  # how long a node may take to bring what it moves to rest, before it ends
 _TRANSITIONS = tuple(
     f"on_{name}"
@@ -33,7 +39,7 @@ _OF_RCLPY = ("lifecycle_msgs", "rcl_interfaces", "type_description_interfaces")
 Transition = Callable[[LifecycleState], TransitionCallbackReturn]
 
 
-class ManagedNode(LifecycleNode):
+class ManagedNode(CleanLog, LifecycleNode):
     """A lifecycle node that can bring itself up, and down in any state.
 
     A subclass keeps what configure took in `_configured` and what activate took in `_active`,
@@ -61,6 +67,9 @@ class ManagedNode(LifecycleNode):
     def may_end(self) -> bool:
         """Whether what it moves is at rest; asked again and again before the process ends."""
         return True
+
+    def tell_end(self, why: str) -> None:
+        """Say on the node's own topic that it ends because something failed, and what."""
 
     def rest(self) -> None:
         """Deactivate where it is active; safe in any state."""
@@ -105,7 +114,7 @@ class ManagedNode(LifecycleNode):
             try:
                 return transition(state)
             except Exception:
-                self.get_logger().error(traceback.format_exc())
+                tell_failure(self.get_logger(), "a transition failed")
                 raise
 
         return run
@@ -134,18 +143,32 @@ def full_name(node: Node) -> str:
     return str(node.get_fully_qualified_name()).lstrip("/")
 
 
+def start_ros(arguments: Sequence[str] | None = None) -> None:
+    """Start rclpy; signals stay ours: its handlers would end what still has work to do.
+
+    Where the home cannot be written, or there is none, ROS logs to the temporary folder.
+    """
+    if not os.environ.get("ROS_LOG_DIR"):
+        home = Path(os.environ.get("HOME") or os.devnull)
+        folder = Path(os.environ.get("ROS_HOME") or home / ".ros") / "log"
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="evo1_ros_log_")
+    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+
+
 def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
     """Run a lifecycle node until SIGINT or SIGTERM; the exit status is 1 where it cannot start.
 
     Where its parameter `auto_activate` is false it waits for a lifecycle manager.
     """
     stop = _stop_by_signal()
-    # rclpy's own handlers would end the context before the node could end its work.
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(arguments)
     try:
         node = make()
     except ParameterError as error:
-        rclpy.logging.get_logger("evo1").fatal(str(error))
+        CleanLogger("evo1").fatal(str(error))
         rclpy.try_shutdown()
         return 1
     try:
@@ -171,11 +194,11 @@ def run_node(
         arguments: of the command line.
     """
     stop = _stop_by_signal()
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(arguments)
     try:
         node = make()
     except refusals as error:
-        rclpy.logging.get_logger(name).fatal(str(error))
+        CleanLogger(name).fatal(str(error))
         rclpy.try_shutdown()
         return 1
     guard_requests(node)
@@ -184,11 +207,27 @@ def run_node(
     try:
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
+    except Exception as error:
+        _last_words(node, error)
+        raise
     finally:
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _last_words(node: Node, error: Exception) -> None:
+    """Say why a node ends, where people and other nodes look, before it is gone."""
+    why = f"{node.get_name()} ends: {type(error).__name__}: {error}"
+    node.get_logger().fatal(why)
+    tell: Callable[[str], None] | None = getattr(node, "tell_end", None)
+    if tell is not None:
+        with suppress(Exception):  # what failed may be the topic itself
+            tell(why)
+    for publisher in node.publishers:
+        with suppress(Exception):
+            publisher.wait_for_all_acked(_LAST_WORDS)
 
 
 def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
@@ -209,6 +248,9 @@ def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
         for _ in range(LAST_SPINS):
             executor.spin_once(timeout_sec=0.01)
         return int(node.broken)
+    except Exception as error:
+        _last_words(node, error)
+        raise
     finally:
         node.finish()
         executor.shutdown()

@@ -17,8 +17,7 @@ from evo1_msgs.msg import SeamReport as SeamReportMessage
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_policy.action_chunk import ActionChunk
-from evo1_policy.control.modes import ExecutionMode
-from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamReport
+from evo1_policy.control.signals import ExecutionMode, InferenceRequest, SafeTrajectory, SeamReport
 from evo1_policy.observation import Observation
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 from evo1_policy.ros.chunk_times import ChunkTimes

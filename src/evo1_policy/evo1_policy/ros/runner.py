@@ -7,15 +7,13 @@ watchdog on the executor's: whoever has news steps the loop at once, under one l
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.control.dead_man import DeadMan
 from evo1_policy.control.held import HeldStates
 from evo1_policy.control.meters import SeamLog
-from evo1_policy.control.modes import Transition
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.signals import (
     InferenceDone,
@@ -26,8 +24,11 @@ from evo1_policy.control.signals import (
     LoopStatus,
     Request,
     StopCode,
+    TakeoverMode,
+    Transition,
 )
 from evo1_policy.control.teleop_target import TeleopTarget
+from evo1_policy.control.watchdog import DeadMan
 from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.streams import Streams
@@ -35,7 +36,7 @@ from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.chunk_times import ChunkTimes, LatencyLog
 from evo1_policy.ros.inference_thread import InferenceThread, Inferred
 from evo1_policy.ros.outputs import Outputs
-from evo1_policy.ros.status import StatusFacts
+from evo1_policy.ros.status import StatusFacts, describe
 
 QUIET_S = 0.03
 NEXT_FRAME_NS = (
@@ -77,7 +78,7 @@ class Runner:
         now_ns: Callable[[], int],
         instruction: str,
         on_change: Callable[[LoopStatus], None],
-        on_refused: Callable[[str], None] = lambda _: None,
+        on_refused: Callable[[str], object] = lambda _: None,
         dead_man: DeadMan | None = None,
     ) -> None:
         self._instruction = instruction
@@ -107,6 +108,7 @@ class Runner:
         self._targets: list[TeleopTarget] = []
         self._going_home = False
         self._unsettled = False  # a frame came in that no observation was made of yet
+        self.second_source: Callable[[], str | None] = lambda: None  # of what is listened to
         self.status = LoopStatus(state=LoopState.IDLE, reason=None, lead_ms=0.0)
 
     def request(self, request: Request) -> LoopStatus:
@@ -286,7 +288,7 @@ class Runner:
             measured=measured,
             held=self._held.state(now_ns),
             controller_problem=self._controller_problem,
-            second_source=self._outputs.second_source(),
+            second_source=self.second_source() or self._outputs.second_source(),
             arm_fault=self._arm_fault,
             dead_man=self._released(),
             teleop=targets,
@@ -305,7 +307,7 @@ class Runner:
         command = self._setup.robot.command[output]
         if now_ns - measured.stamp_ns > self._setup.robot.state.max_age_ms * 1e6:
             return None  # nothing comes: another reason
-        return (
+        return self._outputs.named(
             f"the controller of {command.topic} has said nothing on {command.state_topic} for "
             f"{silence_ns / 1e9:.1f} s: it was deactivated, or its process died"
         )
@@ -324,7 +326,7 @@ class Runner:
             return Missing(stream="clock", code="pending", message="the clock jumped back")
         observation = self._streams.sample(now_ns, self._instruction)
         if isinstance(observation, Missing):
-            return observation
+            return replace(observation, message=self._outputs.named(observation.message))
         seen, self._newest = observation is self._newest, observation
         if not seen:
             self._unsettled = False
@@ -371,3 +373,18 @@ class Runner:
 
 def _code(status: LoopStatus) -> StopCode | None:
     return status.reason.code if status.reason else None
+
+
+def unaskable(request: Request, status: LoopStatus, instruction: str, setup: Setup | None) -> str:
+    """Why a request of a person makes no sense now, or ''."""
+    if request is Request.RESUME and not instruction:
+        return "no instruction; set one on the topic 'instruction' or ~/set_instruction"
+    if request is Request.HAND_BACK and status.state is not LoopState.TAKEOVER:
+        return f"nobody drives; {describe(status)}"
+    if request is Request.PARK and setup is not None and setup.robot.park is None:
+        return f"the robot file of {setup.robot.name} has no park pose (park)"
+    if request is not Request.TAKE_OVER or setup is None:
+        return ""
+    if setup.settings.takeover is TakeoverMode.OFF:
+        return "take-over is off; set the parameter takeover to topic or service"
+    return ""

@@ -1,11 +1,15 @@
 """What the node listens to while it is active; images are kept as they come."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from rclpy.node import Node
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image, JointState, Joy
+from sensor_msgs.msg import CompressedImage, Image, Joy
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
@@ -15,22 +19,12 @@ from evo1_policy.perception.messages import (
     MessageError,
     deserialize,
     prepare_reading,
-    read_joints,
     stamp_ns,
 )
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
 from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
-from evo1_policy.ros.qos import (
-    ARM_FAULT_TOPIC,
-    JOY_TOPIC,
-    OVERRIDABLE,
-    camera_qos,
-    fault_qos,
-    joints_qos,
-    joy_qos,
-    state_qos,
-    words_qos,
-)
+from evo1_policy.ros.listening import Listener, hear_faults
+from evo1_policy.ros.qos import JOY_TOPIC, camera_qos, joy_qos, state_qos, words_qos
 from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
 from evo1_policy.ros.runner import Runner
 from evo1_policy.ros.stop_listener import StopListener
@@ -76,32 +70,28 @@ class Sensors:
         dead_man: bool = False,
     ) -> None:
         self._node = node
-        self._group = ReadElsewhere()
         self._runner = runner
         self._now_ns = now_ns
-        self._joint_topic = node.resolve_topic_name(robot.state.topic)
-        self._joint_names = robot.joint_names
+        self._listener = Listener(node, group=ReadElsewhere())
         prepare_reading()
         # people first, then joints: they are read in this order, and frames wait for their joints
         urgent: list[Subscription] = [
-            *self._subscribe_people(robot.teleop_topic if takeover else "", joy=dead_man),
-            node.create_subscription(
-                JointState,
+            *self._hear_people(robot.teleop_topic if takeover else "", joy=dead_man),
+            self._listener.hear_joints(
                 robot.state.topic,
+                robot.joint_names,
                 self._on_joints,
-                joints_qos(),
-                callback_group=self._group,
-                qos_overriding_options=OVERRIDABLE,
+                refuse=partial(runner.reject, JOINT_STREAM),
             ),
             *listen_to_controllers(
-                node,
+                self._listener,
                 [output.state_topic for output in robot.command],
                 self._on_controller,
-                self._group,
             ),
         ]
-        cameras = [self._subscribe_camera(camera) for camera in robot.cameras]
+        cameras = [self._hear_camera(camera) for camera in robot.cameras]
         self._subscriptions = [*urgent, *cameras]
+        runner.second_source = self._listener.second_source
         self._thread = ReadingThread(
             self._subscriptions, node.context, on_failure, urgent=len(urgent)
         )
@@ -112,64 +102,53 @@ class Sensors:
         for subscription in self._subscriptions:
             self._node.destroy_subscription(subscription)
 
-    def _subscribe_people(self, teleop_topic: str, *, joy: bool) -> list[Subscription]:
+    def _hear_people(self, teleop_topic: str, *, joy: bool) -> list[Subscription]:
         subscriptions = []
         if joy:
             subscriptions.append(
-                self._node.create_subscription(
+                self._listener.hear(
                     Joy,
                     JOY_TOPIC,
-                    lambda message: self._runner.add_buttons(message.buttons),
+                    lambda message, _: self._runner.add_buttons(message.buttons),
                     joy_qos(),
-                    callback_group=self._group,
-                    qos_overriding_options=OVERRIDABLE,
                 )
             )
         if teleop_topic:
             subscriptions.append(
-                self._node.create_subscription(
+                self._listener.hear(
                     JointTrajectory,
                     teleop_topic,
-                    lambda message: self._runner.add_target(read_target(message)),
+                    lambda message, _: self._runner.add_target(read_target(message)),
                     state_qos(),
-                    callback_group=self._group,
-                    qos_overriding_options=OVERRIDABLE,
+                    one_source=True,
                 )
             )
         return subscriptions
 
-    def _subscribe_camera(self, camera: CameraConfig) -> Subscription:
+    def _hear_camera(self, camera: CameraConfig) -> Subscription:
         topic = self._node.resolve_topic_name(camera.topic)
 
-        def on_image(raw: bytes) -> None:
-            self._on_image(camera, topic, raw)
+        def on_image(raw: bytes, info: Mapping[str, Any]) -> None:
+            received_ns = self._now_ns()
+            try:
+                self._listener.admit(subscription, topic, info)
+                message = deserialize(raw, camera.type, topic=topic)
+                frame = Frame(message, topic=topic)
+            except MessageError as error:
+                self._runner.reject(camera.name, str(error))
+            else:
+                self._runner.add_image(
+                    camera.name,
+                    frame,
+                    stamp_ns=stamp_ns(message.header.stamp),
+                    received_ns=received_ns,
+                )
 
-        return self._node.create_subscription(
-            _IMAGE_TYPES[camera.type],
-            camera.topic,
-            on_image,
-            camera_qos(),
-            callback_group=self._group,
-            qos_overriding_options=OVERRIDABLE,
-            raw=True,  # rclpy's own reading copies an image element by element
-        )
+        kind = _IMAGE_TYPES[camera.type]
+        subscription = self._listener.hear_raw(kind, camera.topic, on_image, camera_qos())
+        return subscription
 
-    def _on_image(self, camera: CameraConfig, topic: str, raw: bytes) -> None:
-        received_ns = self._now_ns()
-        try:
-            message = deserialize(raw, camera.type, topic=topic)
-            frame = Frame(message, topic=topic)
-        except MessageError as error:
-            self._runner.reject(camera.name, str(error))
-        else:
-            self._runner.add_image(
-                camera.name,
-                frame,
-                stamp_ns=stamp_ns(message.header.stamp),
-                received_ns=received_ns,
-            )
-
-    def _on_controller(self, output: int, message: ControllerState) -> None:
+    def _on_controller(self, output: int, message: ControllerState, _: int) -> None:
         self._runner.add_held(
             output,
             message.joint_names,
@@ -179,16 +158,10 @@ class Sensors:
             received_ns=self._now_ns(),
         )
 
-    def _on_joints(self, message: JointState) -> None:
-        received_ns = self._now_ns()
-        try:
-            names, positions, stamp = read_joints(
-                message, topic=self._joint_topic, joints=self._joint_names
-            )
-        except MessageError as error:
-            self._runner.reject(JOINT_STREAM, str(error))
-            return
-        self._runner.add_joints(names, positions, stamp_ns=stamp, received_ns=received_ns)
+    def _on_joints(
+        self, names: Sequence[str], positions: npt.NDArray[np.float64], stamp_ns: int
+    ) -> None:
+        self._runner.add_joints(names, positions, stamp_ns=stamp_ns, received_ns=self._now_ns())
 
 
 class OperatorTopics:
@@ -214,17 +187,12 @@ class OperatorTopics:
     ) -> None:
         self._node = node
         self.stop = StopListener(node, on_stop=on_stop)
+        listener = Listener(node)
         self._subscriptions = [
-            node.create_subscription(
-                String,
-                "instruction",
-                lambda message: on_instruction(message.data),
-                words_qos(),
-                qos_overriding_options=OVERRIDABLE,
+            listener.hear(
+                String, "instruction", lambda message, _: on_instruction(message.data), words_qos()
             ),
-            node.create_subscription(
-                String, ARM_FAULT_TOPIC, lambda message: on_fault(message.data), fault_qos()
-            ),
+            hear_faults(listener, node, on_fault),
         ]
 
     def close(self) -> None:

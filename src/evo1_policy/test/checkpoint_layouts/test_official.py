@@ -24,13 +24,13 @@ def folder(path, robot, *, weights="mp_rank_00_model_states.pt", nested=False, *
     (path / "config.json").write_text(
         json.dumps({"horizon": 50, "per_action_dim": 24, "state_dim": 24} | config)
     )
-    (path / "norm_stats.json").write_text(json.dumps({"some_arm": arm}))
+    (path / "norm_stats.json").write_text(json.dumps({"xarm6": arm}))
     torch.save({"module": {}, "model_state_dict": {}}, path / weights)
     return path
 
 
 def test_a_deepspeed_folder_means_the_main_branchs_semantics(tmp_path, robot):
-    found = read_checkpoint(folder(tmp_path / "a", robot), robot=robot)
+    found = read_checkpoint(folder(tmp_path / "a", robot), robot=robot, rate_hz=30)
     assert found.layout == "official_deepspeed"
     assert found.config.semantics.time_scale == 1000
     assert found.config.semantics.state_pad == -1.0
@@ -46,7 +46,7 @@ def test_a_deepspeed_folder_means_the_main_branchs_semantics(tmp_path, robot):
     [{"weights": "checkpoint.pt"}, {"nested": True}, {"normalization_type": "bounds_q99"}],
 )
 def test_traces_of_evo1_flash_mean_its_semantics(tmp_path, robot, changes):
-    found = read_checkpoint(folder(tmp_path / "a", robot, **changes), robot=robot)
+    found = read_checkpoint(folder(tmp_path / "a", robot, **changes), robot=robot, rate_hz=30)
     assert found.config.semantics.time_scale == 999
     assert found.config.semantics.state_pad == 0.0
     assert found.config.semantics.image_dtype == "bfloat16"
@@ -57,19 +57,21 @@ def test_traces_of_evo1_flash_mean_its_semantics(tmp_path, robot, changes):
 
 def test_semantics_can_be_chosen(tmp_path, robot):
     directory = folder(tmp_path / "a", robot)
-    found = read_checkpoint(directory, robot=robot, semantics="lerobot", norm_mode="mean_std")
+    found = read_checkpoint(
+        directory, robot=robot, rate_hz=30, semantics="lerobot", norm_mode="mean_std"
+    )
     assert found.config.semantics.context_mode == "masked"
     assert found.stats.clamp is False
     assert found.stats.mode == "mean_std"
     with pytest.raises(CheckpointError, match="no semantics 'x'; known: authors_main"):
-        read_checkpoint(directory, robot=robot, semantics="x")
+        read_checkpoint(directory, robot=robot, rate_hz=30, semantics="x")
 
 
 def test_the_so100_release_has_its_config_under_another_name(tmp_path, robot):
     directory = folder(tmp_path / "a", robot, num_layers=6)
     (directory / "config.json").rename(directory / "model_config.json")
     (directory / "config.json").write_text(json.dumps({"type": "evo1"}))
-    found = read_checkpoint(directory, robot=robot)
+    found = read_checkpoint(directory, robot=robot, rate_hz=30)
     assert found.layout == "official_deepspeed"
     assert found.config.head.layers == 6
 
@@ -77,7 +79,7 @@ def test_the_so100_release_has_its_config_under_another_name(tmp_path, robot):
 def test_keys_that_a_config_lacks_are_the_authors_defaults(tmp_path, robot):
     directory = folder(tmp_path / "a", robot)
     (directory / "config.json").write_text("{}")
-    config = read_checkpoint(directory, robot=robot).config
+    config = read_checkpoint(directory, robot=robot, rate_hz=30).config
     assert (config.horizon, config.action_width, config.state_width) == (16, 7, 7)
 
 
@@ -98,7 +100,7 @@ def test_keys_that_a_config_lacks_are_the_authors_defaults(tmp_path, robot):
 )
 def test_a_config_that_is_not_supported_is_named(tmp_path, robot, config, message):
     with pytest.raises(CheckpointError, match=message):
-        read_checkpoint(folder(tmp_path / "a", robot, **config), robot=robot)
+        read_checkpoint(folder(tmp_path / "a", robot, **config), robot=robot, rate_hz=30)
 
 
 def test_a_folder_without_robot_needs_one(tmp_path, robot):
@@ -107,53 +109,58 @@ def test_a_folder_without_robot_needs_one(tmp_path, robot):
 
 
 def test_a_folder_without_tokenizer_says_where_to_put_one(tmp_path, robot):
-    found = read_checkpoint(folder(tmp_path / "a", robot), robot=robot)
+    found = read_checkpoint(folder(tmp_path / "a", robot), robot=robot, rate_hz=30)
     with pytest.raises(CheckpointError, match="no tokenizer; official_deepspeed"):
         _ = found.tokenizer_dir
     (found.directory / "tokenizer.json").write_text("{}")
-    assert read_checkpoint(found.directory, robot=robot).tokenizer_dir == found.directory
+    assert (
+        read_checkpoint(found.directory, robot=robot, rate_hz=30).tokenizer_dir == found.directory
+    )
 
 
 def test_a_robot_of_another_width_or_in_degrees_is_refused(tmp_path, robot):
     directory = folder(tmp_path / "a", robot)
     path = directory / "norm_stats.json"
     stats = json.loads(path.read_text())
-    lists = stats["some_arm"]["action"]
+    lists = stats["xarm6"]["action"]
     lists["min"], lists["max"] = [-180.0] * 7, [180.0] * 7
     path.write_text(json.dumps(stats))
     with pytest.raises(CheckpointError, match=r"action\[0\] spans \[-180, 180\].*joint1.*degrees"):
-        read_checkpoint(directory, robot=robot)
+        read_checkpoint(directory, robot=robot, rate_hz=30)
     for key in lists:
         lists[key] = lists[key][:6]
     path.write_text(json.dumps(stats))
     with pytest.raises(CheckpointError, match="action has 6 entries, the robot file has 7 joints"):
-        read_checkpoint(directory, robot=robot)
+        read_checkpoint(directory, robot=robot, rate_hz=30)
 
 
 def test_weights_of_another_size_are_named(tmp_path, robot):
     with pytest.raises(
         CheckpointError, match=r"632 missing tensors: embedder\.model\.vision_model"
     ):
-        load_model(read_checkpoint(folder(tmp_path / "a", robot), robot=robot))
+        load_model(read_checkpoint(folder(tmp_path / "a", robot), robot=robot, rate_hz=30))
 
 
 def choose(data, key=None, embodiment="xarm6", mode="bounds"):
     return choose_stats(data, key=key, embodiment=embodiment, mode=mode, source="f")
 
 
-def test_the_only_arm_serves_any_embodiment():
-    assert choose({"libero_robot": BOTH}).embodiment == "xarm6"
-    assert choose({"franka": {"libero_10": BOTH}}).action.q99 == pytest.approx([0.8])
+def test_the_only_arm_serves_another_embodiment_when_it_is_named():
+    with pytest.raises(NormStatsError, match=r"none is for 'xarm6'.*--embodiment.*: libero_robot"):
+        choose({"libero_robot": BOTH})
+    assert choose({"libero_robot": BOTH}, key="libero_robot").embodiment == "xarm6"
+    found = choose({"franka": {"libero_10": BOTH}}, key="libero_10")
+    assert found.action.q99 == pytest.approx([0.8])
 
 
 def test_older_files_have_bounds_only():
     old = {"observation.state": {"min": [0], "max": [1]}, "action": {"min": [0], "max": [2]}}
-    stats = choose({"arm": old})
+    stats = choose({"xarm6": old})
     np.testing.assert_array_equal(stats.action.max, [2.0])
     assert stats.action.mean is None
-    assert choose({"arm": old}, mode="quantiles").mode == "bounds"
+    assert choose({"xarm6": old}, mode="quantiles").mode == "bounds"
     with pytest.raises(NormStatsError, match=r"xarm6\.observation\.state: missing key 'mean'"):
-        choose({"arm": old}, mode="mean_std")
+        choose({"xarm6": old}, mode="mean_std")
 
 
 @pytest.mark.parametrize("key", ["task_b", "aloha/task_b"])
@@ -175,7 +182,7 @@ def test_the_robots_embodiment_is_chosen_by_itself():
         ({"a": {"s": BOTH, "t": BOTH}}, "u", r"none is for 'u'; choose one .*: a/s, a/t"),
         ({"a": {"s": BOTH, "t": BOTH}}, "a", r"several match 'a'; choose one .*: a/s, a/t"),
         ({}, None, "choose one .* of: none"),
-        ({"a": {"action": FULL}}, None, "a: missing key 'observation.state'"),
+        ({"xarm6": {"action": FULL}}, None, "xarm6: missing key 'observation.state'"),
     ],
 )
 def test_an_unclear_choice_lists_the_keys(data, key, message):
@@ -188,13 +195,40 @@ def test_statistics_in_degrees_want_their_units(tmp_path, robot, robots_dir):
     low, high = [-170.0] * 6 + [0.0], [170.0] * 6 + [850.0]
     degrees = {"min": low, "max": high}
     arm = {"observation.state": degrees, "action": degrees}
-    (directory / "norm_stats.json").write_text(json.dumps({"some_arm": arm}))
+    (directory / "norm_stats.json").write_text(json.dumps({"xarm6": arm}))
     with pytest.raises(CheckpointError, match="want a file of units"):
-        read_checkpoint(directory, robot=robot)
+        read_checkpoint(directory, robot=robot, rate_hz=30)
     units = robots_dir / "units" / "xarm6_authors.yaml"
-    found = read_checkpoint(directory, robot=robot, units=units)
+    found = read_checkpoint(directory, robot=robot, rate_hz=30, units=units)
     quarter = [*np.deg2rad([85.0] * 6), 0.425]  # half of the range up; half open
     np.testing.assert_allclose(
         found.stats.state_normalizer.normalise(quarter), [0.5] * 6 + [0.0], atol=1e-6
     )
     assert found.overridden
+
+
+@pytest.mark.parametrize(
+    ("rate_hz", "message"),
+    [
+        (None, "nothing in it says at which rate its actions were recorded. Say it"),
+        (10.0, "its actions are 10 a second, the robot file's rate_hz is 30"),
+    ],
+)
+def test_the_rate_of_its_actions_is_asked_for_and_held_against_the_robots(
+    tmp_path, robot, rate_hz, message
+):
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(folder(tmp_path / "a", robot), robot=robot, rate_hz=rate_hz)
+
+
+def test_quantiles_that_coincide_where_a_joint_moves_are_refused(tmp_path, robot):
+    directory = folder(tmp_path / "a", robot, normalization_type="bounds_q99")
+    path = directory / "norm_stats.json"
+    stats = json.loads(path.read_text())
+    action = stats["xarm6"]["action"]
+    action["q01"][6] = action["q99"][6] = 0.2
+    path.write_text(json.dumps(stats))
+    message = r"action\[6\]: q01 and q99 are both about 0\.2 while joint .* moves in"
+    with pytest.raises(CheckpointError, match=message):
+        read_checkpoint(directory, robot=robot, rate_hz=30)
+    read_checkpoint(directory, robot=robot, rate_hz=30, norm_mode="bounds")

@@ -120,6 +120,7 @@ class Cell:
         self.clock_offset_ns = 0
         self.start = start
         self.instruction = "pick up the can"
+        self.speed = 1.0
         self.missing: Missing | None = None
         self.unmeasured = False
         self.controller_problem: str | None = None
@@ -216,6 +217,7 @@ class Cell:
                 teleop=self.targets,
                 inference=self._result(),
                 requests=requests,
+                speed=self.speed,
             )
         )
         self.outputs.append(output)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from evo1_policy.control.held import HeldStates
-from evo1_policy.control.modes import ExecutionMode
 from evo1_policy.control.policy_loop import LoopSettings
-from evo1_policy.control.signals import LoopState, Request
+from evo1_policy.control.signals import ExecutionMode, LoopState, Request
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import Missing
 

@@ -10,8 +10,7 @@ from evo1_policy.control.limits import Limits
 from evo1_policy.control.safety import check
 from evo1_policy.control.signals import SafeTrajectory
 from evo1_policy.control.teleop import Refused, TeleopFollower
-from evo1_policy.control.teleop_target import TeleopTarget
-from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.control.teleop_target import TeleopTarget, TeleopWindow
 from evo1_policy.observation import JointSample
 
 CASES = int(os.environ.get("EVO1_FUZZ", "20000")) // 20

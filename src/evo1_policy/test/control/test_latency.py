@@ -1,6 +1,6 @@
 """The learnt lead."""
 
-from evo1_policy.control.latency import LeadModel
+from evo1_policy.control.inference import LeadModel
 
 MS = 1_000_000
 

@@ -7,15 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evo1_policy.control.instructions import unseen
-from evo1_policy.control.modes import (
-    ExecutionMode,
-    Transition,
-    UnknownWordError,
-    parse_transition,
-)
+from evo1_policy.control.chunks import unseen
 from evo1_policy.control.policy_loop import LoopSettings
-from evo1_policy.control.signals import LoopState, Request
+from evo1_policy.control.signals import (
+    ExecutionMode,
+    LoopState,
+    Request,
+    Transition,
+)
 
 MS = 1_000_000
 COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -166,8 +165,8 @@ def test_finish_executes_the_present_chunk_as_far_as_blend_would_not(kit):
 
 
 def test_unknown_words_are_refused_with_the_list():
-    with pytest.raises(UnknownWordError, match="flush, blend, finish, got 'now'"):
-        parse_transition("now")
+    with pytest.raises(ValueError, match="flush, blend, finish, got 'now'"):
+        Transition.of("now")
 
 
 @pytest.mark.parametrize(

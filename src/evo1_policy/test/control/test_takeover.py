@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo1_policy.control.dead_man import DeadMan
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import LoopSettings, LoopState, Request, TakeoverMode
-from evo1_policy.control.teleop_target import TeleopTarget
-from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.control.teleop_target import TeleopTarget, TeleopWindow
+from evo1_policy.control.watchdog import DeadMan
 
 NAMES = ("shoulder", "elbow", "jaw")
 MS = 1_000_000

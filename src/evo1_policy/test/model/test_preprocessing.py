@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -156,8 +158,6 @@ def test_a_tokenizer_without_image_tokens_is_refused(tmp_path):
 
 
 def test_vocab_and_merges_load_too(tmp_path, tokenizer):
-    import json
-
     tokenizer.model.save(str(tmp_path))
     vocab = json.loads((tmp_path / "vocab.json").read_text())
     specials = ("<|endoftext|>", "<img>", "</img>", "<IMG_CONTEXT>")
@@ -170,3 +170,27 @@ def test_vocab_and_merges_load_too(tmp_path, tokenizer):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     text = "Image-1: <img><IMG_CONTEXT></img>\nwave"
     assert load_tokenizer(tmp_path).encode(text).ids == tokenizer.encode(text).ids
+
+
+@pytest.mark.parametrize("where", ["config.json", "tokenizer_config.json"])
+def test_code_in_a_tokenizer_folder_is_neither_run_nor_asked_for(
+    tmp_path, tokenizer, monkeypatch, where
+):
+    folder, ran = tmp_path / "folder", tmp_path / "ran"
+    folder.mkdir()
+    tokenizer.model.save(str(folder))
+    (folder / "evil.py").write_text(f"open({str(ran)!r}, 'w')\nclass Evil: pass\n")
+    names = {"AutoTokenizer": ["evil.Evil", "evil.Evil"], "AutoConfig": "evil.Evil"}
+    (folder / where).write_text(json.dumps({"model_type": "internvl_chat", "auto_map": names}))
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda text="": asked.append(text) or "y")
+    with pytest.raises(TokenizerError, match="folder: "):
+        load_tokenizer(folder)
+    assert not ran.exists()
+    assert asked == []
+
+
+def test_a_tokenizer_that_is_a_git_lfs_pointer_is_called_one(tmp_path):
+    (tmp_path / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json: a Git LFS pointer"):
+        load_tokenizer(tmp_path)

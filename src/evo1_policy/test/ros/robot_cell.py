@@ -26,7 +26,7 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from evo1_policy.control.teleop_window import TeleopWindow
+from evo1_policy.control.teleop_target import TeleopWindow
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, intervention_qos
 

@@ -46,6 +46,18 @@ class WavePolicy:
         )
 
 
+class LookingPolicy(WavePolicy):
+    """Keeps how bright the darkest picture of each observation was at its brightest."""
+
+    def __init__(self, robot):
+        super().__init__(robot)
+        self.brightest = []
+
+    def infer(self, observation, guidance=None):
+        self.brightest.append(min(int(image.max()) for image in observation.images.values()))
+        return super().infer(observation, guidance)
+
+
 class FaultyPolicy(WavePolicy):
     """Swings until `fault` is set to 'nan', 'width', 'raise' or 'sleep'."""
 

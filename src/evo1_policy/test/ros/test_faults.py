@@ -1,15 +1,20 @@
 """Every fault through real topics: the arm slows to rest, and the reason is named."""
 
+import threading
+
 import pytest
 import rclpy
 from command_checks import wait_at_rest
 from rclpy.parameter import Parameter
 from robot_cell import RobotCell
-from scripted_policy import FaultyPolicy
+from scripted_policy import FaultyPolicy, LookingPolicy
 from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.ros.controller_state import ControllerState
+from evo1_policy.ros.publishing import time_message
+from evo1_policy.ros.qos import camera_qos, fault_qos
 
 pytestmark = pytest.mark.ros
 
@@ -178,14 +183,15 @@ def test_joint_states_of_a_best_effort_publisher_are_heard(cell, start_node):
     cell.wait_moving()
 
 
-def test_a_second_master_holds_the_arm_and_is_named(cell, start_node):
-    start_node()
+@pytest.mark.parametrize("name", ["second_policy", "policy"])  # the latter is our own
+def test_a_second_master_holds_the_arm_and_is_named(cell, start_node, name):
+    assert start_node().node.get_name() == "policy"
     cell.wait_moving()
-    other = rclpy.create_node("second_policy", context=cell.node.context)
+    other = rclpy.create_node(name, context=cell.node.context)
     try:
         topic = "xarm6_traj_controller/joint_trajectory"
         publisher = other.create_publisher(JointTrajectory, topic, 1)
-        check_hold(cell, "second_source", "/second_policy", f"/{topic}", "one master")
+        check_hold(cell, "second_source", f"/{name}", f"/{topic}", "one master")
         other.destroy_publisher(publisher)
     finally:
         other.destroy_node()
@@ -210,6 +216,68 @@ def test_a_second_source_on_a_topic_holds_the_arm_and_is_named(cell, start_node,
         cell.node.create_publisher(kind, topic, 1)  # the first, where the cell has none
         other.create_publisher(kind, topic, 1)
         check_hold(cell, "second_source", "/second_source", f"/{topic}")
+    finally:
+        other.destroy_node()
+
+
+class BlackCamera:
+    """Another node that publishes black frames on a camera's topic, at its rate."""
+
+    def __init__(self, cell, topic, name):
+        self.node = rclpy.create_node(name, context=cell.node.context)
+        self.publisher = self.node.create_publisher(Image, topic, camera_qos())
+        self.message = Image(height=48, width=64, encoding="rgb8", step=192, data=bytes(9216))
+        self.cell, self.closing = cell, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        while not self.closing.wait(1 / 30):
+            self.message.header.stamp = time_message(self.cell.now_ns())
+            self.publisher.publish(self.message)
+
+    def close(self):
+        self.closing.set()
+        self.thread.join()
+        self.node.destroy_node()
+
+
+@pytest.mark.parametrize("name", ["second_camera", "cell"], ids=["other", "of_the_same_name"])
+def test_a_second_cameras_frames_are_in_no_observation(cell, start_node, name):
+    node = start_node(LookingPolicy)
+    cell.wait_moving()
+    camera = BlackCamera(cell, "env_camera/image_raw", name)
+    try:
+        check_hold(cell, "second_source", f"/{name}", "/env_camera/image_raw", "end all but one")
+    finally:
+        camera.close()
+    cell.wait(lambda: "that is over" in cell.status.reason, "words on what is over")
+    cell.resume()
+    assert min(node.policy.brightest) == 255
+
+
+def test_a_second_camera_that_was_there_first_is_in_no_observation(cell, start_node):
+    camera = BlackCamera(cell, "wrist_camera/image_raw", "second_camera")
+    try:
+        node = start_node(LookingPolicy)
+        status = cell.wait_state(HOLDING, "second_source")
+        assert "/second_camera" in status.reason
+        # whichever was discovered first: frames of both are in no run
+        assert len(set(node.policy.brightest)) <= 1
+    finally:
+        camera.close()
+
+
+def test_a_fault_is_not_over_because_another_driver_says_that_it_has_none(cell, start_node):
+    start_node()
+    cell.wait_moving()
+    cell.tell_fault("collision: control box error 31")
+    check_hold(cell, "arm_fault", "control box error 31")
+    other = rclpy.create_node("second_driver", context=cell.node.context)
+    try:
+        other.create_publisher(String, "arm_fault", fault_qos()).publish(String(data=""))
+        cell.wait(lambda: cell.logged("a fault is not over: /cell and /second_driver"), "a word")
+        assert cell.status.reason_code == "arm_fault"
     finally:
         other.destroy_node()
 

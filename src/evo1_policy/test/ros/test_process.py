@@ -7,6 +7,7 @@ import sys
 
 import pytest
 from command_checks import wait_at_rest
+from std_msgs.msg import String
 
 pytestmark = pytest.mark.ros
 
@@ -119,3 +120,45 @@ def test_a_parameter_of_no_use_is_named_in_one_line(start_process, robots_dir, g
     assert code == 1, output
     assert next(iter(given)) in output
     assert "Traceback" not in output
+
+
+DIES = """
+from rclpy.node import Node
+from std_msgs.msg import String
+from evo1_policy.ros.log import CleanLog
+from evo1_policy.ros.process import run_node
+from evo1_policy.ros.qos import fault_qos
+
+class Dies(CleanLog, Node):
+    def __init__(self):
+        super().__init__("dies")
+        self.status = self.create_publisher(String, "~/status", fault_qos())
+        self.create_subscription(String, "instruction", self.fail, 10)
+
+    def fail(self, message):
+        raise OSError("the bus is gone")
+
+    def tell_end(self, why):
+        self.status.publish(String(data=why))
+
+run_node(Dies, name="dies", refusals=())
+"""
+
+
+def test_a_node_that_fails_says_why_on_its_own_topic_before_it_is_gone(cell):
+    heard = []
+    cell.node.create_subscription(String, "dies/status", lambda m: heard.append(m.data), 10)
+    command = [sys.executable, "-c", DIES]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        cell.wait(
+            lambda: process.poll() is not None or cell.say("fail"), "its end", START_TIMEOUT_S
+        )
+        code, output = finished(process)
+    finally:
+        process.kill()
+    assert code != 0
+    assert "dies ends: OSError: the bus is gone" in output
+    cell.wait(lambda: heard == ["dies ends: OSError: the bus is gone"], "its last words")

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import rclpy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from tqdm import tqdm
 
+from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_policy.control.teleop_target import TeleopTarget
-from evo1_policy.robot_config import RobotConfigError
+from evo1_policy.ros.process import start_ros
 from evo1_sim.demonstrations import MAX_SEED, Demonstration, plan_demonstration
 from evo1_sim.experts import ExpertError
 from evo1_sim.ros.demonstration_cell import CellError, DemonstrationCell, HeldError, Simulation
-from evo1_sim.world import World, WorldError
+from evo1_sim.world import World
 
 PERIOD_S = 1 / 30
 OFFSETS_S = (1 / 30, 2 / 30, 3 / 30)  # how far each message looks ahead
@@ -244,6 +244,7 @@ def run(arguments: argparse.Namespace) -> Tally:
             cell.close()
 
 
+@entry_point("demonstrate")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -256,15 +257,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Ctrl-C stays Python's: a running take is discarded before the end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(words)
     try:
         tally = run(arguments)
-    except (CellError, WorldError, RobotConfigError) as error:
-        print(f"demonstrate: {error}", file=sys.stderr)  # noqa: T201
-        return 1
     except KeyboardInterrupt:
-        print("demonstrate: interrupted; the running take was discarded", file=sys.stderr)  # noqa: T201
-        return 130
+        tell("demonstrate", "interrupted; the running take was discarded")
+        return INTERRUPTED
     finally:
         rclpy.try_shutdown()
     shown = "demonstration" if tally.succeeded == 1 else "demonstrations"

@@ -20,7 +20,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import JointState
@@ -28,8 +27,9 @@ from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, load_robot
+from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
-from evo1_policy.ros.process import full_name, guard_requests
+from evo1_policy.ros.process import full_name, guard_requests, start_ros
 from evo1_policy.ros.qos import OVERRIDABLE, report_qos, state_qos
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
@@ -46,7 +46,7 @@ TASK_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
 
 
-class SimNode(Node):
+class SimNode(CleanLog, Node):
     """Node `sim_robot`.
 
     Args:
@@ -238,8 +238,7 @@ def main(args: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    # rclpy's own handlers would end the context while the threads still publish.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(args)
     try:
         node = SimNode(stop)
     except (ValueError, RuntimeError) as error:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.command_line import entry_point
+
 if TYPE_CHECKING:
     from evo1_policy.checkpoint import Checkpoint
     from evo1_policy.model.preprocessing import ModelInputs
@@ -26,18 +28,10 @@ checkpoint that training began with, and numbers say how far the backbone moved.
 """
 
 
+@entry_point("attention")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    options = _parser().parse_args(arguments)
-    # Lazily: torch takes seconds, --help shall not.
-    from evo1_policy.checkpoint import CheckpointError
-    from evo1_training.evaluation.attention import WordError
-
-    try:
-        _run(options)
-    except (CheckpointError, WordError, ValueError, OSError) as error:
-        print(f"attention: {error}", file=sys.stderr)
-        return 1
+    _run(_parser().parse_args(arguments))
     return 0
 
 
@@ -63,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> None:
+    # Lazily: torch takes seconds, --help shall not.
     from evo1_policy.checkpoint import load_model, read_checkpoint
     from evo1_policy.model.preprocessing import load_tokenizer
     from evo1_training.evaluation.attention import attention_maps, drift, word_tokens

@@ -7,6 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evo1_policy.command_line import entry_point
+
 if TYPE_CHECKING:
     from evo1_training.datasets.checker import CheckReport, Finding
 
@@ -31,6 +33,7 @@ examples
 _MOST_LINES = 5  # of one code; all of them are in the report
 
 
+@entry_point("check_dataset")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
@@ -41,8 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from evo1_training.datasets.checker import check_dataset
 
     if not options.path.is_dir():
-        print(f"check_dataset: {options.path}: no such folder", file=sys.stderr)
-        return 1
+        raise ValueError(f"{options.path}: no such folder")
     with tqdm(unit=" episodes", desc="check", smoothing=0.1, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -51,11 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         report = check_dataset(options.path, quick=options.quick, progress=progress)
     print("\n".join(printable(line, 2000) for line in _lines(report)))
-    try:
-        _write(report, options.report, options.json)
-    except OSError as error:
-        print(f"check_dataset: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
+    _write(report, options.report, options.json)
     return 1 if report.errors else 0
 
 

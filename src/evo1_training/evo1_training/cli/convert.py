@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.untrusted import printable
+from evo1_policy.command_line import INTERRUPTED, describe, entry_point, printable, tell
 from evo1_training.datasets.conversion import convert
-from evo1_training.datasets.conversion_request import ConversionError, Request, Summary
+from evo1_training.datasets.conversion_request import Request, Summary
 from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.next_commands import command
-from evo1_training.recording.episode import EpisodeError
 
 _DESCRIPTION = """\
 Convert recorded episodes to a LeRobot dataset that Evo-1 trains on.
@@ -48,6 +47,7 @@ _LONGEST = 4096  # characters of a line
 _MANY = 3  # episodes with the same note are listed one by one
 
 
+@entry_point("convert")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
@@ -69,21 +69,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         summary = convert(request, progress)
     except KeyboardInterrupt:
-        progress.close()
-        print("convert: stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except (ConversionError, EpisodeError, ValueError) as error:
-        progress.close()
-        print(f"convert: {_clean(str(error))}", file=sys.stderr)
-        return 1
+        tell("convert", "stopped; the same command goes on from here")
+        return INTERRUPTED
     except OSError as error:
-        progress.close()
-        print(
-            f"convert: {_clean(str(error))}; then the same command goes on from here",
-            file=sys.stderr,
-        )
+        tell("convert", f"{describe(error)}; then the same command goes on from here")
         return 1
-    progress.close()
+    finally:
+        progress.close()
     print(report(summary, request, time.monotonic() - began_s))
     return 1 if summary.failed else 0
 
@@ -118,11 +110,6 @@ def report(summary: Summary, request: Request, took_s: float) -> str:
             f"       {command('train', '--stage', 1, '--dataset', request.dataset)}",
         ]
     return "\n".join(printable(line, _LONGEST) for line in lines)
-
-
-def _clean(text: str) -> str:
-    """A message of several lines as a terminal may show it."""
-    return "\n".join(printable(line, _LONGEST) for line in text.split("\n"))
 
 
 def _listed(title: str, entries: Sequence[tuple[Path, str]]) -> list[str]:

@@ -14,18 +14,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evo1_policy.checkpoint_layouts.contents import CheckpointError
-from evo1_policy.control.modes import ExecutionMode
-from evo1_policy.control.signals import LoopSettings
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
-from evo1_sim.rendering import RenderingError
+from evo1_policy.command_line import describe, entry_point, tell
+from evo1_policy.control.signals import ExecutionMode, LoopSettings
+from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_sim.tasks import DISTURBANCES, TASKS
 from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.evaluation.outcomes import Evaluation, EvaluationError, TrialOutcome, table
 from evo1_training.evaluation.report import write_json, write_report
 from evo1_training.evaluation.rollouts import RolloutError, Setup, run_trials
 from evo1_training.evaluation.trials import Trial, TrialError, plan_trials
-from evo1_training.evaluation.videos import VideoError
 
 _EPILOG = f"""\
 examples:
@@ -47,16 +44,6 @@ area in which demonstrations have it; with `up..` it stands on a block.
 
 conditions: {", ".join(DISTURBANCES)}
 """
-
-
-_ERRORS = (
-    CheckpointError,
-    EvaluationError,
-    RenderingError,
-    RobotConfigError,
-    VideoError,
-    OSError,
-)
 
 
 class UsageError(ValueError):
@@ -122,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@entry_point("evaluate")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the evaluation; return the exit code: 0 done, whatever the rate; 1 failed; 2 usage."""
     arguments = build_parser().parse_args(argv)
@@ -130,13 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         trials = plan_trials(arguments.trials, seed=arguments.seed, disturb=arguments.disturb)
         evaluation = _over_ros(arguments, trials) if arguments.ros else _offline(arguments, trials)
-        _finish(arguments, evaluation)
     except (TrialError, UsageError, RolloutError) as error:
-        return _fail(error, 2)
-    except _ERRORS as error:
-        return _fail(error, 1)
-    except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        tell("evaluate", describe(error))
+        return 2
+    _finish(arguments, evaluation)
     return 0
 
 
@@ -267,11 +252,6 @@ def _finish(arguments: argparse.Namespace, evaluation: Evaluation) -> None:
 def _say(*lines: str) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()
-
-
-def _fail(error: object, code: int) -> int:
-    sys.stderr.write(f"evaluate: {error}\n")
-    return code
 
 
 if __name__ == "__main__":

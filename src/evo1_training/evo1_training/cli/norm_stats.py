@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from evo1_policy.command_line import entry_point, printable
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import write_norm_stats
-from evo1_policy.untrusted import printable
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.data_selection import open_data
 from evo1_training.training.train_config import DataConfig, NormalizationConfig
@@ -20,6 +20,7 @@ ones in several runs. Training leaves its held-out episodes out; this counts all
 """
 
 
+@entry_point("norm_stats")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
@@ -27,15 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         datasets=tuple(options.datasets), robot=options.robot or "", holdout=0.0
     )
     rules = NormalizationConfig(mode=options.mode, range_floor=options.range_floor)
-    try:
-        if options.out.exists():
-            raise DatasetError(f"{options.out}: exists already; choose another file")
-        data, robot = open_data(data_config, Evo1Config(), seed=0)
-        stats = compute_stats(data, rules)[robot.embodiment]
-        write_norm_stats(stats, options.out)
-    except (DatasetError, OSError) as error:
-        print(f"norm_stats: {printable(error, 2000)}", file=sys.stderr)
-        return 1
+    if options.out.exists():
+        raise DatasetError(f"{options.out}: exists already; choose another file")
+    data, robot = open_data(data_config, Evo1Config(), seed=0)
+    stats = compute_stats(data, rules)[robot.embodiment]
+    write_norm_stats(stats, options.out)
     print(f"{options.out}: norm stats of '{printable(robot.embodiment)}' over {len(data)} frames")
     for k, joint in enumerate(robot.joint_names):
         low, high = stats.action.min[k], stats.action.max[k]

@@ -8,8 +8,9 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from evo1_policy.command_line import describe, entry_point, tell
 from evo1_policy.untrusted import printable
-from evo1_training.recording.episode import EpisodeError, bag_path, episode_folders
+from evo1_training.recording.episode import bag_path, episode_folders
 from evo1_training.recording.recoverable import needs_recovery
 from evo1_training.recording.recovery import Recovery, recover
 
@@ -28,6 +29,7 @@ examples:
 _MANY = 5  # damaged parts that are told one by one
 
 
+@entry_point("recover")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Recover what was asked for; the exit status is 1 where something could not be."""
     parser = argparse.ArgumentParser(
@@ -45,8 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for path in options.paths:
         try:
             folders = episode_folders(path.expanduser())
-        except EpisodeError as error:
-            failed = _complain(error)
+        except (OSError, ValueError) as error:
+            tell("recover", describe(error))
+            failed = True
             continue
         for folder in folders:
             failed |= not _treat(folder, dry_run=options.dry_run)
@@ -66,8 +69,8 @@ def _treat(folder: Path, *, dry_run: bool) -> bool:
             with _bar(folder, "copying") as bar:
                 recovery = recover(folder, progress=bar.update)
             _say(_describe(folder, recovery))
-    except (EpisodeError, ValueError, OSError) as error:
-        _complain(error)
+    except (OSError, ValueError) as error:  # the other episodes are not given up
+        tell("recover", describe(error))
         return False
     return True
 
@@ -101,11 +104,6 @@ def _describe(folder: Path, recovery: Recovery) -> str:
 
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
-
-
-def _complain(error: Exception) -> bool:
-    sys.stderr.write(f"recover: {printable(error, 2000)}\n")
-    return True
 
 
 if __name__ == "__main__":

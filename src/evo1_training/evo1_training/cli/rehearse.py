@@ -8,16 +8,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_policy.robot_config import RobotConfigError
-from evo1_policy.untrusted import printable
 from evo1_sim.demonstrations import MAX_SEED
-from evo1_sim.rendering import RenderingError
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
-from evo1_sim.world import WorldError
 from evo1_training.next_commands import command
 from evo1_training.recording.rehearsal import AttemptReport, Rehearsal, rehearse
-from evo1_training.recording.simulated_takes import SimulatedTakeError
-from evo1_training.recording.take import RefusedError
 
 _DESCRIPTION = """\
 Let the scripted expert demonstrate a task in simulated time and record it: the same episodes as
@@ -36,6 +32,7 @@ examples
 """
 
 
+@entry_point("rehearse")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
@@ -50,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rehearsal = Rehearsal(
             robot_file=_robot_file(options.robot),
             task=options.task,
-            root=options.root,
+            root=options.root.expanduser(),
             episodes=options.episodes,
             seed=options.seed,
             rough=not options.plain,
@@ -59,18 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         kept, failed = rehearse_with_bar(rehearsal, min(options.workers, options.episodes))
     except KeyboardInterrupt:
-        print("rehearse: interrupted; finished episodes stay", file=sys.stderr)
-        return 130
-    except (
-        SimulatedTakeError,
-        RefusedError,
-        RobotConfigError,
-        RenderingError,
-        WorldError,
-        OSError,
-    ) as error:
-        print(f"rehearse: {printable(error, 2000)}", file=sys.stderr)
-        return 1
+        tell("rehearse", "interrupted; finished episodes stay")
+        return INTERRUPTED
     print(f"{kept} demonstrations saved in {options.root}, {failed} attempts failed")
     dataset = f"~/evo1_datasets/{options.task or 'demonstrations'}"
     print("next: ", command("convert", options.root, "--to", dataset))
@@ -116,9 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", default="", help="not given: the arm's first")
     parser.add_argument("--episodes", type=int, default=50, metavar="N", help="default: 50")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first attempt")
-    parser.add_argument(
-        "--root", type=Path, default=Path("~/evo1_episodes").expanduser(), metavar="FOLDER"
-    )
+    parser.add_argument("--root", type=Path, default=Path("~/evo1_episodes"), metavar="FOLDER")
     parser.add_argument(
         "--workers",
         type=int,

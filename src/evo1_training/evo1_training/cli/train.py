@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evo1_training.datasets.reader.problems import DatasetError
+from evo1_policy.command_line import entry_point
 from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
 from evo1_training.training.data_selection import dataset_paths
 from evo1_training.training.presets import PRESETS, preset
@@ -48,34 +48,20 @@ examples
 """
 
 
+@entry_point("train")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_intermixed_args(arguments)
     logging.basicConfig(format="train: %(message)s", level=logging.WARNING)
-    try:
-        stage = _stage(options)
-        config = choose_config(options, stage)
-        if options.print_config:
-            print(to_yaml(plain(config)), end="")
-            return 0
-        return _train(config, stage, restart=options.restart)
-    except (TrainConfigError, DatasetError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 1
-
-
-def _train(config: TrainConfig, stage: Stage, *, restart: bool) -> int:
+    stage = _stage(options)
+    config = choose_config(options, stage)
+    if options.print_config:
+        print(to_yaml(plain(config)), end="")
+        return 0
     # Lazily: torch takes seconds, --help shall not.
-    from evo1_policy.checkpoint import CheckpointError
-    from evo1_policy.model.preprocessing import TokenizerError
     from evo1_training.training.session import train
-    from evo1_training.training.trainer import TrainError
 
-    try:
-        finished = train(config, stage, restart=restart)
-    except (CheckpointError, TokenizerError, TrainError) as error:
-        print(f"train: {error}", file=sys.stderr)
-        return 1
+    finished = train(config, stage, restart=options.restart)
     if finished.summary:
         print(finished.summary)
     return 0

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evo1_policy.command_line import entry_point
+
 if TYPE_CHECKING:
     from evo1_training.viewing.episode_view import EpisodeView
 
@@ -29,31 +31,25 @@ examples
 _RERUN_COLUMNS = 200
 
 
+@entry_point("view")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     # Lazily: matplotlib and pyarrow take a second, --help shall not.
-    from evo1_training.datasets.reader.problems import DatasetError
-    from evo1_training.recording.episode import EpisodeError
     from evo1_training.viewing.drawing import draw_contact_sheet, draw_joints
-    from evo1_training.viewing.episode_view import ViewError
     from evo1_training.viewing.rerun_view import show_in_rerun
 
-    try:
-        view = _open(options.path, options.episode, columns=options.columns)
-        options.out.mkdir(parents=True, exist_ok=True)
-        stem = re.sub(r"[^\w.-]+", "_", view.name)
-        sheet = options.out / f"{stem}_contact_sheet.png"
-        joints = options.out / f"{stem}_joints.png"
-        draw_contact_sheet(view, sheet)
-        draw_joints(view, joints)
-        print(f"{sheet}\n{joints}")
-        if options.rerun or options.rrd:
-            view = _open(options.path, options.episode, columns=_RERUN_COLUMNS)
-            show_in_rerun(view, save=options.rrd)
-    except (DatasetError, EpisodeError, ViewError, OSError) as error:
-        print(f"view: {error}", file=sys.stderr)
-        return 1
+    view = _open(options.path, options.episode, columns=options.columns)
+    options.out.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^\w.-]+", "_", view.name)
+    sheet = options.out / f"{stem}_contact_sheet.png"
+    joints = options.out / f"{stem}_joints.png"
+    draw_contact_sheet(view, sheet)
+    draw_joints(view, joints)
+    print(f"{sheet}\n{joints}")
+    if options.rerun or options.rrd:
+        view = _open(options.path, options.episode, columns=_RERUN_COLUMNS)
+        show_in_rerun(view, save=options.rrd)
     return 0
 
 

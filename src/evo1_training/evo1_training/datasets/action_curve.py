@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.control.target_curve import TargetCurve
 from evo1_policy.control.teleop_target import (
+    TargetCurve,
     TeleopSettings,
     TeleopTarget,
     read_target,

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from evo1_policy.control import smoothing
-from evo1_policy.control.modes import ExecutionMode
-from evo1_policy.control.signals import LoopSettings
+from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, parse_robot
 from evo1_sim.env import STEP_NS, Evo1Env
 from evo1_sim.experts import ExpertError

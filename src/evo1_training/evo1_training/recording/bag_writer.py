@@ -16,22 +16,17 @@ from os import O_CREAT, O_WRONLY, close, fsync, posix_fallocate
 from os import open as open_descriptor
 from pathlib import Path
 
-from evo1_training.recording.bag_metadata import (
-    BagContents,
-    BagTopic,
-    TopicQos,
-    qos_text,
-    write_metadata,
-)
+from evo1_training.recording.bag_metadata import write_metadata
 from evo1_training.recording.definitions import definition, type_hash
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
+    EpisodeFacts,
     Sidecar,
     bag_path,
     to_json,
     write_sidecar,
 )
-from evo1_training.recording.mcap_writer import ChannelFacts, McapWriter
+from evo1_training.recording.mcap_writer import McapWriter, TopicQos, TopicSpec
 
 STRING_TYPE = "std_msgs/msg/String"
 METADATA_RECORD = "evo1"
@@ -47,17 +42,6 @@ class WriterLimits:
     chunk_s: float = 0.25
     sync_s: float = 1.0
     reserve_bytes: int = 8 * 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class TopicSpec:
-    """A topic to be written: resolved name, type, the type's text, and its publishers' QoS."""
-
-    name: str
-    type: str
-    definition: str
-    type_hash: str = ""
-    qos: TopicQos | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -103,7 +87,6 @@ class BagWriter:
         self._queued_bytes = 0
         self._closing = False
         self._lost: dict[str, int] = {}
-        self._topics: list[TopicSpec] = []
         self._channels: dict[str, int] = {}
         self._new_topics: deque[TopicSpec] = deque()
         folder.mkdir(parents=True)
@@ -207,16 +190,9 @@ class BagWriter:
 
     def _write_facts(self, mcap: McapWriter, text: str, topics: Sequence[TopicSpec]) -> None:
         """Write the label before the first message, and wait for the disk."""
-        facts_topic = TopicSpec(
-            name=FACTS_TOPIC,
-            type=STRING_TYPE,
-            definition=definition(STRING_TYPE),
-            type_hash=type_hash(STRING_TYPE),
-            qos=TopicQos(latched=True, depth=1),
-        )
-        for topic in (facts_topic, *topics):
+        for topic in (facts_topic(), *topics):
             self._channels[topic.name] = len(self._channels)
-            self._describe(mcap, topic)
+            mcap.add_channel(topic)
         facts = self.facts
         mcap.add_message(
             self._channels[FACTS_TOPIC],
@@ -226,26 +202,9 @@ class BagWriter:
             sequence=0,
         )
         mcap.flush()
-        mcap.add_metadata(
-            METADATA_RECORD,
-            {"episode_id": facts.episode_id, "instruction": facts.instruction, "facts": text},
-        )
+        mcap.add_metadata(METADATA_RECORD, {**custom_facts(facts), "facts": text})
         mcap.sync()
         self._write_metadata(mcap, sync=False)
-
-    def _describe(self, mcap: McapWriter, topic: TopicSpec) -> None:
-        self._topics.append(topic)
-        mcap.add_channel(
-            ChannelFacts(
-                topic=topic.name,
-                type=topic.type,
-                definition=topic.definition,
-                metadata={
-                    "offered_qos_profiles": qos_text(topic.qos),
-                    "topic_type_hash": topic.type_hash,
-                },
-            )
-        )
 
     # -- the thread ------------------------------------------------------------------------
 
@@ -278,7 +237,7 @@ class BagWriter:
         while self.error is None:
             batch, closing = self._next()
             while self._new_topics:
-                self._describe(mcap, self._new_topics.popleft())
+                mcap.add_channel(self._new_topics.popleft())
             for message in batch:
                 sequence = sequences.get(message.channel, 0)
                 sequences[message.channel] = sequence + 1
@@ -329,27 +288,23 @@ class BagWriter:
             self._mcap.abandon()
 
     def _write_metadata(self, mcap: McapWriter, *, sync: bool = True) -> None:
-        facts, path = self.facts, bag_path(self.folder)
-        write_metadata(
-            self.folder,
-            BagContents(
-                file=path.name,
-                topics=[
-                    BagTopic(
-                        name=topic.name,
-                        type=topic.type,
-                        type_hash=topic.type_hash,
-                        qos=topic.qos,
-                        messages=mcap.counts[channel],
-                    )
-                    for channel, topic in enumerate(self._topics)
-                ],
-                first_ns=mcap.first_ns,
-                last_ns=mcap.last_ns,
-                custom={"episode_id": facts.episode_id, "instruction": facts.instruction},
-            ),
-            sync=sync,
-        )
+        write_metadata(mcap.path, mcap, custom_facts(self.facts), sync=sync)
+
+
+def facts_topic() -> TopicSpec:
+    """The topic that tells what was recorded."""
+    return TopicSpec(
+        name=FACTS_TOPIC,
+        type=STRING_TYPE,
+        definition=definition(STRING_TYPE),
+        type_hash=type_hash(STRING_TYPE),
+        qos=TopicQos(latched=True, depth=1),
+    )
+
+
+def custom_facts(facts: EpisodeFacts) -> dict[str, str]:
+    """What a bag itself tells of its episode, for those who look at no other file."""
+    return {"episode_id": facts.episode_id, "instruction": facts.instruction}
 
 
 def string_cdr(text: str) -> bytes:

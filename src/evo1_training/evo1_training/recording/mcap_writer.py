@@ -12,6 +12,9 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 MAGIC = b"\x89MCAP0\r\n"
 PROFILE = "ros2"
@@ -21,24 +24,55 @@ _MESSAGE_INDEX, _CHUNK_INDEX, _STATISTICS = 0x07, 0x08, 0x0B
 _METADATA, _METADATA_INDEX, _SUMMARY_OFFSET, _DATA_END = 0x0C, 0x0D, 0x0E, 0x0F
 _MESSAGE_HEAD = struct.Struct("<BQHIQQ")  # opcode, length, channel, sequence, log, publish time
 _MESSAGE_FIELDS = 22  # bytes of a message record beside its data
+# How rosbag2 writes "for ever".
+_INFINITE = {"sec": 9223372036, "nsec": 854775807}
 _VECTOR = 512  # buffers in one write; Linux takes 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChannelFacts:
-    """A topic of the file.
+class TopicQos:
+    """What the publishers of a topic offer, as far as playing a bag needs it."""
+
+    reliable: bool = True
+    latched: bool = False
+    depth: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicSpec:
+    """A topic of a bag.
 
     Attributes:
-        topic: resolved name.
+        name: resolved name.
         type: such as 'sensor_msgs/msg/Image'.
         definition: the type's text, with those it contains.
-        metadata: what readers may need besides, such as the publishers' QoS.
+        type_hash: RIHS01 hash of the type; '' where unknown.
+        qos: of its publishers; None where unknown.
     """
 
-    topic: str
+    name: str
     type: str
     definition: str
-    metadata: Mapping[str, str]
+    type_hash: str = ""
+    qos: TopicQos | None = None
+
+    def profiles(self) -> list[dict[str, Any]]:
+        """The QoS as rosbag2 tells it."""
+        if self.qos is None:
+            return []
+        return [
+            {
+                "history": "keep_last",
+                "depth": self.qos.depth,
+                "reliability": "reliable" if self.qos.reliable else "best_effort",
+                "durability": "transient_local" if self.qos.latched else "volatile",
+                "deadline": dict(_INFINITE),
+                "lifespan": dict(_INFINITE),
+                "liveliness": "automatic",
+                "liveliness_lease_duration": dict(_INFINITE),
+                "avoid_ros_namespace_conventions": False,
+            }
+        ]
 
 
 class McapWriter:
@@ -53,6 +87,7 @@ class McapWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.topics: list[TopicSpec] = []  # by channel
         self.counts: dict[int, int] = {}
         self.first_ns = 0
         self.last_ns = 0
@@ -82,30 +117,28 @@ class McapWriter:
         """Bytes in the file."""
         return self._end
 
-    def add_channel(self, facts: ChannelFacts) -> int:
+    def add_channel(self, topic: TopicSpec) -> int:
         """Describe a topic; returns the number that its messages carry."""
-        if facts.type not in self._schemas:
+        if topic.type not in self._schemas:
             number = len(self._schemas) + 1
-            self._schemas[facts.type] = number
-            schema = _record(
-                _SCHEMA,
-                struct.pack("<H", number)
-                + _text(facts.type)
-                + _text("ros2msg")
-                + _text(facts.definition),
-            )
+            self._schemas[topic.type] = number
+            text = _text(topic.type) + _text("ros2msg") + _text(topic.definition)
+            schema = _record(_SCHEMA, struct.pack("<H", number) + text)
             self._summary_schemas.append(schema)
             self._chunk.add(schema)
-        channel = len(self._summary_channels)
+        channel = len(self.topics)
+        # As metadata.yaml says it: rosbags finds no message of a topic where they differ.
+        profiles = yaml.safe_dump(topic.profiles(), sort_keys=False) if topic.qos else ""
         record = _record(
             _CHANNEL,
-            struct.pack("<HH", channel, self._schemas[facts.type])
-            + _text(facts.topic)
+            struct.pack("<HH", channel, self._schemas[topic.type])
+            + _text(topic.name)
             + _text("cdr")
-            + _text_map(facts.metadata),
+            + _text_map({"offered_qos_profiles": profiles, "topic_type_hash": topic.type_hash}),
         )
         self._summary_channels.append(record)
         self._chunk.add(record)
+        self.topics.append(topic)
         self.counts[channel] = 0
         return channel
 

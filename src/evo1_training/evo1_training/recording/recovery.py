@@ -5,24 +5,15 @@ it, and nothing is touched that another recorder or tool made. Must not import R
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, parse_robot
 from evo1_policy.untrusted import parse_yaml
-from evo1_training.recording.bag_metadata import (
-    METADATA,
-    BagContents,
-    BagTopic,
-    TopicQos,
-    qos_text,
-    write_metadata,
-)
+from evo1_training.recording.bag_metadata import METADATA, write_metadata
 from evo1_training.recording.bag_reader import facts_in
-from evo1_training.recording.bag_writer import RESERVE, STRING_TYPE, string_cdr
-from evo1_training.recording.definitions import definition
+from evo1_training.recording.bag_writer import RESERVE, custom_facts, facts_topic, string_cdr
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
     SIDECAR,
@@ -38,7 +29,7 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.grade import outcome
 from evo1_training.recording.mcap_records import MAGIC, Damage, McapReader, Wanted
-from evo1_training.recording.mcap_writer import ChannelFacts, McapWriter
+from evo1_training.recording.mcap_writer import McapWriter, TopicQos, TopicSpec
 from evo1_training.recording.recoverable import (
     BACKUP_SUFFIX,
     TEMPORARY,
@@ -103,7 +94,7 @@ def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
         os.link(bag, original)
     temporary.replace(bag)
     kept = [_keep(folder / name) for name in (METADATA, SIDECAR) if (folder / name).is_file()]
-    write_metadata(folder, copy.contents())
+    write_metadata(bag, copy.writer, custom_facts(sidecar.facts))
     write_sidecar(folder, sidecar)
     if original.is_file():
         kept.insert(0, _backup(bag))
@@ -129,10 +120,7 @@ class _Copy:
         self._facts = self._known_facts()
         self._robot: RobotConfig | None = None
         self._monitor: StreamMonitor | None = None
-        self._target = target
-        self._topics: list[BagTopic] = []  # by channel of the target
-        self._counts: Mapping[int, int] = {}
-        self._first_ns = self._last_ns = 0
+        self.writer = McapWriter(target)
         self._span: tuple[int, int] | None = None  # without the facts
         self.damage: list[Damage] = []
 
@@ -144,50 +132,35 @@ class _Copy:
 
     def run(self, progress: Progress) -> None:
         """Copy every complete chunk."""
-        writer = McapWriter(self._target)
         try:
-            self._copy(writer, progress)
+            self._copy(progress)
             if self._facts is None:
                 raise EpisodeError(
                     f"{self._folder}: neither {SIDECAR} nor a message on {FACTS_TOPIC} tells what "
                     "was recorded; only episodes of this package's recorder can be recovered"
                 )
             self._watcher()
-            if FACTS_TOPIC not in {topic.name for topic in self._topics}:
-                self._add_facts(writer)
-            writer.close()
+            if FACTS_TOPIC not in {topic.name for topic in self.writer.topics}:
+                self._add_facts()
+            self.writer.close()
         finally:
-            writer.abandon()
-        self._counts = dict(writer.counts)
-        self._first_ns, self._last_ns = writer.first_ns, writer.last_ns
-
-    def contents(self) -> BagContents:
-        """What metadata.yaml tells."""
-        facts = self._told()
-        return BagContents(
-            file=self._source.name,
-            topics=[
-                replace(topic, messages=self._counts[channel])
-                for channel, topic in enumerate(self._topics)
-            ],
-            first_ns=self._first_ns,
-            last_ns=self._last_ns,
-            custom={"episode_id": facts.episode_id, "instruction": facts.instruction},
-        )
+            self.writer.abandon()
 
     def sidecar(self) -> Sidecar:
         """The facts, with a grade for what was recovered."""
         monitor = self._watcher()
         end_ns = self._span[1] if self._span else self._told().started_ns
-        written = {topic.name: self._counts[channel] for channel, topic in enumerate(self._topics)}
+        topics, counts = self.writer.topics, self.writer.counts
+        written = {topic.name: counts[channel] for channel, topic in enumerate(topics)}
         facts = replace(self._told(), topics=monitor.topics)
         watched = monitor.end(end_ns)
         ended = outcome(self._parsed(), watched, written=written, recovered=True)
         return Sidecar(facts=facts, outcome=ended)
 
-    def _copy(self, writer: McapWriter, progress: Progress) -> None:
+    def _copy(self, progress: Progress) -> None:
         if not self._source.is_file() or self._source.stat().st_size < len(MAGIC):
             return
+        writer = self.writer
         reader = McapReader(self._source, Wanted(), progress)
         reader.describe_by_summary()
         numbers: dict[tuple[str, str], int] = {}
@@ -200,7 +173,7 @@ class _Copy:
             schema = reader.schemas[channel.schema_id]
             key = channel.topic, schema.name
             if key not in numbers:
-                numbers[key] = self._add_channel(writer, channel, schema)
+                numbers[key] = writer.add_channel(_topic(channel, schema))
             number = numbers[key]
             sequences[number] = sequences.get(number, -1) + 1
             writer.add_message(
@@ -210,48 +183,20 @@ class _Copy:
                 publish_ns=record.publish_time,
                 sequence=sequences[number],
             )
-            self._watch(self._topics[number], record.data, record.log_time)
+            self._watch(writer.topics[number], record.data, record.log_time)
             if writer.pending_bytes >= _CHUNK_BYTES:
                 writer.flush()
         for noted in reader.metadata:
             writer.add_metadata(noted.name, noted.metadata)
 
-    def _add_channel(self, writer: McapWriter, channel: Any, schema: Any) -> int:
-        self._topics.append(
-            BagTopic(
-                name=channel.topic,
-                type=schema.name,
-                type_hash=channel.metadata.get("topic_type_hash", ""),
-                qos=_qos(channel.metadata.get("offered_qos_profiles", ""), channel.topic),
-            )
-        )
-        return writer.add_channel(
-            ChannelFacts(
-                topic=channel.topic,
-                type=schema.name,
-                definition=schema.data.decode(errors="replace"),
-                metadata=channel.metadata,
-            )
-        )
-
-    def _add_facts(self, writer: McapWriter) -> None:
+    def _add_facts(self) -> None:
         """Put the label into a bag that holds nothing, because it was cut off at once."""
         facts = self._told()
-        topic = BagTopic(name=FACTS_TOPIC, type=STRING_TYPE, qos=TopicQos(latched=True, depth=1))
-        self._topics.append(topic)
-        channel = writer.add_channel(
-            ChannelFacts(
-                topic=topic.name,
-                type=topic.type,
-                definition=definition(topic.type),
-                # as metadata.yaml says it: rosbags finds no message of a topic where they differ
-                metadata={"offered_qos_profiles": qos_text(topic.qos)},
-            )
-        )
+        channel = self.writer.add_channel(facts_topic())
         now_ns, text = facts.started_ns, string_cdr(to_json(Sidecar(facts=facts)))
-        writer.add_message(channel, text, log_ns=now_ns, publish_ns=now_ns, sequence=0)
+        self.writer.add_message(channel, text, log_ns=now_ns, publish_ns=now_ns, sequence=0)
 
-    def _watch(self, topic: BagTopic, data: bytes, log_ns: int) -> None:
+    def _watch(self, topic: TopicSpec, data: bytes, log_ns: int) -> None:
         if topic.name == FACTS_TOPIC:
             if self._facts is None:
                 self._facts = facts_in(data, self._source).facts
@@ -295,6 +240,16 @@ class _Copy:
             topics: tuple[RecordedTopic, ...] = self._told().topics
             self._monitor = StreamMonitor(self._parsed(), topics)
         return self._monitor
+
+
+def _topic(channel: Any, schema: Any) -> TopicSpec:
+    return TopicSpec(
+        name=channel.topic,
+        type=schema.name,
+        definition=schema.data.decode(errors="replace"),
+        type_hash=channel.metadata.get("topic_type_hash", ""),
+        qos=_qos(channel.metadata.get("offered_qos_profiles", ""), channel.topic),
+    )
 
 
 def _keep(path: Path) -> Path:

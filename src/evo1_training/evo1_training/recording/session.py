@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from evo1_policy.robot_config import RobotConfig
-from evo1_training.recording.bag_writer import BagWriter, TopicSpec, WriterLimits
+from evo1_training.recording.bag_writer import BagWriter, WriterLimits
 from evo1_training.recording.episode import (
     EpisodeError,
     EpisodeFacts,
@@ -21,6 +21,7 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.grade import outcome
+from evo1_training.recording.mcap_writer import TopicSpec
 from evo1_training.recording.pre_roll import INTERVENTION, Heard, PreRoll
 from evo1_training.recording.stream_monitor import StreamMonitor, WatchedTake
 from evo1_training.recording.stream_watch import StreamCondition
@@ -214,17 +215,22 @@ class Session:
             self._monitor.set_topics(topics)
             self._monitor.set_notices(notices or {})
 
-    def tick(self) -> TakeResult | None:
-        """Go on with the take; returns how it ended when it did."""
+    def tick(self, problem: str = "") -> TakeResult | None:
+        """Go on with the take; returns how it ended when it did.
+
+        Args:
+            problem: why what comes in now is worth nothing, such as two cameras on one topic: no
+                take begins, and one that runs ends as failed.
+        """
         if self.take.state is TakeState.WAITING:
             with self._lock:
-                missing = self._monitor.missing(self._now_ns())
+                missing = problem or self._monitor.missing(self._now_ns())
             if missing:
                 self.take = self.take.waiting(f"waiting for {missing}")
                 return None
             return self._open()
         if self.take.state is TakeState.RECORDING:
-            self._watch_disk()
+            self._watch_disk(problem)
             return None  # a fault is told before the file has ended
         if self._ending is not None and self._ending.ended:
             return self._finish(self._ending)
@@ -310,9 +316,11 @@ class Session:
         ):
             self._rolled[heard.topic] = self._rolled.get(heard.topic, 0) + 1
 
-    def _watch_disk(self) -> None:
+    def _watch_disk(self, problem: str) -> None:
         writer = self._ending
-        if writer is not None and writer.error is not None:
+        if problem:
+            self._fail(problem)
+        elif writer is not None and writer.error is not None:
             self._fail(_words(writer.error))
         elif self._store.free_bytes() < self._min_free_gb / 2 * _GB:
             self._fail(f"the disk of {self._store.root} has less than half of min_free_gb left")

@@ -18,10 +18,10 @@ from evo1_sim.experts import ExpertError
 from evo1_sim.rehearsals import Rehearsal, plan_rehearsal
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.world import World
-from evo1_training.recording.bag_writer import TopicSpec
 from evo1_training.recording.definitions import definition, type_hash
 from evo1_training.recording.episode import SCRIPTED_OPERATOR
 from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.mcap_writer import TopicSpec
 from evo1_training.recording.session import Session, SessionInput, TakeResult
 from evo1_training.recording.stream_monitor import robot_topics
 from evo1_training.recording.take import Ending, TakeState

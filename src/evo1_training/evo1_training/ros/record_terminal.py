@@ -13,13 +13,15 @@ from evo1_msgs.msg import RecorderStatus
 from evo1_msgs.srv import SetInstruction
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
+from evo1_policy.command_line import entry_point
 from evo1_policy.ros.parameters import fixed_parameter
+from evo1_policy.ros.process import start_ros
+from evo1_policy.untrusted import printable
 from evo1_training.recording.terminal_keys import (
     BUTTONS,
     DEFAULT_BUTTONS,
@@ -130,10 +132,11 @@ class TerminalNode(Node):
                 self._wishes.clear()
             return
         self._asked, answer = None, future.result()
-        self.message = f"{_name(wish)}: {answer.message or 'done'}"
+        said = printable(answer.message)
+        self.message = f"{_name(wish)}: {said or 'done'}"
         # A take that could not be discarded is not recorded over, but none at all is no obstacle.
         if not answer.success and not (wish is Wish.DISCARD and self._wishes and self._idle()):
-            self.message = f"{_name(wish)} refused: {answer.message}"
+            self.message = f"{_name(wish)} refused: {said}"
             self._wishes.clear()
 
     def _idle(self) -> bool:
@@ -155,9 +158,9 @@ def recorder_view(message: RecorderStatus) -> RecorderView:
     """Return the message as it is shown."""
     return RecorderView(
         state=message.state,
-        reason=message.reason,
-        episode_id=message.episode_id,
-        instruction=message.instruction,
+        reason=printable(message.reason),
+        episode_id=printable(message.episode_id),
+        instruction=printable(message.instruction),
         duration_s=message.duration_s,
         messages=message.messages,
         lost=message.lost,
@@ -167,13 +170,13 @@ def recorder_view(message: RecorderStatus) -> RecorderView:
         episodes_saved=message.episodes_saved,
         streams=[
             StreamView(
-                name=stream.name,
-                topic=stream.topic,
+                name=printable(stream.name),
+                topic=printable(stream.topic),
                 rate_hz=stream.rate_hz,
                 age_ms=stream.age_ms,
                 max_gap_ms=stream.max_gap_ms,
                 lost=stream.lost,
-                problem=stream.problem,
+                problem=printable(stream.problem),
             )
             for stream in message.streams
         ],
@@ -231,6 +234,7 @@ def run(node: TerminalNode) -> None:
     executor.shutdown()
 
 
+@entry_point("record")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -242,18 +246,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--namespace", default="", help="Of the arm.")
     arguments = parser.parse_args(remove_ros_args(["record", *words])[1:])
-    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
+    start_ros(words)
     try:
         node = TerminalNode(arguments.namespace)
         try:
             run(node)
         finally:
             node.destroy_node()
-    except ValueError as error:
-        print(f"record: {error}", file=sys.stderr)  # noqa: T201
-        return 1
-    except KeyboardInterrupt:
-        return 130
     finally:
         rclpy.try_shutdown()
     return 0

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 
 from rclpy.task import Future
 
+from evo1_policy.observation import instruction_problem
 from evo1_training.recording.session import Session, TakeResult
 from evo1_training.recording.take import Ending, RefusedError, TakeState
 
 Answer = tuple[bool, str]
 NOT_ACTIVE = "the recorder is not active; activate it first"
+MOST_TOPICS = 1000
 CANCELLED = TakeResult(saved=False, reason="cancelled before it began")
 
 
@@ -43,9 +45,9 @@ class Desk:
 
     def set_instruction(self, text: str) -> Answer:
         """Change the label from the next take on."""
+        if problem := instruction_problem(text):
+            return False, problem
         text = text.strip()
-        if not text:
-            return False, "the instruction is empty; say in words what is demonstrated"
         before, self.instruction = self.instruction, text
         answer = f"replaced '{before}'" if before else "set"
         if self.session is not None and self.session.take.instruction:
@@ -100,6 +102,8 @@ class Desk:
     def _start(self, instruction: str, operator: str, extra: Sequence[str]) -> str:
         if self.session is None:
             return NOT_ACTIVE
+        if problem := instruction_problem(instruction) or _too_much(operator, extra):
+            return problem
         try:
             self.session.start(instruction, operator or self._operator)
         except RefusedError as error:
@@ -127,6 +131,15 @@ class Desk:
         kept = result.saved and not result.reason
         thrown_away = not result.saved and result.reason == "discarded"
         return kept if ending is Ending.SAVE else thrown_away, describe(result)
+
+
+def _too_much(operator: str, extra: Sequence[str]) -> str:
+    """Why a goal names more than anybody means; '' where it does not."""
+    if operator and (problem := instruction_problem(operator)):
+        return problem.replace("instruction", "operator's name")
+    if len(extra) > MOST_TOPICS:
+        return f"{len(extra):,} extra topics; at most {MOST_TOPICS}"
+    return ""
 
 
 def describe(result: TakeResult) -> str:

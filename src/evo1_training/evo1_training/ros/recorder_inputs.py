@@ -5,16 +5,21 @@ service does not fit its publishers is made anew, of the publishers' kind.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from rclpy.event_handler import QoSMessageLostInfo, SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
 
+from evo1_policy.perception.messages import MessageError, deserialize, read_joints
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.ros.listening import Listener
+from evo1_policy.ros.movers import Senders
 from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
-from evo1_training.recording.session import Session
+from evo1_training.recording.episode import STATE, RecordedTopic
+from evo1_training.recording.session import Session, SessionReport
 from evo1_training.ros.recorder_topics import GraphTopic, message_class, view_graph
 
 
@@ -55,6 +60,9 @@ class Inputs:
         self._now_ns = now_ns
         self._on_failure = on_failure
         self._group = ReadElsewhere()
+        self._listener = Listener(node)
+        cameras = [camera.topic for camera in robot.cameras]
+        self._senders = Senders(node, [*cameras, robot.state.topic])
         self._listening: dict[str, _Listening] = {}
         self._thread: ReadingThread | None = None
         self._warned: set[str] = set()
@@ -67,6 +75,7 @@ class Inputs:
             recording: leave every subscription that hears something as it is.
         """
         view = view_graph(self._node, self._robot, patterns)
+        self._senders.look()
         for warning in view.warnings:
             if warning not in self._warned:
                 self._warned.add(warning)
@@ -95,6 +104,18 @@ class Inputs:
             topics = [topic for topic in view.topics if topic.topic.name in latched]
             self._renew([topic.topic.name for topic in topics], topics)
 
+    def second_source(self) -> str | None:
+        """Who speaks in turn on a topic of which a dataset takes one source; None: nobody."""
+        return self._listener.second_source()
+
+    def named(self, report: SessionReport) -> SessionReport:
+        """What is said of streams, with who published them."""
+        streams = [
+            replace(stream, problem=self._senders.named(stream.problem))
+            for stream in report.streams
+        ]
+        return replace(report, streams=streams)
+
     def close(self) -> None:
         """Stop listening."""
         self._renew(list(self._listening), [])
@@ -121,6 +142,7 @@ class Inputs:
         def on_message(raw: bytes, info: dict[str, int | None]) -> None:
             received_ns = self._now_ns()
             self._count_lost(name, info.get("publication_sequence_number"))
+            self._look_at_source(topic.topic, raw, info)
             self._session.receive(
                 name, raw, received_ns=received_ns, publish_ns=info["source_timestamp"] or 0
             )
@@ -143,6 +165,21 @@ class Inputs:
             latched=topic.topic.latched,
             publishers=topic.publishers,
         )
+
+    def _look_at_source(
+        self, topic: RecordedTopic, raw: bytes, info: dict[str, int | None]
+    ) -> None:
+        """See whether two publishers of a camera, or of the same joints, speak in turn."""
+        listening = self._listening.get(topic.name)
+        if listening is None or not topic.role.startswith((STATE, "camera:")):
+            return
+        several = listening.subscription.get_publisher_count() > 1
+        with suppress(MessageError):  # what cannot be used is counted elsewhere
+            kind: Sequence[str] = ()
+            if several and topic.role == STATE:
+                message = deserialize(raw, topic.type, topic=topic.name)
+                kind = read_joints(message, topic=topic.name)[0]
+            self._listener.admit(listening.subscription, topic.name, info, tuple(kind))
 
     def _numbered(self, name: str) -> bool:
         listening = self._listening.get(name)

@@ -6,8 +6,7 @@ gets SIGINT or SIGTERM is saved.
 """
 
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from rclpy.publisher import Publisher
 from evo1_policy.node_parameters import parameters_of
 from evo1_policy.perception.messages import prepare_reading
 from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.parameters import keep_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.publishing import time_message
@@ -95,7 +95,7 @@ class RecorderNode(ManagedNode):
         self._stream_log = StreamLog()
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
-        self._timer = self.create_timer(TICK_S, self._telling_end(self._tick), clock=steady)
+        self._timer = self.create_timer(TICK_S, self._tick, clock=steady)
 
     # -- lifecycle -------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class RecorderNode(ManagedNode):
             self.get_logger().error(f"cannot configure: {error}")
             return TransitionCallbackReturn.FAILURE
         except Exception:  # noqa: BLE001  rclpy would swallow it; the log must show it
-            self.get_logger().error(f"cannot configure:\n{traceback.format_exc()}")
+            tell_failure(self.get_logger(), "cannot configure")
             return TransitionCallbackReturn.FAILURE
         desk = Desk(
             instruction=parameters.instruction,
@@ -124,7 +124,7 @@ class RecorderNode(ManagedNode):
             robot=robot,
             status=self.create_publisher(RecorderStatus, "~/status", report_qos()),
             diagnostics=self.create_publisher(DiagnosticArray, "/diagnostics", report_qos()),
-            news=self.create_guard_condition(self._telling_end(self._advance)),
+            news=self.create_guard_condition(self._advance),
             desk=desk,
             services=Services(self, desk),
             goals=Goals(self, start=desk.start_goal, end=desk.end_goal),
@@ -182,6 +182,10 @@ class RecorderNode(ManagedNode):
             self._last_words(RecorderStatus.IDLE, "the recorder was deactivated")
         return super().on_deactivate(state)
 
+    def tell_end(self, why: str) -> None:
+        """Say on ~/status that the node ends; a take that runs is saved."""
+        self._last_words(RecorderStatus.FAULT, f"{printable(why)}; its take is saved")
+
     # -- events ----------------------------------------------------------------------------
 
     def _tick(self) -> None:
@@ -202,7 +206,7 @@ class RecorderNode(ManagedNode):
         if active is None:
             return
         before = active.session.take.state
-        result = active.session.tick()
+        result = active.session.tick(active.inputs.second_source() or "")
         if before is TakeState.WAITING and active.session.take.state is TakeState.RECORDING:
             active.inputs.hear_latched_again(self._patterns())
         if result is not None:
@@ -227,7 +231,7 @@ class RecorderNode(ManagedNode):
         active, configured = self._active, self._configured
         if active is None or configured is None:
             return
-        report, now_ns = active.session.report(), self._now_ns()
+        report, now_ns = active.inputs.named(active.session.report()), self._now_ns()
         for line in self._stream_log.lines(report):
             self.get_logger().warning(line)
         message = status_message(report, now_ns=now_ns, instruction=configured.desk.instruction)
@@ -243,19 +247,6 @@ class RecorderNode(ManagedNode):
         self._failure = error
         if self._configured is not None:
             self._configured.news.trigger()
-
-    def _telling_end(self, call: Callable[[], None]) -> Callable[[], None]:
-        """A callback of the executor; what it raises ends the node, and is told before."""
-
-        def run() -> None:
-            try:
-                call()
-            except Exception as error:
-                reason = f"the recorder ends, its take saved: {printable(error)}"
-                self._last_words(RecorderStatus.FAULT, reason)
-                raise
-
-        return run
 
     def _last_words(self, state: int, reason: str) -> None:
         """Say on ~/status why nothing more comes, and wait a little until it was heard."""

@@ -13,10 +13,9 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from evo1_policy.robot_config import RobotConfig
-from evo1_training.recording.bag_metadata import TopicQos
-from evo1_training.recording.bag_writer import TopicSpec
 from evo1_training.recording.definitions import definition, type_hash
 from evo1_training.recording.episode import FACTS_TOPIC, EpisodeError, RecordedTopic
+from evo1_training.recording.mcap_writer import TopicQos, TopicSpec
 from evo1_training.recording.session import SessionInput
 from evo1_training.recording.stream_monitor import extra_topic, robot_topics
 

@@ -20,13 +20,13 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.serialization import deserialize_message
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.control.signals import LoopState
 from evo1_policy.perception.messages import MessageError, decode_image, read_joints, stamp_ns
 from evo1_policy.robot_config import CameraConfig, RobotConfig
+from evo1_policy.ros.process import start_ros
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_training.live_run.recording import CommandHeard, Recording, StreamHeard
 
@@ -50,8 +50,7 @@ class RunObserver:
         self._lock = threading.Lock()
         self._start_ns = 0
         self._clear()
-        # who watches ends by its own handlers: rclpy's would end the context under it
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        start_ros([])
         self._node = Node("run_observer", namespace=namespace)
         self._subscribe()
         self._executor = SingleThreadedExecutor()

@@ -3,7 +3,6 @@
 Its language model is cut to the first layers and its language head dropped. Must not import ROS.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,8 @@ from evo1_policy.checkpoint_layouts.contents import CheckpointError
 from evo1_policy.checkpoint_layouts.tensor_files import open_safetensors, read_tensors
 from evo1_policy.checkpoint_layouts.tensor_names import internvl_places
 from evo1_policy.model.config import Evo1Config
+from evo1_policy.paths import confined
+from evo1_policy.untrusted import read_json
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
@@ -65,10 +66,11 @@ def _files(directory: Path) -> list[Path]:
     if (directory / _WEIGHTS).is_file():
         return [directory / _WEIGHTS]
     try:
-        index = json.loads((directory / _INDEX).read_text(encoding="utf-8"))
-        names = sorted({Path(name).name for name in index["weight_map"].values()})
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        shards = read_json(directory / _INDEX, what="index of the shards")["weight_map"].values()
+        what = f"{directory / _INDEX}: weight_map"
+        return [confined(directory, name, what) for name in sorted(set(shards))]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise CheckpointError(
-            f"{directory}: no InternVL3 backbone; expected {_WEIGHTS}, or shards with {_INDEX}"
+            f"{directory}: no InternVL3 backbone; expected {_WEIGHTS}, or shards with {_INDEX}: "
+            f"{error}"
         ) from error
-    return [directory / name for name in names]

@@ -22,6 +22,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from evo1_policy.checkpoint import save_checkpoint
+from evo1_policy.checkpoint_layouts.restricted_unpickler import save_plain
 from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
 from evo1_policy.normalization import NormStats, write_norm_stats
 from evo1_policy.robot_config import RobotConfig
@@ -186,7 +187,7 @@ def write_step(
                 place = partial.trainer / OTHER_STATS
                 place.mkdir(exist_ok=True)
                 write_norm_stats(stats, place / f"{len(list(place.iterdir())):03d}.json")
-        torch.save(dict(optimizer), partial.trainer / OPTIMIZER)
+        save_plain(optimizer, partial.trainer / OPTIMIZER)
         if trained is not None:
             save_file({k: v.contiguous() for k, v in trained.items()}, partial.trainer / WEIGHTS)
         if milestones:

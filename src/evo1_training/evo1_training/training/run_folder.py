@@ -16,7 +16,6 @@ Must not import ROS or torch.
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from evo1_policy.checkpoint_layouts.contents import appearing
 from evo1_training.training.config_values import TrainConfigError, differences, plain, to_yaml
 from evo1_training.training.train_config import Stage, TrainConfig, from_data, read_yaml
 
@@ -145,16 +145,14 @@ class RunFolder:
 
     @contextmanager
     def appearing(self, step: int) -> Iterator[SavedStep]:
-        """A checkpoint to write into, that is there when all of it is on the disk."""
-        final = self.checkpoints / f"step_{step:06d}"
-        partial = final.with_name(final.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        (partial / TRAINER).mkdir(parents=True)
-        yield SavedStep(path=partial, step=step)
-        for path in sorted(partial.rglob("*")):
-            _sync(path)
-        partial.rename(final)
-        _sync(self.checkpoints)
+        """A checkpoint to write into, that is there when all of it is on the disk.
+
+        Raises:
+            CheckpointError: see checkpoint_layouts.contents.appearing.
+        """
+        with appearing(self.checkpoints / f"step_{step:06d}") as partial:
+            (partial / TRAINER).mkdir()
+            yield SavedStep(path=partial, step=step)
 
     def point(self, name: str, step: int) -> None:
         """Let the link `last` or `best` mean the policy of a step."""
@@ -218,11 +216,3 @@ def _step_of(line: str) -> float:
         return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return float("inf")  # torn by the kill
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

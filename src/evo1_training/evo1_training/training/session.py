@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 
 from evo1_policy.checkpoint import Checkpoint
+from evo1_policy.checkpoint_layouts.own import copy_tokenizer, tokenizer_files
 from evo1_policy.model.preprocessing import load_tokenizer
 from evo1_policy.normalization import NormStats
 from evo1_policy.robot_config import RobotConfig
@@ -37,11 +38,10 @@ from evo1_training.training.optimizer import freeze, new_optimizer
 from evo1_training.training.run_folder import RunFolder, SavedStep
 from evo1_training.training.starting_point import (
     choose_stats,
-    copy_tokenizer,
     make_model,
     open_start,
     resume_weights,
-    tokenizer_files,
+    tokenizer_source,
 )
 from evo1_training.training.summary import describe_start, write_summary
 from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
@@ -94,7 +94,7 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     robot, start = selected_robot(config.data), None
     if resume is None:  # what is wrong with it is said before minutes of decoding
         start = open_start(config, robot)
-        tokenizer_files(config, start)
+        tokenizer_files(tokenizer_source(config, start))
     bar = DecodingBar(enabled=accelerator.is_main_process)
     data, _ = open_data(
         config.data,
@@ -137,7 +137,7 @@ def _parts(
     if accelerator.is_main_process:
         folder.begin(config)
         if resume is None:
-            copy_tokenizer(config, start, tokenizer_dir)
+            copy_tokenizer(tokenizer_source(config, start), tokenizer_dir)
         else:
             folder.keep_metrics_until(resume.step)
     accelerator.wait_for_everyone()
@@ -280,7 +280,13 @@ def _accelerator(config: TrainConfig) -> Accelerator:
     cpu = config.device == "cpu" or not torch.cuda.is_available()
     fast = has_fast_bf16(torch.device("cpu" if cpu else "cuda"))
     bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
-    return Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+    if sharded(accelerator) and not accelerator.is_fsdp2:
+        raise TrainConfigError(
+            "FSDP: only its second version keeps weights and optimiser by name, as a run is "
+            "saved here; add --fsdp_version 2 to accelerate launch"
+        )
+    return accelerator
 
 
 def _with_resolved_paths(config: TrainConfig) -> TrainConfig:

@@ -1,14 +1,12 @@
 """The weights, norm stats and tokenizer that a stage begins with. Must not import ROS."""
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.checkpoint import (
     Checkpoint,
-    CheckpointError,
     load_model,
     read_checkpoint,
     shipped_checkpoint,
@@ -26,14 +24,6 @@ from evo1_training.training.training_data import TrainingData, check_widths, com
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-)
 # What a checkpoint may have learnt with in another way than it is trained on with.
 _FREE = ("head.dropout", "num_inference_steps", "execute_actions", "semantics.episode_tail")
 
@@ -54,7 +44,10 @@ def open_start(config: TrainConfig, robot: RobotConfig) -> Checkpoint | None:
             )
         return None
     path = Path(config.start_from).expanduser()
-    checkpoint = read_checkpoint(path, robot=robot, tokenizer=config.tokenizer or None)
+    # What is learnt here is at the robot's rate, whichever the weights to begin with had.
+    checkpoint = read_checkpoint(
+        path, robot=robot, tokenizer=config.tokenizer or None, rate_hz=robot.rate_hz
+    )
     check_architecture(config.model, checkpoint.config, source=path)
     return checkpoint
 
@@ -141,35 +134,8 @@ def choose_stats(
     return {name: stats[name] for name in data.embodiments}
 
 
-def tokenizer_files(config: TrainConfig, start: Checkpoint | None) -> tuple[Path, ...]:
-    """The tokenizer's files, and nothing else of the folder that they lie in.
-
-    Raises:
-        CheckpointError: there are none.
-    """
-    source = _tokenizer_source(config, start)
-    files = tuple(source / name for name in TOKENIZER_FILES if (source / name).is_file())
-    if not files:
-        raise CheckpointError(
-            f"{source}: no tokenizer; expected tokenizer.json, or vocab.json with merges.txt; "
-            "give its folder with tokenizer=FOLDER"
-        )
-    return files
-
-
-def copy_tokenizer(config: TrainConfig, start: Checkpoint | None, target: Path) -> None:
-    """Copy the tokenizer's files to a folder.
-
-    Raises:
-        CheckpointError: there are none.
-    """
-    files = tokenizer_files(config, start)
-    target.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        shutil.copyfile(file, target / file.name)
-
-
-def _tokenizer_source(config: TrainConfig, start: Checkpoint | None) -> Path:
+def tokenizer_source(config: TrainConfig, start: Checkpoint | None) -> Path:
+    """The folder whose tokenizer a run copies."""
     if config.tokenizer:
         return Path(config.tokenizer).expanduser()
     if start is not None:

@@ -11,11 +11,12 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 
 from evo1_policy.model.preprocessing import ModelInputs
 from evo1_training.training.averaging import WeightAverage
@@ -183,7 +184,8 @@ class Trainer:
 
     def _clipped_norm(self) -> float:
         """Norm of the whole gradient before it was clipped."""
-        norm = self._accelerator.clip_grad_norm_(self._weights, self._stage.clip)
+        # Not accelerate's: with FSDP it compares lists of sharded weights, which has no answer.
+        norm: Any = torch.nn.utils.clip_grad_norm_(self._weights, self._stage.clip)
         return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)  # FSDP
 
     def _generator(self, step: int, number: int) -> torch.Generator:
@@ -295,6 +297,10 @@ class Trainer:
             with average.applied() if average is not None else contextlib.nullcontext():
                 yield
         finally:
+            # Without a backward pass FSDP leaves weights gathered, unknown to the optimiser.
+            for module in self._objective.modules():
+                if isinstance(module, FSDPModule):
+                    module.reshard()
             set_modes(plain_model(self._objective), self._stage)
 
     def _save(self) -> None:
@@ -377,7 +383,10 @@ def out_of_memory(stage: Stage, config: TrainConfig, reason: str) -> TrainError:
         advice.append("precision=bf16")
     if section.ema > 0:
         advice.append(f"{stage}.ema=0")
-    advice.append("several GPUs with FSDP (accelerate launch --use_fsdp ...)")
+    advice.append(
+        "several GPUs with FSDP (accelerate launch --use_fsdp --fsdp_version 2 ..., the whole "
+        "command stands in docs/training.md)"
+    )
     return TrainError(
         f"out of memory at batch {section.batch_size}: {reason.splitlines()[0][:200]}\n"
         f"Try, one after the other: {'; '.join(advice)}"

@@ -1,12 +1,43 @@
 """Reading bags that the mcap library wrote, whole, compressed, torn and damaged."""
 
+import json
+import re
+import struct
+import time
+
+import lz4.frame
 import pytest
-from bag_writing import ENV, JOINTS, Recording, picture, position, steady, write_episode
+import zstandard
+from bag_writing import (
+    ENV,
+    JOINTS,
+    ROBOT_TEXT,
+    Recording,
+    picture,
+    position,
+    steady,
+    write_episode,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from mcap.data_stream import RecordBuilder
 from mcap.reader import make_reader
+from mcap.records import Chunk
 from mcap.writer import CompressionType
 
 from evo1_training.recording.bag_reader import open_episode
-from evo1_training.recording.episode import FACTS_TOPIC, SIDECAR, EpisodeError, bag_path
+from evo1_training.recording.episode import (
+    FACTS_TOPIC,
+    SIDECAR,
+    EpisodeError,
+    EpisodeFacts,
+    Outcome,
+    RecordedTopic,
+    Sidecar,
+    bag_path,
+    from_json,
+    to_json,
+)
 from evo1_training.recording.mcap_records import Wanted
 
 
@@ -114,3 +145,116 @@ def test_roles_name_the_topics(tmp_path):
     assert episode.topic("state").name == JOINTS
     assert [topic.name for topic in episode.topics("camera")] == [ENV, "/wrist/image_raw"]
     assert episode.topic("camera:image_9") is None
+
+
+def chunk(compression: str, data: bytes, size: int) -> bytes:
+    """A chunk record that says it unpacks to `size` bytes."""
+    builder = RecordBuilder()
+    Chunk(
+        compression=compression,
+        data=data,
+        message_start_time=0,
+        message_end_time=1,
+        uncompressed_crc=0,
+        uncompressed_size=size,
+    ).write(builder)
+    return bytes(builder.end())
+
+
+ZEROS = bytes(200 * 2**20)
+FILLED = struct.pack("<BQ", 0x80, 10**8) + ZEROS[: 10**8]  # a record that nobody knows
+LARGE = struct.pack("<BQ", 0x06, 2**62)  # a chunk's beginning
+BOMBS = {
+    "lz4 that grows": (lambda: chunk("lz4", lz4.frame.compress(ZEROS), 1000), "does not unpack"),
+    "zstd that grows": (lambda: chunk("zstd", zstandard.compress(ZEROS), 1000), "does not unpack"),
+    "lz4 that says so": (
+        lambda: chunk("lz4", lz4.frame.compress(ZEROS), len(ZEROS)),
+        "a chunk of 209,715,200 bytes; at most 134,217,728",
+    ),
+    "a size of exabytes": (lambda: chunk("zstd", b"", 2**63), "a chunk of 9,223,372"),
+    "many that grow together": (
+        lambda: 9 * chunk("zstd", zstandard.compress(FILLED), len(FILLED)),
+        "unpack to more than 1000 times the file",
+    ),
+    "no lz4 at all": (lambda: chunk("lz4", b"nonsense", 10), "cannot be unpacked"),
+    "unknown packing": (lambda: chunk("x" * 999, b"", 10), "packed with 'xxx"),
+    "a record of exabytes": (lambda: LARGE + bytes(100), "it ends within a record"),
+    "a name of gigabytes": (
+        lambda: chunk("", struct.pack("<BQHI", 0x03, 6, 1, 2**31), 15),
+        "damaged",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BOMBS)
+def test_a_bag_that_would_grow_without_end_is_named(tmp_path, kind):
+    folder = write_episode(tmp_path / "episode_000000", steady(0.1))
+    make, expected = BOMBS[kind]
+    data = bag_path(folder).read_bytes()
+    bag_path(folder).write_bytes(data[:8] + make() + data[8:])
+    began_s = time.process_time()
+    with pytest.raises(EpisodeError, match=expected) as caught:
+        found(open_episode(folder))
+    assert str(bag_path(folder)) in str(caught.value)
+    assert len(str(caught.value)) < 600
+    assert time.process_time() - began_s < 10
+
+
+FACTS = json.loads(
+    to_json(
+        Sidecar(
+            facts=EpisodeFacts(
+                episode_id="episode_000000",
+                instruction="pick",
+                operator="",
+                robot_text=ROBOT_TEXT,
+                topics=(RecordedTopic(name="/a", type="b/msg/C", role="extra"),),
+                started_ns=1,
+                started_utc="",
+            ),
+            outcome=Outcome(ended_ns=2, grade="pass", reasons=("a",), streams=()),
+        )
+    )
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@pytest.mark.fuzz
+@given(data=st.data())
+def test_any_label_is_read_or_named(data):
+    label = json.loads(json.dumps(FACTS))
+    part = data.draw(st.sampled_from([label, label["facts"], label["facts"]["topics"][0]]))
+    for key in data.draw(st.lists(st.sampled_from([*part, "more"]), max_size=2)):
+        part[key] = data.draw(VALUES)
+    text = json.dumps(label)
+    try:
+        facts = from_json(text, source="label").facts
+    except EpisodeError as error:
+        assert str(error).startswith("label: ")  # noqa: PT017
+        return
+    assert re.fullmatch(r"[\w.-]{1,100}", facts.episode_id, re.ASCII)
+    assert not facts.episode_id.startswith(".")
+    to_json(Sidecar(facts=facts)).encode()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 10**6,
+        '{"a":' * 10**5,
+        '{"schema": 1, "facts": {}, "outcome": null}',
+        "1" * 5000,
+    ],
+)
+def test_a_label_that_is_no_label_is_named(tmp_path, text):
+    folder = write_episode(tmp_path / "episode_000000", steady(0.1))
+    (folder / SIDECAR).write_text(text)
+    with pytest.raises(EpisodeError, match=r"episode\.json: ") as caught:
+        open_episode(folder)
+    assert len(str(caught.value)) < 700

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
-from evo1_training.recording.bag_metadata import TopicQos
-from evo1_training.recording.bag_writer import BagWriter, TopicSpec, WriterLimits, string_cdr
+from evo1_training.recording.bag_writer import BagWriter, WriterLimits, string_cdr
 from evo1_training.recording.definitions import definition
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
@@ -20,6 +19,7 @@ from evo1_training.recording.episode import (
     read_sidecar,
     to_json,
 )
+from evo1_training.recording.mcap_writer import TopicQos, TopicSpec
 
 STRING = "std_msgs/msg/String"
 FACTS = EpisodeFacts(

@@ -19,10 +19,11 @@ from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
 from evo1_policy.robot_config import parse_robot
-from evo1_training.recording.bag_writer import TopicSpec, WriterLimits
+from evo1_training.recording.bag_writer import WriterLimits
 from evo1_training.recording.definitions import definition
 from evo1_training.recording.episode import bag_path, read_sidecar
 from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.mcap_writer import TopicSpec
 from evo1_training.recording.pre_roll import PreRoll
 from evo1_training.recording.session import Session, SessionInput
 from evo1_training.recording.stream_monitor import robot_topics

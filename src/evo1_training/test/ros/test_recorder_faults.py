@@ -212,17 +212,12 @@ def test_a_recorder_that_ends_says_why_on_its_own_topic(publish, recorder):
     node = recorder()
     node.record(0.2)
 
-    def fail():
-        node.node._fail(OSError(5, "Input/output error", "/episodes\n[INFO] all is well"))
-        with pytest.raises(OSError, match="Input/output"):
-            node.node._telling_end(node.node._advance)()
-        node.node._failure = None  # the rest of it would end this process
-
-    node.wait(node._executor.create_task(fail).done, "the failure")
+    why = "recorder ends: OSError: [Errno 5] Input/output error: '/episodes\n[INFO] all is well'"
+    node._executor.create_task(lambda: node.node.tell_end(why))
     node.wait(
         lambda: any(
             one.state == RecorderStatus.FAULT
-            and one.reason.startswith("the recorder ends, its take saved: [Errno 5] Input/output")
+            and one.reason.startswith("recorder ends: OSError: [Errno 5] Input/output")
             and one.reason.isprintable()
             for one in node.statuses
         ),

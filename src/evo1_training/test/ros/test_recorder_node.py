@@ -1,12 +1,18 @@
 import json
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import rclpy
 from evo1_msgs.msg import RecorderStatus
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
+from sensor_msgs.msg import Image
 
+from evo1_policy.ros.publishing import time_message
+from evo1_policy.ros.qos import camera_qos
 from evo1_training.recording.episode import FACTS_TOPIC, bag_path, read_sidecar
 
 pytestmark = pytest.mark.ros
@@ -83,6 +89,46 @@ def test_camera_that_vanishes_is_warned_about_and_graded(publish, recorder, capf
     assert "old" in problems["image_1"]
     assert node.ask("save").success
     assert "image_1: /env_camera/image_raw: newest stamp is" in "".join(capfd.readouterr())
+
+
+def test_two_cameras_on_a_topic_are_no_take(publish, recorder):
+    robot, node = publish(), recorder()
+    node.record(0.3)
+    with second_camera(robot):
+        node.wait(lambda: "end all but one" in node.status.reason, "the end of the take")
+        assert "/second_camera" in node.status.reason
+        assert "/env_camera/image_raw" in node.status.reason
+        node.wait_for(RecorderStatus.IDLE)
+        assert node.ask("start").success
+        node.wait(
+            lambda: (
+                node.status.state == RecorderStatus.WAITING
+                and "/second_camera" in node.status.reason
+            ),
+            "the reason",
+        )
+    node.wait_for(RecorderStatus.RECORDING)
+
+
+@contextmanager
+def second_camera(robot):
+    """Another node that publishes pictures, as old as the time, on a camera's topic."""
+    node = rclpy.create_node("second_camera", context=robot.context)
+    camera = node.create_publisher(Image, "env_camera/image_raw", camera_qos())
+    closing = threading.Event()
+
+    def run():
+        while not closing.wait(1 / 30):
+            message = Image(height=48, width=64, encoding="rgb8", step=192, data=bytes(9216))
+            message.header.stamp = time_message(time.time_ns())
+            camera.publish(message)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    yield
+    closing.set()
+    thread.join()
+    node.destroy_node()
 
 
 def test_discard_delete_and_record_again_use_the_number_again(publish, recorder, tmp_path):

@@ -13,6 +13,14 @@ from evo1_policy.model.config import (
     Semantics,
     VisionConfig,
 )
+from evo1_training.training.presets import preset
+from evo1_training.training.train_config import (
+    DataConfig,
+    SavingConfig,
+    StageConfig,
+    TrainConfig,
+    WatchingConfig,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets" / "reader"))
 import small_dataset
@@ -49,3 +57,37 @@ def write_dataset(root, robot, **what):
     (root / "meta" / "evo1").mkdir()
     (root / "meta" / "evo1" / "robot.yaml").write_text(robot.text)
     return root
+
+
+def choices(runs, dataset):
+    stage = StageConfig(
+        steps=6,
+        batch_size=4,
+        accumulation=2,
+        lr=1e-3,
+        warmup_steps=2,
+        ema=0.9,
+        weight_decay=0.1,
+        noise_draws=2,
+        milestone_weight=0.1,
+    )
+    frozen = StageConfig(
+        steps=6, batch_size=4, lr=1e-3, warmup_steps=2, ema=0.9, freeze_backbone=True
+    )
+    return TrainConfig(
+        name="sway",
+        runs=str(runs),
+        device="cpu",
+        from_scratch=True,
+        precision="fp32",
+        stage1=frozen,
+        stage2=stage,
+        single=stage,
+        data=DataConfig(datasets=(str(dataset),), workers=0),
+        augmentation=preset("paper").augmentation,
+        saving=SavingConfig(every=2, keep_last=2),
+        watching=WatchingConfig(
+            log_every=1, open_loop_every=3, open_loop_frames=4, plots=False, tensorboard=False
+        ),
+        model=MODEL,
+    )

@@ -1,0 +1,338 @@
+"""Every command on every file of a hostile home: no traceback, nothing changed, nothing run.
+
+    scripts/in_workspace.sh python scripts/test/sweep.py --seconds 600 [--cases DIR] [--ros]
+
+Each run has a world of its own: a home that cannot be written, a current folder that was removed,
+a terminal that knows only ASCII, no standard output, or a clock in 1970 or 2100.
+
+Commands run as forks of one process that has imported everything, so that a run costs a tenth of
+a second and not two. A fault is a traceback, a file that changed outside of what was named, a
+program started or a network asked for, more than LIMIT_S seconds, or more than LIMIT_MB.
+"""
+
+import argparse
+import importlib
+import io
+import math
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from hostile_home import (  # type: ignore[import-not-found,unused-ignore]
+    MARK,
+    hostile_home,
+)
+from swept_commands import (  # type: ignore[import-not-found,unused-ignore]
+    COMMANDS,
+    ROS_COMMANDS,
+    Command,
+)
+
+LIMIT_S = 20.0  # 10 s are promised, on a machine that does nothing else
+LIMIT_MB = 1000.0
+NODE_S = 6.0  # a node that runs for so long has taken what it was given
+FAULT = 97  # exit status of a run that ended in a traceback
+
+_COLOURS = re.compile(r"\x1b\[[\d;]*m")
+_CACHES = (".cache", ".ros", ".config")  # of libraries, in any home
+_NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
+_STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "pty.spawn")
+# Programs that libraries ask on the way: fonts, and whether a C library is there.
+_HARMLESS = ("fc-list", "ldconfig", "/sbin/ldconfig", "gcc", "cc", "ld", "objdump", "setpriv")
+WORLDS = ("plain", "plain", "plain", "no home", "no folder", "ascii", "no output", "1970", "2100")
+_EARLY = (
+    "torch",
+    "av",
+    "pyarrow.parquet",
+    "matplotlib.pyplot",
+    "transformers",
+    "mujoco",
+    "evo1_policy.checkpoint",
+    "evo1_policy.conversion",
+    "evo1_policy.policy",
+    "evo1_policy.model.preprocessing",
+    "evo1_training.training.session",
+    "evo1_training.evaluation.attention",
+    "evo1_training.evaluation.attention_figure",
+    "evo1_training.datasets.checker",
+    "evo1_training.datasets.conversion",
+    "evo1_training.viewing.contact_sheet",
+    "evo1_training.viewing.joint_plot",
+    "evo1_training.viewing.dataset_report",
+    "evo1_training.viewing.in_dataset",
+    "evo1_training.viewing.recorded",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """Something that must not be: `what`, for a command line."""
+
+    module: str
+    words: tuple[str, ...]
+    what: str
+
+    def __str__(self) -> str:
+        """One line, whatever the words are."""
+        line = " ".join(word if word.isprintable() else ascii(word) for word in self.words)
+        return f"{self.module} {line}: {self.what}"
+
+
+State = dict[str, tuple[int, ...]]
+
+
+def state_of(folder: Path) -> State:
+    """Everything below a folder: kind and mode, size, and when it was written."""
+    found: State = {}
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                about = entry.stat(follow_symlinks=False)
+                is_folder = entry.is_dir(follow_symlinks=False)
+                times = () if is_folder else (about.st_size, about.st_mtime_ns)
+                if entry.name in _CACHES:
+                    continue
+                found[entry.path] = (about.st_mode, *times)
+                if is_folder and about.st_mode & 0o400:
+                    waiting.append(entry.path)
+    return found
+
+
+class Sweep:
+    """Runs commands on a hostile home below `root` and collects the faults."""
+
+    def __init__(self, root: Path, cases: Path | None = None, limit_s: float = LIMIT_S) -> None:
+        self._root = root
+        self._limit_s = limit_s
+        self.home = root / "home"
+        self.home.mkdir()
+        self.inputs = hostile_home(self.home, cases)
+        self._whole = root / "whole"
+        subprocess.run(["cp", "-a", self.home, self._whole], check=True)
+        self._before = state_of(self.home)
+        self._out = root / "out"
+        self.faults: list[Fault] = []
+        self.runs = 0
+
+    def import_all(self, modules: Sequence[str]) -> None:
+        """Import what the commands need, once for all of them."""
+        os.environ["MPLCONFIGDIR"] = str(self._root / "matplotlib")
+        for name in (*_EARLY, *modules):
+            importlib.import_module(name)
+
+    def run(self, command: Command, path: Path, world: str) -> None:
+        """Run a command on an input in one of WORLDS."""
+        shutil.rmtree(self._out, ignore_errors=True)
+        self._out.mkdir()
+        words = command.line(path, self.home, self._out)
+        said, log = self._root / "said", self._root / "audit"
+        log.write_text("")
+        told = len(self.faults)
+        began = time.monotonic()
+        base_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        child = os.fork()
+        if child == 0:
+            with _child():
+                _enter(world, self.home, said)
+                sys.argv = [command.module, *words]
+                hook = _auditor(os.open(log, os.O_WRONLY | os.O_APPEND), str(self.home))
+                sys.addaudithook(hook)
+                main = importlib.import_module(command.module).main
+                sys.exit(main() if command.node else main(words))
+        asked = began + NODE_S if command.node else math.inf
+        status, peak_mb, killed = _wait(child, began + self._limit_s, asked)
+        self.runs += 1
+        text = said.read_text(encoding="utf-8", errors="replace")
+        self._judge(command, words, text, log.read_text(errors="replace"), status, killed)
+        if peak_mb - base_mb > LIMIT_MB:
+            self._fault(command, words, f"{peak_mb - base_mb:.0f} MB")
+        if status == 1 and not text.strip() and world != "no output":
+            self._fault(command, words, "failed and said nothing")
+        self._look(command, words, path)
+        for fault in self.faults[told:]:
+            print(f"{fault} [{world}]", flush=True)
+
+    def _judge(
+        self, command: Command, words: list[str], text: str, log: str, status: int, killed: bool
+    ) -> None:
+        if killed:
+            self._fault(
+                command, words, f"not done after {self._limit_s:.0f} s; said {text[-200:]!r}"
+            )
+        elif status not in range(FAULT) and status != 130:
+            self._fault(command, words, f"ended with {status}: {_last_line(text)}")
+        elif "Traceback" in text:
+            self._fault(command, words, f"told a traceback: {_last_line(text)}")
+        plain = _COLOURS.sub("", text)  # of FastDDS's own messages
+        if any(character in plain for character in "\x1b\u202e\x07"):
+            self._fault(command, words, "printed control characters of the input")
+        for line in log.splitlines():
+            self._fault(command, words, line)
+
+    def _look(self, command: Command, words: list[str], path: Path) -> None:
+        """Whether anything else than what was named has changed; mend it."""
+        if (self.home / MARK).exists():
+            self._fault(command, words, "EXECUTED what a file says")
+        after = state_of(self.home)
+        changed = sorted(
+            name
+            for name in self._before.keys() | after.keys()
+            if self._before.get(name) != after.get(name)
+        )
+        for name in changed:
+            if not (command.writes and name.startswith(str(path))):
+                how = "removed" if name not in after else "changed"
+                self._fault(command, words, f"{how if name in self._before else 'made'} {name}")
+            self._mend(Path(name))
+        if changed:
+            self._before = state_of(self.home)
+
+    def _mend(self, path: Path) -> None:
+        """Make one path of the home again what it was."""
+        good = self._whole / path.relative_to(self.home)
+        subprocess.run(["rm", "-rf", path], check=True)
+        if os.path.lexists(good):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["cp", "-a", good, path], check=True)
+
+    def _fault(self, command: Command, words: list[str], what: str) -> None:
+        self.faults.append(Fault(module=command.module, words=tuple(words), what=what))
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    places = [line.strip() for line in lines if line.strip().startswith("File ")]
+    where = next((place for place in reversed(places) if "evo1_" in place), "")
+    return f"{lines[-1] if lines else ''} {where}"[:400]
+
+
+def _wait(child: int, until: float, asked: float) -> tuple[int, float, bool]:
+    """Exit status, peak memory [MB], and whether it had to be killed; SIGINT comes at `asked`."""
+    while True:
+        done, status, used = os.wait4(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status), used.ru_maxrss / 1024, False
+        now = time.monotonic()
+        if now > asked:
+            asked = math.inf
+            os.kill(child, signal.SIGINT)
+        if now > until:
+            os.killpg(child, signal.SIGKILL)
+            _, status, used = os.wait4(child, 0)
+            return os.waitstatus_to_exitcode(status), used.ru_maxrss / 1024, True
+        time.sleep(0.005)
+
+
+@contextmanager
+def _child() -> Iterator[None]:
+    """Be a process of its own: what is done inside ends it."""
+    code: Any = FAULT
+    try:
+        os.setsid()
+        yield
+    except SystemExit as end:
+        code = end.code
+    except BaseException:  # noqa: BLE001  every one of them is a fault to be told
+        traceback.print_exc()
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(AttributeError, OSError, ValueError):
+                stream.flush()
+        os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _enter(world: str, home: Path, said: Path) -> None:
+    """Be at home there, with what is said going into a file."""
+    os.environ["RCUTILS_COLORIZED_OUTPUT"] = "0"
+    os.environ["HOME"] = "/proc/none" if world == "no home" else str(home)
+    os.chdir(home)
+    if world == "no folder":
+        gone = said.parent / "gone"
+        gone.mkdir(exist_ok=True)
+        os.chdir(gone)
+        gone.rmdir()
+    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
+        os.dup2(descriptor, number)
+    code = "ascii" if world == "ascii" else "utf-8"
+    sys.stdin, sys.stdout, sys.stderr = (
+        io.TextIOWrapper(io.FileIO(number, mode, closefd=False), code, errors)
+        for number, mode, errors in ((0, "r", None), (1, "w", None), (2, "w", "backslashreplace"))
+    )
+    if world == "no output":
+        sys.stdout = None  # as Python does where descriptor 1 is closed
+        os.close(1)
+    if world in ("1970", "2100"):
+        now_s = 5.0 if world == "1970" else 4.1e9
+        time.time, time.time_ns = (lambda: now_s), (lambda: int(now_s * 1e9))
+
+
+def _auditor(log: int, home: str) -> Callable[[str, tuple[Any, ...]], None]:
+    """What starts, what is asked of the network, and what of the home is run as code."""
+
+    def hear(event: str, about: tuple[Any, ...]) -> None:
+        line = ""
+        if event in _STARTS:
+            program = os.fsdecode(about[0]) if isinstance(about[0], str | bytes) else str(about[0])
+            if Path(program).name not in _HARMLESS and program != sys.executable:
+                line = f"started {program} {about[1]!r}"
+        elif event in _NETWORK:
+            if isinstance(about[1], tuple) or event != "socket.connect":
+                line = f"asked the network: {event} {about[1:]!r}"
+        elif event == "exec" and str(getattr(about[0], "co_filename", "")).startswith(home):
+            line = f"ran {about[0].co_filename}"
+        if line:
+            os.write(log, (ascii(line)[1:300] + "\n").encode())
+
+    return hear
+
+
+def main() -> int:
+    """Sweep; the exit status is 1 where there was a fault."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--runs", type=int, default=10**9)
+    parser.add_argument("--limit", type=float, default=LIMIT_S, help="of a run [s]")
+    parser.add_argument("--cases", type=Path, help="a folder with more inputs")
+    parser.add_argument("--ros", action="store_true", help="the nodes too")
+    parser.add_argument("--only", default="", help="runs with this in their line")
+    given = parser.parse_args()
+    commands = (*COMMANDS, *(ROS_COMMANDS if given.ros else ()))
+    chance = random.Random(given.seed)
+    with tempfile.TemporaryDirectory(prefix="evo1_sweep_") as root:
+        sweep = Sweep(Path(root), given.cases, given.limit)
+        sweep.import_all(sorted({command.module for command in commands}))
+        pairs = [(command, path) for command in commands for path in sweep.inputs]
+        chance.shuffle(pairs)
+        end = time.monotonic() + given.seconds
+        for command, path in pairs:
+            if given.only not in " ".join((command.module, *command.words, path.name)):
+                continue
+            if time.monotonic() > end or sweep.runs >= given.runs:
+                break
+            sweep.run(command, path, chance.choice(WORLDS))
+            if sweep.runs % 100 == 0:
+                print(f"{sweep.runs} of {len(pairs)} runs", flush=True)
+    print(f"seed {given.seed}: {sweep.runs} runs, {len(sweep.faults)} faults")
+    return int(bool(sweep.faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The command lines of the sweep, each with one input in it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command line with one input in it.
+
+    Attributes:
+        words: `{}` is the input, `{out}` an empty folder, `{good}` the folder of good things.
+        writes: whether the input is what it is asked to write to.
+        node: whether it runs until it is told to end.
+    """
+
+    module: str
+    words: tuple[str, ...]
+    writes: bool = False
+    node: bool = False
+
+    def line(self, path: Path, home: Path, out: Path) -> list[str]:
+        """Its arguments for one input."""
+        places = {"{out}": str(out), "{good}": str(home / "good"), "{}": str(path)}
+        words = list(self.words)
+        for key, value in places.items():
+            words = [word.replace(key, value) for word in words]
+        return words
+
+
+def _command(module: str, text: str, *, writes: bool = False, node: bool = False) -> Command:
+    return Command(module=module, words=tuple(text.split()), writes=writes, node=node)
+
+
+_CLI, _TRAIN = "evo1_bringup.cli", "evo1_training.cli"
+_SHORT = "--single-stage --runs {out}/runs max_steps=1 batch_size=1"
+_NODE = "--ros-args -p robot_file:={good}/robot.yaml -p"
+COMMANDS = (
+    _command(_CLI, "launch so100 --dry-list robot_file:={}"),
+    _command(_CLI, "launch xarm6 --dry-list checkpoint:={}"),
+    _command(_CLI, "launch so100 --dry-list port:=/dev/null calibration:={} checkpoint:={}"),
+    _command(_CLI, "launch xarm6 --dry-list params_file:={}"),
+    _command(_CLI, "launch xarm6 --dry-list robot_ip:=1.2.3.4 teleop:=true cameras:={}"),
+    _command(f"{_TRAIN}.convert", "{} --to {out}/dataset --workers 1"),
+    _command(
+        f"{_TRAIN}.convert", "{good}/episode_000000 --to {} --append --workers 1", writes=True
+    ),
+    _command(f"{_TRAIN}.convert", "{good}/episode_000000 --to {} --workers 1", writes=True),
+    _command(f"{_TRAIN}.recover", "{}", writes=True),
+    _command(f"{_TRAIN}.recover", "--dry-run {}"),
+    _command(f"{_TRAIN}.check_dataset", "{} --json {out}/a.json --report {out}/report"),
+    _command(f"{_TRAIN}.check_dataset", "{} --quick"),
+    _command(f"{_TRAIN}.view", "{} --out {out}"),
+    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{}}"),
+    _command(f"{_TRAIN}.train", "--single-stage --print-config --config {}"),
+    _command(f"{_TRAIN}.train", f"{_SHORT} --groups {{}}"),
+    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --robot {{}}"),
+    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --norm-stats {{}}"),
+    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --from {{}}"),
+    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --backbone {{}}"),
+    _command(f"{_TRAIN}.train", "--stage 2 --runs {}"),
+    _command(f"{_TRAIN}.norm_stats", "{} --out {out}/stats.json"),
+    _command(f"{_TRAIN}.norm_stats", "{good}/dataset --robot {} --out {out}/stats.json"),
+    _command(f"{_TRAIN}.evaluate", "--checkpoint {} --trials 1 --workers 1 --limit-s 0.1"),
+    _command(f"{_TRAIN}.evaluate", "--expert --robot {} --trials 1 --workers 1 --limit-s 0.1"),
+    _command(f"{_TRAIN}.attention", "--checkpoint {} --word block --out {out}"),
+    _command(
+        f"{_TRAIN}.attention",
+        "--checkpoint {good}/checkpoint --images {} {} --instruction block --word block "
+        "--out {out}",
+    ),
+    _command(f"{_TRAIN}.rehearse", "--robot {} --episodes 1 --workers 1 --root {out}"),
+    _command("evo1_policy.cli.convert_checkpoint", "{} {out}/policy --to own"),
+    _command("evo1_policy.cli.convert_checkpoint", "{good}/checkpoint {} --to official"),
+    *(
+        _command(
+            "evo1_policy.cli.convert_checkpoint",
+            f"{{good}}/checkpoint {{out}}/policy --to own --{option} {{}}",
+        )
+        for option in ("robot", "units", "tokenizer")
+    ),
+    _command("evo1_policy.cli.replay", "{} --json {out}/a.json"),
+    _command("evo1_policy.cli.replay", "{good}/episode_000000 --robot {}"),
+    _command("evo1_policy.cli.replay", "{good}/episode_000000 --checkpoint {}"),
+    _command("evo1_bringup.drivers.calibrate", "--port {} --to {out}/calibration.json"),
+    _command("evo1_bringup.drivers.calibrate", "--port {out}/none --to {} --overwrite"),
+)
+ROS_COMMANDS = (
+    *(
+        _command(module, "--ros-args -p robot_file:={}", node=True)
+        for module in (
+            "evo1_policy.ros.policy_node",
+            "evo1_sim.ros.sim_node",
+            "evo1_training.ros.recorder_node",
+            "evo1_bringup.ros.so100_driver_node",
+            "evo1_bringup.ros.so100_emulator_node",
+            "evo1_bringup.ros.teleop_relay_node",
+            "evo1_bringup.ros.gripper_bridge_node",
+            "evo1_bringup.ros.xarm_direct_node",
+        )
+    ),
+    *(
+        _command("evo1_policy.ros.policy_node", f"{_NODE} {name}:={{}}", node=True)
+        for name in ("checkpoint", "tokenizer", "units")
+    ),
+    _command(
+        "evo1_bringup.ros.so100_driver_node",
+        f"{_NODE} calibration:={{}} -p port:={{out}}/none",
+        node=True,
+    ),
+    _command("evo1_bringup.ros.so100_driver_node", f"{_NODE} port:={{}}", node=True),
+    _command(
+        "evo1_bringup.ros.so100_emulator_node",
+        f"{_NODE} calibration:={{}} -p port:={{out}}/tty",
+        node=True,
+    ),
+    _command("evo1_training.ros.recorder_node", f"{_NODE} root:={{}}", writes=True, node=True),
+    _command("evo1_bringup.ros.teleop_node", "--robot so100 --robot-file {}", node=True),
+    _command(
+        "evo1_bringup.ros.teleop_node",
+        "--robot so100 --device leader --port {} --calibration {}",
+        node=True,
+    ),
+)

@@ -1,0 +1,137 @@
+"""How every command ends: a line for what a person can mend, a traceback for bugs.
+
+What a person can mend is an error class of ours, and what the system or a file says: OSError and
+ValueError. EVO1_TRACEBACK=1 shows where one came from. Imports the
+standard library alone: `evo1 stop` begins here.
+"""
+
+import os
+import sys
+import traceback
+import unicodedata
+from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
+from pathlib import Path
+from typing import ParamSpec
+
+P = ParamSpec("P")
+
+INTERRUPTED, NOBODY_READS = 130, 141  # as a shell tells of SIGINT and SIGPIPE
+_MOST_TOLD = 4000
+_NO_HOME = "Could not determine home directory."  # pathlib tells that by a RuntimeError
+
+
+def entry_point(name: str, *, failed: int = 1) -> Callable[[Callable[P, int]], Callable[P, int]]:
+    """Decorate the main function of a command, which returns its exit status.
+
+    Args:
+        name: stands before the line of an error.
+        failed: the exit status of an error that a person can mend.
+    """
+
+    def decorate(main: Callable[P, int]) -> Callable[P, int]:
+        @wraps(main)
+        def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            speak_anywhere()
+            try:
+                status = main(*args, **kwargs)
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # a full disk or a closed pipe is heard of here
+                return status
+            except KeyboardInterrupt:
+                tell(name, "interrupted")
+                return INTERRUPTED
+            except BrokenPipeError:  # `| head` has read enough
+                return NOBODY_READS
+            except Exception as error:
+                if not is_expected(error):
+                    raise
+                if os.environ.get("EVO1_TRACEBACK"):
+                    traceback.print_exc()
+                tell(name, describe(error))
+                return failed
+            finally:
+                _let_go_of_broken_streams()
+
+        return run
+
+    return decorate
+
+
+def is_expected(error: BaseException) -> bool:
+    """Whether a person can mend what an error tells; everything else is a bug."""
+    ours = type(error).__module__.partition(".")[0] in _PACKAGES
+    return ours or isinstance(error, OSError | ValueError) or str(error) == _NO_HOME
+
+
+def describe(error: BaseException) -> str:
+    """What an error says, with the file that it is about; later lines, if any, are indented."""
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _has_folder():
+        return "the folder in which this shell stands was removed; change to another one (cd ~)"
+    if str(error) == _NO_HOME:
+        return "this user has no home folder: set HOME, or give every path in full"
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        places = [os.fsdecode(place) for place in (error.filename, error.filename2) if place]
+        return printable(f"{' -> '.join(places)}: {error.strerror}", _MOST_TOLD)
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{printable(error.object)}: a name that cannot be written as UTF-8 text; give it "
+            "another one, or set LC_ALL=C.UTF-8 where the locale does not know its letters"
+        )
+    first, *others = str(error).splitlines() or [type(error).__name__]
+    told = [first, *(line if line.startswith(" ") else f"  {line}" for line in others)]
+    return "\n".join(printable(line, _MOST_TOLD) for line in told)
+
+
+def printable(text: object, limit: int = 300) -> str:
+    """Text from outside as a terminal or a log may show it: on one line, cut at `limit`.
+
+    Control characters, line ends, bidirectional overrides and lone surrogates become escapes.
+    """
+    text = str(text)
+    shown = "".join(
+        char
+        if char.isprintable() or unicodedata.category(char) == "Zs"
+        else char.encode("unicode_escape").decode()
+        for char in text[: limit + 1]
+    )
+    return shown if len(shown) <= limit else shown[: max(limit - 3, 0)] + "..."
+
+
+def tell(name: str, text: str) -> None:
+    """Print an error as every command does; where nobody can hear it, the exit status says it."""
+    try:
+        print(f"{name}: {text}", file=sys.stderr)  # noqa: T201
+    except OSError:
+        return
+
+
+def speak_anywhere() -> None:
+    """Let no character stop a command that a terminal or its locale does not know."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+_PACKAGES = ("evo1_policy", "evo1_sim", "evo1_training", "evo1_bringup")
+
+
+def _has_folder() -> bool:
+    try:
+        return Path.cwd().is_dir()
+    except OSError:
+        return False
+
+
+def _let_go_of_broken_streams() -> None:
+    """Have Python's last flush succeed, which would end with another status and a message."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except AttributeError:  # the program was started without it
+            continue
