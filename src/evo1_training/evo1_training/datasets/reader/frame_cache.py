@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -143,31 +144,26 @@ def cache_key(folder: DatasetFolder, camera: str, size: int | None) -> str:
     return identity.hexdigest()[:24]
 
 
+@dataclass(kw_only=True)
 class _Build:
-    """Writes the shards of one cache that are not there yet."""
+    """Writes the shards of one cache that are not there yet, `per` frames in each."""
 
-    def __init__(
-        self,
-        *,
-        folder: DatasetFolder,
-        camera: str,
-        size: int | None,
-        place: Path,
-        shape: tuple[int, ...],
-        per: int,
-    ) -> None:
-        self._folder, self._camera, self._size = folder, camera, size
-        self._place, self._shape, self._per = place, shape, per
-        self._sources = threading.local()
+    folder: DatasetFolder
+    camera: str
+    size: int | None
+    place: Path
+    shape: tuple[int, ...]
+    per: int
+    sources: threading.local = field(default_factory=threading.local)
 
     def run(self, jobs: int, progress: Progress | None) -> None:
-        for left_over in self._place.glob("*.tmp"):
+        for left_over in self.place.glob("*.tmp"):
             left_over.unlink()
-        starts = range(0, self._folder.rows, self._per)
+        starts = range(0, self.folder.rows, self.per)
         missing = [start for start in starts if not self._done(start)]
         if progress is not None:
             done = sum(self._count(start) for start in starts if start not in missing)
-            progress(self._camera, done, self._folder.rows)
+            progress(self.camera, done, self.folder.rows)
         self._check_space(sum(self._count(start) for start in missing))
         with ThreadPoolExecutor(max(jobs, 1)) as pool:
             tasks = [pool.submit(self._shard, start, progress) for start in missing]
@@ -178,48 +174,48 @@ class _Build:
                 pool.shutdown(cancel_futures=True)
         facts = {
             "format": FORMAT,
-            "dataset": str(self._folder.root.resolve()),
-            "camera": self._camera,
-            "shape": list(self._shape),
-            "rows": self._folder.rows,
-            "rows_per_shard": self._per,
+            "dataset": str(self.folder.root.resolve()),
+            "camera": self.camera,
+            "shape": list(self.shape),
+            "rows": self.folder.rows,
+            "rows_per_shard": self.per,
         }
-        temporary = self._place / f"{_FACTS}.tmp"
+        temporary = self.place / f"{_FACTS}.tmp"
         temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self._place / _FACTS)
+        temporary.replace(self.place / _FACTS)
 
     def _shard(self, start: int, progress: Progress | None) -> None:
-        if not hasattr(self._sources, "value"):
-            self._sources.value = FrameSource(self._folder)
-        temporary = self._place / f"{start // self._per:05d}.tmp"
+        if not hasattr(self.sources, "value"):
+            self.sources.value = FrameSource(self.folder)
+        temporary = self.place / f"{start // self.per:05d}.tmp"
         with temporary.open("wb") as file:
             for row in range(start, start + self._count(start)):
-                image = self._sources.value.read(self._camera, row)
-                file.write((resize(image, self._size) if self._size else image).tobytes())
+                image = self.sources.value.read(self.camera, row)
+                file.write((resize(image, self.size) if self.size else image).tobytes())
                 if progress is not None:
-                    progress(self._camera, 1, self._folder.rows)
+                    progress(self.camera, 1, self.folder.rows)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self._place / f"{start // self._per:05d}.frames")
+        temporary.replace(self.place / f"{start // self.per:05d}.frames")
 
     def _done(self, start: int) -> bool:
         """Whether a shard is whole; what an earlier build with another size left is removed."""
-        size = self._count(start) * int(np.prod(self._shape))
-        found = list(self._place.glob(f"{start // self._per:05d}.*frames"))
+        size = self._count(start) * int(np.prod(self.shape))
+        found = list(self.place.glob(f"{start // self.per:05d}.*frames"))
         for path in found:
             if path.stat().st_size != size:
                 path.unlink()
         return any(path.exists() for path in found)
 
     def _count(self, start: int) -> int:
-        return min(self._per, self._folder.rows - start)
+        return min(self.per, self.folder.rows - start)
 
     def _check_space(self, rows: int) -> None:
-        needed = rows * int(np.prod(self._shape))
-        free = shutil.disk_usage(self._place).free
+        needed = rows * int(np.prod(self.shape))
+        free = shutil.disk_usage(self.place).free
         if needed > free:
             raise DatasetError(
-                f"{self._place}: the frame cache of {self._camera} needs {needed / 1e9:.1f} GB, "
+                f"{self.place}: the frame cache of {self.camera} needs {needed / 1e9:.1f} GB, "
                 f"{free / 1e9:.1f} GB are free; choose another folder, a smaller size, or none"
             )
 

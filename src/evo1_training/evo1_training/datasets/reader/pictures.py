@@ -21,6 +21,8 @@ from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.video import VideoFrames
 
 CACHE_BYTES = 256 << 20  # of encoded pictures that stay in memory
+_BATCH = 64  # rows that are unpacked at a time
+_MOST_UNPACKED, _UNPACKED_FREELY = 20, 64 << 20  # times a file's bytes, and bytes in any case
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
@@ -137,8 +139,7 @@ class _TablePictures:
     def _column(self, path: Path, key: str, group: int) -> pa.Array:
         place = (path, key, group)
         if place not in self._groups:
-            with pq.ParquetFile(path) as file:
-                chunks = file.read_row_group(group, columns=[key]).column(key)
+            chunks = _read_group(path, key, group)
             while self._groups and self._bytes() + chunks.nbytes > CACHE_BYTES:
                 self._groups.popitem(last=False)
             self._groups[place] = chunks
@@ -147,6 +148,23 @@ class _TablePictures:
 
     def _bytes(self) -> int:
         return sum(chunks.nbytes for chunks in self._groups.values())
+
+
+def _read_group(path: Path, key: str, group: int) -> pa.ChunkedArray:
+    """The cells of a row group, in parts: a dictionary may repeat one picture without end.
+
+    Raises:
+        OSError: they unpack to far more than the file's bytes.
+    """
+    most = max(_MOST_UNPACKED * path.stat().st_size, _UNPACKED_FREELY)
+    parts, size = [], 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_BATCH, row_groups=[group], columns=[key]):
+            size += batch.nbytes
+            if size > most:
+                raise OSError(f"pictures that unpack to more than {most:,} bytes are not read")
+            parts.append(batch.column(0))
+    return pa.chunked_array(parts)
 
 
 def _decode(

@@ -65,9 +65,9 @@ def _check_names(
     if width != robot.width:
         listing = f" ({', '.join(names)})" if names else ""
         raise DatasetError(
-            f"{info.path}: features.{'+'.join(columns)}.shape: {width} numbers{listing}, but the "
-            f"robot file has {robot.width} joints, {', '.join(robot.joint_names)}; state and "
-            "action must be these joints, poses of the end effector cannot be trained on"
+            f"{info.path}: features.{'+'.join(columns)}.shape: {width} numbers{listing}; expected "
+            f"the joints of the robot file, {', '.join(robot.joint_names)}, in state and action: "
+            "poses of the end effector cannot be trained on"
         )
     if tuple(found) != robot.joint_names:
         raise DatasetError(

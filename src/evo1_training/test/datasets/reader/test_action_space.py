@@ -59,7 +59,7 @@ def test_seven_numbers_of_an_end_effector_are_not_seven_joints(tmp_path, open_sa
 def test_state_and_action_of_other_widths_are_refused(tmp_path, open_samples, so100):
     vectors = {"observation.state": (None, 8), "action": (SO100, 6)}
     write(tmp_path / "cubes", Foreign(vectors=vectors, scale=1.0))
-    with pytest.raises(DatasetError, match=r"state\.shape: 8 numbers, but the robot file has 6"):
+    with pytest.raises(DatasetError, match=r"state\.shape: 8 numbers; expected the joints"):
         open_first(open_samples, tmp_path, so100)
 
 

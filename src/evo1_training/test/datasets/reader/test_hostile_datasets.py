@@ -111,6 +111,17 @@ def test_picture_of_another_size_than_promised_is_never_decoded(tmp_path, open_s
     assert "picture-size" in {one.code for one in check_dataset(root, quick=True).findings}
 
 
+def test_picture_that_a_table_repeats_without_end_is_not_unpacked(tmp_path, open_samples):
+    root = write(tmp_path / "d", SmallDataset(dtype="image", lengths=(5, 200)))
+    table, key = pq.read_table(root / TABLE), "observation.images.image_1"
+    cells = pa.array([{"bytes": bytes(1 << 20), "path": None}] * 200)
+    table = table.set_column(table.column_names.index(key), key, cells)
+    pq.write_table(table, root / TABLE, dictionary_pagesize_limit=4 << 20)
+    assert (root / TABLE).stat().st_size < 3 << 20
+    with pytest.raises(DatasetError, match=r"unpack to more than [\d,]+ bytes are not read"):
+        open_samples(root)[6]
+
+
 @pytest.mark.parametrize("path", ["/etc/passwd", "../../../secret.png"])
 def test_picture_outside_of_the_dataset_is_not_opened(tmp_path, open_samples, path):
     root = with_picture(tmp_path, bytes=None, path=path)
