@@ -132,7 +132,7 @@ def test_a_full_disk_names_the_checkpoint_and_leaves_those_before_it(copied):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # as if the disk took no more
     try:
         with (
-            pytest.raises(CheckpointError, match="step_000007: cannot be saved: .* disk full"),
+            pytest.raises(CheckpointError, match=r"step_000007: cannot be saved: .* disk full"),
             copied.appearing(7) as partial,
         ):
             (partial.trainer / "optimizer.pt").write_bytes(bytes(100_000))
