@@ -19,8 +19,12 @@ from torch import Tensor
 
 from evo1_policy.model.evo1 import new_model
 from evo1_training.training.batch import TrainingBatch, augmented_inputs
-from evo1_training.training.milestone_head import new_milestone_head
-from evo1_training.training.objective import Objective, attention_for, has_fast_bf16
+from evo1_training.training.objective import (
+    Objective,
+    attention_for,
+    has_fast_bf16,
+    new_milestone_head,
+)
 from evo1_training.training.optimizer import freeze, new_optimizer, set_modes
 from evo1_training.training.presets import PRESETS, preset
 from evo1_training.training.train_config import StageConfig, TrainConfig

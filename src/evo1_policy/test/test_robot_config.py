@@ -241,8 +241,9 @@ def test_limit_that_stands_twice_is_refused_with_its_line() -> None:
         ("a: !!python/object:os.system x", "not valid YAML"),
         ("", "top level: expected a mapping, got nothing"),
         ("- 1", "top level: expected a mapping, got list [1]"),
-        ("[" * 5000, "not usable YAML"),
+        ("[" * 5000, "not valid YAML: nested deeper than 64 levels"),
     ],
+    ids=range(5),
 )
 def test_text_that_is_no_mapping_is_refused(text: str, message: str) -> None:
     assert refusal(text).startswith(f"two.yaml: {message}")

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 OPTIMIZER, WEIGHTS = "optimizer.pt", "weights.safetensors"
 MILESTONES = "milestones.safetensors"
 OTHER_STATS = "norm_stats"
-_PREFIX = "model."  # of the objective's weights
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
@@ -86,20 +85,15 @@ class PolicyParts:
     training: TrainingFacts = UNKNOWN
 
 
-def full_weights(objective: nn.Module) -> dict[str, Tensor]:
-    """All weights by the model's own names; every process must call this."""
-    state: dict[str, Any] = get_model_state_dict(objective, options=_FULL)
-    return {
-        name.removeprefix(_PREFIX): tensor
-        for name, tensor in state.items()
-        if name.startswith(_PREFIX)
-    }
+def full_weights(objective: nn.Module, part: str = "model") -> dict[str, Tensor]:
+    """All weights of the model, or of another part, by its own names; every process must call it.
 
-
-def milestone_weights(objective: nn.Module) -> dict[str, Tensor]:
-    """Weights of the additional loss's head, empty without one; every process must call this."""
-    prefix = "milestones."
+    Args:
+        objective: wrapped for the devices or not.
+        part: 'model', or 'milestones' for the additional loss's head (empty without one).
+    """
     state: dict[str, Any] = get_model_state_dict(objective, options=_FULL)
+    prefix = f"{part}."
     return {
         name.removeprefix(prefix): tensor
         for name, tensor in state.items()
@@ -108,7 +102,7 @@ def milestone_weights(objective: nn.Module) -> dict[str, Tensor]:
 
 
 def load_milestone_weights(head: nn.Module, saved: SavedStep) -> None:
-    """Give the head what milestone_weights took."""
+    """Give the head the weights that a step was saved with."""
     path = saved.trainer / MILESTONES
     if path.is_file():
         head.load_state_dict(load_file(path))
@@ -169,7 +163,7 @@ def write_step(
         parts: what a policy needs beside its weights.
         optimizer: from optimizer_state.
         trained: weights that training goes on from, where `model` is the average.
-        milestones: from milestone_weights.
+        milestones: from full_weights, of that part.
     """
     with folder.appearing(progress.step) as partial:
         embodiment = parts.robot.embodiment

@@ -1,11 +1,16 @@
-"""Which weights a stage trains, and the optimiser that does. Must not import ROS."""
+"""Which weights a stage trains, the optimiser that does, its rate, and the average of weights.
 
+Must not import ROS.
+"""
+
+import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from evo1_training.training.train_config import StageConfig
 
@@ -66,3 +71,53 @@ def new_optimizer(
 
 def _decays(name: str, weight: nn.Parameter) -> bool:
     return weight.ndim > 1 and "norm" not in name.lower() and not name.endswith("bias")
+
+
+def learning_rate(step: int, stage: StageConfig) -> float:
+    """The rate of update number `step` (from 0): linear rise, flat part, cosine to 0."""
+    if step < stage.warmup_steps:
+        return stage.lr * (step + 1) / stage.warmup_steps
+    left = max(stage.steps - stage.warmup_steps, 1)
+    share = min((step - stage.warmup_steps) / left, 1.0)
+    fall = max(share - stage.flat_share, 0.0) / (1 - stage.flat_share)
+    return stage.lr * 0.5 * (1 + math.cos(math.pi * fall))
+
+
+class WeightAverage:
+    """Follows the trained weights; the frozen ones are what they are."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self._decay = decay
+        self._weights = {
+            name: weight for name, weight in module.named_parameters() if weight.requires_grad
+        }
+        self._average = {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Follow the weights after update number `step` (from 0); faster in the beginning."""
+        decay = min(self._decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(
+            list(self._average.values()), [w.detach() for w in self._weights.values()], 1 - decay
+        )
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module has the average's weights inside, and its own again afterwards."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The averages by name."""
+        return dict(self._average)
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, weight in self._weights.items():
+            average = self._average[name]
+            kept = weight.detach().clone()
+            weight.copy_(average)
+            average.copy_(kept)

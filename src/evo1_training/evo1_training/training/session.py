@@ -19,7 +19,6 @@ from evo1_policy.checkpoint_layouts.own import copy_tokenizer, tokenizer_files
 from evo1_policy.model.preprocessing import load_tokenizer
 from evo1_policy.normalization import NormStats
 from evo1_policy.robot_config import RobotConfig
-from evo1_training.training.averaging import WeightAverage
 from evo1_training.training.batch import Collator
 from evo1_training.training.checkpoints import (
     PolicyParts,
@@ -31,10 +30,9 @@ from evo1_training.training.checkpoints import (
 from evo1_training.training.config_values import TrainConfigError, plain
 from evo1_training.training.data_selection import dataset_paths, open_data, selected_robot
 from evo1_training.training.loading import BatchStream
-from evo1_training.training.milestone_head import new_milestone_head
-from evo1_training.training.objective import Objective, has_fast_bf16
+from evo1_training.training.objective import Objective, has_fast_bf16, new_milestone_head
 from evo1_training.training.open_loop import OpenLoopMeter
-from evo1_training.training.optimizer import freeze, new_optimizer
+from evo1_training.training.optimizer import WeightAverage, freeze, new_optimizer
 from evo1_training.training.run_folder import RunFolder, SavedStep
 from evo1_training.training.starting_point import (
     choose_stats,

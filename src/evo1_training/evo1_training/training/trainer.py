@@ -19,13 +19,11 @@ from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from evo1_policy.model.preprocessing import ModelInputs
-from evo1_training.training.averaging import WeightAverage
 from evo1_training.training.batch import Origin, augmented_inputs
 from evo1_training.training.checkpoints import (
     PolicyParts,
     Progress,
     full_weights,
-    milestone_weights,
     optimizer_state,
     plain_model,
     write_step,
@@ -34,9 +32,8 @@ from evo1_training.training.interruption import Interruption
 from evo1_training.training.loading import BatchStream
 from evo1_training.training.objective import Objective, attention_for
 from evo1_training.training.open_loop import OpenLoopError, OpenLoopMeter
-from evo1_training.training.optimizer import set_modes
+from evo1_training.training.optimizer import WeightAverage, learning_rate, set_modes
 from evo1_training.training.run_folder import RunFolder
-from evo1_training.training.schedule import learning_rate
 from evo1_training.training.train_config import Stage, TrainConfig
 from evo1_training.training.watching import Watcher
 
@@ -306,7 +303,8 @@ class Trainer:
     def _save(self) -> None:
         parts, progress = self._parts, self._progress
         optimizer = optimizer_state(self._objective, parts.optimizer)
-        milestones = milestone_weights(self._objective) if self._stage.learns_milestones else {}
+        learns = self._stage.learns_milestones
+        milestones = full_weights(self._objective, "milestones") if learns else {}
         with self._deployed():
             model = self._whole_model()
             if self._accelerator.is_main_process:

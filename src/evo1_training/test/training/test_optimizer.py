@@ -6,9 +6,14 @@ import torch
 from micro import inputs
 from swaying_arm import MODEL
 
-from evo1_training.training.averaging import WeightAverage
 from evo1_training.training.flow_loss import flow_loss
-from evo1_training.training.optimizer import freeze, new_optimizer, parameter_groups, set_modes
+from evo1_training.training.optimizer import (
+    WeightAverage,
+    freeze,
+    new_optimizer,
+    parameter_groups,
+    set_modes,
+)
 from evo1_training.training.train_config import StageConfig
 
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -123,6 +124,21 @@ def test_the_last_k_and_the_best_checkpoint_are_kept(done):
     best = int((done.path / "best").resolve().parent.name.removeprefix("step_"))
     assert sorted({best, 4, 6}) == [saved.step for saved in done.saved()]
     assert (done.path / "last").resolve() == done.saved()[-1].policy.resolve()
+
+
+def test_a_full_disk_names_the_checkpoint_and_leaves_those_before_it(copied):
+    before = sorted(copied.checkpoints.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # as if the disk took no more
+    try:
+        with (
+            pytest.raises(CheckpointError, match=r"step_000007: cannot be saved: .* disk full"),
+            copied.appearing(7) as partial,
+        ):
+            (partial.trainer / "optimizer.pt").write_bytes(bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert sorted(copied.checkpoints.iterdir()) == before
 
 
 def test_a_finished_run_is_not_trained_again(config, copied):

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 
 from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
+from evo1_training.training.optimizer import learning_rate
 from evo1_training.training.presets import PRESETS, preset
-from evo1_training.training.schedule import learning_rate
 from evo1_training.training.train_config import StageConfig, config_from, from_data, read_yaml
 
 
