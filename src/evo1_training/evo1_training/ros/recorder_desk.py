@@ -102,7 +102,7 @@ class Desk:
     def _start(self, instruction: str, operator: str, extra: Sequence[str]) -> str:
         if self.session is None:
             return NOT_ACTIVE
-        if problem := instruction_problem(instruction) or _too_much(operator, extra):
+        if problem := _too_much(instruction, operator, extra):
             return problem
         try:
             self.session.start(instruction, operator or self._operator)
@@ -133,9 +133,11 @@ class Desk:
         return kept if ending is Ending.SAVE else thrown_away, describe(result)
 
 
-def _too_much(operator: str, extra: Sequence[str]) -> str:
-    """Why a goal names more than anybody means; '' where it does not."""
-    if operator and (problem := instruction_problem(operator)):
+def _too_much(instruction: str, operator: str, extra: Sequence[str]) -> str:
+    """Why a start names more than anybody means; '' where it does not."""
+    if instruction.strip() and (problem := instruction_problem(instruction)):
+        return problem
+    if operator.strip() and (problem := instruction_problem(operator)):
         return problem.replace("instruction", "operator's name")
     if len(extra) > MOST_TOPICS:
         return f"{len(extra):,} extra topics; at most {MOST_TOPICS}"
