@@ -84,10 +84,13 @@ def test_goals_keep_to_the_limits_whoever_asks(rig):
     positions = [START]
     for _ in range(60):
         driver.cycle()
+        end_s = time.monotonic() + 1.0  # until the servos have it: a busy machine delivers late
+        while np.abs(rig.arm.goals() - driver.commanded[0]).max() > TICK:
+            assert time.monotonic() < end_s
+            time.sleep(0.001)
         positions.append(rig.arm.goals())
         time.sleep(0.01)
-    # read from the servos: on a busy machine the goals of two cycles arrive between two looks
-    limit = 2 * rig.robot.velocity_max[0] * LONGEST_STEP_S + TICK
+    limit = rig.robot.velocity_max[0] * LONGEST_STEP_S + TICK
     assert np.abs(np.diff(np.array(positions)[:, 0])).max() <= limit
     assert np.array(positions)[:, 0].max() <= rig.robot.position_max[0] + TICK
 
