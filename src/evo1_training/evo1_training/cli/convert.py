@@ -243,14 +243,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--include-failed", action="store_true", help="take episodes graded 'fail', too"
     )
-    bags = parser.add_argument_group("bags of other recorders")
-    bags.add_argument("--robot", type=Path, metavar="FILE", help="the robot file of the arm")
-    bags.add_argument("--map", type=Path, metavar="FILE", help="names the topics; see below")
-    bags.add_argument("--instruction", default="", metavar="TEXT", help="what was done in them")
+    _add_bags(parser)
     parser.add_argument(
         "--shards", type=_shards, metavar="k/N", help="encode only the k-th of N parts"
     )
     return parser
+
+
+def _add_bags(parser: argparse.ArgumentParser) -> None:
+    bags = parser.add_argument_group("bags of other recorders")
+    bags.add_argument("--robot", type=Path, metavar="FILE", help="the robot file of the arm")
+    bags.add_argument("--map", type=Path, metavar="FILE", help="names the topics; see below")
+    bags.add_argument("--instruction", default="", metavar="TEXT", help="what was done in them")
 
 
 if __name__ == "__main__":
