@@ -57,6 +57,7 @@ PROGRAMS = {
     "recover": ("evo1_training", "recover"),
     "convert": ("evo1_training", "convert"),
     "check-dataset": ("evo1_training", "check_dataset"),
+    "edit-dataset": ("evo1_training", "edit_dataset"),
     "view": ("evo1_training", "view"),
     "train": ("evo1_training", "train"),
     "evaluate": ("evo1_training", "evaluate"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.command_line import entry_point
+from evo1_training.next_commands import command
 
 if TYPE_CHECKING:
     from evo1_training.datasets.checker import CheckReport, Finding
@@ -84,6 +85,17 @@ def _lines(report: "CheckReport") -> Iterator[str]:
         f"{report.root}: {report.meta.info.version}, {len(report.meta.episodes)} episodes, "
         f"{frames} frames: {', '.join(counts)}"
     )
+    unfit = sorted(
+        {
+            finding.episode
+            for finding in report.findings
+            if finding.episode is not None and "leave the episode out" in finding.remedy
+        }
+    )
+    if unfit:
+        numbers = ",".join(map(str, unfit))
+        left_out = command("edit_dataset", report.root, "--in-place", "--delete", numbers)
+        yield f"to leave episodes out: {left_out}"
 
 
 def _code_lines(code: str, findings: Sequence["Finding"]) -> Iterator[str]:

@@ -9,9 +9,10 @@ from typing import Any
 
 from evo1_policy.command_line import INTERRUPTED, describe, entry_point, printable, tell
 from evo1_training.datasets.conversion import convert
-from evo1_training.datasets.conversion_request import Request, Summary
+from evo1_training.datasets.conversion_request import ConversionError, Request, Summary
 from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.next_commands import command
+from evo1_training.recording.foreign_bag import ForeignBags
 
 _DESCRIPTION = """\
 Convert recorded episodes to a LeRobot dataset that Evo-1 trains on.
@@ -30,6 +31,16 @@ gaps
     hold    the last frame or action is repeated at the true times, marked in evo1.held
     refuse  the episode is not converted
 
+bags of other recorders
+  With --robot FILE, folders of ros2 bag record: MCAP or sqlite3, split, compressed. Where the bag
+  has the robot file's topics, that is all; else a map names them, in radians:
+    cameras: {image_1: /front/image_raw, image_2: /wrist/image_raw/compressed}
+    state: {topic: /joint_states, prefix: follower_}
+    action: {topic: /joint_states, prefix: leader_}   or a JointTrajectory, or an array:
+    action: {topic: /commands, joints: [shoulder, elbow, gripper]}
+    instruction: pick up the block      or {topic: /task}, or {file: tasks.yaml} (name: text)
+    episodes: {topic: /recording}       or {times: [[0, 12.5], [20, 31]]} [s]; else one a bag
+
 interrupted
   Whatever stops a conversion, the same command goes on where it was. On several machines, each
   encodes a part; the last command assembles the dataset:
@@ -40,6 +51,7 @@ interrupted
 examples
   convert ~/evo1_episodes --to datasets/can_into_box
   convert ~/evo1_episodes --to datasets/can_into_box --append
+  convert ~/bags --robot robots/so100.yaml --map topics.yaml --instruction "pick" --to mine
   convert ~/evo1_episodes/episode_000003 --to try --format v3.0 --storage png --gaps hold
 """
 
@@ -63,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         append=options.append,
         include_failed=options.include_failed,
         shard=options.shards,
+        foreign=_foreign(options),
     )
     began_s = time.monotonic()
     progress = _Bar()
@@ -78,6 +91,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress.close()
     print(report(summary, request, time.monotonic() - began_s))
     return 1 if summary.failed else 0
+
+
+def _foreign(options: argparse.Namespace) -> ForeignBags | None:
+    """What is told of bags of another recorder; None where none are meant."""
+    if options.robot is None:
+        if options.map is not None or options.instruction:
+            raise ConversionError("--map and --instruction are for bags with --robot FILE")
+        return None
+    return ForeignBags.read(options.robot, options.map, options.instruction)
 
 
 def report(summary: Summary, request: Request, took_s: float) -> str:
@@ -221,10 +243,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--include-failed", action="store_true", help="take episodes graded 'fail', too"
     )
+    _add_bags(parser)
     parser.add_argument(
         "--shards", type=_shards, metavar="k/N", help="encode only the k-th of N parts"
     )
     return parser
+
+
+def _add_bags(parser: argparse.ArgumentParser) -> None:
+    bags = parser.add_argument_group("bags of other recorders")
+    bags.add_argument("--robot", type=Path, metavar="FILE", help="the robot file of the arm")
+    bags.add_argument("--map", type=Path, metavar="FILE", help="names the topics; see below")
+    bags.add_argument("--instruction", default="", metavar="TEXT", help="what was done in them")
 
 
 if __name__ == "__main__":

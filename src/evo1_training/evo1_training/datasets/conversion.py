@@ -43,6 +43,7 @@ from evo1_training.datasets.lerobot.encoding import load_encoded
 from evo1_training.datasets.lerobot.writing import DatasetWriter, open_dataset
 from evo1_training.datasets.worker_pool import run_all
 from evo1_training.recording.episode import EpisodeError, episode_folders
+from evo1_training.recording.foreign_files import bags_below
 
 WORK = ".work"
 ORIGIN = "meta/evo1"  # the folder with what is known of the recordings
@@ -67,7 +68,8 @@ def convert(request: Request, progress: Progress) -> Summary:
         OSError: the disk is full or gone.
     """
     summary = Summary()
-    folders = [folder for root in request.episodes for folder in episode_folders(root)]
+    below = episode_folders if request.foreign is None else bags_below
+    folders = [folder for root in request.episodes for folder in below(root)]
     candidates = look_at(folders, request, summary, progress)
     if not candidates:
         raise ConversionError(nothing_to_convert(summary))
@@ -184,6 +186,7 @@ def _encode(
     jobs = (
         Job(
             folder=one.folder,
+            foreign=one.foreign,
             work=request.dataset / WORK,
             schema=schema,
             gaps=request.gaps,

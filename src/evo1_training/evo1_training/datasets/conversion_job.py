@@ -29,6 +29,7 @@ from evo1_training.datasets.lerobot.schema import MAX_SECONDS
 from evo1_training.datasets.read_ahead import read_ahead
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.episode import EpisodeError, EpisodeFacts, checked
+from evo1_training.recording.foreign_bag import ForeignTake
 
 _AHEAD = 4  # frames that wait, decoded
 Advance = Callable[[int], None]  # told how many more frames are encoded
@@ -39,7 +40,8 @@ class Job:
     """One episode to convert.
 
     Attributes:
-        folder: the episode.
+        folder: the episode, or the bag of another recorder.
+        foreign: which episode of that bag; None: one of ours.
         work: folder of everything that is encoded but in no dataset yet.
         schema: of the dataset.
         gaps: what to do about them.
@@ -55,6 +57,7 @@ class Job:
     min_frames: int
     horizon: int
     read_ahead: bool = False
+    foreign: ForeignTake | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +136,7 @@ def convert_episode(job: Job, advance: Advance) -> EpisodeResult:
         EpisodeError: it cannot be used; nothing of it is left behind.
         OSError: the disk is full or gone.
     """
-    episode = open_episode(job.folder)
+    episode = open_episode(job.folder) if job.foreign is None else job.foreign.open()
     key = episode_key(episode.sidecar.facts)
     done = load_result(job.work, key)
     if done is not None:

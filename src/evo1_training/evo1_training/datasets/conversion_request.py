@@ -21,6 +21,7 @@ from evo1_training.recording.episode import (
     SIMULATION_OPERATOR,
     EpisodeError,
 )
+from evo1_training.recording.foreign_bag import ForeignBags, ForeignTake
 
 
 class ConversionError(ValueError):
@@ -43,6 +44,7 @@ class Request:
         append: add to a dataset that is there already.
         include_failed: take episodes with the grade 'fail', too.
         shard: (k, N): only encode every N-th episode, beginning with the k-th, counted from 1.
+        foreign: what is told of bags that another recorder wrote; None: episodes of ours.
     """
 
     episodes: Sequence[Path]
@@ -56,6 +58,7 @@ class Request:
     append: bool = False
     include_failed: bool = False
     shard: tuple[int, int] | None = None
+    foreign: ForeignBags | None = None
 
 
 @dataclass(kw_only=True)
@@ -97,6 +100,7 @@ class Candidate:
     schema: DatasetSchema
     recorded: int  # frames, as far as known
     simulated: bool = False  # as far as its operator tells
+    foreign: ForeignTake | None = None
 
 
 def look_at(
@@ -106,35 +110,37 @@ def look_at(
 
     What cannot be used, or is not wanted, goes into the summary with its reason.
     """
-    candidates: list[Candidate] = []
-    seen: dict[str, Path] = {}
+    candidates: dict[str, Candidate] = {}
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
-            episode = open_episode(folder)
-            reason = _unwanted(episode, request)
-            key = episode_key(episode.sidecar.facts)
-            if key in seen:
-                reason = f"the same take as {seen[key]}"
-            if reason:
-                summary.left_out.append((folder, reason))
-                continue
-            schema = schema_of(episode, request.storage)
+            takes = [None] if request.foreign is None else request.foreign.takes(folder)
+            for take in takes:
+                episode = open_episode(folder) if take is None else take.open()
+                reason = _unwanted(episode, request)
+                key = episode_key(episode.sidecar.facts)
+                if key in candidates:
+                    reason = f"the same take as {candidates[key].folder}"
+                if reason:
+                    summary.left_out.append((folder, reason))
+                else:
+                    candidates[key] = _candidate(episode, key, request.storage, take)
         except EpisodeError as error:
             fail(folder, error, summary, progress)
-            continue
-        seen[key] = folder
-        recorded = _frames_recorded(episode)
-        operator = episode.sidecar.facts.operator
-        candidates.append(
-            Candidate(
-                folder=folder,
-                key=key,
-                schema=schema,
-                recorded=recorded,
-                simulated=operator in (SCRIPTED_OPERATOR, SIMULATION_OPERATOR),
-            )
-        )
-    return candidates
+    return list(candidates.values())
+
+
+def _candidate(
+    episode: Episode, key: str, storage: Storage, take: ForeignTake | None
+) -> Candidate:
+    operator = episode.sidecar.facts.operator
+    return Candidate(
+        folder=episode.folder,
+        key=key,
+        schema=schema_of(episode, storage),
+        recorded=_frames_recorded(episode),
+        simulated=operator in (SCRIPTED_OPERATOR, SIMULATION_OPERATOR),
+        foreign=take,
+    )
 
 
 def _unwanted(episode: Episode, request: Request) -> str:

@@ -31,9 +31,9 @@ def definition(type_name: str, message_file: MessageFile | None = None) -> str:
     Raises:
         EpisodeError: nobody knows the type.
     """
-    typestore = _typestore()
-    if type_name in typestore.types:
-        return str(typestore.generate_msgdef(type_name, ros_version=2)[0])
+    known = typestore()
+    if type_name in known.types:
+        return str(known.generate_msgdef(type_name, ros_version=2)[0])
     parts = [_own_text(type_name, message_file)]
     for inner in _contained(type_name, message_file, {type_name}):
         inner_text = _own_text(inner, message_file)
@@ -44,8 +44,8 @@ def definition(type_name: str, message_file: MessageFile | None = None) -> str:
 
 def type_hash(type_name: str) -> str:
     """Return the RIHS01 hash of one of ROS 2's own types; '' for others."""
-    typestore = _typestore()
-    return str(typestore.hash_rihs01(type_name)) if type_name in typestore.types else ""
+    known = typestore()
+    return str(known.hash_rihs01(type_name)) if type_name in known.types else ""
 
 
 def _contained(type_name: str, message_file: MessageFile | None, seen: set[str]) -> list[str]:
@@ -71,9 +71,9 @@ def _full_name(name: str, package: str) -> str:
 
 def _own_text(type_name: str, message_file: MessageFile | None) -> str:
     """The text of a type without those that it contains."""
-    typestore = _typestore()
-    if type_name in typestore.types:
-        return str(typestore.generate_msgdef(type_name, ros_version=2)[0]).split(_RULE)[0]
+    known = typestore()
+    if type_name in known.types:
+        return str(known.generate_msgdef(type_name, ros_version=2)[0]).split(_RULE)[0]
     text = message_file(type_name) if message_file else None
     if text is None:
         raise EpisodeError(
@@ -84,7 +84,8 @@ def _own_text(type_name: str, message_file: MessageFile | None) -> str:
 
 
 @cache
-def _typestore() -> Any:
+def typestore() -> Any:
+    """ROS 2's own message types, for reading and writing them without ROS."""
     from rosbags.typesys import Stores, get_typestore
 
     return get_typestore(Stores.ROS2_JAZZY)

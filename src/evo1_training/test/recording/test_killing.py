@@ -89,7 +89,7 @@ def test_episodes_are_readable_up_to_the_last_seconds_after_fifty_kills(killed):
             assert reader.message_count == len(times)
         if accepted_ns:
             with_messages += 1
-            assert accepted_ns - max(times) < 5_000_000_000  # one second, and a busy machine
+            assert accepted_ns - max(times) < 1_000_000_000
     assert with_messages >= KILLS * 0.8
 
 

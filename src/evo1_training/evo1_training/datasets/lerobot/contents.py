@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from evo1_policy.untrusted import parse_json, read_json, read_text
+from evo1_training.datasets.frames import DatasetSchema
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
-from evo1_training.datasets.lerobot.schema import Version
+from evo1_training.datasets.lerobot.schema import Version, arrow_schema, features
 from evo1_training.datasets.lerobot.staging import DatasetWriteError, Staging
 from evo1_training.datasets.lerobot.statistics import Statistics, merged, of_values
 from evo1_training.datasets.lerobot.tables import Place, index_columns
@@ -55,12 +57,12 @@ class Contents:
 
     def add(self, encoded: EncodedEpisode) -> Addition:
         """Take an episode in; returns where it comes to stand."""
-        if encoded.instruction not in self.tasks:
-            self.tasks.append(encoded.instruction)
+        self.tasks += [task for task in encoded.instructions if task not in self.tasks]
+        numbers = [self.tasks.index(task) for task in encoded.tasks]
         place = Place(
             episode_index=self.episodes,
             first_index=self.frames,
-            task_index=self.tasks.index(encoded.instruction),
+            task_index=np.array(numbers) if numbers else self.tasks.index(encoded.instruction),
         )
         index = index_columns(place, 0, encoded.length, encoded.fps)
         statistics = {
@@ -74,6 +76,47 @@ class Contents:
         self.frames += encoded.length
         self.sources.add(encoded.source)
         return Addition(encoded=encoded, place=place, statistics=statistics)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What all episodes of a dataset have in common.
+
+    Attributes:
+        features: as in info.json.
+        fps: frames a second.
+        robot_type: name of the robot; empty where nobody told it.
+        embodiment: key of its norm stats; empty where it has none.
+        robot_text: its robot file; empty where it has none.
+        columns: of the tables; None: those of the features.
+    """
+
+    features: dict[str, dict[str, Any]]
+    fps: int
+    robot_type: str
+    embodiment: str = ""
+    robot_text: str = ""
+    columns: pa.Schema | None = None
+
+    @classmethod
+    def of(cls, schema: DatasetSchema) -> "Identity":
+        """That of our own recordings.
+
+        Raises:
+            SchemaError: a robot or camera that no LeRobot dataset can hold.
+        """
+        robot = schema.robot
+        return cls(
+            features=features(schema),
+            fps=schema.fps,
+            robot_type=robot.name,
+            embodiment=robot.embodiment,
+            robot_text=robot.text,
+        )
+
+    def table(self, version: Version) -> pa.Schema:
+        """The columns of the tables, in LeRobot's types."""
+        return self.columns or arrow_schema(self.features, version)
 
 
 class Layout(Protocol):

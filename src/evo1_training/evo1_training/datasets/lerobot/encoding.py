@@ -42,6 +42,7 @@ class EncodedEpisode:
         folder: where it is.
         source: what it was made of; a dataset holds each source once.
         instruction: the label.
+        tasks: of each frame, where they have several.
         fps: frames a second.
         length: frames.
         offsets_ms: median of arrival minus stamp, by stream, as recorded.
@@ -57,6 +58,12 @@ class EncodedEpisode:
     offsets_ms: Mapping[str, float]
     features: Mapping[str, Mapping[str, Any]]
     statistics: Mapping[str, Statistics]
+    tasks: tuple[str, ...] = ()
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Every label, each once."""
+        return tuple(dict.fromkeys(self.tasks or (self.instruction,)))
 
     @property
     def table(self) -> Path:

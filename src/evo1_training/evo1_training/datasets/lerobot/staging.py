@@ -91,11 +91,7 @@ class Staging:
 
     def copy(self, relative: str, source: Path) -> None:
         """Give a file of the dataset the contents of another one."""
-        path = self.file(relative)
-        try:
-            os.link(source, path)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, path)
+        link_or_copy(source, self.file(relative))
 
     def remove(self, relative: str) -> None:
         """Remove a folder of the metadata."""
@@ -126,6 +122,14 @@ class Staging:
         for name in (_FILES, _OLD):
             if (self._folder / name).exists():
                 shutil.rmtree(self._folder / name)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; what a dataset holds is never changed in place."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        shutil.copyfile(source, target)
 
 
 def is_interrupted(root: Path) -> bool:

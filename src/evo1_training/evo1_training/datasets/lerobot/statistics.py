@@ -158,17 +158,16 @@ def merged(parts: Sequence[Statistics]) -> Statistics:
     )
 
 
-def exact_statistics(tables: Sequence[Path]) -> dict[str, Statistics]:
-    """Statistics of state and action from every frame of some tables, with exact quantiles.
+def exact_statistics(
+    tables: Sequence[Path], names: Sequence[str] = (STATE, ACTION)
+) -> dict[str, Statistics]:
+    """Statistics of vectors from every frame of some tables, with exact quantiles.
 
     Raises:
         OSError: a table cannot be read.
     """
-    vectors = [read_vectors(path, (STATE, ACTION)) for path in tables]
-    return {
-        name: of_values(np.concatenate([table[name] for table in vectors]))
-        for name in (STATE, ACTION)
-    }
+    vectors = [read_vectors(path, names) for path in tables]
+    return {name: of_values(np.concatenate([table[name] for table in vectors])) for name in names}
 
 
 def official_norm_stats(

@@ -18,12 +18,11 @@ import pyarrow.parquet as pq
 from evo1_training.datasets.lerobot.schema import (
     INDEX_COLUMNS,
     Features,
-    Version,
     arrow_schema,
     columns,
 )
 
-_ROWS, _ROWS_WITH_PICTURES = 65536, 8  # a row group: what is held, and what one random read costs
+_ROWS, ROWS_WITH_PICTURES = 65536, 8  # a row group: what is held, and what one random read costs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +32,12 @@ class Place:
     Attributes:
         episode_index: counted from 0.
         first_index: number of its first frame over the dataset.
-        task_index: of its instruction.
+        task_index: of its instruction, or (N,) of each frame's.
     """
 
     episode_index: int
     first_index: int
-    task_index: int
+    task_index: int | npt.NDArray[np.int64]
 
 
 def recorded(features: Features) -> dict[str, Mapping[str, Any]]:
@@ -53,7 +52,7 @@ class FrameTable:
         wanted = recorded(features)
         self._schema = arrow_schema(wanted)
         pictures = any(item["dtype"] == "image" for item in wanted.values())
-        self._limit = _ROWS_WITH_PICTURES if pictures else _ROWS
+        self._limit = ROWS_WITH_PICTURES if pictures else _ROWS
         self._writer = pq.ParquetWriter(path, self._schema)
         self._rows: dict[str, list[Any]] = {name: [] for name in wanted}
         self._count = 0
@@ -105,12 +104,15 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 def index_columns(place: Place, first_frame: int, count: int, fps: int) -> dict[str, Any]:
     """LeRobot's own columns of `count` frames of an episode, each (count,)."""
     frame_index = np.arange(first_frame, first_frame + count, dtype=np.int64)
+    tasks = place.task_index
+    if not isinstance(tasks, int):
+        tasks = tasks[frame_index]
     return {
         "timestamp": (frame_index / fps).astype(np.float32),
         "frame_index": frame_index,
         "episode_index": np.full(count, place.episode_index, np.int64),
         "index": frame_index + place.first_index,
-        "task_index": np.full(count, place.task_index, np.int64),
+        "task_index": np.full(count, tasks, np.int64),
     }
 
 
@@ -118,12 +120,10 @@ def complete_tables(
     sources: Sequence[tuple[Path, Place]],
     target: Path,
     *,
-    features: Features,
-    version: Version,
+    schema: pa.Schema,
     fps: int,
 ) -> None:
     """Write the tables of encoded episodes into one, and add where each stands in the dataset."""
-    schema = arrow_schema(features, version)
     with pq.ParquetWriter(target, schema) as writer:
         for source, place in sources:
             table = pq.ParquetFile(source)
@@ -132,8 +132,10 @@ def complete_tables(
                 rows = table.read_row_group(group)
                 index = index_columns(place, frame, rows.num_rows, fps)
                 arrays = [
-                    pa.array(index[name]) if name in index else rows.column(name)
-                    for name in schema.names
+                    pa.array(index[field.name], field.type)
+                    if field.name in index
+                    else rows.column(field.name)
+                    for field in schema
                 ]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
                 frame += rows.num_rows

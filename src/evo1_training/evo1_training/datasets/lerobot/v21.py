@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from evo1_policy.untrusted import MOST_JSON_BYTES, parse_json, read_text
-from evo1_training.datasets.lerobot.contents import CHUNK, Addition, Contents
+from evo1_training.datasets.lerobot.contents import CHUNK, Addition, Contents, Identity
 from evo1_training.datasets.lerobot.schema import Version, video_keys
 from evo1_training.datasets.lerobot.staging import Staging
 from evo1_training.datasets.lerobot.tables import complete_tables
@@ -22,9 +22,9 @@ class LayoutV21:
 
     version: Version = "v2.1"
 
-    def __init__(self, features: dict[str, dict[str, Any]]) -> None:
-        self._features = features
-        self._videos = video_keys(features)
+    def __init__(self, identity: Identity) -> None:
+        self._columns = identity.table(self.version)
+        self._videos = video_keys(identity.features)
 
     def info(self, contents: Contents) -> dict[str, Any]:
         """The keys of info.json that are v2.1's, and the paths."""
@@ -54,13 +54,12 @@ class LayoutV21:
             complete_tables(
                 [(encoded.table, addition.place)],
                 staging.file(DATA_PATH.format(**where)),
-                features=self._features,
-                version=self.version,
+                schema=self._columns,
                 fps=encoded.fps,
             )
             for key in self._videos:
                 staging.copy(VIDEO_PATH.format(video_key=key, **where), encoded.video(key))
-            episode = {"tasks": [encoded.instruction], "length": encoded.length}
+            episode = {"tasks": list(encoded.instructions), "length": encoded.length}
             episodes.append({"episode_index": index, **episode})
             stats = {
                 name: item.to_dict(quantiles=False) for name, item in addition.statistics.items()

@@ -13,9 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evo1_training.datasets.lerobot.contents import CHUNK, Addition, Contents
+from evo1_training.datasets.lerobot.contents import CHUNK, Addition, Contents, Identity
 from evo1_training.datasets.lerobot.schema import (
-    CAMERA_PREFIX,
     MAX_SECONDS,
     Version,
     video_keys,
@@ -40,9 +39,9 @@ class LayoutV30:
 
     version: Version = "v3.0"
 
-    def __init__(self, features: dict[str, dict[str, Any]]) -> None:
-        self._features = features
-        self._videos = video_keys(features)
+    def __init__(self, identity: Identity) -> None:
+        self._columns = identity.table(self.version)
+        self._videos = video_keys(identity.features)
 
     def info(self, contents: Contents) -> dict[str, Any]:
         """The keys of info.json that are v3.0's, and the paths."""
@@ -70,8 +69,7 @@ class LayoutV30:
             complete_tables(
                 [(additions[one].encoded.table, additions[one].place) for one in group],
                 staging.file(DATA_PATH.format(**_at(number))),
-                features=self._features,
-                version=self.version,
+                schema=self._columns,
                 fps=additions[0].encoded.fps,
             )
             for one in group:
@@ -135,7 +133,7 @@ def _row(addition: Addition) -> dict[str, Any]:
     encoded, place = addition.encoded, addition.place
     return {
         "episode_index": place.episode_index,
-        "tasks": [encoded.instruction],
+        "tasks": list(encoded.instructions),
         "length": encoded.length,
         "dataset_from_index": place.first_index,
         "dataset_to_index": place.first_index + encoded.length,
@@ -191,9 +189,10 @@ def _row_type(name: str, value: object) -> pa.DataType:
     if name.startswith("stats/"):
         if name.endswith("/count"):
             return pa.list_(pa.int64())
-        picture = name.startswith(f"stats/{CAMERA_PREFIX}")
-        vector = pa.list_(pa.float64())
-        return pa.list_(pa.list_(vector)) if picture else vector
+        kind = pa.float64()
+        while isinstance(value, list):
+            kind, value = pa.list_(kind), value[0]
+        return kind
     if name == "tasks":
         return pa.list_(pa.string())
     return pa.float64() if isinstance(value, float) else pa.int64()

@@ -17,11 +17,12 @@ from evo1_training.datasets.lerobot.contents import (
     STATS,
     Addition,
     Contents,
+    Identity,
     Layout,
     read_contents,
 )
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
-from evo1_training.datasets.lerobot.schema import MAX_SECONDS, Version, differences, features
+from evo1_training.datasets.lerobot.schema import ACTION, MAX_SECONDS, STATE, Version, differences
 from evo1_training.datasets.lerobot.staging import (
     DatasetWriteError,
     Staging,
@@ -41,14 +42,13 @@ class DatasetWriter:
     def __init__(
         self,
         root: Path,
-        schema: DatasetSchema,
+        identity: Identity,
         layout: Layout,
         contents: Contents,
         staging: Staging,
     ) -> None:
         self._root = root
-        self._schema = schema
-        self._features = features(schema)
+        self._identity = identity
         self._layout = layout
         self._contents = contents
         self._staging = staging
@@ -92,21 +92,25 @@ class DatasetWriter:
         self._staging.close()
 
     def _write(self) -> None:
-        staging, contents, robot = self._staging, self._contents, self._schema.robot
+        staging, contents, identity = self._staging, self._contents, self._identity
         staging.begin()
         self._layout.stage(staging, self._root, self._additions, contents)
-        staging.text(ROBOT, robot.text)
+        if identity.robot_text:
+            staging.text(ROBOT, identity.robot_text)
         staging.lines(SOURCES, [_source(addition) for addition in self._additions])
         present = sorted((self._root / "data").glob("*/*.parquet"))
-        exact = exact_statistics([*present, *(one.encoded.table for one in self._additions)])
+        exact = exact_statistics(
+            [*present, *(one.encoded.table for one in self._additions)],
+            [name for name in (STATE, ACTION) if name in identity.features],
+        )
         statistics = {
             name: item.with_quantiles(exact[name].quantiles) if name in exact else item
             for name, item in contents.statistics.items()
         }
-        official = official_norm_stats(
-            exact, embodiment=robot.embodiment, dataset=self._root.resolve().name
-        )
-        staging.text(NORM_STATS, _json(official))
+        if identity.embodiment:
+            name = self._root.resolve().name
+            official = official_norm_stats(exact, embodiment=identity.embodiment, dataset=name)
+            staging.text(NORM_STATS, _json(official))
         staging.text(STATS, _json({name: item.to_dict() for name, item in statistics.items()}))
         staging.text(INFO, _json(self._info(contents)))
         staging.commit()
@@ -114,14 +118,14 @@ class DatasetWriter:
     def _info(self, contents: Contents) -> dict[str, Any]:
         return {
             "codebase_version": self._layout.version,
-            "robot_type": self._schema.robot.name,
+            "robot_type": self._identity.robot_type or None,
             "total_episodes": contents.episodes,
             "total_frames": contents.frames,
             "total_tasks": len(contents.tasks),
             **self._layout.info(contents),
-            "fps": self._schema.fps,
+            "fps": self._identity.fps,
             "splits": {"train": f"0:{contents.episodes}"},
-            "features": self._features,
+            "features": self._identity.features,
         }
 
     def _check(self, encoded: EncodedEpisode) -> None:
@@ -129,9 +133,9 @@ class DatasetWriter:
             raise DatasetWriteError(f"{self._root}: closed; open it again to add to it")
         if encoded.source in self._contents.sources:
             raise DatasetWriteError(f"{self._root}: {encoded.source} is in it already")
-        found = differences(encoded.features, self._features)
-        if encoded.fps != self._schema.fps:
-            found.append(f"fps is {self._schema.fps} in the dataset, here {encoded.fps}")
+        found = differences(encoded.features, self._identity.features)
+        if encoded.fps != self._identity.fps:
+            found.append(f"fps is {self._identity.fps} in the dataset, here {encoded.fps}")
         if found:
             raise DatasetWriteError(
                 f"{encoded.folder}: does not fit into {self._root}: {'; '.join(found)}"
@@ -145,7 +149,7 @@ class DatasetWriter:
 
 
 def open_dataset(
-    root: Path, schema: DatasetSchema, *, version: Version, append: bool
+    root: Path, schema: DatasetSchema | Identity, *, version: Version, append: bool
 ) -> DatasetWriter:
     """Create a dataset, or open one to add to it.
 
@@ -160,8 +164,8 @@ def open_dataset(
         DatasetWriteError: the folder holds something else, another schema, or is in use.
         SchemaError: a robot or camera that no LeRobot dataset can hold.
     """
-    found = features(schema)
-    layout: Layout = LayoutV21(found) if version == "v2.1" else LayoutV30(found)
+    identity = schema if isinstance(schema, Identity) else Identity.of(schema)
+    layout: Layout = LayoutV21(identity) if version == "v2.1" else LayoutV30(identity)
     if (root / INFO).is_file() and not append:
         raise DatasetWriteError(
             f"{root}: holds a dataset already; append to it, or choose another folder"
@@ -169,11 +173,11 @@ def open_dataset(
     _check_no_stranger(root)
     staging = Staging(root)
     try:
-        contents = _contents(root, schema, layout)
+        contents = _contents(root, identity, layout)
     except BaseException:
         staging.close()
         raise
-    return DatasetWriter(root, schema, layout, contents, staging)
+    return DatasetWriter(root, identity, layout, contents, staging)
 
 
 def _check_no_stranger(root: Path) -> None:
@@ -189,14 +193,14 @@ def _check_no_stranger(root: Path) -> None:
         )
 
 
-def _contents(root: Path, schema: DatasetSchema, layout: Layout) -> Contents:
+def _contents(root: Path, identity: Identity, layout: Layout) -> Contents:
     path = root / INFO
     if not path.is_file():
         return Contents()
     try:
         info = read_json(path, what="facts of the dataset")
         version, fps, present = info["codebase_version"], info["fps"], info["features"]
-        found = differences(features(schema), present)
+        found = differences(identity.features, present)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DatasetWriteError(f"{path}: cannot be read: {error!r}; restore it") from error
     if version != layout.version:
@@ -204,12 +208,11 @@ def _contents(root: Path, schema: DatasetSchema, layout: Layout) -> Contents:
             f"{path}: codebase_version is {version}, asked for is {layout.version}; a dataset "
             "has one version"
         )
-    if fps != schema.fps:
-        found.append(f"fps is {fps} in the dataset, here {schema.fps}")
-    if info.get("robot_type") != schema.robot.name:
-        found.append(
-            f"robot_type is {info.get('robot_type')} in the dataset, here {schema.robot.name}"
-        )
+    if fps != identity.fps:
+        found.append(f"fps is {fps} in the dataset, here {identity.fps}")
+    theirs, ours = info.get("robot_type"), identity.robot_type or None
+    if theirs != ours:
+        found.append(f"robot_type is {theirs} in the dataset, here {ours}")
     if found:
         raise DatasetWriteError(f"{path}: another schema: {'; '.join(found)}")
     return read_contents(root, layout, info)

@@ -1,0 +1,144 @@
+"""A dataset of anybody's, opened to make another one of it. Must not import ROS or torch."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from evo1_policy.robot_config import parse_robot
+from evo1_policy.untrusted import parse_json, parse_yaml, read_json, read_text
+from evo1_training.datasets.lerobot.contents import INFO, ROBOT, SOURCES, Identity
+from evo1_training.datasets.lerobot.schema import stamp_key
+from evo1_training.datasets.lerobot.statistics import Statistics
+from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
+from evo1_training.datasets.reader.info import IMAGE_PREFIX, read_meta_lines
+from evo1_training.datasets.reader.pictures import FrameSource
+from evo1_training.datasets.reader.problems import Refusing
+
+_ROBOT_BYTES = _LIST_BYTES = 64 << 20
+
+
+class EditError(ValueError):
+    """An edit that cannot be made; the message says why, and nothing was changed."""
+
+
+class Source:
+    """A dataset that is read.
+
+    Args:
+        root: its folder.
+
+    Raises:
+        DatasetError: it is damaged; check-dataset says what to do.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.folder: DatasetFolder = open_folder(root)
+        self.root = root
+        self.info: Mapping[str, Any] = read_json(root / INFO, what="facts of the dataset")
+        self.frames = FrameSource(self.folder)
+        self.robot_text = ""
+        if (root / ROBOT).is_file():
+            self.robot_text = read_text(root / ROBOT, what="robot file", max_bytes=_ROBOT_BYTES)
+        self.told = self._told()
+        self.pictures = _picture_statistics(self.folder)
+
+    def identity(self, drop: Sequence[str]) -> Identity:
+        """What a dataset made of it has in common, without some cameras."""
+        features = {
+            name: dict(item)
+            for name, item in self.info["features"].items()
+            if name not in drop and name not in {stamp_key(_short(key)) for key in drop}
+        }
+        embodiment, robot_text, source = "", self.robot_text, str(self.root / ROBOT)
+        if robot_text:
+            embodiment = parse_robot(robot_text, source=source).embodiment
+        if robot_text and drop:
+            robot = parse_yaml(robot_text, source=source)
+            gone = {_short(key) for key in drop}
+            robot["cameras"] = [one for one in robot["cameras"] if one["name"] not in gone]
+            robot_text = yaml.safe_dump(robot, sort_keys=False, allow_unicode=True)
+            parse_robot(robot_text, source=source)
+        return Identity(
+            features=features,
+            fps=self.folder.info.fps,
+            robot_type=self.folder.info.robot_type,
+            embodiment=embodiment,
+            robot_text=robot_text,
+            columns=_columns(self.folder.data_files[0].path, features),
+        )
+
+    def cameras(self, names: Sequence[str]) -> list[str]:
+        """Keys of cameras by their names.
+
+        Raises:
+            EditError: there is none of a name, or no other would be left.
+        """
+        pictures = [key for key, one in self.folder.info.features.items() if one.is_picture]
+        found = [key for key in pictures if key in names or _short(key) in names]
+        if len(found) != len(set(names)) or len(found) == len(pictures):
+            known = ", ".join(_short(key) for key in pictures)
+            raise EditError(
+                f"{self.root}: cannot drop {', '.join(names)}; its cameras are {known}, of which "
+                "one must stay"
+            )
+        return found
+
+    def _told(self) -> dict[int, dict[str, Any]]:
+        """What the converter noted of each episode."""
+        if not (self.root / SOURCES).is_file():
+            return {}
+        text = read_text(self.root / SOURCES, what="list of episodes", max_bytes=_LIST_BYTES)
+        lines = [parse_json(line, source=SOURCES) for line in text.splitlines()]
+        return {line["episode_index"]: line for line in lines}
+
+
+def _picture_statistics(folder: DatasetFolder) -> dict[int, dict[str, Statistics]]:
+    """What the dataset says of its pictures, by episode; what cannot be read is left out."""
+    found: dict[int, dict[str, Statistics]] = {}
+    cameras = folder.info.cameras
+    try:
+        if folder.info.layout == "v2.1":
+            records = read_meta_lines(folder.root, "meta/episodes_stats.jsonl", Refusing()) or ()
+            rows = [(one["episode_index"], one["stats"]) for one in records]
+        else:
+            rows = []
+            for path in sorted((folder.root / "meta/episodes").glob("*/*.parquet")):
+                for one in pq.read_table(path).to_pylist():
+                    stats = {
+                        key: {
+                            name.rpartition("/")[2]: value
+                            for name, value in one.items()
+                            if name.startswith(f"stats/{key}/")
+                        }
+                        for key in cameras
+                    }
+                    rows.append((one["episode_index"], stats))
+        for index, stats in rows:
+            given = {key: Statistics.from_dict(stats[key]) for key in cameras}
+            if all(item.mean.shape == (3, 1, 1) for item in given.values()):
+                found[index] = given
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, pa.ArrowException):
+        return {}
+    return found
+
+
+def _columns(table: Path, features: Mapping[str, Any]) -> pa.Schema:
+    """The columns of a table that stay, with Hugging Face's description of them."""
+    found = pq.read_schema(table)
+    kept = [field for field in found if field.name in features]
+    try:
+        described = json.loads((found.metadata or {})[b"huggingface"])
+        types = described["info"]["features"]
+        described["info"]["features"] = {k: v for k, v in types.items() if k in features}
+        return pa.schema(kept, metadata={"huggingface": json.dumps(described)})
+    except (KeyError, TypeError, ValueError):
+        return pa.schema(kept)
+
+
+def _short(key: str) -> str:
+    return key.removeprefix(IMAGE_PREFIX)

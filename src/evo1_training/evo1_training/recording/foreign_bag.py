@@ -1,0 +1,300 @@
+"""A bag of another recorder as an episode of ours: facts from a robot file and a map of topics.
+
+What follows (alignment, gaps, actions, rejections) reads it as it reads our own. A message is
+passed on byte for byte where it can be; positions under other names, or without any, become a
+JointState or JointTrajectory in the robot's names. Must not import ROS or torch.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from evo1_policy.perception.messages import MessageError, deserialize
+from evo1_policy.robot_config import IMAGE_TYPES, RobotConfig, load_robot
+from evo1_training.recording.bag_reader import Episode
+from evo1_training.recording.episode import (
+    EXTRA,
+    LONGEST_INSTRUCTION,
+    STATE,
+    EpisodeError,
+    EpisodeFacts,
+    Outcome,
+    Sidecar,
+)
+from evo1_training.recording.foreign_files import BagFiles
+from evo1_training.recording.foreign_map import TopicMap, place_topics, read_map
+from evo1_training.recording.foreign_streams import JOINT_STATE, Stream, converted, streams_of
+from evo1_training.recording.grade import outcome
+from evo1_training.recording.mcap_records import RawMessage, Wanted
+from evo1_training.recording.stream_monitor import StreamMonitor
+
+STRING = "std_msgs/msg/String"
+_SWITCHES = re.compile(r"std_msgs/msg/(Bool|String|U?Int\d+)")
+_HEAD_BYTES = 256  # of an image: its stamp and size
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignBags:
+    """What is told of somebody else's bags, once for all of them.
+
+    Attributes:
+        robot: the robot file.
+        map: of topics; an empty one finds the robot file's own.
+        instruction: the task of every episode; empty: as the map says.
+    """
+
+    robot: RobotConfig
+    map: TopicMap
+    instruction: str = ""
+
+    @classmethod
+    def read(cls, robot_file: Path, map_file: Path | None, instruction: str) -> "ForeignBags":
+        """Read the files.
+
+        Raises:
+            UntrustedError: one of them cannot be used; the message names file and key.
+        """
+        robot = load_robot(robot_file)
+        found = TopicMap() if map_file is None else read_map(map_file, robot)
+        return cls(robot=robot, map=found, instruction=instruction)
+
+    def takes(self, bag: Path) -> "list[ForeignTake]":
+        """The episodes of a bag, each graded as if it had been recorded here.
+
+        Raises:
+            EpisodeError: it cannot be read, a topic is missing, or there is no task.
+        """
+        files = BagFiles(bag)
+        placed = place_topics(self.map, self.robot, files.topics, bag=bag)
+        streams = streams_of(self.robot, placed, files.topics, bag)
+        _check_names(files, streams, self.robot)
+        told = _told(files, placed)
+        spans = _spans(files, placed, told.get(placed.episode_topic, []))
+        several = bool(placed.episode_topic or placed.times_s)
+        return [
+            self._take(files, streams, span, number if several else None, told, placed)
+            for number, span in enumerate(spans)
+        ]
+
+    def _take(
+        self,
+        files: BagFiles,
+        streams: tuple[Stream, ...],
+        span: tuple[int, int],
+        number: int | None,
+        told: Mapping[str, list[tuple[int, Any]]],
+        placed: TopicMap,
+    ) -> "ForeignTake":
+        name = f"{files.bag.stem if files.bag.is_file() else files.bag.resolve().name}"
+        label = name if number is None else f"{name}/{number}"
+        words = [(at, str(said)) for at, said in told.get(placed.instruction_topic, [])]
+        started = [said for at, said in words if at <= span[0] and said.strip()]
+        later = [said for at, said in words if span[0] < at <= span[1] and said.strip()]
+        instruction = (
+            self.instruction
+            or placed.instructions.get(label, placed.instructions.get(name, ""))
+            or placed.instruction
+            or (started[-1] if started else later[0] if later else "")
+        ).strip()
+        if not instruction or len(instruction) > LONGEST_INSTRUCTION:
+            raise EpisodeError(
+                f"{files.bag}: '{label}' has no instruction of at most {LONGEST_INSTRUCTION} "
+                "characters; give --instruction TEXT, or write into the map 'instruction: TEXT', "
+                "'instruction: {topic: /task}' or 'instruction: {file: tasks.yaml}'"
+            )
+        known = _NO_NAME.sub("_", label).lstrip("_.-")[:80] or "bag"
+        facts = EpisodeFacts(
+            episode_id=known,
+            instruction=instruction,
+            operator="",
+            robot_text=self.robot.text,
+            topics=tuple(stream.given for stream in streams),
+            started_ns=span[0],
+            started_utc=datetime.fromtimestamp(span[0] / 1e9, UTC).isoformat(timespec="seconds"),
+        )
+        take = ForeignTake(
+            bag=files.bag,
+            sidecar=Sidecar(facts=facts),
+            robot=_as_recorded(self.robot, streams),
+            streams=streams,
+            span_ns=span,
+        )
+        return replace(take, sidecar=take.sidecar.ended(_graded(take.open(files))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignTake:
+    """One episode of a bag, as a worker process needs it; times are the recorder's clock [ns]."""
+
+    bag: Path
+    sidecar: Sidecar
+    robot: RobotConfig
+    streams: tuple[Stream, ...]
+    span_ns: tuple[int, int]
+
+    def open(self, files: BagFiles | None = None) -> "ForeignEpisode":
+        """Open it for reading.
+
+        Raises:
+            EpisodeError: the bag cannot be read any more.
+        """
+        return ForeignEpisode(
+            folder=self.bag,
+            sidecar=self.sidecar,
+            robot=self.robot,
+            torn=False,
+            take=self,
+            files=files or BagFiles(self.bag),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignEpisode(Episode):
+    """An episode whose messages come out of somebody else's bag."""
+
+    take: ForeignTake
+    files: BagFiles
+
+    @property
+    def bag(self) -> Path:
+        """The folder that holds the messages, or the one file."""
+        return self.folder
+
+    def read(self, wanted: Wanted) -> Iterator[RawMessage]:
+        """Give messages in the order of arrival; see Episode.read."""
+        first_ns, last_ns = self.take.span_ns
+        asked: dict[str, list[Stream]] = {}
+        for stream in self.take.streams:
+            if wanted.topics is None or stream.given.name in wanted.topics:
+                asked.setdefault(stream.source, []).append(stream)
+        if not asked:
+            return
+        inner = replace(
+            wanted,
+            topics=frozenset(asked),
+            head_only=frozenset(
+                source
+                for source, streams in asked.items()
+                if all(one.given.name in wanted.head_only for one in streams)
+            ),
+            first_ns=max(wanted.first_ns, first_ns),
+            last_ns=min(wanted.last_ns, last_ns),
+        )
+        for message in self.files.read(inner):
+            if not first_ns <= message.log_ns <= last_ns:
+                continue
+            for stream in asked[message.topic]:
+                data = converted(message, stream, self.robot)
+                if data is not None:
+                    given = stream.given
+                    yield replace(message, topic=given.name, type=given.type, data=data)
+
+
+def _as_recorded(robot: RobotConfig, streams: tuple[Stream, ...]) -> RobotConfig:
+    """The robot with its cameras' topics and types of the bag."""
+    by_role = {stream.given.role: stream.given for stream in streams}
+    cameras = tuple(
+        replace(camera, topic=given.name, type=given.type)
+        for camera in robot.cameras
+        for given in [by_role[f"camera:{camera.name}"]]
+    )
+    return replace(robot, cameras=cameras)
+
+
+def _check_names(files: BagFiles, streams: tuple[Stream, ...], robot: RobotConfig) -> None:
+    """Refuse joints under other names at once, with what to write into the map.
+
+    Raises:
+        EpisodeError: of a topic of joints not one name is the robot's.
+    """
+    for stream in streams:
+        if stream.type != JOINT_STATE or stream.given.role == EXTRA:
+            continue
+        for message in files.read(Wanted(topics=frozenset([stream.source]))):
+            try:
+                names = list(deserialize(message.data, JOINT_STATE, topic=stream.source).name)
+            except MessageError:
+                continue
+            known = stream.joints.names if stream.joints and stream.joints.names else {}
+            if any(known.get(one, one) in robot.joint_names for one in names):
+                break
+            key = "state" if stream.given.role == STATE else "action"
+            first = robot.joint_names[0]
+            fitting = [one.removesuffix(first) for one in names if one.endswith(first)]
+            how = f"prefix: {fitting[-1]}" if fitting else f"joints: {{{first}: {names[:1]}, ...}}"
+            raise EpisodeError(
+                f"{files.bag}: {stream.source} names {', '.join(names)}; the robot file has "
+                f"{', '.join(robot.joint_names)}. Write into the map (--map) "
+                f"'{key}: {{topic: {stream.source}, {how}}}'"
+            )
+
+
+def _told(files: BagFiles, placed: TopicMap) -> dict[str, list[tuple[int, Any]]]:
+    """What was said on the topics of task and episodes: arrivals [ns] and values."""
+    topics = {one for one in (placed.instruction_topic, placed.episode_topic) if one}
+    for topic in topics:
+        kind = files.topics[topic]
+        if not _SWITCHES.fullmatch(kind) or (topic == placed.instruction_topic != STRING != kind):
+            raise EpisodeError(f"{files.bag}: {topic} carries {kind}; expected {STRING} or Bool")
+    said: dict[str, list[tuple[int, Any]]] = {}
+    for message in files.read(Wanted(topics=frozenset(topics))) if topics else ():
+        try:
+            value = deserialize(message.data, message.type, topic=message.topic).data
+        except MessageError as error:
+            raise EpisodeError(f"{files.bag}: {error}") from error
+        said.setdefault(message.topic, []).append((message.log_ns, value))
+    return said
+
+
+def _spans(
+    files: BagFiles, placed: TopicMap, switched: list[tuple[int, Any]]
+) -> list[tuple[int, int]]:
+    """First and last moment of each episode [ns]."""
+    every = frozenset(files.topics)
+    first, last = 2**63, 0
+    for message in files.read(Wanted(topics=every, head_only=every, head_bytes=0)):
+        first, last = min(first, message.log_ns), max(last, message.log_ns)
+    if not last:
+        raise EpisodeError(f"{files.bag}: no message was recorded")
+    if placed.times_s:
+        return [(first + round(a * 1e9), first + round(b * 1e9)) for a, b in placed.times_s]
+    if not placed.episode_topic:
+        return [(first, last)]
+    spans: list[tuple[int, int]] = []
+    begun: tuple[int, Any] | None = None
+    for at, value in [*switched, (last + 1, None)]:
+        value = value.strip() if isinstance(value, str) else value
+        if begun is not None and value != begun[1]:
+            spans.append((begun[0], at - 1))
+            begun = None
+        if begun is None and value:
+            begun = (at, value)
+    if not spans:
+        raise EpisodeError(f"{files.bag}: {placed.episode_topic} began no episode")
+    return spans
+
+
+def _graded(episode: ForeignEpisode) -> Outcome:
+    """The grade that the recorder would have given, from when every needed stream was there."""
+    topics = [one for one in episode.sidecar.facts.topics if one.role != EXTRA]
+    monitor = StreamMonitor(episode.robot, topics)
+    images = frozenset(one.name for one in topics if one.type in IMAGE_TYPES)
+    awaited = {one.name for one in topics if one.role == STATE} | images
+    written: dict[str, int] = {}
+    last_ns, begun = episode.take.span_ns[0], False
+    wanted = Wanted(
+        topics=frozenset(one.name for one in topics), head_only=images, head_bytes=_HEAD_BYTES
+    )
+    for message in episode.read(wanted):
+        awaited.discard(message.topic)
+        if not begun and not awaited:
+            monitor.begin(message.log_ns)
+            written, begun = {}, True
+        monitor.add(message.topic, message.data, message.log_ns)
+        written[message.topic] = written.get(message.topic, 0) + 1
+        last_ns = message.log_ns
+    return outcome(episode.robot, monitor.end(last_ns), written=written)

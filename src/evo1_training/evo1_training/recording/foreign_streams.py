@@ -1,0 +1,164 @@
+"""What each topic of somebody else's bag becomes: passed on, or made into the robot's joints.
+
+Must not import ROS or torch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evo1_policy.perception.messages import MessageError, deserialize
+from evo1_policy.robot_config import IMAGE_TYPES, RobotConfig
+from evo1_training.recording.definitions import typestore
+from evo1_training.recording.episode import (
+    EXTRA,
+    FACTS_TOPIC,
+    STATE,
+    TELEOP,
+    EpisodeError,
+    RecordedTopic,
+)
+from evo1_training.recording.foreign_map import JointSource, TopicMap
+from evo1_training.recording.mcap_records import RawMessage
+from evo1_training.recording.stream_monitor import robot_topics
+
+JOINT_STATE = "sensor_msgs/msg/JointState"
+TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
+ARRAY = "std_msgs/msg/Float64MultiArray"
+_NONE = np.empty(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """A topic of an episode, and the topic of the bag that it is made of.
+
+    Attributes:
+        given: as the episode has it.
+        source: name in the bag.
+        type: in the bag.
+        joints: how positions become the robot's; None: the bytes are passed on.
+    """
+
+    given: RecordedTopic
+    source: str
+    type: str
+    joints: JointSource | None = None
+
+
+def streams_of(
+    robot: RobotConfig, placed: TopicMap, topics: Mapping[str, str], bag: Path
+) -> tuple[Stream, ...]:
+    """All topics of an episode with their roles.
+
+    Args:
+        robot: the robot file.
+        placed: the map, completed.
+        topics: types of the bag, by name.
+        bag: for errors.
+
+    Raises:
+        EpisodeError: a topic is of no type that its role can have.
+    """
+    state, action = placed.state, placed.action
+    assert state is not None  # place_topics completed it
+    used = {*placed.cameras.values(), state.topic}
+    found = [
+        _stream(f"camera:{name}", topic, topics, IMAGE_TYPES, bag)
+        for name, topic in placed.cameras.items()
+    ]
+    found.append(_stream(STATE, state.topic, topics, (JOINT_STATE,), bag))
+    if state.names:
+        found[-1] = replace(found[-1], joints=state)
+    if action is not None:
+        used.add(action.topic)
+        stream = _stream(TELEOP, action.topic, topics, (TRAJECTORY, JOINT_STATE, ARRAY), bag)
+        if stream.type == ARRAY and not action.order:
+            raise EpisodeError(
+                f"{bag}: {action.topic} carries numbers without names; write into the map "
+                f"'action: {{topic: {action.topic}, joints: [{', '.join(robot.joint_names)}]}}' "
+                "in the order of the numbers"
+            )
+        if stream.type != TRAJECTORY or action.names:
+            name = f"{action.topic}#action"  # of the bag's topic another one may be made, too
+            given = RecordedTopic(name=name, type=TRAJECTORY, role=TELEOP)
+            stream = replace(stream, given=given, joints=action)
+        found.append(stream)
+    else:
+        roles = {one.name: one.role for one in robot_topics(robot, {}) if one.type == TRAJECTORY}
+        for asked, role in roles.items():
+            for name, kind in topics.items():
+                if name.endswith(f"/{asked.removeprefix('/')}") and name not in used:
+                    used.add(name)
+                    found.append(_stream(role, name, {name: kind}, (TRAJECTORY,), bag))
+    others = sorted(set(topics) - used - {FACTS_TOPIC})
+    return (*found, *(_stream(EXTRA, name, topics, (topics[name],), bag) for name in others))
+
+
+def _stream(
+    role: str, topic: str, topics: Mapping[str, str], types: tuple[str, ...], bag: Path
+) -> Stream:
+    kind = topics[topic]
+    if kind not in types:
+        raise EpisodeError(
+            f"{bag}: {topic} carries {kind}; as {role} expected {' or '.join(types)}: name "
+            "another topic in the map (--map)"
+        )
+    return Stream(given=RecordedTopic(name=topic, type=kind, role=role), source=topic, type=kind)
+
+
+def converted(message: RawMessage, stream: Stream, robot: RobotConfig) -> bytes | None:
+    """The bytes of a message for its stream; None where it carries no joint of the robot.
+
+    Raises:
+        EpisodeError: another number of values than the map names.
+    """
+    source = stream.joints
+    if source is None:
+        return message.data
+    try:
+        content = deserialize(message.data, stream.type, topic=message.topic)
+    except MessageError:
+        return message.data  # whoever reads it rejects it, as it does with our own
+    if stream.type == TRAJECTORY:
+        names = [source.names.get(name, name) for name in content.joint_names]
+        return _cdr(TRAJECTORY, replace(content, joint_names=names))
+    if stream.type == ARRAY:
+        names, values = list(source.order), np.asarray(content.data, np.float64)
+        if len(names) != len(values):
+            raise EpisodeError(
+                f"{message.topic}: {len(values)} numbers, but the map names {len(names)} joints"
+            )
+        header = _header(0, 0)
+    else:
+        names, header = list(content.name), content.header
+        values = np.asarray(content.position, np.float64)
+        if len(names) != len(values):
+            return message.data
+    renamed = [source.names.get(name, "" if source.names else name) for name in names]
+    kept = [place for place, name in enumerate(renamed) if name in robot.joint_names]
+    if not kept:
+        return None
+    names, values = [renamed[place] for place in kept], values[kept]
+    if stream.given.type == JOINT_STATE:
+        parts = {"position": values, "velocity": _NONE, "effort": _NONE}
+        return _cdr(JOINT_STATE, _made(JOINT_STATE, header=header, name=names, **parts))
+    now = _made("builtin_interfaces/msg/Duration", sec=0, nanosec=0)
+    parts = {"velocities": _NONE, "accelerations": _NONE, "effort": _NONE}
+    point = _made(f"{TRAJECTORY}Point", positions=values, time_from_start=now, **parts)
+    return _cdr(TRAJECTORY, _made(TRAJECTORY, header=header, joint_names=names, points=[point]))
+
+
+def _header(sec: int, nanosec: int) -> Any:
+    stamp = _made("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
+    return _made("std_msgs/msg/Header", stamp=stamp, frame_id="")
+
+
+def _made(kind: str, **content: Any) -> Any:
+    return typestore().types[kind](**content)
+
+
+def _cdr(kind: str, content: Any) -> bytes:
+    return bytes(typestore().serialize_cdr(content, kind))
