@@ -79,6 +79,7 @@ def read_checkpoint(
     tokenizer: Path | str | None = None,
     units: Path | str | None = None,
     rate_hz: float | None = None,
+    action_space: str | None = None,
 ) -> Checkpoint:
     """Read and check everything but the weights, whichever layout it is.
 
@@ -93,6 +94,7 @@ def read_checkpoint(
         tokenizer: folder of the tokenizer, where the directory holds none.
         units: file with the units of the norm stats (joint_units), where they are not radians.
         rate_hz: of its actions; must be said where the directory holds no robot file.
+        action_space: of a folder of others, which does not say it; None is 'joint'.
 
     Raises:
         CheckpointError: no known layout, a file is missing, or its content is wrong.
@@ -106,6 +108,7 @@ def read_checkpoint(
         tokenizer=local_checkpoint(tokenizer, TOKENIZER_FILES) if tokenizer else None,
         units=Path(units) if units is not None else None,
         rate_hz=rate_hz,
+        action_space=action_space,
     )
     if layout == "own":
         checkpoint = read_own(directory, wanted)
@@ -208,6 +211,11 @@ def save_checkpoint(
         raise CheckpointError(
             f"{directory}: vision.stem is '{config.vision.stem}', for which the {layout} layout "
             "has no tensors; only models with the published stem 'patch' can be exported"
+        )
+    if layout != "own" and stats.action_space != "joint":
+        raise CheckpointError(
+            f"{directory}: the {layout} layout has no word for action_space {stats.action_space}: "
+            "its programs would take relative actions for joint targets"
         )
     if layout == "own" and tokenizer_dir is None:
         raise CheckpointError(f"{directory}: our own layout holds a tokenizer; none was given")

@@ -161,13 +161,13 @@ class Policy:
         with torch.inference_mode():
             inputs = self._inputs(observation)
             actions = self._engine.sample_actions(
-                inputs, self._noise, prefix=self._prefix(guidance)
+                inputs, self._noise, prefix=self._prefix(guidance, observation.state)
             )  # (1, H, action width)
             normalised = actions[0, :, : self._robot.width].double().cpu().numpy()  # (H, D)
             if not np.isfinite(normalised).all():
                 self._blame(inputs)
         return ActionChunk(
-            actions=self._stats.action_normalizer.unnormalise(normalised),
+            actions=self._stats.unnormalise_actions(normalised, observation.state),
             start_ns=observation.stamp_ns + self._robot.step_ns,
             step_ns=self._robot.step_ns,
             observation_stamp_ns=observation.stamp_ns,
@@ -218,14 +218,15 @@ class Policy:
             action_mask=self._action_mask(),
         )
 
-    def _prefix(self, guidance: Guidance | None) -> Prefix | None:
+    def _prefix(self, guidance: Guidance | None, state: npt.NDArray[np.float64]) -> Prefix | None:
         """(K, D) rad -> (1, H, action width) normalised and padded, with its weights (1, H)."""
         if guidance is None:
             return None
         count = min(len(guidance.actions), self.horizon)
         shape = (1, self.horizon, self._config.action_width)
         actions, weights = torch.zeros(shape), torch.zeros(shape[:2])
-        normalised = self._stats.action_normalizer.normalise(guidance.actions[:count])  # (K, D)
+        wanted = guidance.actions[:count]
+        normalised = self._stats.normalise_actions(wanted, state)  # (K, D)
         actions[0, :count, : self._robot.width] = torch.from_numpy(normalised.astype(np.float32))
         weights[0, :count] = torch.from_numpy(guidance.weights[:count].astype(np.float32))
         return Prefix(actions=actions, weights=weights)

@@ -44,6 +44,7 @@ class Wanted:
     tokenizer: Path | None = None
     units: Path | None = None
     rate_hz: float | None = None
+    action_space: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,6 +199,11 @@ def check_agreement(
         )
 
 
+def gripper_indices(robot: RobotConfig) -> tuple[int, ...]:
+    """The joints that stay absolute in a relative action space."""
+    return tuple(robot.joint_names.index(gripper.joint) for gripper in robot.grippers)
+
+
 def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
     """Refuse statistics that cannot be these joints in their units, radians where none are given.
 
@@ -206,6 +212,8 @@ def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
     """
     slack = _SLACK * (robot.position_max - robot.position_min)
     for name, feature in (("observation.state", stats.state), ("action", stats.action)):
+        if name == "action" and stats.action_space != "joint":
+            continue  # differences have no limits
         ends = np.array([feature.min, feature.max])
         ends = np.sort(ends if stats.units is None else stats.units.to_rad(ends), axis=0)
         below = ends[0] < robot.position_min - slack

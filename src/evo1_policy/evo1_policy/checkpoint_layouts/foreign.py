@@ -19,6 +19,7 @@ from evo1_policy.checkpoint_layouts.contents import (
     check_agreement,
     check_quantiles,
     check_units,
+    gripper_indices,
 )
 from evo1_policy.checkpoint_layouts.own import (
     TOKENIZER,
@@ -33,7 +34,7 @@ from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.joint_units import JointUnitsError, load_units
 from evo1_policy.model.config import ConfigError, Evo1Config, preset
 from evo1_policy.model.variants import apply_variant, variant
-from evo1_policy.normalization import NormStats, NormStatsError, check_rules
+from evo1_policy.normalization import NormStats, NormStatsError, action_space, check_rules
 from evo1_policy.robot_config import RobotConfig
 
 SIDECAR = "evo1_ros2.json"
@@ -128,6 +129,11 @@ def assemble(
         if wanted.units:
             units = load_units(wanted.units, robot.joint_names)
             stats = dataclasses.replace(stats, units=units)
+        if wanted.action_space:
+            space = action_space(wanted.action_space)
+            stats = dataclasses.replace(
+                stats, action_space=space, absolute_joints=gripper_indices(robot)
+            )
     except JointUnitsError as error:
         raise CheckpointError(str(error)) from error
     except (ConfigError, NormStatsError) as error:
@@ -140,7 +146,10 @@ def assemble(
         stats=stats,
         robot=robot,
         sources=(*small, *added, model.weights),
-        overridden=bool(wanted.semantics or wanted.norm_mode or wanted.embodiment or wanted.units),
+        overridden=any(
+            getattr(wanted, key) is not None
+            for key in ("semantics", "norm_mode", "embodiment", "units", "action_space")
+        ),
     )
 
 

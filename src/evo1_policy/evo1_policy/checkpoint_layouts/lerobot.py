@@ -56,12 +56,12 @@ from evo1_policy.checkpoint_layouts.own import (
     robot_of,
     write_json,
 )
+from evo1_policy.feature_stats import feature_stats
 from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.normalization import (
     FeatureStats,
     NormStats,
     NormStatsError,
-    feature_stats,
 )
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import refuse_lfs_pointer

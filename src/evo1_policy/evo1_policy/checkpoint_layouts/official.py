@@ -34,8 +34,9 @@ from evo1_policy.checkpoint_layouts.own import (
     robot_of,
     write_json,
 )
+from evo1_policy.feature_stats import feature_stats
 from evo1_policy.model.config import ConfigError, Evo1Config
-from evo1_policy.normalization import Mode, NormStats, NormStatsError, feature_stats
+from evo1_policy.normalization import Mode, NormStats, NormStatsError
 
 DEEPSPEED, FLASH = "mp_rank_00_model_states.pt", "checkpoint.pt"
 SO100_CONFIG, INDEX = "model_config.json", "checkpoint.json"

@@ -73,10 +73,10 @@ def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
     """
     model = read_own_model(directory, wanted)
     config = model.config
-    if wanted.units:
+    if wanted.units or wanted.action_space:
         raise CheckpointError(
-            f"{directory}: a checkpoint of ours says itself in which units its statistics are "
-            f"({STATS}); give units only for an official or a LeRobot folder"
+            f"{directory}: a checkpoint of ours says itself in which units and action space its "
+            f"statistics are ({STATS}); give them only for an official or a LeRobot folder"
         )
     try:
         stats = read_norm_stats(directory / STATS)

@@ -61,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tokenizer=options.tokenizer,
         units=options.units,
         rate_hz=options.rate,
+        action_space=options.action_space,
         dtype=options.dtype,
     )
     print("\n".join(said))
@@ -119,6 +120,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="HZ",
         help="actions in a second of the data that the weights were trained on (the dataset's "
         "fps); needed where IN has no robot.yaml, and must be the robot file's rate_hz",
+    )
+    add(
+        "--action-space",
+        metavar="NAME",
+        help="of an official or LeRobot folder, which does not say it: joint (the default), or "
+        "joint_relative where the actions are less the state, grippers' apart",
     )
     add(
         "--dtype",

@@ -117,7 +117,8 @@ def _base_of_start(asked: TrainConfig, options: argparse.Namespace) -> TrainConf
 
 def _inherited(first: TrainConfig) -> dict[str, Any]:
     """What stage 2 takes from stage 1 whichever preset it has."""
-    names = ("name", "data", "normalization", "model", "backbone", "tokenizer", "seed")
+    names = ["name", "data", "normalization", "model", "backbone", "tokenizer", "seed"]
+    names += ["action_space", "absolute_grippers"]
     return {name: getattr(first, name) for name in names}
 
 

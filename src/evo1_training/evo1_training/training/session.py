@@ -130,7 +130,7 @@ def _parts(
     resume: SavedStep | None,
 ) -> Parts:
     section = config.stage(stage)
-    stats = choose_stats(config, data, start, resume)
+    stats = choose_stats(config, data, robot, start, resume)
     tokenizer_dir = folder.path / "tokenizer"
     if accelerator.is_main_process:
         folder.begin(config)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,11 @@ from evo1_policy.checkpoint import (
     read_weights,
     shipped_checkpoint,
 )
+from evo1_policy.checkpoint_layouts.contents import gripper_indices
 from evo1_policy.checkpoint_layouts.hub import local_checkpoint
 from evo1_policy.checkpoint_layouts.own import ROBOT, TOKENIZER_FILES
 from evo1_policy.model.config import Evo1Config
-from evo1_policy.normalization import NormStats, NormStatsError, read_norm_stats
+from evo1_policy.normalization import NormStats, NormStatsError, action_space, read_norm_stats
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.robot_config import differences as robot_differences
 from evo1_training.training.backbone import new_model_on_backbone
@@ -127,7 +129,11 @@ def resume_weights(model: "Evo1", resume: SavedStep | None) -> None:
 
 
 def choose_stats(
-    config: TrainConfig, data: TrainingData, start: Weights | None, resume: SavedStep | None
+    config: TrainConfig,
+    data: TrainingData,
+    robot: RobotConfig,
+    start: Weights | None,
+    resume: SavedStep | None,
 ) -> dict[str, NormStats]:
     """Norm stats by embodiment: those of the run, of the checkpoint, of a file, or computed.
 
@@ -135,19 +141,28 @@ def choose_stats(
         TrainConfigError: the file cannot be read.
         DatasetError: they are not of these data.
     """
+    space = action_space(config.action_space)
+    if space != "joint" and data.embodiments != (robot.embodiment,):
+        raise TrainConfigError(
+            f"action_space: {space}: for one robot at a time; the data are of "
+            f"{', '.join(data.embodiments)}"
+        )
+    compute = partial(compute_stats, data, config.normalization, action_space=space)
+    if space != "joint" and config.absolute_grippers:
+        compute = partial(compute, absolute_joints=gripper_indices(robot))
     wanted = config.normalization.stats
     if resume is not None:
         return _saved_stats(resume.policy)
-    if wanted == "auto" and isinstance(start, Checkpoint):
+    if wanted == "auto" and isinstance(start, Checkpoint) and start.stats.action_space == space:
         found = _saved_stats(start.directory) if start.layout == "own" else {}
         stats = {**found, start.stats.embodiment: start.stats}
         missing = set(data.embodiments) - set(stats)
         if missing:
-            computed = compute_stats(data, config.normalization)
+            computed = compute()
             stats |= {name: computed[name] for name in missing}
         source = str(start.directory)
     elif wanted in ("auto", "compute"):
-        return compute_stats(data, config.normalization)
+        return compute()
     else:
         try:
             read = read_norm_stats(Path(wanted).expanduser())
@@ -155,6 +170,8 @@ def choose_stats(
             raise TrainConfigError(f"normalization.stats: {error}") from error
         stats, source = {read.embodiment: read}, wanted
     check_widths(stats, data, source=source)
+    if any(stats[name].action_space != space for name in data.embodiments):
+        raise TrainConfigError(f"{source}: norm stats of another action_space than {space}")
     return {name: stats[name] for name in data.embodiments}
 
 
