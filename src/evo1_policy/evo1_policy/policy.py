@@ -6,7 +6,7 @@ transformers is imported when a policy is loaded, not before.
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,12 +79,8 @@ class Policy:
         device: str = "auto",
         seed: int = 0,
         threads: int | None = None,
-        embodiment: str | None = None,
-        semantics: str | None = None,
-        tokenizer: Path | str | None = None,
-        units: Path | str | None = None,
-        rate_hz: float | None = None,
         num_steps: int | None = None,
+        **reading: Any,
     ) -> "Policy":
         """Load a checkpoint directory: ours, official or LeRobot's.
 
@@ -94,27 +90,15 @@ class Policy:
             device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:1'.
             seed: of the denoising noise.
             threads: CPU threads of torch for the whole process; None leaves them.
-            embodiment: see read_checkpoint, also for the next three.
-            semantics: instead of what the layout implies.
-            tokenizer: where the directory holds none.
-            units: of the norm stats, where they are not radians.
-            rate_hz: of its actions, where the directory does not say it.
             num_steps: Euler steps of the denoising; None takes the checkpoint's.
+            reading: what else read_checkpoint is told.
 
         Raises:
             CheckpointError: the checkpoint is damaged or for another robot, or the device is
                 not there.
             ConfigError: fewer than one step.
         """
-        checkpoint = read_checkpoint(
-            path,
-            robot=robot,
-            embodiment=embodiment,
-            semantics=semantics,
-            tokenizer=tokenizer,
-            units=units,
-            rate_hz=rate_hz,
-        )
+        checkpoint = read_checkpoint(path, robot=robot, **reading)
         for note in checkpoint.notes:
             _LOG.warning("%s: %s", path, note)
         checkpoint = _with_steps(checkpoint, num_steps)

@@ -27,16 +27,8 @@ from evo1_training.cli.train import main
 from evo1_training.training.starting_point import followed_architecture, open_start
 
 sys.path.insert(0, str(Path(__file__).parent))
-from swaying_arm import MODEL, write_dataset
+from swaying_arm import PUBLISHED, write_dataset
 
-PUBLISHED = dataclasses.replace(  # the paper's widths and views, and as little else as can be
-    MODEL,
-    language=dataclasses.replace(MODEL.language, max_positions=1100),
-    semantics=foreign.variant("authors_main").semantics,
-    views=3,
-    action_width=24,
-    state_width=24,
-)
 WIDTHS = {"so100": (6, 6), "libero_robot": (8, 7), "metaworld_robot": (8, 4)}
 
 
