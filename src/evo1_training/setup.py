@@ -25,6 +25,7 @@ setup(
             "recover = evo1_training.cli.recover:main",
             "convert = evo1_training.cli.convert:main",
             "check_dataset = evo1_training.cli.check_dataset:main",
+            "adopt = evo1_training.cli.adopt:main",
             "view = evo1_training.cli.view:main",
             "attention = evo1_training.cli.attention:main",
             "evaluate = evo1_training.cli.evaluate:main",

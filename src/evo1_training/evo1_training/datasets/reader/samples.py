@@ -312,6 +312,8 @@ def check_embodiments(datasets: Sequence[TrainingSamples]) -> None:
 
 def _names(dataset: TrainingSamples) -> tuple[str, ...] | None:
     """Names of the numbers of the actions, where every column has some."""
+    if dataset.spec.joints is not None:
+        return dataset.spec.joints
     names: tuple[str, ...] = ()
     for key in dataset.spec.suite.action:
         part = dataset.folder.info.feature(key).names
