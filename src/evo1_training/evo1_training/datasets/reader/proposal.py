@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.joint_units import JointUnits, JointUnitsError, load_units
-from evo1_policy.robot_config import JointConfig, RobotConfig
-from evo1_sim.servo_bus.so100_calibration import CalibrationError, load_calibration, units_of
+from evo1_policy.joint_units import JointUnits, load_units
+from evo1_policy.robot_config import RobotConfig
+from evo1_sim.servo_bus.so100_calibration import load_calibration, units_of
 from evo1_training.datasets.reader.adoption import (
     AdoptedJoint,
     Adoption,
@@ -93,6 +93,7 @@ def propose(
 
     Raises:
         DatasetError: something is missing or cannot be, or nobody knows.
+        CalibrationError: of its file; JointUnitsError: of a file of units.
     """
     info, joints = folder.info, robot.joint_names
     _check_known("--joint", wanted.joints, joints)
@@ -247,37 +248,24 @@ class _Units:
 
     def __init__(self, info: DatasetInfo, robot: RobotConfig, wanted: Wanted, ask: Ask) -> None:
         self._info, self._robot, self._wanted, self._ask = info, robot, wanted.units, ask
-        self._servos = None
-        if wanted.calibration is not None:
-            try:
-                self._servos = load_calibration(wanted.calibration, robot.joints)
-            except CalibrationError as error:
-                raise DatasetError(str(error)) from error
+        self._grippers = {gripper.joint: gripper for gripper in robot.grippers}
+        file = wanted.calibration
+        self._servos = load_calibration(file, robot.joints) if file is not None else None
         path = shipped("robots/units", f"{robot.name}_lerobot")
-        self._lerobot = self._file(path) if path is not None else None
+        self._lerobot = load_units(path, robot.joint_names) if path is not None else None
 
     def choose(self, low: Floats, high: Floats) -> tuple[JointUnits, tuple[str, ...]]:
         """Units, and the word for each joint, of numbers that reach from low to high (D,)."""
-        grippers = {gripper.joint for gripper in self._robot.grippers}
-        names = self._robot.joint_names
-        arm = [j for j, name in enumerate(names) if name not in grippers] or [*range(len(names))]
-        word = self._wanted.get("", "") or self._arm_word(arm, low, high)
-        if word not in WORDS and shipped("robots/units", word) is None:
-            raise DatasetError(
-                f"--units {word}: no such unit; known: {', '.join(WORDS)}, or a file of units"
-            )
-        words = [word] * self._robot.width
-        for j, joint in enumerate(self._robot.joints):
-            if joint.name in self._wanted:
-                words[j] = self._wanted[joint.name]
-            elif (
-                joint.name in grippers
-                and word in WORDS
-                and not ("" in self._wanted and word == "rad")
-            ):
+        names, said = self._robot.joint_names, self._wanted.get("", "")
+        arm = [j for j, name in enumerate(names) if name not in self._grippers]
+        word = said or self._arm_word(arm or list(range(len(names))), low, high)
+        words = [self._wanted.get(name, word) for name in names]
+        for j, name in enumerate(names):
+            # Radians of all joints are said; in LeRobot's words a gripper has one of its own.
+            known = name in self._wanted or said in ("rad", "m") or word not in WORDS
+            if name in self._grippers and not known:
                 words[j] = self._gripper_word(j, word, low[j], high[j])
-        pairs = [self._scale(words[j], j) for j in range(self._robot.width)]
-        scale, offset = np.array(pairs).T
+        scale, offset = np.array([self._scale(one, j) for j, one in enumerate(words)]).T
         return JointUnits(scale=scale, offset=offset), tuple(words)
 
     def _arm_word(self, arm: Sequence[int], low: Floats, high: Floats) -> str:
@@ -297,71 +285,56 @@ class _Units:
                 return False
             if self._servos is None:  # what it is in radians is not known
                 return bool((high[arm] - low[arm]).max() >= 100 * _LEAST_MOVED_RAD / math.pi)
-        moved = 0.0
-        for j in arm:
-            joint = self._robot.joints[j]
-            scale, offset = self._scale(word, j)
-            ends = sorted((offset + scale * low[j], offset + scale * high[j]))
-            if (
-                ends[0] < joint.position_min - SLACK_RAD
-                or ends[1] > joint.position_max + SLACK_RAD
-            ):
-                return False
-            moved = max(moved, ends[1] - ends[0])
-        return moved >= _LEAST_MOVED_RAD
+        scale, offset = np.array([self._scale(word, j) for j in arm]).T
+        ends = np.sort([offset + scale * low[arm], offset + scale * high[arm]], axis=0)  # (2, D)
+        within = (ends[0] >= self._robot.position_min[arm] - SLACK_RAD) & (
+            ends[1] <= self._robot.position_max[arm] + SLACK_RAD
+        )
+        return bool(within.all() and np.ptp(ends, axis=0).max() >= _LEAST_MOVED_RAD)
 
     def _gripper_word(self, j: int, arm_word: str, low: float, high: float) -> str:
         """LeRobot counts grippers in percent beside arms in degrees or percent."""
-        name = self._robot.joint_names[j]
+        joint = self._robot.joints[j]
         if arm_word in ("deg", "range_m100_100") and low >= -0.5 and 1.5 < high <= _RANGE:
             return "range_0_100"
-        joint = self._robot.joints[j]
         shares = low >= -0.01 and high <= 1.01  # closed to open, or the other way round
         within = joint.position_min - SLACK_RAD <= low and high <= joint.position_max + SLACK_RAD
-        if arm_word in ("rad", "m") and within and not shares:
+        if arm_word == "rad" and within and not shares:
             return "rad"
-        question = f"{self._info.path}: in which unit is {name}, {low:.4g} .. {high:.4g}?"
-        return self._ask(question, _GRIPPER_WORDS, f"--units {name}=UNIT (range_0_1: 1 is open)")
+        question = f"{self._info.path}: in which unit is {joint.name}, {low:.4g} .. {high:.4g}?"
+        option = f"--units {joint.name}=UNIT (range_0_1: 1 is open)"
+        return self._ask(question, _GRIPPER_WORDS, option)
 
     def _scale(self, word: str, j: int) -> tuple[float, float]:
         """Radians for one, and the angle at 0, of a joint."""
-        joint = self._robot.joints[j]
+        name, units, place = self._robot.joint_names[j], self._lerobot, j
+        gripper = self._grippers.get(name)
         if word in ("rad", "m"):
             return 1.0, 0.0
+        if word in ("range_0_1", "range_1_0") and gripper is not None:
+            ends = (gripper.closed, gripper.open)
+            at_0, at_1 = ends if word == "range_0_1" else ends[::-1]
+            return at_1 - at_0, at_0
         if word not in WORDS:
             path = shipped("robots/units", word)
             if path is None:
-                raise DatasetError(f"--units {joint.name}={word}: no such unit or file of units")
-            units = self._file(path)
-            return float(units.scale[j]), float(units.offset[j])
-        if word in ("range_0_1", "range_1_0"):
-            closed, opened = self._ends(joint)
-            return (opened - closed, closed) if word == "range_0_1" else (closed - opened, opened)
-        if self._servos is not None:
-            unit = units_of(self._servos[j])[word]
-            return float(unit.scale[0]), float(unit.offset[0])
-        gripper = any(one.joint == joint.name for one in self._robot.grippers)
-        if self._lerobot is not None and (word == "deg") != gripper and word != "range_m100_100":
-            return float(self._lerobot.scale[j]), float(self._lerobot.offset[j])
+                raise DatasetError(
+                    f"--units {word}: no such unit; known: {', '.join(WORDS)}, or a file of units"
+                )
+            units = load_units(path, self._robot.joint_names)
+        elif self._servos is not None and word in (kinds := units_of(self._servos[j])):
+            units, place = kinds[word], 0
+        elif word != ("deg" if gripper is None else "range_0_100"):  # the file's own of LeRobot's
+            units = None
+        if units is not None:
+            return float(units.scale[place]), float(units.offset[place])
         if word == "deg":
             return math.pi / 180, 0.0
         raise DatasetError(
-            f"{joint.name}: {word} says a share of the range that the arm was calibrated to; give "
+            f"{name}: {word} says a share of the range that the arm was calibrated to; give "
             "that arm's calibration with --calibration FILE (LeRobot keeps it in "
             "~/.cache/huggingface/lerobot/calibration/robots/), or a file of units with --units"
         )
-
-    def _ends(self, joint: JointConfig) -> tuple[float, float]:
-        for gripper in self._robot.grippers:
-            if gripper.joint == joint.name:
-                return gripper.closed, gripper.open
-        raise DatasetError(f"--units {joint.name}: 0 to 1 is a gripper's, and this is none")
-
-    def _file(self, path: Path) -> JointUnits:
-        try:
-            return load_units(path, self._robot.joint_names)
-        except JointUnitsError as error:
-            raise DatasetError(str(error)) from error
 
 
 def _cameras(info: DatasetInfo, robot: RobotConfig, wanted: Wanted, ask: Ask) -> dict[str, str]:
