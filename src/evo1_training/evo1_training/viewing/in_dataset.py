@@ -11,6 +11,7 @@ import numpy as np
 from evo1_training.datasets.checker import timing
 from evo1_training.datasets.reader.adoption import Adoption, read_adoption
 from evo1_training.datasets.reader.columns import read_file
+from evo1_training.datasets.reader.demonstrations import runs
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY
 from evo1_training.datasets.reader.layouts import Episode
@@ -183,9 +184,7 @@ def _gaps(columns: timing.Columns, times_s: Floats, fps: int) -> Iterator[GapSpa
         yield GapSpan(
             begin_s=float(times_s[row]), end_s=float(times_s[row + 1]), stream="the recording"
         )
-    held = np.concatenate([[False], timing.held_rows(columns, len(times_s)), [False]])
-    edges = np.flatnonzero(np.diff(held.astype(np.int8)))
-    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+    for begin, end in runs(timing.held_rows(columns, len(times_s))):
         first_s = float(times_s[max(begin - 1, 0)])
         last_s = float(times_s[min(end, len(times_s) - 1)])
         yield GapSpan(begin_s=first_s, end_s=last_s, stream="the recording (filled)")
