@@ -3,20 +3,21 @@
     python scripts/study.py --dataset DIR [--seeds 0 1 2] [--only two_stages single_stage ...]
 
 Trains every variant with every seed, evaluates each on the same unseen scenes, and writes a table
-with Wilson intervals over all trials of a variant. A run's numbers are kept in `--results`; runs
-whose numbers are there are not done again, so several machines or days can share the work: copy
-the files together. On one core of a CPU a run of the tiny preset takes about a quarter of an hour.
+with the mean and the range over the seeds. Trials of one policy tell of that policy; what a recipe
+is worth, only trainings with several seeds tell, and each of them counts once. A run's numbers are
+kept in `--results`; runs whose numbers are there are not done again, so several machines or days can
+share the work: copy the files together. On one core of a CPU a run of the tiny preset takes about a
+quarter of an hour.
 """
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from evo1_training.evaluation.outcomes import wilson_interval
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ("trials", "successes", "success_rate", "seconds_to_success_median", "failures")
@@ -152,23 +153,27 @@ def _call(command: str, *arguments: object) -> None:
 def _table(results: Path) -> str:
     """The table of all numbers that are kept; also written, as Markdown."""
     lines = [
-        "| variant | each seed | solved | rate | 95 % interval | held-out error | compared for |",
+        "| variant | each seed | mean | range | less the baseline, seed by seed | held-out error "
+        "| compared for |",
         "|---" * 7 + "|",
     ]
+    base: dict[int, float] = {}  # rates of the first variant by seed
     for name, variant in VARIANTS.items():
         runs: list[dict[str, Any]] = [
             json.loads(path.read_text()) for path in sorted(results.glob(f"{name}_[0-9]*.json"))
         ]
         if not runs:
             continue
-        solved, trials = (sum(run[key] for run in runs) for key in ("successes", "trials"))
-        low, high = wilson_interval(solved, trials)
-        each = ", ".join(f"{run['success_rate']:.0%}" for run in runs)
+        rates = {run["seed"]: run["success_rate"] for run in runs}
+        each = ", ".join(f"{rate:.0%}" for rate in rates.values())
+        less = ", ".join(f"{rate - base[k]:+.0%}" for k, rate in rates.items() if k in base)
         errors = ", ".join(f"{list(run['held_out_error'].values())[-1]:.4f}" for run in runs)
         lines.append(
-            f"| {name} | {each} | {solved}/{trials} | {solved / trials:.0%} | {low:.0%} to "
-            f"{high:.0%} | {errors} | {variant.question} |"
+            f"| {name} | {each} | {statistics.mean(rates.values()):.0%} | "
+            f"{min(rates.values()):.0%} to {max(rates.values()):.0%} | {less} | {errors} | "
+            f"{variant.question} |"
         )
+        base = base or rates
     text = "\n".join(lines) + "\n"
     (results / "study.md").write_text(text)
     return text

@@ -266,10 +266,15 @@ def _check_so100(options: SystemOptions) -> None:
 
 
 def read_file(name: str, text: str) -> str:
-    """An existing file or folder as its full path; '' stays ''."""
+    """An existing file or folder as its full path, or hub:user/name; '' stays ''."""
     if not text:
         return ""
-    path = Path(text).expanduser()
+    from evo1_policy.checkpoint_layouts.hub import CheckpointError, local_checkpoint  # lazily
+
+    try:
+        path = local_checkpoint(Path(text).expanduser())
+    except CheckpointError as error:
+        raise OptionError(f"{name}: {error}") from error
     if not path.exists():
         raise OptionError(f"{name}: '{path}' does not exist")
     return str(path.resolve())

@@ -17,8 +17,15 @@ from safetensors.torch import save_file
 from evo1_policy.checkpoint_layouts import lerobot, official
 from evo1_policy.checkpoint_layouts.contents import Checkpoint as Checkpoint
 from evo1_policy.checkpoint_layouts.contents import CheckpointError as CheckpointError
-from evo1_policy.checkpoint_layouts.contents import Layout, Wanted, appearing, check_agreement
-from evo1_policy.checkpoint_layouts.foreign import write_sidecar
+from evo1_policy.checkpoint_layouts.contents import (
+    Layout,
+    Wanted,
+    appearing,
+    check_agreement,
+)
+from evo1_policy.checkpoint_layouts.contents import Weights as Weights
+from evo1_policy.checkpoint_layouts.foreign import model_of, write_sidecar
+from evo1_policy.checkpoint_layouts.hub import local_checkpoint, origin
 from evo1_policy.checkpoint_layouts.own import (
     CARD,
     CONFIG,
@@ -26,11 +33,13 @@ from evo1_policy.checkpoint_layouts.own import (
     ROBOT,
     STATS,
     TOKENIZER,
+    TOKENIZER_FILES,
     WEIGHTS,
     copy_tokenizer,
     model_header,
     read_json,
     read_own,
+    read_own_model,
     write_json,
 )
 from evo1_policy.checkpoint_layouts.own import check_same_robot as check_same_robot
@@ -70,11 +79,13 @@ def read_checkpoint(
     tokenizer: Path | str | None = None,
     units: Path | str | None = None,
     rate_hz: float | None = None,
+    action_space: str | None = None,
 ) -> Checkpoint:
     """Read and check everything but the weights, whichever layout it is.
 
     Args:
-        directory: of ours, official (DeepSpeed or evo1-flash) or LeRobot's.
+        directory: of ours, official (DeepSpeed or evo1-flash) or LeRobot's; or
+            'hub:user/name' (hub.local_checkpoint), also for `tokenizer`.
         robot: that it shall move, where the directory holds no robot file; it must not contradict
             one that it does.
         embodiment: key of the norm stats, 'arm' or 'arm/dataset', where there are several.
@@ -83,37 +94,60 @@ def read_checkpoint(
         tokenizer: folder of the tokenizer, where the directory holds none.
         units: file with the units of the norm stats (joint_units), where they are not radians.
         rate_hz: of its actions; must be said where the directory holds no robot file.
+        action_space: of a folder of others, which does not say it; None is 'joint'.
 
     Raises:
         CheckpointError: no known layout, a file is missing, or its content is wrong.
     """
-    directory = Path(directory)
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such checkpoint directory")
+    directory, layout, said = _opened(directory)
     wanted = Wanted(
         robot=robot,
         embodiment=embodiment,
         semantics=semantics,
         norm_mode=norm_mode,
-        tokenizer=Path(tokenizer) if tokenizer is not None else None,
+        tokenizer=local_checkpoint(tokenizer, TOKENIZER_FILES) if tokenizer else None,
         units=Path(units) if units is not None else None,
         rate_hz=rate_hz,
+        action_space=action_space,
     )
-    layout = _layout(directory)
     if layout == "own":
         checkpoint = read_own(directory, wanted)
     elif layout == "lerobot":
         checkpoint = lerobot.read_lerobot(directory, wanted)
     else:
         checkpoint = official.read_official(directory, layout, wanted)
-    return replace(checkpoint, training=read_training(directory))
+    notes = (*said, *checkpoint.notes)
+    return replace(checkpoint, training=read_training(directory), notes=notes)
 
 
-def load_model(checkpoint: Checkpoint, *, dtype: torch.dtype | None = torch.float32) -> "Evo1":
+def read_weights(directory: Path | str, *, tokenizer: Path | str | None = None) -> Weights:
+    """Read what a directory says of its model, and nothing of the robot that it was for.
+
+    Args:
+        directory: see read_checkpoint.
+        tokenizer: see read_checkpoint.
+
+    Raises:
+        CheckpointError: no known layout, a file is missing, or its content is wrong.
+    """
+    directory, layout, said = _opened(directory)
+    wanted = Wanted(tokenizer=local_checkpoint(tokenizer, TOKENIZER_FILES) if tokenizer else None)
+    if layout == "own":
+        weights = read_own_model(directory, wanted)
+    else:
+        is_lerobot = layout == "lerobot"
+        found = (
+            lerobot.find_model(directory) if is_lerobot else official.find_model(directory, layout)
+        )
+        weights = model_of(directory, layout, found, wanted)
+    return replace(weights, notes=said)
+
+
+def load_model(checkpoint: Weights, *, dtype: torch.dtype | None = torch.float32) -> "Evo1":
     """Build the model and fill it, holding the weights once in memory; CPU, eval mode.
 
     Args:
-        checkpoint: from read_checkpoint.
+        checkpoint: from read_checkpoint or read_weights.
         dtype: of the parameters; None keeps the file's.
 
     Raises:
@@ -178,6 +212,11 @@ def save_checkpoint(
             f"{directory}: vision.stem is '{config.vision.stem}', for which the {layout} layout "
             "has no tensors; only models with the published stem 'patch' can be exported"
         )
+    if layout != "own" and stats.action_space != "joint":
+        raise CheckpointError(
+            f"{directory}: the {layout} layout has no word for action_space {stats.action_space}: "
+            "its programs would take relative actions for joint targets"
+        )
     if layout == "own" and tokenizer_dir is None:
         raise CheckpointError(f"{directory}: our own layout holds a tokenizer; none was given")
     check_agreement(Path(directory), config, stats, robot)
@@ -236,6 +275,14 @@ def _shipped_places() -> list[Path]:
         prefixes.append(here.parents[4])
     prefixes.append(Path(sys.prefix))
     return [here.parents[1] / "checkpoints", *(prefix / share for prefix in prefixes)]
+
+
+def _opened(named: Path | str) -> tuple[Path, Layout, tuple[str, ...]]:
+    """The folder that is meant, its layout, and what to tell of where it came from."""
+    directory = local_checkpoint(named)
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such checkpoint directory")
+    return directory, _layout(directory), origin(named, directory)
 
 
 def _layout(directory: Path) -> Layout:

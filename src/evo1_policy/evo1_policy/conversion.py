@@ -34,7 +34,7 @@ def convert_checkpoint(
         robot: robot file, where the source holds none.
         dtype: one of checkpoint.DTYPES, of the weights in the target.
         reading: what else read_checkpoint is told of the source: embodiment, semantics,
-            norm_mode, tokenizer, units, rate_hz.
+            norm_mode, tokenizer, units, rate_hz, action_space.
 
     Returns:
         What to tell the user, line by line.

@@ -143,7 +143,7 @@ class PolicyParameters(ParameterTable):
 
     robot_file: str = parameter("", "Path of the robot file (YAML). Required.", required=True)
     checkpoint: str = parameter(
-        "", "Folder of the checkpoint; empty: the one that ships for this embodiment."
+        "", "Folder of the checkpoint, or hub:user/name; empty: the one that ships for the robot."
     )
     tokenizer: str = parameter("", "Folder of the tokenizer, where the checkpoint holds none.")
     embodiment: str = parameter(

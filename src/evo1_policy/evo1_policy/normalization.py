@@ -14,98 +14,19 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.feature_stats import Array, feature_stats
+from evo1_policy.feature_stats import FeatureStats as FeatureStats
+from evo1_policy.feature_stats import Mode as Mode
+from evo1_policy.feature_stats import NormStatsError as NormStatsError
 from evo1_policy.joint_units import JointUnits, JointUnitsError
 from evo1_policy.untrusted import UntrustedError, read_json
 
-Array = npt.NDArray[np.float64]
-Mode = Literal["bounds", "quantiles", "mean_std"]
 ZeroGuard = Literal["added", "if_zero"]
+ActionSpace = Literal["joint", "joint_relative"]
 
 _EPSILON = 1e-8  # of the published code; keeps a constant joint from dividing by zero
 _FARTHEST = 10.0  # a normalised state beyond is cut: no data lay there, only a tiny width
-_COLLAPSED = 0.01  # share of [min, max] below which quantiles say nothing of a joint that moves
-_MOVES = 0.01  # range [rad, or the other unit] from which on a joint moves at all
-_NEEDED = {  # what a mode computes with
-    "bounds": ("min", "max"),
-    "quantiles": ("q01", "q99"),
-    "mean_std": ("mean", "std"),
-}
-
-
-class NormStatsError(ValueError):
-    """Norm stats that cannot be used; the message names the file and the dotted key."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureStats:
-    """Statistics of one feature over a dataset, each (D,) float64 in the joints' order.
-
-    The authors' older files hold nothing but min and max.
-    """
-
-    min: Array
-    max: Array
-    mean: Array | None = None
-    std: Array | None = None
-    q01: Array | None = None
-    q99: Array | None = None
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            if getattr(self, item.name) is None:
-                continue
-            value = np.array(getattr(self, item.name), dtype=np.float64)
-            if value.shape != self.shape or value.ndim != 1:
-                raise NormStatsError(f"{item.name}: expected {self.shape}, got {value.shape}")
-            if not np.isfinite(value).all():
-                raise NormStatsError(f"{item.name}: not finite at {np.argmin(np.isfinite(value))}")
-            value.flags.writeable = False
-            object.__setattr__(self, item.name, value)
-        for low, high in (("min", "max"), ("q01", "q99")):
-            lower, upper = getattr(self, low), getattr(self, high)
-            if lower is None or upper is None:
-                continue
-            wrong = np.flatnonzero(lower > upper)
-            if wrong.size:
-                raise NormStatsError(f"{low}[{wrong[0]}] is above {high}[{wrong[0]}]")
-        if self.std is not None and (self.std < 0).any():
-            raise NormStatsError(f"std[{np.argmax(self.std < 0)}] is negative")
-
-    def collapsed(self) -> list[int]:
-        """The joints that move, though 98 % of their values are one: a gripper closed at times."""
-        if self.q01 is None or self.q99 is None:
-            return []
-        span = self.max - self.min
-        flat = (self.q99 - self.q01 < _COLLAPSED * span) & (span > _MOVES)
-        return [int(k) for k in np.flatnonzero(flat)]
-
-    def pair(self, mode: Mode) -> tuple[Array, Array]:
-        """The two statistics that a mode computes with, each (D,).
-
-        In mode 'quantiles', a joint whose quantiles collapsed is mapped by its bounds.
-
-        Raises:
-            NormStatsError: one is not there.
-        """
-        first, second = (getattr(self, name) for name in _NEEDED[mode])
-        if first is None or second is None:
-            lacking = _NEEDED[mode][0 if first is None else 1]
-            raise NormStatsError(f"missing key '{lacking}', which mode '{mode}' needs")
-        if mode == "quantiles":
-            first, second = first.copy(), second.copy()
-            for k in self.collapsed():
-                first[k], second[k] = self.min[k], self.max[k]
-        return first, second
-
-    def to_dict(self) -> dict[str, list[float]]:
-        """Those that are there, as plain JSON data."""
-        found = {item.name: getattr(self, item.name) for item in fields(self)}
-        return {name: value.tolist() for name, value in found.items() if value is not None}
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(D,)."""
-        return np.shape(self.min)
+_NOT_INVERTED = ("ee_pose", "ee_delta")  # action spaces that have a name, and no joints yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +103,22 @@ class Normalizer(NormRules):
 class NormStats(NormRules):
     """All that normalises one embodiment's data; travels in the checkpoint (norm_stats.json).
 
-    `constant_action_to_zero`: evo1-flash trains action dimensions that never moved as 0.
+    Attributes:
+        embodiment: whose.
+        state: of observation.state.
+        action: of the chunks' actions, in their action space.
+        constant_action_to_zero: evo1-flash trains action dimensions that never moved as 0.
+        action_space: 'joint', or 'joint_relative': each action of a chunk is less the state of
+            the chunk's observation.
+        absolute_joints: indices of the joints that stay as they are in 'joint_relative'.
     """
 
     embodiment: str
     state: FeatureStats
     action: FeatureStats
     constant_action_to_zero: bool = False
+    action_space: ActionSpace = "joint"
+    absolute_joints: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, stats in (("observation.state", self.state), ("action", self.action)):
@@ -196,6 +126,37 @@ class NormStats(NormRules):
                 stats.pair(self.mode)
             except NormStatsError as error:
                 raise NormStatsError(f"{self.embodiment}.{name}: {error}") from None
+        if self.action_space == "joint_relative":
+            width = self.state.shape[0]
+            if self.action.shape != (width,) or self.units is not None:
+                raise NormStatsError(
+                    f"{self.embodiment}: action_space joint_relative: expected actions of the "
+                    f"state's {width} joints, in radians"
+                )
+            if not set(self.absolute_joints) <= set(range(width)):
+                raise NormStatsError(f"absolute_joints: expected indices from 0 to {width - 1}")
+
+    def normalise_actions(self, actions: npt.ArrayLike, state: npt.ArrayLike) -> Array:
+        """Joint targets (..., D) [rad] of a chunk -> the model's numbers.
+
+        Args:
+            actions: where the joints shall be.
+            state: (D,) where they were when the chunk's observation was made [rad].
+        """
+        shifted = np.asarray(actions, np.float64) - self._origin(state)
+        return self.action_normalizer.normalise(shifted)
+
+    def unnormalise_actions(self, values: npt.ArrayLike, state: npt.ArrayLike) -> Array:
+        """The inverse of normalise_actions, but for what was clamped: joint targets [rad]."""
+        return self.action_normalizer.unnormalise(values) + self._origin(state)
+
+    def _origin(self, state: npt.ArrayLike) -> Array:
+        """What the chunk's actions count from: (D,), or 0 where they are absolute."""
+        if self.action_space == "joint":
+            return np.zeros(())
+        origin = np.array(state, np.float64)
+        origin[list(self.absolute_joints)] = 0.0
+        return origin
 
     @property
     def state_normalizer(self) -> Normalizer:
@@ -220,6 +181,8 @@ class NormStats(NormRules):
             "zero_guard": self.zero_guard,
             "constant_action_to_zero": self.constant_action_to_zero,
             **({} if self.units is None else {"units": self.units.to_dict()}),
+            **({} if self.action_space == "joint" else {"action_space": self.action_space}),
+            **({"absolute_joints": list(self.absolute_joints)} if self.absolute_joints else {}),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -255,7 +218,28 @@ class NormStats(NormRules):
 
 _RULES = ("mode", "clamp", "range_floor")
 # Older files lack them and mean their defaults.
-_LATER_RULES = ("zero_guard", "constant_action_to_zero", "units")
+_LATER_RULES = (
+    *("zero_guard", "constant_action_to_zero", "units"),
+    *("action_space", "absolute_joints"),
+)
+
+
+def action_space(name: object) -> ActionSpace:
+    """An action space by its name.
+
+    Raises:
+        NormStatsError: unknown, or none whose actions become joint targets here.
+    """
+    if name in _NOT_INVERTED:
+        raise NormStatsError(
+            f"action_space: {name}: poses of the end effector are not done here: nothing turns "
+            f"them into joint targets; use one of {', '.join(get_args(ActionSpace))}"
+        )
+    if name not in get_args(ActionSpace):
+        known = ", ".join(get_args(ActionSpace))
+        raise NormStatsError(f"action_space: expected one of {known}, got {name!r}")
+    chosen: ActionSpace = name  # type: ignore[assignment]
+    return chosen
 
 
 def check_rules(data: Mapping[str, Any], *, source: str) -> dict[str, Any]:
@@ -277,12 +261,29 @@ def check_rules(data: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     floor = rules["range_floor"]
     if isinstance(floor, bool) or not isinstance(floor, int | float) or not floor >= 0:
         raise NormStatsError(f"{source}: range_floor: expected 0 or more, got {floor!r}")
-    if "units" in rules:
-        try:
+    return _typed(rules | {"range_floor": float(floor)}, source)
+
+
+def _typed(rules: dict[str, Any], source: str) -> dict[str, Any]:
+    """Rules as JSON has them -> as NormStats has them."""
+    try:
+        if "units" in rules:
             rules["units"] = JointUnits.from_dict(rules["units"])
-        except JointUnitsError as error:
-            raise NormStatsError(f"{source}: units: {error}") from error
-    return rules | {"range_floor": float(floor)}
+        if "action_space" in rules:
+            action_space(rules["action_space"])
+    except JointUnitsError as error:
+        raise NormStatsError(f"{source}: units: {error}") from error
+    except NormStatsError as error:
+        raise NormStatsError(f"{source}: {error}") from None
+    if "absolute_joints" in rules:
+        rules["absolute_joints"] = _indices(rules["absolute_joints"], source)
+    return rules
+
+
+def _indices(values: object, source: str) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(type(item) is int for item in values):
+        raise NormStatsError(f"{source}: absolute_joints: expected whole numbers, got {values!r}")
+    return tuple(values)
 
 
 def read_norm_stats(path: Path | str) -> NormStats:
@@ -320,24 +321,6 @@ def pad_width(values: npt.ArrayLike, width: int, fill: float = 0.0) -> Array:
 def width_mask(count: int, width: int) -> npt.NDArray[np.bool_]:
     """(W,) bool, True for the first `count` entries."""
     return np.arange(width) < count
-
-
-def feature_stats(data: object, *, source: str, path: str) -> FeatureStats:
-    """The statistics of one feature from {min, max, ...}; what else is there is left out.
-
-    Raises:
-        NormStatsError: min or max is missing, or one is not a list of finite numbers.
-    """
-    if not isinstance(data, Mapping):
-        raise NormStatsError(f"{source}: {path}: expected a mapping, got {type(data).__name__}")
-    for key in _NEEDED["bounds"]:
-        if key not in data:
-            raise NormStatsError(f"{source}: {path}: missing key '{key}'")
-    try:
-        found = {item.name: data[item.name] for item in fields(FeatureStats) if item.name in data}
-        return FeatureStats(**{key: np.asarray(value, float) for key, value in found.items()})
-    except (TypeError, ValueError) as error:
-        raise NormStatsError(f"{source}: {path}: {error}") from error
 
 
 def _mapping(

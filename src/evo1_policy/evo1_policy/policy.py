@@ -6,7 +6,7 @@ transformers is imported when a policy is loaded, not before.
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,12 +79,8 @@ class Policy:
         device: str = "auto",
         seed: int = 0,
         threads: int | None = None,
-        embodiment: str | None = None,
-        semantics: str | None = None,
-        tokenizer: Path | str | None = None,
-        units: Path | str | None = None,
-        rate_hz: float | None = None,
         num_steps: int | None = None,
+        **reading: Any,
     ) -> "Policy":
         """Load a checkpoint directory: ours, official or LeRobot's.
 
@@ -94,27 +90,15 @@ class Policy:
             device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:1'.
             seed: of the denoising noise.
             threads: CPU threads of torch for the whole process; None leaves them.
-            embodiment: see read_checkpoint, also for the next three.
-            semantics: instead of what the layout implies.
-            tokenizer: where the directory holds none.
-            units: of the norm stats, where they are not radians.
-            rate_hz: of its actions, where the directory does not say it.
             num_steps: Euler steps of the denoising; None takes the checkpoint's.
+            reading: what else read_checkpoint is told.
 
         Raises:
             CheckpointError: the checkpoint is damaged or for another robot, or the device is
                 not there.
             ConfigError: fewer than one step.
         """
-        checkpoint = read_checkpoint(
-            path,
-            robot=robot,
-            embodiment=embodiment,
-            semantics=semantics,
-            tokenizer=tokenizer,
-            units=units,
-            rate_hz=rate_hz,
-        )
+        checkpoint = read_checkpoint(path, robot=robot, **reading)
         for note in checkpoint.notes:
             _LOG.warning("%s: %s", path, note)
         checkpoint = _with_steps(checkpoint, num_steps)
@@ -161,13 +145,13 @@ class Policy:
         with torch.inference_mode():
             inputs = self._inputs(observation)
             actions = self._engine.sample_actions(
-                inputs, self._noise, prefix=self._prefix(guidance)
+                inputs, self._noise, prefix=self._prefix(guidance, observation.state)
             )  # (1, H, action width)
             normalised = actions[0, :, : self._robot.width].double().cpu().numpy()  # (H, D)
             if not np.isfinite(normalised).all():
                 self._blame(inputs)
         return ActionChunk(
-            actions=self._stats.action_normalizer.unnormalise(normalised),
+            actions=self._stats.unnormalise_actions(normalised, observation.state),
             start_ns=observation.stamp_ns + self._robot.step_ns,
             step_ns=self._robot.step_ns,
             observation_stamp_ns=observation.stamp_ns,
@@ -218,14 +202,15 @@ class Policy:
             action_mask=self._action_mask(),
         )
 
-    def _prefix(self, guidance: Guidance | None) -> Prefix | None:
+    def _prefix(self, guidance: Guidance | None, state: npt.NDArray[np.float64]) -> Prefix | None:
         """(K, D) rad -> (1, H, action width) normalised and padded, with its weights (1, H)."""
         if guidance is None:
             return None
         count = min(len(guidance.actions), self.horizon)
         shape = (1, self.horizon, self._config.action_width)
         actions, weights = torch.zeros(shape), torch.zeros(shape[:2])
-        normalised = self._stats.action_normalizer.normalise(guidance.actions[:count])  # (K, D)
+        wanted = guidance.actions[:count]
+        normalised = self._stats.normalise_actions(wanted, state)  # (K, D)
         actions[0, :count, : self._robot.width] = torch.from_numpy(normalised.astype(np.float32))
         weights[0, :count] = torch.from_numpy(guidance.weights[:count].astype(np.float32))
         return Prefix(actions=actions, weights=weights)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from evo1_policy.normalization import (
     Normalizer,
     NormStats,
     NormStatsError,
+    action_space,
     pad_width,
     read_norm_stats,
     width_mask,
@@ -152,3 +154,62 @@ def test_a_joint_that_never_moved_gives_no_thousands_elsewhere(mode):
         zero_guard="if_zero",
     )
     assert np.abs(stats.state_normalizer.normalise([0.0, 0.0])).max() <= 10.0
+
+
+RELATIVE = NormStats(
+    embodiment="xarm6",
+    state=STATS,
+    action=STATS,
+    action_space="joint_relative",
+    absolute_joints=(1,),
+)
+
+
+def test_relative_actions_count_from_the_state_but_for_grippers():
+    chunk = [[1.5, 1.0], [4.5, 0.25]]
+    normalised = RELATIVE.normalise_actions(chunk, [0.5, 0.5])
+    # 1.5 - 0.5 = 1 is the middle of [-1, 3], 4 is beyond and clamped; the gripper is as it was.
+    np.testing.assert_allclose(normalised, [[0.0, 1.0], [1.0, -0.5]], atol=1e-7)
+    back = RELATIVE.unnormalise_actions([[0.0, 1.0]], [-2.0, 0.5])
+    np.testing.assert_allclose(back, [[-1.0, 1.0]], atol=1e-7)
+
+
+joints = st.tuples(st.floats(-3, 3), st.floats(-3, 3))
+
+
+@given(st.lists(joints, min_size=1, max_size=4), joints, st.sampled_from(["bounds", "mean_std"]))
+def test_relative_actions_come_back_as_the_same_joint_targets(chunk, state, mode):
+    stats = dataclasses.replace(RELATIVE, mode=mode, clamp=False)
+    back = stats.unnormalise_actions(stats.normalise_actions(chunk, state), state)
+    np.testing.assert_allclose(back, chunk, atol=1e-6)
+
+
+def test_the_action_space_travels_in_the_file_and_joint_needs_no_word(tmp_path):
+    write_norm_stats(RELATIVE, tmp_path / "a.json")
+    assert read_norm_stats(tmp_path / "a.json").to_dict() == RELATIVE.to_dict()
+    assert "action_space" not in NORM_STATS.to_dict()
+
+
+@pytest.mark.parametrize("name", ["ee_pose", "ee_delta"])
+def test_poses_of_the_end_effector_are_refused_by_name(tmp_path, name):
+    with pytest.raises(NormStatsError, match=f"action_space: {name}: .* not done here"):
+        action_space(name)
+    data = RELATIVE.to_dict() | {"action_space": name}
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    with pytest.raises(NormStatsError, match=f"a.json: action_space: {name}.* not done here"):
+        read_norm_stats(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"action_space": "polar"}, "expected one of joint, joint_relative, got 'polar'"),
+        ({"absolute_joints": [2]}, "absolute_joints: expected indices from 0 to 1"),
+        ({"absolute_joints": [True]}, "absolute_joints: expected whole numbers"),
+        ({"absolute_joints": "1"}, "absolute_joints: expected whole numbers"),
+        ({"units": {"scale": [1, 1], "offset": [0, 0]}}, "joint_relative: expected .* in radians"),
+    ],
+)
+def test_relative_stats_that_cannot_be_inverted_are_refused(changes, message):
+    with pytest.raises(NormStatsError, match=message):
+        NormStats.from_dict(RELATIVE.to_dict() | changes)

@@ -44,38 +44,29 @@ class Wanted:
     tokenizer: Path | None = None
     units: Path | None = None
     rate_hz: float | None = None
+    action_space: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """A checkpoint directory whose small files were read; the weights stay on disk.
+class Weights:
+    """A model in a checkpoint directory, without what it was trained on: they start any robot.
 
     Attributes:
         directory: where it is.
         config: sizes and semantics.
-        stats: norm stats of the robot's embodiment.
-        robot: the robot that it moves.
         layout: how the directory is laid out.
         weights: the file with the tensors.
-        sources: the files that decide what the policy does, for the hash.
         tokenizer: folder of the tokenizer, None where none was found.
-        overridden: whether the caller changed what the directory says.
         table: of embodiments, where the head of the weights has one.
-        training: what is known of how it was trained.
         notes: what to tell a user about how it was read.
     """
 
     directory: Path
     config: Evo1Config
-    stats: NormStats
-    robot: RobotConfig
     layout: Layout
     weights: Path
-    sources: tuple[Path, ...]
     tokenizer: Path | None
-    overridden: bool = False
     table: EmbodimentTable | None = None
-    training: TrainingFacts = UNKNOWN
     notes: tuple[str, ...] = ()
 
     @property
@@ -89,9 +80,30 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.directory}: no tokenizer; {self.layout} checkpoints carry none. Copy the "
                 "tokenizer files of InternVL3-1B (tokenizer.json, or vocab.json with merges.txt) "
-                f"into {self.directory / 'tokenizer'}, or convert with --tokenizer FOLDER"
+                f"into {self.directory / 'tokenizer'}, or name them: convert with --tokenizer, "
+                "train with tokenizer=, launch with tokenizer:= FOLDER or "
+                "hub:OpenGVLab/InternVL3-1B"
             )
         return self.tokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Weights):
+    """A checkpoint directory whose small files were read; the weights stay on disk.
+
+    Attributes:
+        stats: norm stats of the robot's embodiment.
+        robot: the robot that it moves.
+        sources: the files that decide what the policy does, for the hash.
+        overridden: whether the caller changed what the directory says.
+        training: what is known of how it was trained.
+    """
+
+    stats: NormStats
+    robot: RobotConfig
+    sources: tuple[Path, ...]
+    overridden: bool = False
+    training: TrainingFacts = UNKNOWN
 
     def model_hash(self) -> str:
         """12 hex digits that change with the weights, the config or the norm stats."""
@@ -187,6 +199,11 @@ def check_agreement(
         )
 
 
+def gripper_indices(robot: RobotConfig) -> tuple[int, ...]:
+    """The joints that stay absolute in a relative action space."""
+    return tuple(robot.joint_names.index(gripper.joint) for gripper in robot.grippers)
+
+
 def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
     """Refuse statistics that cannot be these joints in their units, radians where none are given.
 
@@ -195,6 +212,8 @@ def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
     """
     slack = _SLACK * (robot.position_max - robot.position_min)
     for name, feature in (("observation.state", stats.state), ("action", stats.action)):
+        if name == "action" and stats.action_space != "joint":
+            continue  # differences have no limits
         ends = np.array([feature.min, feature.max])
         ends = np.sort(ends if stats.units is None else stats.units.to_rad(ends), axis=0)
         below = ends[0] < robot.position_min - slack

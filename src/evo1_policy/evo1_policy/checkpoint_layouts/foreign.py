@@ -15,9 +15,11 @@ from evo1_policy.checkpoint_layouts.contents import (
     CheckpointError,
     Layout,
     Wanted,
+    Weights,
     check_agreement,
     check_quantiles,
     check_units,
+    gripper_indices,
 )
 from evo1_policy.checkpoint_layouts.own import (
     TOKENIZER,
@@ -31,8 +33,8 @@ from evo1_policy.checkpoint_layouts.own import (
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.joint_units import JointUnitsError, load_units
 from evo1_policy.model.config import ConfigError, Evo1Config, preset
-from evo1_policy.model.variants import apply_variant
-from evo1_policy.normalization import NormStats, NormStatsError, check_rules
+from evo1_policy.model.variants import apply_variant, variant
+from evo1_policy.normalization import NormStats, NormStatsError, action_space, check_rules
 from evo1_policy.robot_config import RobotConfig
 
 SIDECAR = "evo1_ros2.json"
@@ -41,85 +43,113 @@ _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a reader took from the files of its layout.
+    """What a reader took of the model from the files of its layout.
 
     Attributes:
         config: sizes; its semantics count only where we added them.
-        stats: for the robot's embodiment; only their mode and numbers count.
         variant: the published line that the files give away.
         steps: Euler steps where the layout's own config decides them.
         weights: file with the tensors.
-        small: the other files that decide what the policy does.
         vlm: name or folder of the backbone.
         table: of embodiments, where the head has one.
         context_length: most tokens of a prompt, where the layout's own config says it.
-        notes: what to tell a user.
     """
 
     config: Evo1Config
-    stats: NormStats
     variant: str
     steps: int | None
     weights: Path
-    small: tuple[Path, ...]
     vlm: str
     table: EmbodimentTable | None
     context_length: int | None = None
-    notes: tuple[str, ...] = ()
+
+
+def model_of(directory: Path, layout: Layout, found: Found, wanted: Wanted) -> Weights:
+    """The model that was found, with the semantics that we added at an export, or wanted ones.
+
+    Raises:
+        CheckpointError: no line has the wanted name.
+    """
+    config = found.config
+    if wanted.semantics is not None or not (directory / SIDECAR).is_file():
+        try:
+            line = variant(wanted.semantics or found.variant)
+        except ConfigError as error:
+            raise CheckpointError(f"{directory}: {error}") from error
+        semantics, steps = line.semantics, found.steps or line.num_inference_steps
+        if found.context_length is not None and wanted.semantics is None:
+            semantics = dataclasses.replace(semantics, context_length=found.context_length)
+        config = dataclasses.replace(config, semantics=semantics, num_inference_steps=steps)
+    return Weights(
+        directory=directory,
+        config=config,
+        layout=layout,
+        weights=found.weights,
+        tokenizer=_tokenizer(directory, found.vlm, wanted),
+        table=found.table,
+    )
 
 
 def assemble(
-    directory: Path, layout: Layout, found: Found, robot: RobotConfig, wanted: Wanted
+    model: Weights,
+    found: Found,
+    stats: NormStats,
+    robot: RobotConfig,
+    wanted: Wanted,
+    *,
+    small: tuple[Path, ...],
+    notes: tuple[str, ...] = (),
 ) -> Checkpoint:
     """Bring what was found, what we added at an export, and what is wanted together.
+
+    Args:
+        model: from model_of.
+        found: that it was made of.
+        stats: for the robot's embodiment; only their mode and numbers count.
+        robot: that it moves.
+        wanted: by the caller.
+        small: the other files that decide what the policy does.
+        notes: what to tell a user.
 
     Raises:
         CheckpointError: the parts do not fit together.
     """
-    sidecar = directory / SIDECAR
-    config, stats = found.config, found.stats
+    directory, sidecar = model.directory, model.directory / SIDECAR
+    added = (sidecar,) if sidecar.is_file() else ()
     try:
-        if sidecar.is_file() and wanted.semantics is None:
+        if added and wanted.semantics is None:
             rules = check_rules(
                 mapping(read_json(sidecar), sidecar, "norm_rules"), source=str(sidecar)
             )
             stats = dataclasses.replace(stats, **rules)
         else:
-            config, stats = apply_variant(wanted.semantics or found.variant, config, stats)
-            if found.steps is not None:
-                config = dataclasses.replace(config, num_inference_steps=found.steps)
-            if found.context_length is not None and wanted.semantics is None:
-                config = dataclasses.replace(
-                    config,
-                    semantics=dataclasses.replace(
-                        config.semantics, context_length=found.context_length
-                    ),
-                )
+            _, stats = apply_variant(wanted.semantics or found.variant, model.config, stats)
         if wanted.norm_mode:
             stats = dataclasses.replace(stats, mode=wanted.norm_mode)
         if wanted.units:
             units = load_units(wanted.units, robot.joint_names)
             stats = dataclasses.replace(stats, units=units)
+        if wanted.action_space:
+            space = action_space(wanted.action_space)
+            stats = dataclasses.replace(
+                stats, action_space=space, absolute_joints=gripper_indices(robot)
+            )
     except JointUnitsError as error:
         raise CheckpointError(str(error)) from error
     except (ConfigError, NormStatsError) as error:
         raise CheckpointError(f"{directory}: {error}") from error
-    check_agreement(directory, config, stats, robot)
+    check_agreement(directory, model.config, stats, robot)
     check_units(directory, stats, robot)
     check_quantiles(directory, stats, robot)
-    small = (*found.small, sidecar) if sidecar.is_file() else found.small
     return Checkpoint(
-        directory=directory,
-        config=config,
+        **vars(model) | {"notes": notes},
         stats=stats,
         robot=robot,
-        layout=layout,
-        weights=found.weights,
-        sources=(*small, found.weights),
-        tokenizer=_tokenizer(directory, found.vlm, wanted),
-        overridden=bool(wanted.semantics or wanted.norm_mode or wanted.embodiment or wanted.units),
-        table=found.table,
-        notes=found.notes,
+        sources=(*small, *added, model.weights),
+        overridden=any(
+            getattr(wanted, key) is not None
+            for key in ("semantics", "norm_mode", "embodiment", "units", "action_space")
+        ),
     )
 
 

@@ -27,6 +27,7 @@ from evo1_policy.checkpoint_layouts.foreign import (
     assemble,
     embodiment_table,
     head_entries,
+    model_of,
     published_sizes,
 )
 from evo1_policy.checkpoint_layouts.lerobot_processors import (
@@ -55,12 +56,12 @@ from evo1_policy.checkpoint_layouts.own import (
     robot_of,
     write_json,
 )
+from evo1_policy.feature_stats import feature_stats
 from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.normalization import (
     FeatureStats,
     NormStats,
     NormStatsError,
-    feature_stats,
 )
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import refuse_lfs_pointer
@@ -68,6 +69,27 @@ from evo1_policy.untrusted import refuse_lfs_pointer
 VLM = "OpenGVLab/InternVL3-1B-hf"
 _NEUTRAL = {"min": -1.0, "max": 1.0, "mean": 0.0, "std": 1.0, "q01": -1.0, "q99": 1.0}
 Array = npt.NDArray[np.float64]
+
+
+def find_model(directory: Path) -> Found:
+    """What a folder of LeRobot's says of the model.
+
+    Raises:
+        CheckpointError: a file is missing or wrong.
+    """
+    path = directory / CONFIG
+    data = read_json(path)
+    if not (directory / WEIGHTS).is_file():
+        raise CheckpointError(f"{directory / WEIGHTS}: missing; LeRobot checkpoints need it")
+    return Found(
+        config=added_config(directory) or model_config(data, path),
+        variant="lerobot",
+        steps=integer(data, path, "num_inference_timesteps", default=32),
+        weights=directory / WEIGHTS,
+        vlm=str(data.get("vlm_model_name", VLM)),
+        table=embodiment_table(data, path),
+        context_length=integer(data, path, "max_text_length", default=1024),
+    )
 
 
 def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
@@ -82,7 +104,7 @@ def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
         if not (directory / name).is_file():
             raise CheckpointError(f"{directory / name}: missing; LeRobot checkpoints need it")
     robot = robot_of(directory, wanted)
-    config = added_config(directory) or model_config(data, path)
+    found = find_model(directory)
     processing = read_processors(directory, data)
     state_said, action_said, notes = check_features(data, path, robot, processing)
     try:
@@ -96,19 +118,9 @@ def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
         )
     except NormStatsError as error:
         raise CheckpointError(f"{directory}: {error}") from error
-    found = Found(
-        config=config,
-        stats=stats,
-        variant="lerobot",
-        steps=integer(data, path, "num_inference_timesteps", default=32),
-        weights=directory / WEIGHTS,
-        small=(path, processing.state_file, processing.action_file),
-        vlm=str(data.get("vlm_model_name", VLM)),
-        table=embodiment_table(data, path),
-        context_length=integer(data, path, "max_text_length", default=1024),
-        notes=notes,
-    )
-    return assemble(directory, "lerobot", found, robot, wanted)
+    model = model_of(directory, "lerobot", found, wanted)
+    small = (path, processing.state_file, processing.action_file)
+    return assemble(model, found, stats, robot, wanted, small=small, notes=notes)
 
 
 def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:

@@ -23,6 +23,7 @@ from evo1_policy.checkpoint_layouts.foreign import (
     assemble,
     embodiment_table,
     head_entries,
+    model_of,
     published_sizes,
 )
 from evo1_policy.checkpoint_layouts.own import (
@@ -33,8 +34,9 @@ from evo1_policy.checkpoint_layouts.own import (
     robot_of,
     write_json,
 )
+from evo1_policy.feature_stats import feature_stats
 from evo1_policy.model.config import ConfigError, Evo1Config
-from evo1_policy.normalization import Mode, NormStats, NormStatsError, feature_stats
+from evo1_policy.normalization import Mode, NormStats, NormStatsError
 
 DEEPSPEED, FLASH = "mp_rank_00_model_states.pt", "checkpoint.pt"
 SO100_CONFIG, INDEX = "model_config.json", "checkpoint.json"
@@ -44,11 +46,61 @@ FEATURES = ("observation.state", "action")
 _MODES: dict[str, Mode] = {"bounds": "bounds", "bounds_q99": "quantiles", "normal": "mean_std"}
 
 
+def find_model(directory: Path, layout: Layout) -> Found:
+    """What the files of the authors' code say of the model.
+
+    Raises:
+        CheckpointError: a file is missing or wrong.
+    """
+    config_path, stats_path = _small(directory)
+    data = read_json(config_path)
+    try:
+        config = added_config(directory) or model_config(data, config_path)
+    except ConfigError as error:
+        raise CheckpointError(f"{config_path}: {error}") from error
+    is_flash = (
+        layout == "official_flash"
+        or "normalization_type" in data
+        or is_nested(read_json(stats_path))
+    )
+    return Found(
+        config=config,
+        variant="evo1_flash" if is_flash else "authors_main",
+        steps=None,  # both servers ignore the file's
+        weights=directory / (FLASH if layout == "official_flash" else DEEPSPEED),
+        vlm=str(data.get("vlm_name", VLM)),
+        table=embodiment_table(data, config_path),
+    )
+
+
 def read_official(directory: Path, layout: Layout, wanted: Wanted) -> Checkpoint:
     """Read a folder of the authors' code.
 
     Raises:
         CheckpointError: a file is missing or wrong, or no robot file says what it moves.
+    """
+    small = config_path, stats_path = _small(directory)
+    robot = robot_of(directory, wanted)
+    try:
+        stats = choose_stats(
+            read_json(stats_path),
+            key=wanted.embodiment,
+            embodiment=robot.embodiment,
+            mode=wanted.norm_mode or _mode(read_json(config_path), config_path),
+            source=str(stats_path),
+        )
+    except NormStatsError as error:
+        raise CheckpointError(str(error)) from error
+    found = find_model(directory, layout)
+    model = model_of(directory, layout, found, wanted)
+    return assemble(model, found, stats, robot, wanted, small=small)
+
+
+def _small(directory: Path) -> tuple[Path, Path]:
+    """The config and the norm stats.
+
+    Raises:
+        CheckpointError: one is missing.
     """
     config_path = directory / SO100_CONFIG
     if not config_path.is_file():
@@ -56,34 +108,7 @@ def read_official(directory: Path, layout: Layout, wanted: Wanted) -> Checkpoint
     for path in (config_path, directory / STATS):
         if not path.is_file():
             raise CheckpointError(f"{path}: missing; official checkpoints need it")
-    data, stats_data = read_json(config_path), read_json(directory / STATS)
-    robot = robot_of(directory, wanted)
-    mode = _mode(data, config_path)
-    try:
-        stats = choose_stats(
-            stats_data,
-            key=wanted.embodiment,
-            embodiment=robot.embodiment,
-            mode=wanted.norm_mode or mode,
-            source=str(directory / STATS),
-        )
-        config = added_config(directory) or model_config(data, config_path)
-    except ConfigError as error:
-        raise CheckpointError(f"{config_path}: {error}") from error
-    except NormStatsError as error:
-        raise CheckpointError(str(error)) from error
-    is_flash = layout == "official_flash" or is_nested(stats_data) or "normalization_type" in data
-    found = Found(
-        config=config,
-        stats=stats,
-        variant="evo1_flash" if is_flash else "authors_main",
-        steps=None,  # both servers ignore the file's
-        weights=directory / (FLASH if layout == "official_flash" else DEEPSPEED),
-        small=(config_path, directory / STATS),
-        vlm=str(data.get("vlm_name", VLM)),
-        table=embodiment_table(data, config_path),
-    )
-    return assemble(directory, layout, found, robot, wanted)
+    return config_path, directory / STATS
 
 
 def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:

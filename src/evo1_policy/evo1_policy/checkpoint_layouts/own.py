@@ -22,6 +22,7 @@ from evo1_policy.checkpoint_layouts.contents import (
     Checkpoint,
     CheckpointError,
     Wanted,
+    Weights,
     check_agreement,
 )
 from evo1_policy.model.config import ConfigError, Evo1Config
@@ -43,8 +44,8 @@ FORMAT = "evo1_ros2"
 VERSION = 1
 
 
-def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
-    """Read a directory of ours.
+def read_own_model(directory: Path, wanted: Wanted) -> Weights:
+    """The model in a directory of ours.
 
     Raises:
         CheckpointError: a file is missing, or its content is wrong.
@@ -55,11 +56,27 @@ def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
                 f"{directory}: {name} is missing; a checkpoint holds {CONFIG}, {WEIGHTS}, "
                 f"{STATS}, {ROBOT} and {TOKENIZER}/"
             )
-    config = read_model_config(directory / CONFIG)
-    if wanted.units:
+    return Weights(
+        directory=directory,
+        config=read_model_config(directory / CONFIG),
+        layout="own",
+        weights=directory / WEIGHTS,
+        tokenizer=wanted.tokenizer or directory / TOKENIZER,
+    )
+
+
+def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
+    """Read a directory of ours.
+
+    Raises:
+        CheckpointError: a file is missing, or its content is wrong.
+    """
+    model = read_own_model(directory, wanted)
+    config = model.config
+    if wanted.units or wanted.action_space:
         raise CheckpointError(
-            f"{directory}: a checkpoint of ours says itself in which units its statistics are "
-            f"({STATS}); give units only for an official or a LeRobot folder"
+            f"{directory}: a checkpoint of ours says itself in which units and action space its "
+            f"statistics are ({STATS}); give them only for an official or a LeRobot folder"
         )
     try:
         stats = read_norm_stats(directory / STATS)
@@ -70,14 +87,10 @@ def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
     robot = robot_of(directory, wanted)
     check_agreement(directory, config, stats, robot)
     return Checkpoint(
-        directory=directory,
-        config=config,
+        **vars(model) | {"config": config},
         stats=stats,
         robot=robot,
-        layout="own",
-        weights=directory / WEIGHTS,
         sources=tuple(directory / name for name in (CONFIG, STATS, WEIGHTS)),
-        tokenizer=wanted.tokenizer or directory / TOKENIZER,
         overridden=wanted.semantics is not None,
     )
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import entry_point
 
 _DESCRIPTION = """\
@@ -55,13 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out,
         options.to,
         robot=options.robot,
-        embodiment=options.embodiment,
-        semantics=options.semantics,
-        norm_mode=options.norm_mode,
-        tokenizer=options.tokenizer,
-        units=options.units,
-        rate_hz=options.rate,
         dtype=options.dtype,
+        **reading(options),
     )
     print("\n".join(said))
     return 0
@@ -85,47 +81,12 @@ def _parser() -> argparse.ArgumentParser:
         help="robot file; needed where IN has no robot.yaml (official and LeRobot folders)",
     )
     add(
-        "--embodiment",
-        metavar="KEY",
-        help="'arm' or 'arm/dataset' of the norm stats; needed where there are several",
-    )
-    add(
-        "--semantics",
-        choices=("authors_main", "evo1_flash", "lerobot"),
-        help="rules that the weights were trained with, instead of what the layout implies",
-    )
-    add(
-        "--norm-mode",
-        choices=("bounds", "quantiles", "mean_std"),
-        help="normalisation that the weights were trained with; evo1-flash does not record it "
-        "and serves bounds",
-    )
-    add(
-        "--tokenizer",
-        type=Path,
-        metavar="DIR",
-        help="folder with InternVL3-1B's tokenizer; needed where IN has none and OUT is our own",
-    )
-    add(
-        "--units",
-        type=Path,
-        metavar="FILE",
-        help="units of the norm stats where they are not radians, such as those in evo1_bringup's "
-        "robots/units: xarm6_authors (degrees, pulses), so100_lerobot (degrees, percent)",
-    )
-    add(
-        "--rate",
-        type=float,
-        metavar="HZ",
-        help="actions in a second of the data that the weights were trained on (the dataset's "
-        "fps); needed where IN has no robot.yaml, and must be the robot file's rate_hz",
-    )
-    add(
         "--dtype",
         default="keep",
         choices=("keep", "float32", "bfloat16"),
         help="of the weights in OUT (default: as in IN); sinusoid tables keep theirs",
     )
+    add_reading_options(parser)
     return parser
 
 

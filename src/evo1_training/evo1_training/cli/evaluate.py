@@ -10,25 +10,38 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 from tqdm import tqdm
 
+from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import describe, entry_point, tell
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_sim.tasks import DISTURBANCES, TASKS
 from evo1_training.datasets.worker_pool import available_cores
-from evo1_training.evaluation.outcomes import Evaluation, EvaluationError, TrialOutcome, table
+from evo1_training.evaluation.outcomes import (
+    Evaluation,
+    EvaluationError,
+    Trial,
+    TrialError,
+    TrialOutcome,
+    compare,
+    comparison_lines,
+    plan_trials,
+    table,
+)
 from evo1_training.evaluation.report import write_json, write_report
 from evo1_training.evaluation.rollouts import RolloutError, Setup, run_trials
-from evo1_training.evaluation.trials import Trial, TrialError, plan_trials
 
 _EPILOG = f"""\
 examples:
-  evaluate --checkpoint DIR                            20 trials of the robot's first task
-  evaluate --checkpoint DIR --trials 100 --report out/eval --json out/eval.json
-  evaluate --checkpoint DIR --disturb all              the table of the paper's disturbances
+  evaluate DIR                                         20 trials of the robot's first task
+  evaluate DIR --trials 100 --report out/eval --json out/eval.json
+  evaluate DIR --disturb all                           the table of the paper's disturbances
+  evaluate A B C --trials 100                          which is better: compared scene by scene
+  evaluate hub:user/name --robot so100.yaml --rate 30  somebody's, of another layout
   evaluate --expert --robot so100                      the scripted expert: the task can be done
   evaluate --ros --task can_into_box                   the system that runs, over its topics
 
@@ -58,10 +71,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--checkpoint", type=Path, metavar="DIR", help="The policy.")
-    who.add_argument("--expert", action="store_true", help="The scripted expert in its place.")
-    who.add_argument("--ros", action="store_true", help="The policy node that runs.")
+    parser.add_argument(
+        "policies", nargs="*", metavar="DIR", help="Checkpoints, or hub:user/name; to compare."
+    )
+    parser.add_argument(
+        "--checkpoint", action="append", default=[], metavar="DIR", help="The same, by a name."
+    )
+    parser.add_argument("--expert", action="store_true", help="The scripted expert in its place.")
+    parser.add_argument("--ros", action="store_true", help="The policy node that runs.")
     parser.add_argument(
         "--robot", default="", help="xarm6, so100 or a robot file; not given: the checkpoint's."
     )
@@ -106,27 +123,46 @@ def build_parser() -> argparse.ArgumentParser:
         "--videos", choices=("none", "failures", "all"), default="failures", help="With --report."
     )
     parser.add_argument("--namespace", default="", help="Of the arm, with --ros.")
+    add_reading_options(parser)
     return parser
 
 
 @entry_point("evaluate")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the evaluation; return the exit code: 0 done, whatever the rate; 1 failed; 2 usage."""
-    arguments = build_parser().parse_args(argv)
+    arguments = build_parser().parse_intermixed_args(argv)
+    arguments.policies = [*arguments.checkpoint, *arguments.policies]
     # Before numpy's and torch's threads start, here and in every worker: a core for each process.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         trials = plan_trials(arguments.trials, seed=arguments.seed, disturb=arguments.disturb)
-        evaluation = _over_ros(arguments, trials) if arguments.ros else _offline(arguments, trials)
+        evaluations = _evaluations(arguments, trials)
     except (TrialError, UsageError, RolloutError) as error:
         tell("evaluate", describe(error))
         return 2
-    _finish(arguments, evaluation)
+    _finish(arguments, evaluations)
     return 0
 
 
-def _offline(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluation:
-    setup, facts = _expert(arguments) if arguments.expert else _policy(arguments)
+def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list[Evaluation]:
+    """One for each policy; all of them are looked at before the first trial of any."""
+    if arguments.expert + arguments.ros + bool(arguments.policies) != 1:
+        raise UsageError("say who shall be evaluated: checkpoints, --expert or --ros")
+    if arguments.ros:
+        return [_over_ros(arguments, trials)]
+    who = [_policy(arguments, named) for named in arguments.policies] or [_expert(arguments)]
+    chosen = [(_with_choices(arguments, setup, k), facts) for k, (setup, facts) in enumerate(who)]
+    scenes = {(setup.arm, setup.task) for setup, _ in chosen}
+    if len(scenes) > 1 or len(set(arguments.policies)) < len(arguments.policies):
+        told = ", ".join(f"{facts['policy']} ({facts['robot']})" for _, facts in chosen)
+        raise UsageError(f"only different policies for one robot can be compared, not {told}")
+    return [_offline(arguments, setup, facts, trials) for setup, facts in chosen]
+
+
+def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> Setup:
+    report = arguments.report
+    if report is not None and len(arguments.policies) > 1:
+        report = report / str(number + 1)
     setup = replace(
         setup,
         instruction=arguments.instruction,
@@ -136,10 +172,16 @@ def _offline(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluati
         mode=ExecutionMode(arguments.mode),
         smoothing_rad=arguments.smoothing_rad,
         limit_s=arguments.limit_s,
-        report=arguments.report,
+        report=report,
         keep=arguments.videos,
     )
     setup.check()
+    return setup
+
+
+def _offline(
+    arguments: argparse.Namespace, setup: Setup, facts: dict[str, str], trials: Sequence[Trial]
+) -> Evaluation:
     workers = _workers(arguments, len(trials))
     outcomes: list[TrialOutcome] = []
     with tqdm(total=len(trials), unit="trial", desc=setup.task, file=sys.stderr) as bar:
@@ -167,25 +209,29 @@ def _expert(arguments: argparse.Namespace) -> tuple[Setup, dict[str, str]]:
     return setup, {"robot": arm, "task": setup.task, "policy": "scripted expert"}
 
 
-def _policy(arguments: argparse.Namespace) -> tuple[Setup, dict[str, str]]:
+def _policy(arguments: argparse.Namespace, named: str) -> tuple[Setup, dict[str, str]]:
     from evo1_policy.checkpoint import read_checkpoint  # late: torch takes seconds to import
 
-    checkpoint = read_checkpoint(arguments.checkpoint, robot=_robot_file(arguments.robot))
+    told = reading(arguments)
+    checkpoint = read_checkpoint(
+        Path(named).expanduser(), robot=_robot_file(arguments.robot), **told
+    )
+    for note in checkpoint.notes:
+        _say(f"note: {note}")
     robot = checkpoint.robot
     if arguments.robot and not _is_file(arguments.robot) and arguments.robot != robot.name:
-        raise UsageError(
-            f"--robot {arguments.robot}: {arguments.checkpoint} is for the robot '{robot.name}'"
-        )
+        raise UsageError(f"--robot {arguments.robot}: {named} is for the robot '{robot.name}'")
     setup = Setup(
         arm=robot.name,
         task=arguments.task or _first_task(robot.name),
-        checkpoint=arguments.checkpoint,
+        checkpoint=checkpoint.directory,
         robot_text=robot.text,
+        reading=tuple(told.items()),
     )
     return setup, {
         "robot": robot.name,
         "task": setup.task,
-        "policy": str(arguments.checkpoint),
+        "policy": named,
         "model_hash": checkpoint.model_hash(),
     }
 
@@ -210,10 +256,10 @@ def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | Non
         "how": "running system" if arguments.ros else "offline",
         "seed": arguments.seed,
         "limit_s": arguments.limit_s,
-        "latency_ms": arguments.latency_ms if arguments.checkpoint else None,
+        "latency_ms": arguments.latency_ms if arguments.policies else None,
         "execute_actions": arguments.execute_actions,
-        "mode": arguments.mode if arguments.checkpoint else None,
-        "smoothing_rad": arguments.smoothing_rad if arguments.checkpoint else None,
+        "mode": arguments.mode if arguments.policies else None,
+        "smoothing_rad": arguments.smoothing_rad if arguments.policies else None,
     }
 
 
@@ -237,21 +283,28 @@ def _over_ros(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluat
     return Evaluation(facts={**facts, **_choices(arguments)}, outcomes=outcomes)
 
 
-def _finish(arguments: argparse.Namespace, evaluation: Evaluation) -> None:
-    _say(*table(evaluation.conditions))
+def _finish(arguments: argparse.Namespace, evaluations: Sequence[Evaluation]) -> None:
+    several = len(evaluations) > 1
+    for evaluation in evaluations:
+        _say(*([f"{evaluation.facts['policy']}:"] if several else []))
+        _say(*table(evaluation.conditions))
+    compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
+    _say(*comparison_lines(compared))
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(arguments.json, evaluation)
+        write_json(arguments.json, evaluations, compared)
         _say(f"numbers: {arguments.json}")
     if arguments.report is not None:
-        _say(f"report: {write_report(arguments.report, evaluation)}")
-    elif not all(outcome.success for outcome in evaluation.outcomes) and not arguments.ros:
+        for number, evaluation in enumerate(evaluations, start=1):
+            folder = arguments.report / str(number) if several else arguments.report
+            _say(f"report: {write_report(folder, evaluation)}")
+    elif not all(o.success for e in evaluations for o in e.outcomes) and not arguments.ros:
         _say("add --report DIR to see the failures as videos")
 
 
 def _say(*lines: str) -> None:
-    sys.stdout.write("\n".join(lines) + "\n")
-    sys.stdout.flush()
+    if lines:
+        print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":

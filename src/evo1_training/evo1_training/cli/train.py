@@ -43,6 +43,8 @@ examples
   accelerate launch --multi_gpu --num_processes 8 -m evo1_training.cli.train --stage 1 \\
       --preset paper --backbone InternVL3-1B --dataset can_into_box
   torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29500 -m evo1_training.cli.train ...
+  # from weights that somebody published for another arm
+  train --stage 1 --from hub:MINT-SJTU/Evo1_SO100 --dataset D tokenizer=hub:OpenGVLab/InternVL3-1B
   # one stage instead of two, as the paper compares
   train --single-stage --preset paper --backbone InternVL3-1B
 """
@@ -81,13 +83,12 @@ def choose_config(options: argparse.Namespace, stage: Stage) -> TrainConfig:
     Raises:
         TrainConfigError: a key or value is wrong, or there is no stage 1 to go on from.
     """
-    asked = config_from(
-        preset(options.preset or DEFAULT_PRESET),
-        file=options.config,
-        overrides=_overrides(options),
-        stage=stage,
-    )
-    named = bool(options.name) or asked.name != preset(options.preset or DEFAULT_PRESET).name
+    base = preset(options.preset or DEFAULT_PRESET)
+    asked = config_from(base, file=options.config, overrides=_overrides(options), stage=stage)
+    if asked.start_from:
+        base = _base_of_start(asked, options)
+        asked = config_from(base, file=options.config, overrides=_overrides(options), stage=stage)
+    named = bool(options.name) or asked.name != base.name
     if stage == "stage2" and not asked.start_from:
         runs = Path(asked.runs).expanduser()
         run = find_stage1(runs, asked.name if named else "")
@@ -102,9 +103,22 @@ def choose_config(options: argparse.Namespace, stage: Stage) -> TrainConfig:
     return dataclasses.replace(asked, name=_name_of_data(asked))
 
 
+def _base_of_start(asked: TrainConfig, options: argparse.Namespace) -> TrainConfig:
+    """The preset with the checkpoint's architecture; the paper's for a published model."""
+    from evo1_training.training.starting_point import followed_architecture  # lazily: torch
+
+    base = preset(options.preset or DEFAULT_PRESET)
+    model = followed_architecture(base.model, asked.start_from)
+    if not options.preset and model.vision.stem == "patch":
+        base = preset("paper")
+        model = followed_architecture(base.model, asked.start_from)
+    return dataclasses.replace(base, model=model)
+
+
 def _inherited(first: TrainConfig) -> dict[str, Any]:
     """What stage 2 takes from stage 1 whichever preset it has."""
-    names = ("name", "data", "normalization", "model", "backbone", "tokenizer", "seed")
+    names = ["name", "data", "normalization", "model", "backbone", "tokenizer", "seed"]
+    names += ["action_space", "absolute_grippers"]
     return {name: getattr(first, name) for name in names}
 
 
@@ -151,7 +165,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--robot", metavar="FILE", help="robot file, for datasets that carry none")
     add("--name", help="of the run; default: the dataset's folder name")
     add("--runs", metavar="DIR", help="folder of all runs (~/evo1_runs)")
-    add("--from", metavar="DIR", help="checkpoint to start from; stage 2 finds stage 1's itself")
+    add(
+        "--from",
+        metavar="DIR",
+        help="checkpoint to start from, in any layout and for any robot, also hub:user/name: its "
+        "architecture is followed; stage 2 finds stage 1's itself",
+    )
     add("--backbone", metavar="DIR", help="InternVL3-1B's folder, which the paper starts from")
     add(
         "--norm-stats",

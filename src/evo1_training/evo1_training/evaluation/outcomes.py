@@ -1,4 +1,9 @@
-"""What came of the trials, and what that says about the policy. Must not import ROS or torch."""
+"""Which trials an evaluation makes, what came of them, and what that says about policies.
+
+Seeds of scenes below EVALUATION_SEEDS belong to demonstrations, those from there on to
+evaluations, so that no policy is judged on a start state that it was shown. Must not import ROS
+or torch.
+"""
 
 import math
 import statistics
@@ -7,8 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from evo1_training.evaluation.trials import Trial
+from evo1_policy.untrusted import printable
+from evo1_sim.tasks import DISTURBANCES, UNDISTURBED
 
+EVALUATION_SEEDS = 1_000_000
+MAX_TRIALS = 10_000  # of one condition; the seeds of two values of --seed never meet
+MAX_SEED = (2**31 - 1 - EVALUATION_SEEDS) // MAX_TRIALS - 1
+ALL = "all"
 Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 
 Choice = Literal["told", "another", "none"]
@@ -18,6 +28,48 @@ TIME_UP = "time_up"
 
 class EvaluationError(RuntimeError):
     """An evaluation that broke off; the message says why and what to do."""
+
+
+class TrialError(ValueError):
+    """Trials that cannot be made; the message says what was expected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One start state: a disturbance by name, and the seed of the scene."""
+
+    disturbance: str
+    seed: int
+
+
+def plan_trials(
+    count: int, *, seed: int = 0, disturb: str = UNDISTURBED.name
+) -> tuple[Trial, ...]:
+    """List the trials of an evaluation; every condition has the same seeds.
+
+    Args:
+        count: trials of each condition.
+        seed: which set of start states: two numbers have none in common.
+        disturb: a name in DISTURBANCES, several with commas between, or 'all'.
+
+    Raises:
+        TrialError: the count or the seed is out of range, or a disturbance unknown.
+    """
+    if not 1 <= count <= MAX_TRIALS:
+        raise TrialError(f"--trials {count}: expected 1 to {MAX_TRIALS}")
+    if not 0 <= seed <= MAX_SEED:
+        raise TrialError(f"--seed {seed}: expected 0 to {MAX_SEED}")
+    names = list(DISTURBANCES) if disturb == ALL else disturb.split(",")
+    for name in names:
+        if name not in DISTURBANCES:
+            known = ", ".join(DISTURBANCES)
+            raise TrialError(f"--disturb {name}: expected {ALL}, or of {known}")
+    first = EVALUATION_SEEDS + seed * MAX_TRIALS
+    return tuple(
+        Trial(disturbance=name, seed=first + k)
+        for name in dict.fromkeys(names)
+        for k in range(count)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,3 +267,80 @@ def _trial_json(outcome: TrialOutcome) -> dict[str, Any]:
         "video": outcome.video,
         "lifted_first": outcome.choice,
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Two policies on the same scenes, under one disturbance.
+
+    Attributes:
+        disturbance: its name.
+        policies: their names.
+        only_first: scenes that the first solved and the second did not.
+        only_second: the other way round.
+        difference: rate of the second less that of the first.
+        low: lower end of its interval, 95 % (Bonett and Price's for paired proportions).
+        high: upper end.
+        p_value: of McNemar's exact test, two-sided: how often policies that are as good as each
+            other differ on as many scenes by as much or more.
+    """
+
+    disturbance: str
+    policies: tuple[str, str]
+    only_first: int
+    only_second: int
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """Two-sided p of McNemar's exact test, from the scenes on which two policies differ."""
+    count, fewer = only_first + only_second, min(only_first, only_second)
+    as_far: int = 2 * sum(math.comb(count, k) for k in range(fewer + 1))
+    return min(1.0, as_far / int(2**count))
+
+
+def compare(first: Evaluation, second: Evaluation) -> list[Comparison]:
+    """Compare two policies scene by scene, one comparison for each disturbance.
+
+    Raises:
+        EvaluationError: they were not tried on the same scenes.
+    """
+    ours, theirs = ({o.trial: o.success for o in e.outcomes} for e in (first, second))
+    if ours.keys() != theirs.keys():
+        raise EvaluationError("policies that were tried on other scenes cannot be paired")
+    found = []
+    for name in dict.fromkeys(trial.disturbance for trial in ours):
+        pairs = [(ours[t], theirs[t]) for t in ours if t.disturbance == name]
+        lost, won = pairs.count((True, False)), pairs.count((False, True))
+        smoothed = [(count + 1) / (len(pairs) + 2) for count in (won, lost)]
+        centre = smoothed[0] - smoothed[1]
+        spread = Z_95 * math.sqrt((sum(smoothed) - centre**2) / (len(pairs) + 2))
+        found.append(
+            Comparison(
+                disturbance=name,
+                policies=(str(first.facts["policy"]), str(second.facts["policy"])),
+                only_first=lost,
+                only_second=won,
+                difference=(won - lost) / len(pairs),
+                low=max(centre - spread, -1.0),
+                high=min(centre + spread, 1.0),
+                p_value=mcnemar_p(lost, won),
+            )
+        )
+    return found
+
+
+def comparison_lines(comparisons: Iterable[Comparison]) -> list[str]:
+    """The comparisons for people."""
+    lines = []
+    for c in comparisons:
+        lines += [
+            f"{c.disturbance}: {printable(c.policies[1])} against {printable(c.policies[0])}: "
+            f"{c.difference:+.0%} ({c.low:+.0%} to {c.high:+.0%}); solved by it alone "
+            f"{c.only_second}, by the other alone {c.only_first}; "
+            f"McNemar's exact p {c.p_value:.3f}"
+        ]
+    return lines

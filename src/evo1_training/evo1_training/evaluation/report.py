@@ -3,11 +3,13 @@
 import base64
 import html
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from evo1_sim.tasks import DISTURBANCES
 from evo1_training.evaluation.outcomes import (
+    Comparison,
     ConditionSummary,
     Evaluation,
     TrialOutcome,
@@ -46,16 +48,24 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 """
 
 
-def write_json(path: Path, evaluation: Evaluation) -> None:
-    """Write the JSON file; it appears complete or not at all."""
-    text = json.dumps(to_json(evaluation), indent=2, ensure_ascii=False, allow_nan=False)
+def write_json(
+    path: Path, evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison] = ()
+) -> None:
+    """Write the JSON file; it appears complete or not at all.
+
+    One evaluation stands there as it is, several as `policies` with their `comparisons`.
+    """
+    data = [to_json(evaluation) for evaluation in evaluations]
+    found = {"policies": data, "comparisons": [asdict(one) for one in comparisons]}
+    told = data[0] if len(data) == 1 else found
+    text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     _write(path, text + "\n")
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> Path:
     """Write page and data into a folder; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / DATA, evaluation)
+    write_json(folder / DATA, [evaluation])
     _write(folder / PAGE, page(evaluation))
     return folder / PAGE
 

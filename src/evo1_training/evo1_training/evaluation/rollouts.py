@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from evo1_policy.control import smoothing
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
@@ -17,9 +17,8 @@ from evo1_sim.env import STEP_NS, Evo1Env
 from evo1_sim.experts import ExpertError
 from evo1_sim.tasks import TASKS
 from evo1_training.datasets.worker_pool import run_all
-from evo1_training.evaluation.outcomes import SOLVED, TIME_UP, Choice, TrialOutcome
+from evo1_training.evaluation.outcomes import SOLVED, TIME_UP, Choice, Trial, TrialOutcome
 from evo1_training.evaluation.pilots import ExpertPilot, Pilot, PolicyPilot
-from evo1_training.evaluation.trials import Trial
 from evo1_training.evaluation.videos import Image, TrialVideo, thumbnail
 
 START_NS = 1_000 * STEP_NS  # of each trial's clock: on the grid of chunks, and not zero
@@ -42,6 +41,7 @@ class Setup:
         instruction: what the policy is told; empty: the task's own words.
         checkpoint: the policy's directory; None: the scripted expert.
         robot_text: text of the robot file; empty with the expert.
+        reading: what else Policy.load is told of a folder of others, as pairs.
         device: torch's.
         latency_ms: simulated time from a frame to its chunk [ms].
         execute_actions: of each chunk; None: as the checkpoint says, else half of it.
@@ -57,6 +57,7 @@ class Setup:
     instruction: str = ""
     checkpoint: Path | None = None
     robot_text: str = ""
+    reading: tuple[tuple[str, Any], ...] = ()
     device: str = "auto"
     latency_ms: float = 100.0
     execute_actions: int | None = None
@@ -244,7 +245,9 @@ def _make_pilot(setup: Setup) -> Pilot:
     from evo1_policy.policy import Policy  # late: torch takes seconds to import
 
     robot: RobotConfig = parse_robot(setup.robot_text)
-    policy = Policy.load(setup.checkpoint, robot=robot, device=setup.device, threads=1)
+    policy = Policy.load(
+        setup.checkpoint, robot=robot, device=setup.device, threads=1, **dict(setup.reading)
+    )
     settings = LoopSettings(
         execute_actions=setup.execute_actions or policy.execute_actions,
         mode=setup.mode,

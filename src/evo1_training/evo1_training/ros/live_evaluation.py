@@ -19,9 +19,9 @@ from evo1_training.evaluation.outcomes import (
     SOLVED,
     TIME_UP,
     EvaluationError,
+    Trial,
     TrialOutcome,
 )
-from evo1_training.evaluation.trials import Trial
 from evo1_training.ros.live_cell import LiveCell
 
 # Simulated time after a reset. The last run's stop ends within a second, and SETTLE_NS longer the

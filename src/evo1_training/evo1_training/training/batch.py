@@ -112,10 +112,10 @@ class Collator:
             state_mask=torch.from_numpy(
                 np.stack([width_mask(len(s.state), config.state_width) for s in samples])
             ),
-            actions=_tensor([self._normalised(s, s.actions) for s in samples]),
+            actions=_tensor([self._actions(sample) for sample in samples]),
             action_mask=torch.from_numpy(real),
             loss_mask=torch.from_numpy(counted[:, :, None] & real[:, None]),
-            milestones=_tensor([self._normalised(s, s.milestones) for s in samples]),
+            milestones=_tensor([self._milestones(sample) for sample in samples]),
             milestone_mask=torch.from_numpy(
                 np.stack([s.milestone_mask for s in samples])[:, :, None] & real[:, None]
             ),
@@ -128,10 +128,18 @@ class Collator:
         normalised = self._stats[sample.embodiment].state_normalizer.normalise(sample.state)
         return pad_width(normalised, self._config.state_width, self._config.semantics.state_pad)
 
-    def _normalised(self, sample: Sample, actions: Array) -> Array:
-        """Actions (..., D) of a sample, normalised and padded."""
-        normalised = self._stats[sample.embodiment].action_normalizer.normalise(actions)
+    def _actions(self, sample: Sample) -> Array:
+        """(H, W): in the action space of the stats, normalised and padded."""
+        stats = self._stats[sample.embodiment]
+        normalised = stats.normalise_actions(sample.actions, sample.state)
         return pad_width(normalised, self._config.action_width)
+
+    def _milestones(self, sample: Sample) -> Array:
+        """(2, W): joint positions, in any action space, normalised and padded."""
+        stats = self._stats[sample.embodiment]
+        is_joint = stats.action_space == "joint"
+        normalizer = stats.action_normalizer if is_joint else stats.state_normalizer
+        return pad_width(normalizer.normalise(sample.milestones), self._config.action_width)
 
     def _counted(self, sample: Sample) -> Array:
         """(H,) bool: which actions of the chunk the loss counts."""

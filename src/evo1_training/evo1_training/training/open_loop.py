@@ -151,7 +151,7 @@ class OpenLoopMeter:
         width = sample.actions.shape[1]
         return Chunk(
             frame=sample.frame,
-            predicted=self._stats.action_normalizer.unnormalise(normalised[:, :width]),
+            predicted=self._stats.unnormalise_actions(normalised[:, :width], sample.state),
             demonstrated=sample.actions.astype(np.float64),
             mask=sample.action_mask,
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import Accelerator
 
-from evo1_policy.checkpoint import Checkpoint
+from evo1_policy.checkpoint import Checkpoint, Weights
 from evo1_policy.checkpoint_layouts.own import copy_tokenizer, tokenizer_files
 from evo1_policy.model.preprocessing import load_tokenizer
 from evo1_policy.normalization import NormStats
@@ -126,11 +126,11 @@ def _parts(
     accelerator: Accelerator,
     data: TrainingData,
     robot: RobotConfig,
-    start: Checkpoint | None,
+    start: Weights | None,
     resume: SavedStep | None,
 ) -> Parts:
     section = config.stage(stage)
-    stats = choose_stats(config, data, start, resume)
+    stats = choose_stats(config, data, robot, start, resume)
     tokenizer_dir = folder.path / "tokenizer"
     if accelerator.is_main_process:
         folder.begin(config)
@@ -145,6 +145,12 @@ def _parts(
     stream = _stream(data, collator, config, section, accelerator, progress)
     model = make_model(config, start, resume, robot)
     lines = describe_start(config, stage, data, robot, accelerator)
+    if start is not None:
+        lines[1:1] = start.notes
+        if not isinstance(start, Checkpoint):
+            lines.insert(
+                1, "its weights alone: it is for another robot, or says none; stats are new"
+            )
     watcher = _watcher(config, stage, folder, accelerator, progress, lines)
     try:
         average, objective, optimizer = _prepared(

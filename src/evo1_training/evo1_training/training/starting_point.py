@@ -2,18 +2,25 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.checkpoint import (
     Checkpoint,
+    Weights,
     load_model,
     read_checkpoint,
+    read_weights,
     shipped_checkpoint,
 )
+from evo1_policy.checkpoint_layouts.contents import gripper_indices
+from evo1_policy.checkpoint_layouts.hub import local_checkpoint
+from evo1_policy.checkpoint_layouts.own import ROBOT, TOKENIZER_FILES
 from evo1_policy.model.config import Evo1Config
-from evo1_policy.normalization import NormStats, NormStatsError, read_norm_stats
-from evo1_policy.robot_config import RobotConfig
+from evo1_policy.normalization import NormStats, NormStatsError, action_space, read_norm_stats
+from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_policy.robot_config import differences as robot_differences
 from evo1_training.training.backbone import new_model_on_backbone
 from evo1_training.training.checkpoints import OTHER_STATS, load_trained_weights
 from evo1_training.training.config_values import TrainConfigError, differences
@@ -28,11 +35,14 @@ if TYPE_CHECKING:
 _FREE = ("head.dropout", "num_inference_steps", "execute_actions", "semantics.episode_tail")
 
 
-def open_start(config: TrainConfig, robot: RobotConfig) -> Checkpoint | None:
+def open_start(config: TrainConfig, robot: RobotConfig) -> Weights | None:
     """The checkpoint to start from, checked; None where weights are new.
 
+    A folder of this very robot comes with its norm stats (a Checkpoint). Any other is its weights
+    alone, which are padded to the same width for every robot.
+
     Raises:
-        CheckpointError: it cannot be read, or is for another robot.
+        CheckpointError: it cannot be read.
         TrainConfigError: it has another architecture or other semantics; there is neither a
             checkpoint nor a backbone.
     """
@@ -44,12 +54,28 @@ def open_start(config: TrainConfig, robot: RobotConfig) -> Checkpoint | None:
             )
         return None
     path = Path(config.start_from).expanduser()
-    # What is learnt here is at the robot's rate, whichever the weights to begin with had.
-    checkpoint = read_checkpoint(
-        path, robot=robot, tokenizer=config.tokenizer or None, rate_hz=robot.rate_hz
+    start = read_weights(path, tokenizer=config.tokenizer or None)
+    check_architecture(config.model, start.config, source=path)
+    theirs = start.directory / ROBOT
+    if not theirs.is_file() or robot_differences(robot, load_robot(theirs)):
+        return start
+    return read_checkpoint(path, robot=robot, tokenizer=config.tokenizer or None)
+
+
+def followed_architecture(model: Evo1Config, start_from: str) -> Evo1Config:
+    """The sizes and semantics of the checkpoint to start from.
+
+    Of `model` stays how it is trained: the dropout, and what counts beyond an episode's end.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    theirs = read_weights(Path(start_from).expanduser()).config
+    return dataclasses.replace(
+        theirs,
+        head=dataclasses.replace(theirs.head, dropout=model.head.dropout),
+        semantics=dataclasses.replace(theirs.semantics, episode_tail=model.semantics.episode_tail),
     )
-    check_architecture(config.model, checkpoint.config, source=path)
-    return checkpoint
 
 
 def check_architecture(ours: Evo1Config, theirs: Evo1Config, *, source: Path) -> None:
@@ -75,7 +101,7 @@ def check_architecture(ours: Evo1Config, theirs: Evo1Config, *, source: Path) ->
 
 
 def make_model(
-    config: TrainConfig, start: Checkpoint | None, resume: SavedStep | None, robot: RobotConfig
+    config: TrainConfig, start: Weights | None, resume: SavedStep | None, robot: RobotConfig
 ) -> "Evo1":
     """The model with the weights to begin or to go on with; fp32, CPU.
 
@@ -103,7 +129,11 @@ def resume_weights(model: "Evo1", resume: SavedStep | None) -> None:
 
 
 def choose_stats(
-    config: TrainConfig, data: TrainingData, start: Checkpoint | None, resume: SavedStep | None
+    config: TrainConfig,
+    data: TrainingData,
+    robot: RobotConfig,
+    start: Weights | None,
+    resume: SavedStep | None,
 ) -> dict[str, NormStats]:
     """Norm stats by embodiment: those of the run, of the checkpoint, of a file, or computed.
 
@@ -111,19 +141,28 @@ def choose_stats(
         TrainConfigError: the file cannot be read.
         DatasetError: they are not of these data.
     """
+    space = action_space(config.action_space)
+    if space != "joint" and data.embodiments != (robot.embodiment,):
+        raise TrainConfigError(
+            f"action_space: {space}: for one robot at a time; the data are of "
+            f"{', '.join(data.embodiments)}"
+        )
+    compute = partial(compute_stats, data, config.normalization, action_space=space)
+    if space != "joint" and config.absolute_grippers:
+        compute = partial(compute, absolute_joints=gripper_indices(robot))
     wanted = config.normalization.stats
     if resume is not None:
         return _saved_stats(resume.policy)
-    if wanted == "auto" and start is not None:
+    if wanted == "auto" and isinstance(start, Checkpoint) and start.stats.action_space == space:
         found = _saved_stats(start.directory) if start.layout == "own" else {}
         stats = {**found, start.stats.embodiment: start.stats}
         missing = set(data.embodiments) - set(stats)
         if missing:
-            computed = compute_stats(data, config.normalization)
+            computed = compute()
             stats |= {name: computed[name] for name in missing}
         source = str(start.directory)
     elif wanted in ("auto", "compute"):
-        return compute_stats(data, config.normalization)
+        return compute()
     else:
         try:
             read = read_norm_stats(Path(wanted).expanduser())
@@ -131,14 +170,16 @@ def choose_stats(
             raise TrainConfigError(f"normalization.stats: {error}") from error
         stats, source = {read.embodiment: read}, wanted
     check_widths(stats, data, source=source)
+    if any(stats[name].action_space != space for name in data.embodiments):
+        raise TrainConfigError(f"{source}: norm stats of another action_space than {space}")
     return {name: stats[name] for name in data.embodiments}
 
 
-def tokenizer_source(config: TrainConfig, start: Checkpoint | None) -> Path:
+def tokenizer_source(config: TrainConfig, start: Weights | None) -> Path:
     """The folder whose tokenizer a run copies."""
     if config.tokenizer:
-        return Path(config.tokenizer).expanduser()
-    if start is not None:
+        return local_checkpoint(Path(config.tokenizer).expanduser(), TOKENIZER_FILES)
+    if start is not None and (start.tokenizer or not config.backbone):
         return start.tokenizer_dir
     if config.backbone:
         return Path(config.backbone).expanduser()

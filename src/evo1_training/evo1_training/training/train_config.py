@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from evo1_policy.model.config import Evo1Config
-from evo1_policy.normalization import Mode
+from evo1_policy.normalization import Mode, action_space
 from evo1_policy.strict_yaml import StrictYamlError, read_section
 from evo1_training.training.config_values import (
     Data,
@@ -238,6 +238,10 @@ class TrainConfig:
         from_scratch: whether a new backbone may stand in where none is given.
         tokenizer: folder of the tokenizer; empty for the backbone's, or the one that ships.
         start_from: checkpoint to start from; empty for stage 1's in stage 2, else none.
+        action_space: 'joint', or 'joint_relative': what is learnt are the actions of a chunk less
+            the state of its observation. The checkpoint says it, and its policy gives joint
+            targets in either.
+        absolute_grippers: leave the robot file's grippers as they are in 'joint_relative'.
         max_bad_steps: steps in a row with a loss that is not finite, after which training stops.
         model: sizes and semantics.
     """
@@ -251,6 +255,8 @@ class TrainConfig:
     from_scratch: bool = False
     tokenizer: str = ""
     start_from: str = ""
+    action_space: str = "joint"
+    absolute_grippers: bool = True
     max_bad_steps: int = 10
     stage1: StageConfig = field(default_factory=lambda: StageConfig(freeze_backbone=True))
     stage2: StageConfig = field(default_factory=lambda: StageConfig(steps=65_000))
@@ -264,6 +270,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _at_least("max_bad_steps", self.max_bad_steps, 1)
+        action_space(self.action_space)
         if not self.name or "/" in self.name or self.name.startswith("."):
             raise TrainConfigError(f"name: expected the name of a folder, got {self.name!r}")
 

@@ -15,7 +15,7 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     few_instructions,
     read_training,
 )
-from evo1_policy.normalization import FeatureStats, NormStats
+from evo1_policy.normalization import ActionSpace, FeatureStats, NormStats
 from evo1_training.datasets.lerobot.statistics import of_values, with_sound_quantiles
 from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
 from evo1_training.datasets.reader.columns import read_columns
@@ -23,6 +23,9 @@ from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.train_config import NormalizationConfig
 
 Place = tuple[int, int]  # (dataset, number in its part)
+_Numbers = npt.NDArray[np.float32]
+_MOST_RELATIVE = 5_000_000  # relative actions that statistics are made of
+_BLOCK = 4096  # frames whose chunks are looked at together
 
 
 class EpisodePart:
@@ -150,14 +153,27 @@ def split_datasets(
     return TrainingData(train=tuple(train), held_out=tuple(held_out), seed=seed)
 
 
-def compute_stats(data: TrainingData, rules: NormalizationConfig) -> dict[str, NormStats]:
-    """Norm stats of each embodiment, over all frames of the episodes to learn from."""
-    columns: dict[str, list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]] = {}
+def compute_stats(
+    data: TrainingData,
+    rules: NormalizationConfig,
+    *,
+    action_space: ActionSpace = "joint",
+    absolute_joints: tuple[int, ...] = (),
+) -> dict[str, NormStats]:
+    """Norm stats of each embodiment, over all frames of the episodes to learn from.
+
+    In a relative action space those of the actions are over all chunks of these frames.
+    """
+    columns: dict[str, list[tuple[_Numbers, _Numbers]]] = {}
     for part in data.train:
         spec, rows = part.samples.spec, part.rows()
         numbers = read_columns(part.samples.folder, spec.suite.columns)
-        pair = (spec.suite.states(numbers)[rows], spec.suite.actions(numbers)[rows])
-        columns.setdefault(spec.embodiment, []).append(pair)
+        states, actions = spec.suite.states(numbers), spec.suite.actions(numbers)
+        if action_space == "joint":
+            learnt = actions[rows]
+        else:
+            learnt = _relative(part.samples, rows, states, actions, absolute_joints)
+        columns.setdefault(spec.embodiment, []).append((states[rows], learnt))
     return {
         embodiment: NormStats(
             embodiment=embodiment,
@@ -166,9 +182,35 @@ def compute_stats(data: TrainingData, rules: NormalizationConfig) -> dict[str, N
             mode=rules.mode,
             clamp=rules.clamp,
             range_floor=rules.range_floor,
+            action_space=action_space,
+            absolute_joints=absolute_joints,
         )
         for embodiment, pairs in columns.items()
     }
+
+
+def _relative(
+    samples: TrainingSamples,
+    rows: npt.NDArray[np.int64],
+    states: _Numbers,
+    actions: _Numbers,
+    absolute: tuple[int, ...],
+) -> _Numbers:
+    """(n, D): actions of the chunks less their frame's state; of many, evenly spread frames.
+
+    The smallest and the largest of every joint are among them.
+    """
+    origins = states.copy()
+    origins[:, list(absolute)] = 0.0
+    every = max(1, len(rows) * samples.options.horizon // _MOST_RELATIVE)
+    kept: list[_Numbers] = []
+    for begin in range(0, len(rows), _BLOCK):
+        block = rows[begin : begin + _BLOCK]
+        found, inside = samples.chunks(block)  # (n, H)
+        targets = (actions[found] - origins[block, None])[inside]  # (m, D)
+        ends = np.stack([targets.min(axis=0), targets.max(axis=0)])
+        kept += [targets[::every], ends]
+    return np.concatenate(kept)
 
 
 def check_widths(stats: Mapping[str, NormStats], data: TrainingData, *, source: str) -> None:

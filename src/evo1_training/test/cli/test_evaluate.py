@@ -1,8 +1,17 @@
 import json
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
+from evo1_policy.checkpoint import read_checkpoint, save_checkpoint
+from evo1_policy.checkpoint_layouts import foreign
+from evo1_policy.model.evo1 import new_model
 from evo1_training.cli.evaluate import main
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
+from swaying_arm import PUBLISHED
 
 pytestmark = pytest.mark.gl
 
@@ -41,9 +50,25 @@ def test_the_expert_needs_no_checkpoint(capsys):
     assert "1/1" in capsys.readouterr().out
 
 
+def test_policies_are_compared_scene_by_scene(tmp_path, capsys, shipped):
+    other = tmp_path / "second"
+    shutil.copytree(shipped, other)
+    arguments = [str(shipped), str(other), "--trials", "1", "--limit-s", "1", "--workers", "1"]
+    assert main([*arguments, "--device", "cpu", "--json", str(tmp_path / "it.json")]) == 0
+    said = capsys.readouterr().out
+    assert f"none: {other} against {shipped}: +0%" in said
+    assert "McNemar's exact p 1.000" in said
+    data = json.loads((tmp_path / "it.json").read_text())
+    assert [one["policy"] for one in data["policies"]] == [str(shipped), str(other)]
+    assert data["comparisons"][0]["p_value"] == 1.0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "named"),
     [
+        ([], 2, "say who shall be evaluated"),
+        (["a", "--expert"], 2, "say who shall be evaluated"),
+        (["hub:nobody"], 1, "hub:nobody: expected hub:user/name"),
         (["--expert", "--trials", "0"], 2, "--trials 0"),
         (["--expert", "--disturb", "fog"], 2, "of none, distractor"),
         (["--expert", "--robot", "ur5"], 2, "no simulated arm 'ur5'"),
@@ -65,3 +90,28 @@ def test_a_wrong_choice_is_one_line_that_names_it(arguments, code, named, capsys
 def test_a_checkpoint_of_another_robot_is_refused(shipped, capsys):
     assert main(["--checkpoint", str(shipped), "--robot", "so100"]) == 2
     assert "is for the robot 'xarm6'" in capsys.readouterr().err
+
+
+def test_a_folder_of_others_is_told_what_it_does_not_say(
+    tmp_path, shipped, robots_dir, capsys, monkeypatch
+):
+    monkeypatch.setattr(foreign, "preset", lambda name: PUBLISHED)
+    robot, folder = robots_dir / "xarm6.yaml", tmp_path / "theirs"
+    save_checkpoint(
+        folder,
+        model=new_model(PUBLISHED, seed=0),
+        stats=read_checkpoint(shipped).stats,
+        robot_text=robot.read_text(),
+        tokenizer_dir=None,
+        layout="official",
+    )
+    for name in ("evo1_ros2.json", "robot.yaml"):
+        (folder / name).unlink()
+    arguments = [str(folder), "--robot", str(robot), "--trials", "1", "--limit-s", "1"]
+    assert main(arguments) == 1
+    assert "--rate HZ" in capsys.readouterr().err
+    told = ["--rate", "30", "--tokenizer", str(shipped / "tokenizer"), "--workers", "1"]
+    assert main([*arguments, *told, "--device", "cpu"]) == 0
+    assert "0/1" in capsys.readouterr().out
+    assert main([str(shipped), str(shipped)]) == 2
+    assert "only different policies" in capsys.readouterr().err

@@ -4,15 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evo1_sim.demonstrations import MAX_SEED
 from evo1_training.evaluation.outcomes import (
+    EVALUATION_SEEDS,
     Evaluation,
+    EvaluationError,
+    Trial,
+    TrialError,
     TrialOutcome,
+    compare,
+    comparison_lines,
+    mcnemar_p,
+    plan_trials,
     summarise,
     table,
     to_json,
     wilson_interval,
 )
-from evo1_training.evaluation.trials import Trial
 
 
 def outcome(
@@ -120,3 +128,84 @@ def test_what_was_lifted_first_is_counted_where_only_the_words_tell_what_to_take
     alone = summarise([outcome(0, success=True)])
     assert alone.choices == {}
     assert len(table([alone])) == 2
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "p"),
+    [(0, 0, 1.0), (1, 1, 1.0), (0, 5, 0.0625), (5, 0, 0.0625), (1, 9, 0.021484375)],
+)
+def test_mcnemars_exact_test_of_known_counts(only_first, only_second, p):
+    assert mcnemar_p(only_first, only_second) == pytest.approx(p)
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_mcnemars_p_is_a_probability_whoever_comes_first(first, second):
+    assert 0.0 <= mcnemar_p(first, second) == mcnemar_p(second, first) <= 1.0
+
+
+def solved(policy, *scenes, count=20, disturbance="none"):
+    outcomes = (outcome(k, success=k in scenes, disturbance=disturbance) for k in range(count))
+    return Evaluation(facts={"policy": policy}, outcomes=tuple(outcomes))
+
+
+def test_two_policies_are_compared_by_the_scenes_that_one_of_them_solved():
+    (found,) = compare(solved("a", 0, 1, 2), solved("b", *range(1, 9)))
+    assert (found.only_first, found.only_second) == (1, 6)
+    assert found.difference == pytest.approx(0.25)
+    # Bonett and Price: (7 - 2) / 22, plus and minus 1.96 sqrt((9 / 22 - (5 / 22)^2) / 22).
+    assert (found.low, found.high) == pytest.approx((-0.023, 0.477), abs=1e-3)
+    assert found.p_value == pytest.approx(0.125)
+    assert comparison_lines([found]) == [
+        "none: b against a: +25% (-2% to +48%); solved by it alone 6, by the other alone 1; "
+        "McNemar's exact p 0.125"
+    ]
+
+
+def test_policies_on_other_scenes_are_not_compared():
+    with pytest.raises(EvaluationError, match="other scenes cannot be paired"):
+        compare(solved("a", count=3), solved("b", count=4))
+
+
+def test_the_seeds_of_an_evaluation_are_never_those_of_demonstrations():
+    assert EVALUATION_SEEDS == MAX_SEED + 1 == 1_000_000
+    assert plan_trials(2) == (
+        Trial(disturbance="none", seed=1_000_000),
+        Trial(disturbance="none", seed=1_000_001),
+    )
+
+
+def test_two_seeds_have_no_start_state_in_common():
+    first = {trial.seed for trial in plan_trials(10_000, seed=3)}
+    second = {trial.seed for trial in plan_trials(10_000, seed=4)}
+    assert not first & second
+
+
+def test_every_condition_has_the_same_seeds():
+    trials = plan_trials(1, seed=2, disturb="background,up30,background")
+    assert trials == (
+        Trial(disturbance="background", seed=1_020_000),
+        Trial(disturbance="up30", seed=1_020_000),
+    )
+
+
+def test_all_means_the_nine_rows_of_the_papers_table():
+    names = [trial.disturbance for trial in plan_trials(1, disturb="all")]
+    assert names == [
+        *("none", "distractor", "background"),
+        *("back10", "back20", "back30", "up10", "up20", "up30"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ({"count": 0}, "--trials 0"),
+        ({"count": 10_001}, "--trials 10001"),
+        ({"count": 1, "seed": -1}, "--seed -1"),
+        ({"count": 1, "seed": 10**9}, "--seed 1000000000"),
+        ({"count": 1, "disturb": "fog"}, "--disturb fog"),
+    ],
+)
+def test_an_impossible_plan_names_the_option(arguments, named):
+    with pytest.raises(TrialError, match=named):
+        plan_trials(**arguments)

@@ -1,8 +1,7 @@
 import json
 
-from evo1_training.evaluation.outcomes import Evaluation, TrialOutcome
+from evo1_training.evaluation.outcomes import Evaluation, Trial, TrialOutcome
 from evo1_training.evaluation.report import page, write_report
-from evo1_training.evaluation.trials import Trial
 
 
 def evaluation(task="can_into_box"):

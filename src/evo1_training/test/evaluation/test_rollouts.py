@@ -2,9 +2,8 @@ import dataclasses
 
 import pytest
 
-from evo1_training.evaluation.outcomes import SOLVED
+from evo1_training.evaluation.outcomes import SOLVED, plan_trials
 from evo1_training.evaluation.rollouts import RolloutError, Setup, run_trials
-from evo1_training.evaluation.trials import plan_trials
 
 EXPERT = Setup(arm="xarm6", task="can_into_box", limit_s=1.0)
 

@@ -13,7 +13,7 @@ def system():
 
 
 def evaluate(disturb="none", count=1, *, task="", limit_s=2.0, timeout_s=10.0, robot=""):
-    from evo1_training.evaluation.trials import plan_trials
+    from evo1_training.evaluation.outcomes import plan_trials
     from evo1_training.ros.live_evaluation import evaluate_running
 
     return evaluate_running(

@@ -1,5 +1,6 @@
 """A small dataset of a swaying arm, and the smallest model that learns from it."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from evo1_policy.model.config import (
     Semantics,
     VisionConfig,
 )
+from evo1_policy.model.variants import variant
 from evo1_training.training.presets import preset
 from evo1_training.training.train_config import (
     DataConfig,
@@ -39,6 +41,15 @@ MODEL = Evo1Config(
     action_width=8,
     state_width=8,
     num_inference_steps=2,
+)
+
+PUBLISHED = dataclasses.replace(  # the paper's widths and views, and as little else as can be
+    MODEL,
+    language=dataclasses.replace(MODEL.language, max_positions=1100),
+    semantics=variant("authors_main").semantics,
+    views=3,
+    action_width=24,
+    state_width=24,
 )
 
 

@@ -9,11 +9,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from evo1_policy.checkpoint import CheckpointError, read_checkpoint, shipped_checkpoint
+from evo1_policy.conversion import convert_checkpoint
 from evo1_policy.normalization import read_norm_stats
 from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy
@@ -81,20 +83,41 @@ def test_the_optimiser_keeps_nothing_about_frozen_weights(done):
     assert not [name for name in state["state"] if "embedder" in name]
 
 
-def test_what_comes_out_is_a_policy_for_the_robot(done, robot):
-    policy = Policy.load(done.path / "best", robot=robot, device="cpu")
-    image = torch.zeros(48, 64, 3, dtype=torch.uint8).numpy()
-    chunk = policy.infer(
-        Observation(
-            images={camera.name: image for camera in robot.cameras},
-            state=torch.tensor(robot.home).double().numpy(),
-            instruction="pour",
-            stamp_ns=0,
-            received_ns=0,
-            skew_ns=0,
-        )
+def infer(folder, robot):
+    """The actions (H, D) that a policy answers at home."""
+    image = np.zeros((48, 64, 3), np.uint8)
+    seen = Observation(
+        images={camera.name: image for camera in robot.cameras},
+        state=np.array(robot.home),
+        instruction="pour",
+        stamp_ns=0,
+        received_ns=0,
+        skew_ns=0,
     )
-    assert chunk.actions.shape == (5, robot.width)
+    return Policy.load(folder, robot=robot, device="cpu").infer(seen).actions
+
+
+def test_what_comes_out_is_a_policy_for_the_robot(done, robot):
+    assert infer(done.path / "best", robot).shape == (5, robot.width)
+
+
+def test_a_policy_of_relative_actions_is_trained_goes_on_and_is_refused_elsewhere(config, robot):
+    relative = dataclasses.replace(config, action_space="joint_relative")
+    first = train(relative, "stage1").folder
+    last = first.path / "last"
+    stats = read_norm_stats(last / "norm_stats.json")
+    assert (stats.action_space, stats.absolute_joints) == ("joint_relative", (6,))
+    assert np.isfinite(infer(last, robot)).all()
+    assert "action space: joint_relative" in (last / "README.md").read_text()
+    second = dataclasses.replace(relative, start_from=str(last))
+    kept = (train(second, "stage2").folder.path / "last" / "norm_stats.json").read_text()
+    assert kept == (last / "norm_stats.json").read_text()
+    with pytest.raises(CheckpointError, match="lerobot layout has no word for action_space"):
+        convert_checkpoint(last, first.path / "out", "lerobot")
+    joint = dataclasses.replace(config, name="joint", start_from=str(last))
+    made = read_norm_stats(train(joint, "stage1").folder.path / "last" / "norm_stats.json")
+    assert made.action_space == "joint"
+    assert made.action.max[0] != stats.action.max[0]
 
 
 def test_stage2_finds_stage1_and_starts_from_its_weights_and_stats(config, done):
@@ -272,7 +295,9 @@ def test_joints_that_differ_from_the_robot_file_are_refused(config, tmp_path, ro
     other = write_dataset(tmp_path / "other", robot, joints=names)
     with pytest.raises(DatasetError, match="expected the joints of the robot file"):
         train(with_data(config, other), "stage1")
-    with pytest.raises(DatasetError, match="the robot file has 6 joints"):
+    with pytest.raises(
+        DatasetError, match="expected the joints of the robot file, shoulder_pan_joint"
+    ):
         train(
             with_data(config, config.data.datasets[0], robot=str(robots_dir / "so100.yaml")),
             "stage1",

@@ -5,6 +5,7 @@ import pytest
 import torch
 from swaying_arm import MODEL, write_dataset
 
+from evo1_policy.action_chunk import Guidance
 from evo1_policy.checkpoint import save_checkpoint, shipped_checkpoint
 from evo1_policy.model.evo1 import new_model
 from evo1_policy.model.preprocessing import load_tokenizer
@@ -91,6 +92,49 @@ def test_training_sees_what_the_policy_sees(opened, stats, tokenizer, robot, tmp
     ours = model_inputs(Collator(MODEL, tokenizer, stats)([sample]), MODEL)
     for item in dataclasses.fields(ours):
         assert torch.equal(getattr(ours, item.name), getattr(theirs, item.name)), item.name
+
+
+@pytest.mark.parametrize("max_pause_s", [None, 0.05])
+@pytest.mark.parametrize("gripper", [(), (6,)])
+def test_relative_actions_of_training_become_the_demonstrated_targets_in_the_policy(
+    dataset, tokenizer, robot, tmp_path, max_pause_s, gripper
+):
+    config = DataConfig(datasets=(str(dataset),), max_pause_s=max_pause_s)
+    data, _ = open_data(config, MODEL, seed=0)
+    space = {"action_space": "joint_relative", "absolute_joints": gripper}
+    stats = compute_stats(data, NormalizationConfig(), **space)
+    collator, (train,) = Collator(MODEL, tokenizer, stats), data.train
+    differences = []
+    for sample in (train[number] for number in range(len(train))):
+        origin = sample.state.copy()
+        origin[list(gripper)] = 0.0
+        differences.append((sample.actions - origin)[sample.action_mask])
+    learnt = np.concatenate(differences)
+    np.testing.assert_allclose(stats["xarm6"].action.min, learnt.min(axis=0), atol=1e-6)
+    np.testing.assert_allclose(stats["xarm6"].action.max, learnt.max(axis=0), atol=1e-6)
+    save_checkpoint(
+        tmp_path / "policy",
+        model=new_model(MODEL, seed=0),
+        stats=stats["xarm6"],
+        robot_text=robot.text,
+        tokenizer_dir=shipped_checkpoint("xarm6") / "tokenizer",
+    )
+    policy = Policy.load(tmp_path / "policy", robot=robot, device="cpu")
+    for sample in (train[3], train[20]):
+        answered = collator([sample]).actions
+        policy._engine.sample_actions = lambda *_, actions=answered, **__: actions
+        seen = Observation(
+            images={camera.name: sample.images[k] for k, camera in enumerate(robot.cameras)},
+            state=sample.state.astype(np.float64),
+            instruction=sample.instruction,
+            stamp_ns=0,
+            received_ns=0,
+            skew_ns=0,
+        )
+        chunk = policy.infer(seen).actions
+        np.testing.assert_allclose(chunk, sample.actions, atol=1e-6)
+        prefix = policy._prefix(Guidance(actions=chunk, weights=np.ones(5)), seen.state)
+        np.testing.assert_allclose(prefix.actions, answered, atol=1e-6)
 
 
 def test_batches_go_on_where_their_position_was_taken(opened, stats, tokenizer):

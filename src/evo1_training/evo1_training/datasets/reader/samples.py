@@ -131,6 +131,7 @@ class TrainingSamples:
             check_ranges(self.folder, robot, numbers)
         self._find_milestones(robot)
         self._starts = np.array([episode.first_row for episode in self.folder.episodes])
+        self._lasts = np.array([e.first_row + e.length - 1 for e in self.folder.episodes])
         self._kept = self._choose_rows()
         limit = spec.frames_per_episode
         lengths = [episode.length for episode in self.folder.episodes]
@@ -163,10 +164,7 @@ class TrainingSamples:
         frame = number - (int(self._ends[index - 1]) if index else 0)
         episode = self.folder.episodes[index]
         row = episode.first_row + frame
-        last = episode.first_row + episode.length - 1
-        steps = self._following(row, last)
-        rows = np.minimum(steps, last)
-        mask = steps <= last
+        (rows,), (mask,) = self.chunks(np.array([row]))
         if self._held is not None:
             mask &= ~self._held[rows]
         images, present = self._images(row)
@@ -189,14 +187,24 @@ class TrainingSamples:
         """Close the videos; the next sample opens its own again."""
         self._source.close()
 
-    def _following(self, row: int, last: int) -> npt.NDArray[np.int64]:
-        """Rows of a frame's chunk (H,); beyond `last` where the episode ends before."""
+    def chunks(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """The chunks of the frames in these rows (N,) of the tables.
+
+        Returns:
+            Rows (N, H) of their actions, the episode's last one beyond its end, and where the
+            episode has them (N, H).
+        """
+        lasts = self._lasts[np.searchsorted(self._starts, rows, side="right") - 1]  # (N,)
+        steps = np.arange(self.options.horizon)
         if self._kept is None:
-            return np.arange(row, row + self.options.horizon)
-        begin = int(np.searchsorted(self._kept, row))
-        steps = self._kept[begin : begin + self.options.horizon]
-        missing = self.options.horizon - len(steps)
-        return np.pad(steps, (0, missing), constant_values=last + 1)
+            found = rows[:, None] + steps
+        else:
+            kept = np.append(self._kept, len(self._actions))
+            begin = np.searchsorted(self._kept, rows)
+            found = kept[np.minimum(begin[:, None] + steps, len(self._kept))]
+        return np.minimum(found, lasts[:, None]), found <= lasts[:, None]
 
     def _images(self, row: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:
         views = self.options.views or len(self._cameras)
