@@ -26,6 +26,7 @@ setup(
             "convert = evo1_training.cli.convert:main",
             "check_dataset = evo1_training.cli.check_dataset:main",
             "edit_dataset = evo1_training.cli.edit_dataset:main",
+            "adopt = evo1_training.cli.adopt:main",
             "view = evo1_training.cli.view:main",
             "attention = evo1_training.cli.attention:main",
             "evaluate = evo1_training.cli.evaluate:main",

@@ -56,6 +56,7 @@ PROGRAMS = {
     "record": ("evo1_training", "record"),
     "recover": ("evo1_training", "recover"),
     "convert": ("evo1_training", "convert"),
+    "adopt": ("evo1_training", "adopt"),
     "check-dataset": ("evo1_training", "check_dataset"),
     "edit-dataset": ("evo1_training", "edit_dataset"),
     "view": ("evo1_training", "view"),

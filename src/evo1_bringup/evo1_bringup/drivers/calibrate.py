@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TextIO
 
 from evo1_bringup.drivers.feetech import FeetechBus
-from evo1_bringup.drivers.so100_calibration import (
-    CalibrationError,
-    ServoCalibration,
-    save_calibration,
-)
 from evo1_bringup.drivers.so100_calibrator import So100Calibrator
 from evo1_bringup.installation import robot_file
 from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_policy.robot_config import load_robot
+from evo1_sim.servo_bus.so100_calibration import (
+    CalibrationError,
+    ServoCalibration,
+    save_calibration,
+)
 
 _PERIOD_S = 0.02
 _EPILOG = """\

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_arm import count_one_turn
-from evo1_bringup.drivers.so100_calibration import (
+from evo1_policy.robot_config import JointConfig
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.so100_calibration import (
     FULL_TURN_JOINT,
     MAX_HOMING_OFFSET,
     CalibrationError,
@@ -15,8 +17,6 @@ from evo1_bringup.drivers.so100_calibration import (
     check_range,
     middle_rad,
 )
-from evo1_policy.robot_config import JointConfig
-from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.sts3215 import TICKS_PER_TURN, decode
 
 HALF_TURN = TICKS_PER_TURN // 2 - 1  # what a joint in its middle shall report

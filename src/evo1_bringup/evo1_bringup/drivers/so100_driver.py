@@ -15,9 +15,9 @@ from evo1_bringup.drivers.feetech import BusError, FeetechBus, PortLostError, Tr
 from evo1_bringup.drivers.following import Asked, Goals, NewestTrajectory
 from evo1_bringup.drivers.servo_health import Finding, HealthLimits, HealthReading, HealthWatch
 from evo1_bringup.drivers.so100_arm import ArmReading, So100Arm
-from evo1_bringup.drivers.so100_calibration import ServoCalibration
 from evo1_policy.control.limits import Limits
 from evo1_policy.robot_config import RobotConfig
+from evo1_sim.servo_bus.so100_calibration import ServoCalibration
 from evo1_sim.trajectory import TrajectoryError
 
 BROKEN = "driver_error"  # a fault after which nothing is commanded: the servos hold

@@ -22,7 +22,6 @@ from std_msgs.msg import String
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.following import Asked
-from evo1_bringup.drivers.so100_calibration import load_calibration
 from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
 from evo1_bringup.drivers.so100_parameters import DriverParameters
 from evo1_bringup.ros.command_output import CommandOutput
@@ -36,6 +35,7 @@ from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_
 from evo1_policy.ros.services import Answer, offer
 from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.pacing import Pacer
+from evo1_sim.servo_bus.so100_calibration import load_calibration
 
 PERIOD_NS = 10_000_000
 MAX_LAG_NS = 50_000_000  # a longer stall is not caught up

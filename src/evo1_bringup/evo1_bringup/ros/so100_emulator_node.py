@@ -18,7 +18,6 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_bringup.drivers.emulated_arm import EmulatedArm, write_emulated_calibration
-from evo1_bringup.drivers.so100_calibration import CalibrationError, load_calibration
 from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
@@ -29,6 +28,7 @@ from evo1_policy.ros.process import run_node
 from evo1_policy.ros.qos import command_qos, state_qos
 from evo1_sim.arms.so100 import STALL_TORQUE
 from evo1_sim.servo_bus.emulated_bus import EmulatedPort
+from evo1_sim.servo_bus.so100_calibration import CalibrationError, load_calibration
 
 JOINTS_TOPIC = "emulated/joint_states"
 TARGETS_TOPIC = "emulated/joint_trajectory"

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_arm import So100Arm
-from evo1_bringup.drivers.so100_calibration import (
+from evo1_policy.robot_config import RobotConfig
+from evo1_sim.servo_bus.so100_calibration import (
     ServoCalibration,
     load_calibration,
     to_radians,
 )
-from evo1_policy.robot_config import RobotConfig
 
 _READS = 3
 

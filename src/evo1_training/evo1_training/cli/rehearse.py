@@ -9,7 +9,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evo1_policy.command_line import INTERRUPTED, entry_point, tell
-from evo1_policy.robot_config import RobotConfigError
 from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 from evo1_training.next_commands import command
@@ -43,9 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    from evo1_training.datasets.reader.adoption import robot_file  # late: pyarrow takes a second
+
     try:
         rehearsal = Rehearsal(
-            robot_file=_robot_file(options.robot),
+            robot_file=robot_file(options.robot),
             task=options.task,
             root=options.root.expanduser(),
             episodes=options.episodes,
@@ -77,19 +78,6 @@ def rehearse_with_bar(rehearsal: Rehearsal, workers: int) -> tuple[int, int]:
 
         rehearse(rehearsal, workers, tell)
     return kept, failed
-
-
-def _robot_file(robot: str) -> Path:
-    """A path as it is; a name among the robot files that evo1_bringup installs."""
-    if "/" in robot or robot.endswith(".yaml"):
-        return Path(robot)
-    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        path = Path(prefix) / "share" / "evo1_bringup" / "robots" / f"{robot}.yaml"
-        if path.is_file():
-            return path
-    raise RobotConfigError(
-        f"no robot file '{robot}': give the path of one, or source the workspace's setup.bash"
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

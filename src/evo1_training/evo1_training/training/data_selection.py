@@ -1,5 +1,6 @@
 """Which datasets a run takes, and for which robot. Must not import ROS or torch."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from evo1_policy.model.config import Evo1Config
@@ -11,8 +12,10 @@ from evo1_training.datasets.reader import (
     SampleOptions,
     TrainingSamples,
     check_embodiments,
+    dataset_spec,
     read_dataset_groups,
 )
+from evo1_training.datasets.reader.adoption import adoption_of, robot_file
 from evo1_training.datasets.reader.frame_cache import Progress
 from evo1_training.datasets.reader.robot_check import ROBOT_COPY
 from evo1_training.next_commands import command
@@ -51,22 +54,27 @@ def dataset_paths(config: DataConfig) -> tuple[Path, ...]:
 
 
 def find_robot(config: DataConfig, paths: tuple[Path, ...]) -> RobotConfig:
-    """The robot file that was given, or the copy in the first dataset that has one.
+    """The robot file that was given, or what the first dataset that knows was adopted as or holds.
 
     Raises:
         DatasetError: there is none, or it cannot be read.
     """
-    copies = [path / ROBOT_COPY for path in paths if (path / ROBOT_COPY).is_file()]
-    given = [Path(config.robot).expanduser()] if config.robot else copies
-    if not given:
-        raise DatasetError(
-            f"{paths[0]}: no {ROBOT_COPY}, so the dataset does not say which robot it is of; give "
-            "its robot file with --robot FILE"
-        )
     try:
-        return load_robot(given[0])
+        if config.robot:
+            return load_robot(robot_file(str(Path(config.robot).expanduser())))
+        for path in paths:
+            adoption = adoption_of(path)
+            if adoption is not None:
+                return adoption.load_robot()
+            if (path / ROBOT_COPY).is_file():
+                return load_robot(path / ROBOT_COPY)
     except RobotConfigError as error:
         raise DatasetError(str(error)) from error
+    raise DatasetError(
+        f"{paths[0]}: no {ROBOT_COPY}, so the dataset does not say which robot it is of; give "
+        f"its robot file with --robot FILE, or, where it comes from elsewhere, adopt it: "
+        f"{command('adopt', paths[0], '--robot', 'NAME')}"
+    )
 
 
 def selected_robot(config: DataConfig) -> RobotConfig:
@@ -123,7 +131,7 @@ def open_data(
         cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else None,
     )
     if not config.groups:
-        specs = [_with_embodiment(spec, robot.embodiment) for spec in specs]
+        specs = [replace(spec, embodiment=robot.embodiment) for spec in specs]
     datasets = [
         TrainingSamples(
             spec,
@@ -147,11 +155,7 @@ def _specs(config: DataConfig) -> list[DatasetSpec]:
     if config.groups:
         return list(read_dataset_groups(Path(config.groups).expanduser()).specs)
     paths = dataset_paths(config)
-    return [DatasetSpec(name=path.name, path=path, embodiment="") for path in paths]
-
-
-def _with_embodiment(spec: DatasetSpec, embodiment: str) -> DatasetSpec:
-    return DatasetSpec(name=spec.name, path=spec.path, embodiment=embodiment)
+    return [dataset_spec(path) for path in paths]
 
 
 def _check_widths(dataset: TrainingSamples, model: Evo1Config) -> None:

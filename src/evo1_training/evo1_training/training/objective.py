@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from evo1_policy.model.action_expert import CrossAttention
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.preprocessing import ModelInputs
-from evo1_training.datasets.reader.milestones import COUNT
+from evo1_training.datasets.reader.demonstrations import COUNT
 from evo1_training.training.batch import TrainingBatch
 from evo1_training.training.flow_loss import flow_loss, masked_loss
 from evo1_training.training.train_config import StageConfig

@@ -3,13 +3,15 @@
 Must not import ROS or torch. Letters: T rows, D joints.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from evo1_training.datasets.checker import timing
+from evo1_training.datasets.reader.adoption import Adoption, read_adoption
 from evo1_training.datasets.reader.columns import read_file
+from evo1_training.datasets.reader.demonstrations import runs
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY
 from evo1_training.datasets.reader.layouts import Episode
@@ -47,7 +49,7 @@ def view_dataset(root: Path, number: int, *, columns: int = 12) -> EpisodeView:
 def view_episode(
     folder: DatasetFolder, episode: Episode, problems: Findings, *, columns: int = 12
 ) -> EpisodeView:
-    """Read an episode of a dataset whose metadata is known.
+    """Read an episode of a dataset whose metadata is known, as it was adopted where it was.
 
     Args:
         folder: the dataset.
@@ -63,25 +65,52 @@ def view_episode(
     times_s = _times(columns_of, folder.info.fps)
     if not columns_of:
         raise ViewError(f"{episode.data_path}: no numbers that can be read")
-    state_key = _first(columns_of, STATE_KEY, "state", "observation.")
-    action_key = _first(columns_of, ACTION_KEY, "actions", "action.")
-    joints, state, action = _curves(folder, columns_of, state_key, action_key, times_s)
+    adoption = read_adoption(folder.info)
+    if adoption is None:
+        keys = (
+            _first(columns_of, STATE_KEY, "state", "observation."),
+            _first(columns_of, ACTION_KEY, "actions", "action."),
+        )
+        joints, state, action = _curves(folder, columns_of, keys[0], keys[1], times_s)
+        remarks = [*_remarks(folder, columns_of, keys, episode)]
+    else:
+        joints, state, action = _adopted_curves(adoption, columns_of, times_s)
+        remarks = [*_remarks(folder, columns_of, (STATE_KEY, ACTION_KEY), episode)]
+        remarks.append(f"as {adoption.robot}, in radians")
     sentences = dict.fromkeys(columns_of.get("task_index", np.empty(0, np.int64)).tolist())
-    cameras = folder.info.cameras
-    names = tuple(key.removeprefix(IMAGE_PREFIX) for key in cameras)
+    slots = {key: f"{slot}: " for slot, key in (adoption.cameras if adoption else {}).items()}
+    cameras = {
+        key: slots.get(key, "") + key.removeprefix(IMAGE_PREFIX) for key in folder.info.cameras
+    }
     return EpisodeView(
         name=f"{folder.root.resolve().name} episode {episode.index:06d}",
         title="; ".join(folder.tasks.get(task, "") for task in sentences),
-        remarks=tuple(_remarks(folder, columns_of, (state_key, action_key), episode)),
+        remarks=tuple(remarks),
         duration_s=float(times_s[-1]),
         joints=joints,
         state=state,
         action=action,
-        cameras=names,
-        frames_s=dict.fromkeys(names, times_s),
-        pictures=tuple(_pictures(folder, episode, times_s, columns)),
+        cameras=tuple(cameras.values()),
+        frames_s=dict.fromkeys(cameras.values(), times_s),
+        pictures=tuple(_pictures(folder, episode, times_s, cameras, columns)),
         gaps=tuple(_gaps(columns_of, times_s, folder.info.fps)),
     )
+
+
+def _adopted_curves(
+    adoption: Adoption, columns: timing.Columns, times_s: Floats
+) -> tuple[tuple[str, ...], Curve, Curve]:
+    """The robot's joints in radians.
+
+    Raises:
+        ViewError: a column of theirs could not be read.
+    """
+    suite = adoption.suite
+    if not set(suite.columns) <= set(columns):
+        raise ViewError(f"{adoption.source}: {', '.join(suite.columns)}: cannot all be read")
+    state, action = suite.states(columns), suite.actions(columns)
+    curves = [Curve(times_s=times_s, values=one.astype(np.float64)) for one in (state, action)]
+    return adoption.joint_names, curves[0], curves[1]
 
 
 def _numbers(folder: DatasetFolder, episode: Episode, problems: Findings) -> timing.Columns:
@@ -155,21 +184,22 @@ def _gaps(columns: timing.Columns, times_s: Floats, fps: int) -> Iterator[GapSpa
         yield GapSpan(
             begin_s=float(times_s[row]), end_s=float(times_s[row + 1]), stream="the recording"
         )
-    held = np.concatenate([[False], timing.held_rows(columns, len(times_s)), [False]])
-    edges = np.flatnonzero(np.diff(held.astype(np.int8)))
-    for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
+    for begin, end in runs(timing.held_rows(columns, len(times_s))):
         first_s = float(times_s[max(begin - 1, 0)])
         last_s = float(times_s[min(end, len(times_s) - 1)])
         yield GapSpan(begin_s=first_s, end_s=last_s, stream="the recording (filled)")
 
 
 def _pictures(
-    folder: DatasetFolder, episode: Episode, times_s: Floats, columns: int
+    folder: DatasetFolder,
+    episode: Episode,
+    times_s: Floats,
+    cameras: Mapping[str, str],
+    columns: int,
 ) -> Iterator[Picture]:
     source = FrameSource(folder)
     for row in spread(episode.length, columns):
-        for key in folder.info.cameras:
+        for key, name in cameras.items():
             image = source.read(key, episode.first_row + row)
-            name = key.removeprefix(IMAGE_PREFIX)
             yield Picture(camera=name, time_s=float(times_s[row]), image=image)
     source.close()

@@ -24,6 +24,7 @@ from evo1_training.datasets.checker.statistics import (
 )
 from evo1_training.datasets.checker.videos import check_videos
 from evo1_training.datasets.lerobot.staging import is_interrupted
+from evo1_training.datasets.reader.adoption import adoption_path, read_adoption
 from evo1_training.datasets.reader.columns import read_file
 from evo1_training.datasets.reader.folder import (
     DataFile,
@@ -35,7 +36,8 @@ from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_K
 from evo1_training.datasets.reader.layouts import Episode, column_names
 from evo1_training.datasets.reader.pictures import FrameSource, PictureSizeError
 from evo1_training.datasets.reader.problems import DatasetError, Finding, Findings
-from evo1_training.datasets.reader.robot_check import ROBOT_COPY
+from evo1_training.datasets.reader.robot_check import ROBOT_COPY, check_rate
+from evo1_training.datasets.reader.suites import ABSOLUTE, Suite
 
 Progress = Callable[[int, int], None]  # episodes done, episodes in all
 Image = npt.NDArray[np.uint8]
@@ -100,7 +102,7 @@ class _Check:
         self._quick = quick
         self._pictures = FrameSource(meta, open_videos=4)
         self._stats = read_episode_stats(meta.info, findings)
-        self._robot = _robot(meta, findings)
+        self._suite, self._robot = _robot(meta, findings)
         self._extremes = Extremes()
         self._joints = self._joint_watch()
 
@@ -132,13 +134,15 @@ class _Check:
         )
 
     def _joint_watch(self) -> JointWatch | None:
-        features = self._meta.info.features
+        features, robot = self._meta.info.features, self._robot
+        if self._suite.state_picks and robot is not None:
+            return JointWatch(robot.joint_names, fps=self._meta.info.fps, robot=robot)
         if STATE_KEY not in features or ACTION_KEY not in features:
             return None
         state, action = features[STATE_KEY], features[ACTION_KEY]
         if len(state.shape) != 1 or state.shape != action.shape:
             return None  # an arm's end effector, say: nothing to compare
-        return JointWatch(state.labels(STATE_KEY), fps=self._meta.info.fps, robot=self._robot)
+        return JointWatch(state.labels(STATE_KEY), fps=self._meta.info.fps, robot=robot)
 
     def _check_leftovers(self) -> None:
         root = self._meta.info.root
@@ -181,11 +185,11 @@ class _Check:
         stats = self._stats.get(episode.index)
         check_episode_stats(self._meta.info, episode, stats, finite, self._findings)
         self._extremes.add(finite)
-        if self._joints is not None and {STATE_KEY, ACTION_KEY} <= set(finite):
+        if self._joints is not None and set(self._suite.columns) <= set(finite):
             self._joints.add(
                 episode.index,
-                finite[STATE_KEY],
-                finite[ACTION_KEY],
+                self._suite.states(finite),
+                self._suite.actions(finite),
                 self._findings,
                 held=timing.held_rows(columns, episode.length),
             )
@@ -243,16 +247,24 @@ class _Check:
             self._findings.add("repeated-frames", where, what, episode=episode.index)
 
 
-def _robot(meta: DatasetFolder, findings: Findings) -> RobotConfig | None:
-    """The robot file of the recordings, where the dataset has it and it fits."""
+def _robot(meta: DatasetFolder, findings: Findings) -> tuple[Suite, RobotConfig | None]:
+    """How joints are read, and whose they are: as adopted, or the recordings' where it fits."""
+    try:
+        adoption = read_adoption(meta.info)
+        if adoption is not None:
+            robot = adoption.load_robot()
+            check_rate(meta, robot)
+            return adoption.suite, robot
+    except DatasetError as error:
+        findings.add("adoption", adoption_path(meta.info.root), str(error))
     path = meta.info.root / ROBOT_COPY
     if not path.is_file():
-        return None
+        return ABSOLUTE, None
     try:
         robot = load_robot(path)
     except RobotConfigError as error:
         findings.add("robot-file", path, str(error).removeprefix(f"{path}: "))
-        return None
+        return ABSOLUTE, None
     state = meta.info.features.get(STATE_KEY)
     names = state.names if state is not None else None
     if names != robot.joint_names or robot.rate_hz != meta.info.fps:
@@ -262,5 +274,5 @@ def _robot(meta: DatasetFolder, findings: Findings) -> RobotConfig | None:
             f"joints {', '.join(robot.joint_names)} at {robot.rate_hz:g} Hz, but the dataset has "
             f"{', '.join(names or ())} at {meta.info.fps} Hz",
         )
-        return None
-    return robot
+        return ABSOLUTE, None
+    return ABSOLUTE, robot

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_training.datasets.reader.demonstrations import runs
+
 Floats = npt.NDArray[Any]
 
 MAX_LAG_S = 0.7  # longer delays are not searched for
@@ -50,12 +52,7 @@ def lags_steps(state: Floats, action: Floats, *, fps: int) -> Floats:
 
 def longest_run(wanted: npt.NDArray[np.bool_]) -> slice:
     """The longest run of rows (T,) that are wanted; empty where none is."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], wanted, [False]]).astype(np.int8)))
-    begins, ends = edges[::2], edges[1::2]
-    if not begins.size:
-        return slice(0, 0)
-    best = int(np.argmax(ends - begins))
-    return slice(int(begins[best]), int(ends[best]))
+    return slice(*max(runs(wanted), key=lambda run: run[1] - run[0], default=(0, 0)))
 
 
 def jumps(action: Floats, limit: Floats) -> npt.NDArray[np.bool_]:

@@ -8,6 +8,7 @@ Must not import ROS or torch.
 from evo1_training.datasets.reader.dataset_config import (
     DatasetGroups,
     DatasetSpec,
+    dataset_spec,
     read_dataset_groups,
 )
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
@@ -32,6 +33,7 @@ __all__ = [
     "SampleOrder",
     "TrainingSamples",
     "check_embodiments",
+    "dataset_spec",
     "open_folder",
     "read_dataset_groups",
 ]

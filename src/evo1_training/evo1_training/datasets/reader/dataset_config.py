@@ -13,12 +13,12 @@ Must not import ROS or torch.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from evo1_policy.normalization import Mode
 from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
+from evo1_training.datasets.reader.adoption import Adoption, adoption_of, mapping
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.suites import ABSOLUTE, Suite, official_suite
 
@@ -120,10 +120,10 @@ def _groups(root: Section, folder: Path) -> DatasetGroups:
         mode = _MODES[root.choice("normalization_type", tuple(_MODES))]
         choices["normalization.mode"] = mode
     specs: list[DatasetSpec] = []
-    for embodiment in _mapping(root, "data_groups", "embodiments"):
+    for embodiment in mapping(root, "data_groups", "embodiments"):
         groups = root.section("data_groups")
         group = groups.section(embodiment)
-        names = _mapping(groups, embodiment, "datasets")
+        names = mapping(groups, embodiment, "datasets")
         specs += [_spec(group.section(name), folder, embodiment, name) for name in names]
     root.finish()
     most = choices.get("model.views")
@@ -136,20 +136,50 @@ def _groups(root: Section, folder: Path) -> DatasetGroups:
     return DatasetGroups(source=root.source, specs=tuple(specs), choices=choices)
 
 
+def dataset_spec(
+    path: Path, *, embodiment: str = "", name: str = "", read: bool = True
+) -> DatasetSpec:
+    """A dataset by its folder alone: as it was adopted (unless `read` is False), or as it is.
+
+    Raises:
+        DatasetError: the file of the adoption does not fit.
+    """
+    spec = DatasetSpec(name=name or path.name, path=path, embodiment=embodiment)
+    adoption = adoption_of(path) if read else None
+    return spec if adoption is None else adopted(spec, adoption)
+
+
+def adopted(spec: DatasetSpec, adoption: Adoption) -> DatasetSpec:
+    """The same dataset read as the adoption says."""
+    return replace(
+        spec,
+        view_map=adoption.cameras,
+        suite=adoption.suite,
+        joints=adoption.joint_names,
+        source=str(adoption.source),
+    )
+
+
 def _spec(section: Section, folder: Path, embodiment: str, name: str) -> DatasetSpec:
     path = Path(section.text("path"))
     spec = DatasetSpec(
-        name=name,
-        path=path if path.is_absolute() else folder / path,
-        embodiment=embodiment,
-        view_map=_view_map(section),
-        suite=_suite(section),
+        name=name, path=path if path.is_absolute() else folder / path, embodiment=embodiment
+    )
+    # What the file says of joints and columns counts, and an adoption where it says nothing.
+    said = [key for key in ("process_suite", "suite_config", "joints") if section.has(key)]
+    if not said:
+        spec = dataset_spec(spec.path, embodiment=embodiment, name=name)
+    view_map, suite = _view_map(section), _suite(section)
+    spec = replace(
+        spec,
+        view_map=view_map or spec.view_map,
+        suite=suite if said else spec.suite,
         weight=section.positive("weight") if section.has("weight") else 1.0,
         frames_per_episode=(
             _whole(section, "frames_per_episode", 1) if section.has("frames_per_episode") else None
         ),
-        joints=section.names("joints") if section.has("joints") else None,
-        source=f"{section.source}: {section.path}",
+        joints=section.names("joints") if section.has("joints") else spec.joints,
+        source=spec.source or f"{section.source}: {section.path}",
     )
     section.finish()
     return spec
@@ -159,7 +189,7 @@ def _view_map(section: Section) -> Mapping[str, str]:
     if not section.has("view_map"):
         return {}
     views = section.section("view_map")
-    data = _mapping(section, "view_map", "image slots")
+    data = mapping(section, "view_map", "image slots")
     return {slot: views.text(slot) for slot in data}
 
 
@@ -182,13 +212,6 @@ def _suite(section: Section) -> Suite:
         return official_suite(name, config)
     except ValueError as error:
         raise section.error("suite_config" if config else "process_suite", str(error)) from error
-
-
-def _mapping(section: Section, key: str, what: str) -> dict[str, Any]:
-    data = section.get(key, f"a mapping of {what}")
-    if not isinstance(data, dict) or not data or not all(isinstance(name, str) for name in data):
-        raise section.error(key, f"expected a mapping of {what}, got {data!r:.80}")
-    return data
 
 
 def _whole(section: Section, key: str, default: int) -> int:

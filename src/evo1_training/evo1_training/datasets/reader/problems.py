@@ -33,6 +33,7 @@ _STRUCTURE: Mapping[str, _Rule] = {
     "feature": ("error", "correct the feature in meta/info.json"),
     "default-feature": ("warning", "LeRobot writes it: correct meta/info.json"),
     "names": ("note", "loaders do not mind; give each number a name, so that people know it"),
+    "adoption": ("error", "nothing trains on it as it is: adopt it again, or remove the file"),
     "depth": ("note", "left aside: Evo-1 sees colour only"),
     "policy-feature": ("warning", "Evo-1 trains on observation.state, action and cameras"),
     "empty": ("error", "record and convert at least one episode"),

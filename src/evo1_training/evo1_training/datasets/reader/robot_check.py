@@ -28,18 +28,21 @@ def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) ->
         DatasetError: they differ; names the key, what is expected and what was found.
     """
     info, suite = folder.info, spec.suite
-    if info.fps != robot.rate_hz:
-        raise DatasetError(
-            f"{info.path}: fps: {info.fps}, but the robot file has rate_hz {robot.rate_hz:g}"
-        )
+    check_rate(folder, robot)
     if suite.poses:
         raise DatasetError(
             f"{spec.source or info.path}: process_suite: '{suite.name}' makes poses of the end "
             f"effector, but a policy of {robot.embodiment} drives joints; choose the columns of "
             "its joints with process_suite: custom, or put the dataset under another embodiment"
         )
-    for columns in (suite.state, suite.action):
-        _check_names(folder, robot, spec, columns)
+    if not suite.state_picks:
+        for columns in (suite.state, suite.action):
+            _check_names(folder, robot, spec, columns)
+    elif spec.joints != robot.joint_names:
+        raise DatasetError(
+            f"{spec.source}: joints: adopted for {', '.join(spec.joints or ())}, but the robot "
+            f"file has {', '.join(robot.joint_names)}; adopt the dataset for this robot"
+        )
     copy = info.root / ROBOT_COPY
     if not copy.is_file():
         return
@@ -49,6 +52,20 @@ def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) ->
         raise DatasetError(str(error)) from error
     for what, ours, other in differences(robot, theirs):
         raise DatasetError(f"{copy}: {what}: {other}; the robot file here has {ours}")
+
+
+def check_rate(folder: DatasetFolder, robot: RobotConfig) -> None:
+    """Refuse a dataset of another rate than the robot file's.
+
+    Raises:
+        DatasetError: names both.
+    """
+    info = folder.info
+    if info.fps != robot.rate_hz:
+        raise DatasetError(
+            f"{info.path}: fps: {info.fps}, but the robot file has rate_hz {robot.rate_hz:g}; "
+            "give a robot file with the dataset's rate"
+        )
 
 
 def _check_names(
@@ -72,8 +89,9 @@ def _check_names(
     if tuple(found) != robot.joint_names:
         raise DatasetError(
             f"{where}: expected the joints of the robot file, {', '.join(robot.joint_names)}; got "
-            f"{', '.join(found) or 'none'}; if the numbers are these joints in this order and in "
-            "radians, write a dataset file (--groups) whose 'joints' says so"
+            f"{', '.join(found) or 'none'}; say which is which with `evo1 adopt`, or, where the "
+            "numbers are these joints in this order and in radians, by 'joints' in a dataset file "
+            "(--groups)"
         )
 
 
@@ -108,7 +126,7 @@ def check_ranges(
         raise DatasetError(
             f"{folder.root}: {what}: beyond what the robot file's joints can mean in radians: "
             f"{listing} (worst at frame {row - episode.first_row} of episode {episode.index}); "
-            "are these degrees, percent or ticks? Convert the numbers to radians first, or leave "
+            "are these degrees, percent or ticks? `evo1 adopt` says once what they are; or leave "
             "out a damaged episode"
         )
 

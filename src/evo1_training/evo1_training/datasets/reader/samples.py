@@ -13,10 +13,9 @@ import numpy.typing as npt
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
+from evo1_training.datasets.reader.demonstrations import find_milestones, kept_rows
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.frame_cache import FrameCache, Progress, open_frame_cache
-from evo1_training.datasets.reader.milestones import find_milestones
-from evo1_training.datasets.reader.pauses import kept_rows
 from evo1_training.datasets.reader.pictures import FrameSource, resize
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.robot_check import (
@@ -39,7 +38,7 @@ class Sample:
         actions: (H, D) float32; beyond the episode's end its last action repeats. Where pauses
             are shortened they are those of the frames that are left.
         action_mask: (H,) bool, False beyond the episode's end (and where `mask_held` says so).
-        milestones: (2, D) float32, the actions at the next grasp and release; see milestones.py.
+        milestones: (2, D) float32, at the next grasp and release; see demonstrations.py.
         milestone_mask: (2,) bool, which of them the episode still has.
         instruction: the episode's task.
         embodiment: key of the norm stats.
@@ -71,8 +70,8 @@ class SampleOptions:
         views: image slots of the model; None for as many as the dataset has cameras.
         image_size: edge that images are resized to [px]; None keeps their size.
         mask_held: leave actions out of the mask that stand in a gap of the recording.
-        max_pause_s: shorten longer pauses inside chunks to this, see pauses.py [s]; None keeps
-            them.
+        max_pause_s: shorten longer pauses inside chunks to this, see
+            demonstrations.py [s]; None keeps them.
         cache_dir: folder of frame caches, which are built when they are missing; None for none.
         cache_jobs: threads that build them.
         open_videos: videos that stay open, in each process.
@@ -320,6 +319,8 @@ def check_embodiments(datasets: Sequence[TrainingSamples]) -> None:
 
 def _names(dataset: TrainingSamples) -> tuple[str, ...] | None:
     """Names of the numbers of the actions, where every column has some."""
+    if dataset.spec.joints is not None:
+        return dataset.spec.joints
     names: tuple[str, ...] = ()
     for key in dataset.spec.suite.action:
         part = dataset.folder.info.feature(key).names

@@ -1,8 +1,9 @@
-"""Which columns make up state and action, as the authors' 'process suites' choose them.
+"""Which columns make up state and action: by the authors' 'process suites', or by an adoption.
 
 A suite is data here: columns that are joined, grippers that are turned round, and whether the
-numbers are poses. The authors' ranges (relative_dims, ...) say only what use_delta_action would
-make relative; that is refused, so they are checked and left aside. Must not import ROS or torch.
+numbers are poses; or numbers that are picked one by one and turned into radians. The authors'
+ranges (relative_dims, ...) say only what use_delta_action would make relative; that is refused,
+so they are checked and left aside. Must not import ROS or torch.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.joint_units import JointUnits
 from evo1_training.datasets.reader.info import ACTION_KEY, STATE_KEY
 
+Pick = tuple[str, int]  # a number: its column, and its place there
 Array = npt.NDArray[Any]
 
 
@@ -27,6 +30,9 @@ class Suite:
         action: columns, joined in this order.
         inverted: those of them that become 1 - value.
         poses: the numbers are poses of the end effector, not positions of joints.
+        state_picks: the numbers of the state, one a joint; empty for all of its columns.
+        action_picks: likewise of the actions.
+        units: of the numbers picked; None for radians.
     """
 
     name: str = "default"
@@ -34,6 +40,9 @@ class Suite:
     action: tuple[str, ...] = (ACTION_KEY,)
     inverted: frozenset[str] = frozenset()
     poses: bool = False
+    state_picks: tuple[Pick, ...] = ()
+    action_picks: tuple[Pick, ...] = ()
+    units: JointUnits | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -41,19 +50,25 @@ class Suite:
         return tuple(dict.fromkeys([*self.state, *self.action]))
 
     def states(self, columns: Mapping[str, Array]) -> Array:
-        """(N, D) from columns (N, *shape)."""
-        return self._join(self.state, columns)
+        """(N, D) float32 from columns (N, *shape)."""
+        return self._make(self.state, self.state_picks, columns)
 
     def actions(self, columns: Mapping[str, Array]) -> Array:
-        """(N, D) from columns (N, *shape)."""
-        return self._join(self.action, columns)
+        """(N, D) float32 from columns (N, *shape)."""
+        return self._make(self.action, self.action_picks, columns)
 
-    def _join(self, keys: tuple[str, ...], columns: Mapping[str, Array]) -> Array:
-        parts = []
-        for key in keys:
-            part = columns[key].reshape(len(columns[key]), -1)
-            parts.append(1 - part if key in self.inverted else part)
-        return np.ascontiguousarray(np.concatenate(parts, axis=1), dtype=np.float32)
+    def _make(
+        self, keys: tuple[str, ...], picks: tuple[Pick, ...], columns: Mapping[str, Array]
+    ) -> Array:
+        parts = {key: columns[key].reshape(len(columns[key]), -1) for key in keys}
+        parts |= {key: 1 - parts[key] for key in self.inverted & set(keys)}
+        if picks:
+            values = np.stack([parts[key][:, place] for key, place in picks], axis=1)
+        else:
+            values = np.concatenate([parts[key] for key in keys], axis=1)
+        if self.units is not None:
+            values = self.units.to_rad(values)
+        return np.ascontiguousarray(values, dtype=np.float32)
 
 
 ABSOLUTE = Suite()

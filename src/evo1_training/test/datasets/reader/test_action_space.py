@@ -80,7 +80,9 @@ def test_what_a_calibration_explains_is_taken(tmp_path, open_samples, so100):
 
 def test_names_are_compared_or_given_by_the_dataset_file(tmp_path, open_samples, so100):
     write(tmp_path / "cubes", "no_names")
-    with pytest.raises(DatasetError, match=r"got none; if the numbers .* 'joints' says so"):
+    with pytest.raises(
+        DatasetError, match=r"got none; .*evo1 adopt.* by 'joints' in a dataset file"
+    ):
         open_first(open_samples, tmp_path, so100)
     with pytest.raises(DatasetError, match=r"cubes\.joints: expected the joints of the robot"):
         open_first(open_samples, tmp_path, so100, "joints: [a, b, c, d, e, f]")

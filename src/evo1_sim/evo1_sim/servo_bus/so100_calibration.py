@@ -1,6 +1,6 @@
-"""LeRobot's calibration of an SO-100, and the way from servo ticks to radians and back.
+"""LeRobot's calibration of an SO-100: from servo ticks, and from LeRobot's units, to radians.
 
-Must not import ROS. Ticks exist only in this folder.
+Must not import ROS. Ticks exist only here, in the other servos of this folder and in drivers.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.joint_units import JointUnits
 from evo1_policy.robot_config import JointConfig
 from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_sim.servo_bus.sts3215 import MAX_ID, TICKS_PER_TURN
@@ -165,6 +166,23 @@ def to_ticks(
     lower = [servo.range_min for servo in servos]
     upper = [servo.range_max for servo in servos]
     return np.asarray(np.clip(np.rint(ticks), lower, upper), dtype=np.int64)
+
+
+def units_of(servo: ServoCalibration) -> dict[str, JointUnits]:
+    """How LeRobot counts this servo, by its own words (MotorNormMode): one joint each.
+
+    The two ranges grow with the angle: LeRobot turns them round where drive_mode mirrors.
+    """
+    span = (servo.range_max - servo.range_min) * RAD_PER_TICK
+    scales = {
+        "deg": (servo.rad_per_tick * (TICKS_PER_TURN - 1) / 360, servo.middle_rad),
+        "range_m100_100": (span / 200, servo.middle_rad),
+        "range_0_100": (span / 100, servo.middle_rad - span / 2),
+    }
+    return {
+        unit: JointUnits(scale=np.array([scale]), offset=np.array([offset]))
+        for unit, (scale, offset) in scales.items()
+    }
 
 
 def check_range(joint: JointConfig, lower: int, upper: int) -> None:

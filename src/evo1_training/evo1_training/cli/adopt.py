@@ -1,0 +1,208 @@
+"""adopt: say once how somebody else's dataset is read as a robot's. Must not import ROS."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evo1_policy.command_line import entry_point, printable
+
+if TYPE_CHECKING:
+    from evo1_policy.robot_config import RobotConfig
+    from evo1_training.datasets.reader.adoption import Adoption
+    from evo1_training.datasets.reader.folder import DatasetFolder
+
+_DESCRIPTION = """\
+Read a LeRobot dataset of anybody (v2.0, v2.1, v3.0) as a robot's: which of its numbers are which
+joints, what they count, which camera is which image slot. Shows what it proposes, and writes it as
+one small file beside the dataset, DATASET.evo1.yaml; nothing of the dataset is changed. From then
+on check-dataset, view, norm-stats and train read the folder as that robot's, in radians.
+
+Names are matched as people write them (shoulder_pan.pos, main_shoulder_pan). What names and
+numbers do not decide is asked on a terminal, and refused elsewhere with the option that says it.
+"""
+_EPILOG = """\
+units (LeRobot's words)
+  rad, deg          deg of an SO-100: LeRobot's, from the middle of each calibrated range
+  range_m100_100    -100..100 of each joint's calibrated range: needs --calibration
+  range_0_100       0..100 likewise, of grippers
+  range_0_1, range_1_0   a gripper, 1 open or 1 closed
+  m                 metres, of a joint whose robot file is in metres
+  a file of units, or the name of one that ships (so100_lerobot, xarm6_authors)
+
+examples
+  adopt ~/datasets/so101_pick --robot so100
+  adopt ~/datasets/so101_pick --robot so100 --units deg --camera image_1=front --camera image_2=top
+  adopt ~/datasets/so101_pick --robot so100 --units range_m100_100 \\
+      --calibration ~/.cache/huggingface/lerobot/calibration/robots/so101_follower/mine.json
+  adopt DATASET --robot my_arm.yaml --joint elbow_joint=motor_3 --units gripper_joint=range_0_1
+"""
+_PICTURES = 6
+
+
+@entry_point("adopt")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    # Lazily: pyarrow and matplotlib take a second, --help shall not.
+    from evo1_policy.robot_config import load_robot
+    from evo1_training.datasets.reader import SampleOptions, TrainingSamples, open_folder
+    from evo1_training.datasets.reader.adoption import read_adoption, robot_file
+    from evo1_training.datasets.reader.dataset_config import adopted, dataset_spec
+    from evo1_training.datasets.reader.proposal import Wanted, propose, refuse
+    from evo1_training.datasets.reader.robot_check import check_rate
+    from evo1_training.next_commands import command
+    from evo1_training.viewing.drawing import draw_contact_sheet
+    from evo1_training.viewing.in_dataset import view_dataset
+
+    file = robot_file(options.robot)
+    robot, folder = load_robot(file), open_folder(options.path)
+    check_rate(folder, robot)
+    wanted = Wanted(
+        units=_pairs(options.units, "--units", bare=True),
+        joints=_pairs(options.joint, "--joint"),
+        cameras=_pairs(options.camera, "--camera"),
+        calibration=options.calibration,
+        state=options.state,
+        action=options.action,
+        in_order=options.in_order,
+    )
+    name = (
+        str(file.resolve()) if str(file) == str(Path(options.robot).expanduser()) else robot.name
+    )
+    adoption = propose(folder, robot, name, wanted, _ask if sys.stdin.isatty() else refuse)
+    print("\n".join(printable(line, 400) for line in _table(folder, robot, adoption)))
+    spec = adopted(dataset_spec(options.path, read=False), adoption)
+    # What train would refuse is refused here.
+    TrainingSamples(spec, SampleOptions(horizon=1, image_size=8), robot=robot).close()
+    path, text = adoption.source, adoption.to_yaml()
+    same = path.is_file() and path.read_bytes() == text.encode()
+    if not same:
+        part = path.with_name(f"{path.name}.part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    read_adoption(folder.info)
+    sheet = path.with_suffix(".png")
+    draw_contact_sheet(view_dataset(options.path, 0, columns=_PICTURES), sheet)
+    print(f"{sheet}: its cameras, by image slot")
+    print(f"{path}: {'as it was' if same else 'written'}; remove it to read the dataset as it is")
+    print(f"next: {command('check_dataset', options.path)}")
+    print(f"      {command('train', '--stage', 1, '--dataset', options.path)}")
+    return 0
+
+
+def _pairs(given: Sequence[str], option: str, *, bare: bool = False) -> Mapping[str, str]:
+    """NAME=VALUE, by name; a VALUE alone under '' where that is allowed."""
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals and bare:
+            name, value = "", name
+        if not value:
+            raise ValueError(f"{option} {text}: expected NAME=VALUE")
+        if found.setdefault(name, value) != value:
+            raise ValueError(f"{option} {text}: {found[name]} was given for the same")
+    return found
+
+
+def _ask(question: str, answers: Sequence[str], option: str) -> str:
+    """Ask the person at the terminal.
+
+    Raises:
+        DatasetError: who gives no answer.
+    """
+    from evo1_training.datasets.reader.proposal import refuse
+
+    print(printable(question, 2000))
+    for number, answer in enumerate(answers, 1):
+        print(f"  {number}  {printable(answer)}")
+    while True:
+        try:
+            said = input(f"number (or Ctrl-D, and {option}): ").strip()
+        except EOFError:
+            print()
+            return refuse(question, answers, option)
+        if said in answers:
+            return said
+        if said.isdecimal() and 1 <= int(said) <= len(answers):
+            return answers[int(said) - 1]
+
+
+def _table(folder: "DatasetFolder", robot: "RobotConfig", adoption: "Adoption") -> Iterator[str]:
+    """What each joint was and is, over state and action; where it leaves its limits."""
+    import numpy as np
+
+    from evo1_training.datasets.reader.columns import read_columns
+
+    suite = adoption.suite
+    columns = read_columns(folder, suite.columns)
+    angles = np.concatenate([suite.states(columns), suite.actions(columns)])  # (2N, D)
+    numbers = suite.units.from_rad(angles) if suite.units is not None else angles
+    count = f"{len(folder.episodes)} episodes, {folder.rows} frames"
+    yield f"{folder.root}: {count} at {adoption.fps} Hz, as {robot.name}"
+    row = "{:<20} {:<28} {:<15} {:>19}   {:>16}   {:>16}"
+    yield row.format("joint", "number", "unit", "from", "to [rad]", "limits [rad]")
+    for j, joint in enumerate(robot.joints):
+        one = adoption.joints[j]
+        key, place = one.state
+        low, high = joint.position_min, joint.position_max
+        beyond = (angles[:, j] < low) | (angles[:, j] > high)
+        yield row.format(
+            joint.name,
+            adoption.columns[key][place],
+            one.unit,
+            f"{numbers[:, j].min():.4g} .. {numbers[:, j].max():.4g}",
+            f"{angles[:, j].min():.2f} .. {angles[:, j].max():.2f}",
+            f"{low:.2f} .. {high:.2f}",
+        ) + (f"   beyond in {100 * beyond.mean():.2g} % of the frames" if beyond.any() else "")
+    yield from (f"image slot {slot}: {key}" for slot, key in adoption.cameras.items())
+    left = set(folder.info.cameras) - set(adoption.cameras.values())
+    yield from (f"left aside: {key}" for key in sorted(left))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="adopt",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("path", metavar="DATASET", type=Path, help="folder of the dataset")
+    add("--robot", required=True, metavar="ROBOT", help="a robot file, or so100, xarm6, ...")
+    add(
+        "--units",
+        action="append",
+        default=[],
+        metavar="[JOINT=]UNIT",
+        help="what the numbers count, of all joints or of one",
+    )
+    add(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="LeRobot's calibration of the arm that was recorded (the follower)",
+    )
+    add(
+        "--joint",
+        action="append",
+        default=[],
+        metavar="JOINT=NAME",
+        help="which number is a joint of the robot file, by its name or place (0 and on)",
+    )
+    add("--in-order", action="store_true", help="the numbers are the joints in their order")
+    add(
+        "--camera",
+        action="append",
+        default=[],
+        metavar="SLOT=NAME",
+        help="which camera is an image slot, such as image_1=front",
+    )
+    add("--state", default="", metavar="COLUMN", help="measured positions, if not the usual one")
+    add("--action", default="", metavar="COLUMN", help="demonstrated ones, likewise")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
