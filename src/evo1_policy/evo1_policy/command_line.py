@@ -19,7 +19,8 @@ P = ParamSpec("P")
 
 INTERRUPTED, NOBODY_READS = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 _MOST_TOLD = 4000
-_NO_HOME = "Could not determine home directory."  # pathlib tells that by a RuntimeError
+# pathlib tells these by a RuntimeError.
+_NO_HOME, _LOOP = "Could not determine home directory.", "Symlink loop from "
 
 
 def entry_point(name: str, *, failed: int = 1) -> Callable[[Callable[P, int]], Callable[P, int]]:
@@ -62,7 +63,8 @@ def entry_point(name: str, *, failed: int = 1) -> Callable[[Callable[P, int]], C
 def is_expected(error: BaseException) -> bool:
     """Whether a person can mend what an error tells; everything else is a bug."""
     ours = type(error).__module__.partition(".")[0] in _PACKAGES
-    return ours or isinstance(error, OSError | ValueError) or str(error) == _NO_HOME
+    of_pathlib = str(error) == _NO_HOME or str(error).startswith(_LOOP)
+    return ours or of_pathlib or isinstance(error, OSError | ValueError)
 
 
 def describe(error: BaseException) -> str:

@@ -31,6 +31,7 @@ def ended(capsys, error, **options):
         (FileNotFoundError(2, "No such file or directory", os.fsdecode(b"\xff")), r"tool: \udcff"),
         (ValueError("two lines\n[INFO] forged"), "tool: two lines\n  [INFO] forged\n"),
         (RuntimeError("Could not determine home directory."), "tool: this user has no home"),
+        (RuntimeError("Symlink loop from '/a'"), "tool: Symlink loop from '/a'"),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "no"), r"tool: a\udcff: a name that can"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "tool: 'utf-8' codec can't decode"),
     ],
