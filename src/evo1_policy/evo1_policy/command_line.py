@@ -34,11 +34,11 @@ def entry_point(name: str, *, failed: int = 1) -> Callable[[Callable[P, int]], C
     def decorate(main: Callable[P, int]) -> Callable[P, int]:
         @wraps(main)
         def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            _fill_closed_streams()
             speak_anywhere()
             try:
                 status = main(*args, **kwargs)
-                if sys.stdout is not None:
-                    sys.stdout.flush()  # a full disk or a closed pipe is heard of here
+                sys.stdout.flush()  # a full disk or a closed pipe is heard of here
                 return status
             except KeyboardInterrupt:
                 tell(name, "interrupted")
@@ -127,6 +127,22 @@ def _has_folder() -> bool:
         return False
 
 
+def _fill_closed_streams() -> None:
+    """Where the program was started without an output, let the next file not be opened as it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
 def _let_go_of_broken_streams() -> None:
     """Have Python's last flush succeed, which would end with another status and a message."""
     for stream in (sys.stdout, sys.stderr):
@@ -135,5 +151,3 @@ def _let_go_of_broken_streams() -> None:
         except (OSError, ValueError):
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except AttributeError:  # the program was started without it
-            continue

@@ -108,6 +108,7 @@ def run(what, shell, tmp_path, **options):
     [
         ("print('x' * 10**6)", "{tool} | head -c 1; exit ${{PIPESTATUS[0]}}", 141, ""),
         ("print('x')", "{tool} >&-", 0, ""),
+        ("sys.stdout.write('x')", "{tool} >&- <&-", 0, ""),
         ("print('x')", "{tool} > /dev/full", 1, "tool: [Errno 28] No space left on device\n"),
         ("raise ValueError('x')", "{tool} 2>/dev/full", 1, ""),
     ],
@@ -115,6 +116,12 @@ def run(what, shell, tmp_path, **options):
 def test_output_that_nobody_takes_ends_without_a_traceback(tmp_path, what, shell, status, said):
     done = run(what, shell, tmp_path)
     assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_a_file_is_never_opened_in_place_of_a_closed_output(tmp_path):
+    what = "import os; f = open('data', 'w'); print('x', flush=True); os.write(1, b'x'); f.close()"
+    assert run(what, "{tool} <&- >&- 2>&-", tmp_path, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "data").read_text() == ""
 
 
 def test_a_removed_current_folder_is_named(tmp_path):

@@ -3,6 +3,7 @@
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from rclpy.signals import SignalHandlerOptions
 from evo1_policy.command_line import describe
 
 NO_LOG = "--disable-external-lib-logs"
+_LAST_S = 2**31  # builtin_interfaces/Time; FastDDS publishes nothing beyond it
 _REFUSED = (rclpy_implementation.RCLError, rclpy_implementation.UnknownROSArgsError, OSError)
 
 
@@ -33,8 +35,10 @@ def start_ros(arguments: Sequence[str] | None = None, context: Context | None = 
         context: to start in place of the one of the process.
 
     Raises:
-        StartError: an argument or a variable that ROS cannot read.
+        StartError: an argument or a variable that ROS cannot read, or a clock beyond its stamps.
     """
+    if time.time() >= _LAST_S:
+        raise StartError("this machine's clock is beyond 2038, where ROS's stamps end: set it")
     words = list(sys.argv if arguments is None else arguments)
     if NO_LOG not in words and not os.environ.get("ROS_LOG_DIR"):
         home = Path(os.environ.get("HOME") or os.devnull)

@@ -37,3 +37,9 @@ def test_no_place_for_logs_is_no_reason_to_stay_away(monkeypatch, tmp_path):
     start_ros([], context)
     assert context.ok()
     context.shutdown()
+
+
+def test_a_clock_beyond_the_stamps_of_ros_is_named(monkeypatch):
+    monkeypatch.setattr("time.time", lambda: 4.1e9)
+    with pytest.raises(StartError, match="clock is beyond 2038"):
+        start_ros([], Context())

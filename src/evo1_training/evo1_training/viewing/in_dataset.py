@@ -60,9 +60,9 @@ def view_episode(
         ViewError: its table cannot be read.
     """
     columns_of = _numbers(folder, episode, problems)
-    times_s = _times(columns_of, folder.info.fps)
     if not columns_of:
         raise ViewError(f"{episode.data_path}: no numbers that can be read")
+    times_s = _times(columns_of, folder.info.fps)
     state_key = _first(columns_of, STATE_KEY, "state", "observation.")
     action_key = _first(columns_of, ACTION_KEY, "actions", "action.")
     joints, state, action = _curves(folder, columns_of, state_key, action_key, times_s)
