@@ -30,7 +30,7 @@ from evo1_policy.control.teleop_target import (
 )
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_training.datasets.interventions import Interventions, read_interventions
-from evo1_training.datasets.rejections import Rejections
+from evo1_training.datasets.recorded_streams import Rejections
 from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import TELEOP, EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted

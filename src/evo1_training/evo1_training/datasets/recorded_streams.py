@@ -7,7 +7,7 @@ Must not import ROS or torch. Letters: C cameras, D joints, R rows.
 
 from array import array
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,6 @@ from evo1_policy.perception.messages import (
     stamp_ns,
 )
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig, StateConfig
-from evo1_training.datasets.rejections import Rejections
 from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import STATE, EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
@@ -33,6 +32,27 @@ _ROWS_OPEN = 4096  # joint rows that are kept as they are, before older ones are
 _NO_IMAGE = np.empty((0, 0, 3), np.uint8)
 
 Times = npt.NDArray[np.int64]
+
+
+@dataclass(kw_only=True)
+class Rejections:
+    """Counts of messages by topic, with the first problem of each."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def add(self, topic: str, problem: str) -> None:
+        """Count a message that cannot be used; `problem` is for people."""
+        self.counts[topic] = self.counts.get(topic, 0) + 1
+        self.problems.setdefault(topic, problem)
+
+    def lines(self) -> tuple[str, ...]:
+        """One line a topic."""
+        return tuple(
+            f"{topic}: {count} message{'s' if count > 1 else ''} rejected, as live: "
+            f"{self.problems[topic].removeprefix(f'{topic}: ')}"
+            for topic, count in self.counts.items()
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

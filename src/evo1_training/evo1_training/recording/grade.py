@@ -4,8 +4,8 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,6 @@ from evo1_policy.perception.alignment import max_distance_ns
 from evo1_policy.perception.buffers import clock_problem
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 from evo1_training.recording.episode import TELEOP, Outcome, StreamFacts
-from evo1_training.recording.joint_watch import JointRange
 from evo1_training.recording.stream_monitor import WatchedTake
 from evo1_training.recording.stream_watch import StreamFigures
 
@@ -31,18 +30,7 @@ SHORT_S = 1.0
 Reason = tuple[str, str]  # grade, words
 
 
-@dataclass(frozen=True, kw_only=True)
-class TakeFigures:
-    """Everything that a grade is given for."""
-
-    duration_s: float
-    streams: Sequence[StreamFigures]
-    joints: Sequence[JointRange]
-    fault: str = ""  # what ended the take before its time
-    recovered: bool = False  # it was cut off and made readable afterwards
-
-
-def grade(robot: RobotConfig, take: TakeFigures) -> tuple[str, tuple[str, ...]]:
+def grade(robot: RobotConfig, take: WatchedTake) -> tuple[str, tuple[str, ...]]:
     """Return 'pass', 'warn' or 'fail', and why not 'pass', the worst first."""
     reasons = sorted(_reasons(robot, take), key=lambda reason: reason[0] != FAIL)
     levels = {level for level, _ in reasons}
@@ -67,16 +55,9 @@ def outcome(
         fault: what ended the take before its time.
         recovered: whether it was cut off and made readable afterwards.
     """
-    streams = [_with_unwritten(one, written.get(one.topic, 0)) for one in watched.streams]
+    streams = tuple(_with_unwritten(one, written.get(one.topic, 0)) for one in watched.streams)
     level, reasons = grade(
-        robot,
-        TakeFigures(
-            duration_s=max(0, watched.ended_ns - watched.started_ns) / 1e9,
-            streams=streams,
-            joints=watched.joints,
-            fault=fault,
-            recovered=recovered,
-        ),
+        robot, replace(watched, streams=streams, fault=fault, recovered=recovered)
     )
     return Outcome(
         ended_ns=watched.ended_ns,
@@ -104,7 +85,7 @@ def _with_unwritten(stream: StreamFigures, written: int) -> StreamFigures:
     return replace(stream, messages=stream.messages - unwritten, lost=stream.lost + unwritten)
 
 
-def _reasons(robot: RobotConfig, take: TakeFigures) -> Iterator[Reason]:
+def _reasons(robot: RobotConfig, take: WatchedTake) -> Iterator[Reason]:
     if take.fault:
         yield FAIL, f"the take was cut short: {take.fault}"
     if take.recovered:
@@ -172,7 +153,7 @@ def _rate(stream: StreamFigures, rate_hz: float) -> Iterator[Reason]:
         yield WARN, words
 
 
-def _action(take: TakeFigures) -> Iterator[Reason]:
+def _action(take: WatchedTake) -> Iterator[Reason]:
     """The demonstrated action comes from the teleop topic, or else from the commands."""
     teleop = sum(stream.messages for stream in take.streams if stream.role == TELEOP)
     if teleop:
@@ -183,7 +164,7 @@ def _action(take: TakeFigures) -> Iterator[Reason]:
         yield FAIL, "no message on the teleop topic nor on a command topic: no action is shown"
 
 
-def _skew(robot: RobotConfig, take: TakeFigures) -> Iterator[Reason]:
+def _skew(robot: RobotConfig, take: WatchedTake) -> Iterator[Reason]:
     cameras = [stream for stream in take.streams if stream.role.startswith("camera:")]
     if len(cameras) < 2 or not all(len(camera.stamps) for camera in cameras):
         return
@@ -212,7 +193,7 @@ def _nearest(ticks: npt.NDArray[np.int64], stamps: npt.NDArray[np.int64]) -> npt
     return nearest
 
 
-def _joints(take: TakeFigures) -> Iterator[Reason]:
+def _joints(take: WatchedTake) -> Iterator[Reason]:
     told = [joint for joint in take.joints if joint.moved >= 0]
     silent = [joint.name for joint in take.joints if joint.moved < 0]
     if silent and told:

@@ -26,12 +26,28 @@ _MS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class WatchedTake:
-    """What came in over a take; times are the node's clock [ns]."""
+    """What came in over a take, and all that its grade is given for.
+
+    Attributes:
+        started_ns: the node's clock [ns].
+        ended_ns: likewise [ns].
+        streams: one a topic.
+        joints: how far they moved.
+        fault: what ended the take before its time.
+        recovered: whether it was cut off and made readable afterwards.
+    """
 
     started_ns: int
     ended_ns: int
     streams: tuple[StreamFigures, ...]
     joints: tuple[JointRange, ...]
+    fault: str = ""
+    recovered: bool = False
+
+    @property
+    def duration_s(self) -> float:
+        """Its length [s]."""
+        return max(0, self.ended_ns - self.started_ns) / 1e9
 
 
 class StreamMonitor:

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo1_training.datasets.conversion_job import Job, convert_episode
-from evo1_training.datasets.episode_schema import schema_of
+from evo1_training.datasets.conversion_request import schema_of
 from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.episode import EpisodeError
 

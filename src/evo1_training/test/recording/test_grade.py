@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 
 from evo1_policy.robot_config import load_robot
-from evo1_training.recording.grade import TakeFigures, grade
+from evo1_training.recording.grade import grade
 from evo1_training.recording.joint_watch import JointRange
+from evo1_training.recording.stream_monitor import WatchedTake
 from evo1_training.recording.stream_watch import StreamFigures
 
 STEP = 33_333_333
@@ -44,7 +45,9 @@ def take(**changes):
     for name, change in changes.items():
         streams[name] = replace(streams[name], **change)
     joints = [JointRange(name="elbow", moved=0.8, asked=0.8)]
-    return TakeFigures(duration_s=10.0, streams=list(streams.values()), joints=joints)
+    return WatchedTake(
+        started_ns=0, ended_ns=10**10, streams=tuple(streams.values()), joints=tuple(joints)
+    )
 
 
 @pytest.fixture(scope="module")
