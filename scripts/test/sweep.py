@@ -67,8 +67,6 @@ _EARLY = (
     "evo1_policy.policy",
     "evo1_policy.model.preprocessing",
     "evo1_training.training.session",
-    "evo1_training.evaluation.attention",
-    "evo1_training.evaluation.attention_figure",
     "evo1_training.datasets.checker",
     "evo1_training.datasets.conversion",
     "evo1_training.viewing.contact_sheet",

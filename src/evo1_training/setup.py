@@ -26,7 +26,6 @@ setup(
             "convert = evo1_training.cli.convert:main",
             "check_dataset = evo1_training.cli.check_dataset:main",
             "view = evo1_training.cli.view:main",
-            "attention = evo1_training.cli.attention:main",
             "evaluate = evo1_training.cli.evaluate:main",
             "train = evo1_training.cli.train:main",
             "norm_stats = evo1_training.cli.norm_stats:main",
