@@ -5,9 +5,9 @@
 Trains every variant with every seed, evaluates each on the same unseen scenes, and writes a table
 with the mean and the range over the seeds. Trials of one policy tell of that policy; what a recipe
 is worth, only trainings with several seeds tell, and each of them counts once. A run's numbers are
-kept in `--results`; runs whose numbers are there are not done again, so several machines or days can
-share the work: copy the files together. On one core of a CPU a run of the tiny preset takes about a
-quarter of an hour.
+kept in `--results`; runs whose numbers are there are not done again, so several machines or days
+can share the work: copy the files together. On one core of a CPU a run of the tiny preset takes
+about a quarter of an hour.
 """
 
 import argparse

@@ -73,12 +73,6 @@ COMMANDS = (
         f"{_TRAIN}.evaluate", "--checkpoint {} --trials 1 --workers 1 --limit-s 0.1", "checkpoint"
     ),
     _command(f"{_TRAIN}.evaluate", "--expert --robot {} --trials 1 --workers 1 --limit-s 0.1"),
-    _command(f"{_TRAIN}.attention", "--checkpoint {} --word block --out {out}", "checkpoint"),
-    _command(
-        f"{_TRAIN}.attention",
-        "--checkpoint {good}/checkpoint --images {} {} --instruction block --word block "
-        "--out {out}",
-    ),
     _command(f"{_TRAIN}.rehearse", "--robot {} --episodes 1 --workers 1 --root {out}"),
     _command("evo1_policy.cli.convert_checkpoint", "{} {out}/policy --to own", "checkpoint"),
     _command(

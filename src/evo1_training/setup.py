@@ -28,7 +28,6 @@ setup(
             "edit_dataset = evo1_training.cli.edit_dataset:main",
             "adopt = evo1_training.cli.adopt:main",
             "view = evo1_training.cli.view:main",
-            "attention = evo1_training.cli.attention:main",
             "evaluate = evo1_training.cli.evaluate:main",
             "train = evo1_training.cli.train:main",
             "norm_stats = evo1_training.cli.norm_stats:main",

@@ -62,7 +62,6 @@ PROGRAMS = {
     "view": ("evo1_training", "view"),
     "train": ("evo1_training", "train"),
     "evaluate": ("evo1_training", "evaluate"),
-    "attention": ("evo1_training", "attention"),
     "norm-stats": ("evo1_training", "norm_stats"),
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),

@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
+from evo1_policy.untrusted import UntrustedError, parse_yaml
+
 Data = dict[str, Any]
 T = TypeVar("T")
 
@@ -81,9 +83,9 @@ def override(base: Data, text: str, *, section: str) -> Data:
     if "." not in key and key not in base and key in base[section]:
         key = f"{section}.{key}"
     try:
-        change: Any = yaml.safe_load(value_text) if value_text else ""
-    except yaml.YAMLError as error:
-        raise TrainConfigError(f"{key}: not valid YAML: {value_text!r}") from error
+        change: Any = parse_yaml(value_text, source=key) if value_text else ""
+    except UntrustedError as error:
+        raise TrainConfigError(f"{error}: {value_text!r}") from error
     for part in reversed(key.split(".")):
         change = {part: change}
     return overlay(base, change, source="command line")

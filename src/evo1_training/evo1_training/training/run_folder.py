@@ -2,6 +2,7 @@
 
     ~/evo1_runs/<name>/stage1/
         train.yaml                   every choice of this stage
+        run_id                       for Weights & Biases
         metrics.jsonl                one line every few steps
         summary.md                   what came out, at the end
         open_loop/step_000500.png    held-out episodes: demonstrated and predicted
@@ -15,8 +16,8 @@ Must not import ROS or torch.
 """
 
 import fcntl
-import json
 import shutil
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,13 +25,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from evo1_policy.checkpoint_layouts.contents import appearing
-from evo1_policy.untrusted import read_json
+from evo1_policy.untrusted import parse_json, read_json, read_text
 from evo1_training.training.config_values import TrainConfigError, differences, plain, to_yaml
 from evo1_training.training.train_config import Stage, TrainConfig, from_data, read_yaml
 
 CONFIG, METRICS, SUMMARY = "train.yaml", "metrics.jsonl", "summary.md"
+IDENTITY = "run_id"  # of this very run: another one of the same name has another
 POLICY, TRAINER, STATE = "policy", "trainer", "state.json"
 STAGES: tuple[Stage, ...] = ("stage1", "stage2", "single")
+_MOST_METRICS_BYTES = 4 << 30
 # What may change between a run and its continuation: nothing that moves a weight.
 _FREE = ("saving", "watching", "runs", "data.workers", "data.prefetch", "data.cache_dir", "device")
 
@@ -54,7 +57,9 @@ class SavedStep:
 
     def state(self) -> Mapping[str, Any]:
         """The small part of it."""
-        data: Mapping[str, Any] = read_json(self.trainer / STATE, what="state of the training")
+        data = read_json(self.trainer / STATE, what="state of a run")
+        if not isinstance(data, Mapping):
+            raise TrainConfigError(f"{self.trainer / STATE}: expected a mapping")
         return data
 
 
@@ -102,6 +107,8 @@ class RunFolder:
         for partial in self.checkpoints.glob("*.partial"):
             shutil.rmtree(partial)
         write_text(self.path / CONFIG, to_yaml(plain(config)))
+        if not (self.path / IDENTITY).is_file():
+            write_text(self.path / IDENTITY, f"{uuid.uuid4().hex[:12]}\n")
 
     def end(self) -> None:
         """Let others in again."""
@@ -175,7 +182,8 @@ class RunFolder:
         path = self.path / METRICS
         if not path.is_file():
             return
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = read_text(path, what="numbers of a run", max_bytes=_MOST_METRICS_BYTES)
+        lines = text.splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
         write_text(path, "".join(f"{line}\n" for line in kept))
 
@@ -214,6 +222,6 @@ def write_text(path: Path, text: str) -> None:
 
 def _step_of(line: str) -> float:
     try:
-        return float(json.loads(line)["step"])
-    except (ValueError, KeyError, TypeError):
+        return float(parse_json(line, source=METRICS)["step"])
+    except (ValueError, LookupError, TypeError):
         return float("inf")  # torn by the kill

@@ -33,7 +33,7 @@ from evo1_training.training.loading import BatchStream
 from evo1_training.training.objective import Objective, has_fast_bf16, new_milestone_head
 from evo1_training.training.open_loop import OpenLoopMeter
 from evo1_training.training.optimizer import WeightAverage, freeze, new_optimizer
-from evo1_training.training.run_folder import RunFolder, SavedStep
+from evo1_training.training.run_folder import CONFIG, RunFolder, SavedStep
 from evo1_training.training.starting_point import (
     choose_stats,
     make_model,
@@ -303,11 +303,9 @@ def _with_resolved_paths(config: TrainConfig) -> TrainConfig:
 
 
 def _resume(folder: RunFolder, config: TrainConfig, stage: Stage) -> SavedStep | None:
-    newest = folder.newest()
-    if newest is None:
-        return None
-    folder.check_same(config, stage)
-    return newest
+    if (folder.path / CONFIG).is_file():  # also of a run that was killed before its first save
+        folder.check_same(config, stage)
+    return folder.newest()
 
 
 def _finished_text(folder: RunFolder, resume: SavedStep, stage: Stage) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.untrusted import printable
 from evo1_training.next_commands import after_training, command
 from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
 from evo1_training.training.train_config import Stage, TrainConfig
@@ -12,6 +13,7 @@ from evo1_training.training.trainer import Outcome
 from evo1_training.training.training_data import TrainingData
 
 PAPER_BATCH = 128
+_MOST_SAID = 8000  # characters of a line
 
 
 def describe_start(
@@ -90,7 +92,7 @@ def write_summary(
             "Next:",
             *(f"  {line}" for line in _next(folder, config, stage, data, robot)),
         ]
-    text = "\n".join(lines)
+    text = "\n".join(printable(line, _MOST_SAID) for line in lines)
     write_text(path / SUMMARY, text + "\n")
     return text
 

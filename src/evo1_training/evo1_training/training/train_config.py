@@ -10,12 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode, action_space
-from evo1_policy.strict_yaml import StrictYamlError, read_section
-from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
+from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, parse_yaml, read_text
 from evo1_training.training.config_values import (
     Data,
     TrainConfigError,
@@ -319,10 +316,12 @@ def read_yaml(path: Path) -> Data:
     """
     try:
         text = read_text(path, what="training config", max_bytes=MOST_YAML_BYTES)
-        read_section(text or "{}", source=str(path))  # refuses keys that stand twice
-    except (UntrustedError, StrictYamlError) as error:
+        data = parse_yaml(text, source=str(path))
+    except UntrustedError as error:
         raise TrainConfigError(str(error)) from error
-    return dict(yaml.safe_load(text) or {})
+    if not isinstance(data, dict | None):
+        raise TrainConfigError(f"{path}: expected keys with values, got {type(data).__name__}")
+    return data or {}
 
 
 def from_data(data: Data, *, source: str) -> TrainConfig:

@@ -387,5 +387,5 @@ def out_of_memory(stage: Stage, config: TrainConfig, reason: str) -> TrainError:
     )
     return TrainError(
         f"out of memory at batch {section.batch_size}: {reason.splitlines()[0][:200]}\n"
-        f"Try, one after the other: {'; '.join(advice)}"
+        f"Try, one after the other: {'; '.join(advice)}. Other choices want --restart, or --name"
     )

@@ -16,6 +16,8 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     read_training,
 )
 from evo1_policy.normalization import ActionSpace, FeatureStats, NormStats
+from evo1_policy.untrusted import MOST_JSON_BYTES, UntrustedError, parse_json, read_text
+from evo1_training.datasets.lerobot.contents import SOURCES
 from evo1_training.datasets.lerobot.statistics import of_values, with_sound_quantiles
 from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
 from evo1_training.datasets.reader.columns import read_columns
@@ -129,28 +131,47 @@ class TrainingData:
 def split_datasets(
     datasets: Iterable[TrainingSamples], *, holdout: float, seed: int
 ) -> TrainingData:
-    """Hold out a share of the episodes of each dataset, evenly spread over it.
+    """Hold out a share of the takes of each dataset, evenly spread over it.
 
-    Which ones does not depend on the seed: runs with several seeds are measured on the same.
+    A take that was cut into several episodes stays together: its pieces are alike. Which ones
+    does not depend on the seed: runs with several seeds are measured on the same.
 
     Raises:
-        DatasetError: a dataset has too few episodes.
+        DatasetError: a dataset has too few takes.
     """
     train, held_out = [], []
     for samples in datasets:
-        count = len(samples.folder.episodes)
+        takes = _takes(samples)
+        names = list(dict.fromkeys(takes))
+        count = len(names)
         held = max(round(count * holdout), 1) if holdout > 0 else 0
         if held >= count:
             raise DatasetError(
                 f"{samples.spec.path}: {count} episode{'s' if count != 1 else ''} are too few to "
-                f"hold {held} out for measuring; record more, or train with data.holdout=0"
+                f"hold {held} out for measuring (pieces of one take are one); record more, or "
+                "train with data.holdout=0"
             )
-        chosen = {round((k + 0.5) * count / held - 0.5) for k in range(held)}
-        train.append(EpisodePart(samples, [k for k in range(count) if k not in chosen]))
-        held_out.append(EpisodePart(samples, sorted(chosen)))
+        chosen = {names[round((k + 0.5) * count / held - 0.5)] for k in range(held)}
+        train.append(EpisodePart(samples, [k for k, t in enumerate(takes) if t not in chosen]))
+        held_out.append(EpisodePart(samples, [k for k, t in enumerate(takes) if t in chosen]))
     if not train:
         raise DatasetError("no datasets to learn from; expected at least one")
     return TrainingData(train=tuple(train), held_out=tuple(held_out), seed=seed)
+
+
+def _takes(samples: TrainingSamples) -> list[str]:
+    """Of which take each episode is a piece, by our converter's list; its own where none says."""
+    own = [f"episode {k}" for k in range(len(samples.folder.episodes))]
+    path = samples.folder.root / SOURCES
+    if not path.is_file():
+        return own
+    try:
+        text = read_text(path, what="list of sources", max_bytes=MOST_JSON_BYTES)
+        lines = [parse_json(line, source=str(path)) for line in text.splitlines()]
+        sources = [str(line["source"]).rpartition("#")[0] for line in lines]
+    except (UntrustedError, LookupError, TypeError):
+        return own  # somebody's edit of the dataset; check-dataset tells
+    return sources if len(sources) == len(own) else own
 
 
 def compute_stats(

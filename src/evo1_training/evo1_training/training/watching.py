@@ -12,10 +12,12 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
+from evo1_policy.untrusted import printable, read_text
 from evo1_training.training.config_values import TrainConfigError
-from evo1_training.training.run_folder import METRICS
+from evo1_training.training.run_folder import IDENTITY, METRICS
 from evo1_training.training.train_config import WatchingConfig
 
+_MOST_SAID = 4000  # characters of a line
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
@@ -30,7 +32,7 @@ class DecodingBar:
         """So many more frames of a camera are there."""
         if self._enabled and frames:
             if self._bar is None:
-                title = f"decoding {camera.rsplit('.', 1)[-1]}, once"
+                title = f"decoding {printable(camera.rsplit('.', 1)[-1])}, once"
                 self._bar = tqdm(total=of, desc=title, unit="frame", mininterval=1.0)
             self._bar.update(frames)
             if self._bar.n >= of:
@@ -73,7 +75,7 @@ class Watcher:
         self._metrics = (folder / METRICS).open("a", encoding="utf-8") if enabled else None
         terminal = sys.stderr.isatty()
         self._bar = tqdm(
-            desc=title,
+            desc=printable(title),
             total=steps,
             initial=start,
             bar_format=_BAR,
@@ -89,7 +91,7 @@ class Watcher:
     def say(self, text: str) -> None:
         """A line above the bar."""
         if self._enabled:
-            self._bar.write(text, file=sys.stderr)
+            self._bar.write(printable(text, _MOST_SAID), file=sys.stderr)
 
     def step(self, loss: float, lr: float, samples_per_s: float) -> None:
         """One more step is done."""
@@ -139,7 +141,12 @@ class Watcher:
                 "--wandb out: the numbers are in metrics.jsonl and TensorBoard, too"
             )
         wandb = importlib.import_module("wandb")
-        run = "-".join(self._folder.parts[-2:])
+        identity = read_text(self._folder / IDENTITY, what="id of the run", max_bytes=100)
         return wandb.init(
-            project="evo1", id=run, name=run, dir=str(self._folder), config=choices, resume="allow"
+            project="evo1",
+            id=identity.strip(),
+            name="-".join(self._folder.parts[-2:]),
+            dir=str(self._folder),
+            config=choices,
+            resume="allow",
         )

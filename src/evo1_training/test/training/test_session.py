@@ -181,6 +181,22 @@ def test_a_run_under_other_choices_is_refused_or_set_aside(config, copied):
     assert (copied.path.parent / "stage1.old1" / "metrics.jsonl").is_file()
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_is_still_that_run(config):
+    folder = RunFolder(config_path(config))
+    folder.begin(config)
+    folder.end()
+    changed = dataclasses.replace(config, seed=1)
+    with pytest.raises(TrainConfigError, match=r"seed: 0 then, 1 now.*--restart"):
+        train(changed, "stage1")
+    first = (folder.path / "run_id").read_text()
+    short = dataclasses.replace(changed, stage1=dataclasses.replace(config.stage1, steps=1))
+    train(short, "stage1", restart=True)
+    assert (folder.path / "run_id").read_text() != first
+    folder.begin(short)
+    folder.end()
+    assert len({(folder.path / "run_id").read_text(), first}) == 2
+
+
 def test_killed_and_resumed_run_has_the_losses_and_weights_of_an_uninterrupted_one(
     config, tmp_path
 ):
@@ -374,6 +390,18 @@ def test_a_pool_that_is_too_narrow_for_a_velocity_is_told(config):
     run = train(dataclasses.replace(config, model=model, stage1=stage), "stage1")
     card = (run.folder.path / "last" / "README.md").read_text()
     assert "35 numbers (5 actions x 7 joints), and the head's pool has 16" in card
+
+
+def test_words_of_a_dataset_write_no_control_characters_on_a_terminal(config, tmp_path, capsys):
+    watching = dataclasses.replace(config.watching, tensorboard=False)
+    title = "a\x1b[2Jb"
+    watcher = Watcher(tmp_path, watching, title=title, steps=1, start=0, choices={})
+    watcher.say("episode of \x1b[31mred\nforged: line")
+    watcher.close()
+    said = capsys.readouterr().err
+    assert "\x1b[31m" not in said
+    assert "\x1b[2J" not in said
+    assert "\\x1b[31mred\\nforged: line" in said
 
 
 def test_a_run_whose_data_changed_does_not_go_on_with_them(config, tmp_path, robot):

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import pytest
 
@@ -76,6 +77,21 @@ def test_an_unknown_key_of_a_file_names_the_file(tmp_path):
         TrainConfigError, match=r"mine\.yaml: data\.worker: unknown key; did you mean 'workers'"
     ):
         config_from(preset("tiny"), file=file)
+
+
+def test_a_file_that_would_not_end_or_is_a_bomb_is_refused(tmp_path):
+    pipe, bomb = tmp_path / "pipe.yaml", tmp_path / "bomb.yaml"
+    os.mkfifo(pipe)
+    with pytest.raises(TrainConfigError, match=r"pipe\.yaml: .* no regular file"):
+        config_from(preset("tiny"), file=pipe)
+    bomb.write_text("[" * 1000)
+    with pytest.raises(TrainConfigError, match=r"bomb\.yaml: not valid YAML: nested deeper"):
+        config_from(preset("tiny"), file=bomb)
+    bomb.write_text("7\n")
+    with pytest.raises(TrainConfigError, match=r"bomb\.yaml: expected keys with values, got int"):
+        config_from(preset("tiny"), file=bomb)
+    with pytest.raises(TrainConfigError, match="name: not valid YAML: nested deeper"):
+        config_from(preset("tiny"), overrides=["name=" + "[" * 1000])
 
 
 def test_several_datasets_are_a_list():

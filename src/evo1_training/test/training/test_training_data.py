@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -43,6 +44,20 @@ def test_held_out_episodes_are_never_trained_on(opened):
     assert held.episodes == (1,)
     assert {train[n].episode for n in range(len(train))} == {0, 2}
     assert [held[n].frame for n in range(len(held))] == list(range(14))
+
+
+def test_the_pieces_of_one_take_are_held_out_together_or_not_at_all(tmp_path, robot):
+    root = write_dataset(tmp_path / "cut", robot, lengths=(5,) * 8)
+    takes = ["a#0", "b#0", "b#1", "b#2", "c#0", "d#0", "d#1", "e#0"]
+    lines = (json.dumps({"episode_index": k, "source": name}) for k, name in enumerate(takes))
+    (root / "meta" / "evo1" / "sources.jsonl").write_text("\n".join(lines))
+    config = DataConfig(datasets=(str(root),), holdout=0.4)
+    (held,) = open_data(config, MODEL, seed=0)[0].held_out
+    assert held.episodes == (1, 2, 3, 5, 6)  # takes b and d of a, b, c, d, e
+    one = write_dataset(tmp_path / "one", robot, lengths=(5, 5, 5))
+    (one / "meta" / "evo1" / "sources.jsonl").write_text('{"source": "a#0"}\n' * 3)
+    with pytest.raises(DatasetError, match="pieces of one take are one"):
+        open_data(DataConfig(datasets=(str(one),)), MODEL, seed=0)
 
 
 def test_stats_are_those_of_the_training_episodes(opened, stats):

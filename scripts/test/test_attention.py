@@ -2,37 +2,42 @@
 
 import copy
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
 
-from evo1_policy.checkpoint import load_model, read_checkpoint, shipped_checkpoint
+from evo1_policy.checkpoint import Checkpoint, load_model, read_checkpoint, shipped_checkpoint
+from evo1_policy.model.evo1 import Evo1
 from evo1_policy.model.preprocessing import ModelInputs, PromptEncoder, load_tokenizer, prompt_text
-from evo1_training.cli.attention import main
-from evo1_training.evaluation.attention import WordError, attention_maps, drift, word_tokens
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from attention import WordError, attention_maps, drift, main, word_tokens
 
 torch.set_num_threads(1)
 INSTRUCTION = "put the can into the can holder"
 
 
 @pytest.fixture(scope="module")
-def checkpoint():
+def checkpoint() -> Checkpoint:
     return read_checkpoint(shipped_checkpoint("xarm6"))
 
 
 @pytest.fixture(scope="module")
-def model(checkpoint):
+def model(checkpoint: Checkpoint) -> Evo1:
     return load_model(checkpoint)
 
 
 @pytest.fixture(scope="module")
-def tokenizer(checkpoint):
+def tokenizer(checkpoint: Checkpoint) -> Tokenizer:
     return load_tokenizer(checkpoint.tokenizer_dir)
 
 
-def inputs_of(checkpoint, tokenizer, present=2):
+def inputs_of(checkpoint: Checkpoint, tokenizer: Tokenizer, present: int = 2) -> ModelInputs:
     config = checkpoint.config
     prompt = PromptEncoder(tokenizer, config).encode([INSTRUCTION], [present])
     size = config.vision.image_size
@@ -47,7 +52,9 @@ def inputs_of(checkpoint, tokenizer, present=2):
     )
 
 
-def test_tokens_of_a_word_are_those_of_its_last_occurrence(model, tokenizer):
+def test_tokens_of_a_word_are_those_of_its_last_occurrence(
+    model: Evo1, tokenizer: Tokenizer
+) -> None:
     config = model.config
     text = prompt_text(
         INSTRUCTION, views=config.views, tokens_per_view=config.vision.tokens_per_view
@@ -61,12 +68,16 @@ def test_tokens_of_a_word_are_those_of_its_last_occurrence(model, tokenizer):
 
 
 @pytest.mark.parametrize("word", ["cube", "", "Image-1"])
-def test_word_that_the_instruction_lacks_is_refused_by_name(model, tokenizer, word):
+def test_word_that_the_instruction_lacks_is_refused_by_name(
+    model: Evo1, tokenizer: Tokenizer, word: str
+) -> None:
     with pytest.raises(WordError, match=INSTRUCTION):
         word_tokens(tokenizer, INSTRUCTION, word, model)
 
 
-def test_maps_share_out_the_attention_to_the_images(checkpoint, model, tokenizer):
+def test_maps_share_out_the_attention_to_the_images(
+    checkpoint: Checkpoint, model: Evo1, tokenizer: Tokenizer
+) -> None:
     inputs = inputs_of(checkpoint, tokenizer)
     found = attention_maps(model, inputs, word_tokens(tokenizer, INSTRUCTION, "can", model))
     edge = round(model.config.vision.tokens_per_view**0.5)
@@ -76,14 +87,18 @@ def test_maps_share_out_the_attention_to_the_images(checkpoint, model, tokenizer
     assert 0 < found.image_share < 1
 
 
-def test_absent_view_has_no_map_and_gets_no_attention(checkpoint, model, tokenizer):
+def test_absent_view_has_no_map_and_gets_no_attention(
+    checkpoint: Checkpoint, model: Evo1, tokenizer: Tokenizer
+) -> None:
     inputs = inputs_of(checkpoint, tokenizer, present=1)
     found = attention_maps(model, inputs, word_tokens(tokenizer, INSTRUCTION, "can", model))
     assert len(found.maps) == 1
     assert found.maps.sum() == pytest.approx(1)
 
 
-def test_looking_leaves_the_model_as_it_was(checkpoint, model, tokenizer):
+def test_looking_leaves_the_model_as_it_was(
+    checkpoint: Checkpoint, model: Evo1, tokenizer: Tokenizer
+) -> None:
     inputs = inputs_of(checkpoint, tokenizer)
     with torch.inference_mode():
         before = model.encode(inputs).keys
@@ -91,7 +106,9 @@ def test_looking_leaves_the_model_as_it_was(checkpoint, model, tokenizer):
         assert torch.equal(model.encode(inputs).keys, before)
 
 
-def test_drift_is_zero_for_the_same_and_names_the_part_that_moved(checkpoint, model, tokenizer):
+def test_drift_is_zero_for_the_same_and_names_the_part_that_moved(
+    checkpoint: Checkpoint, model: Evo1, tokenizer: Tokenizer
+) -> None:
     inputs = inputs_of(checkpoint, tokenizer)
     same = drift(model, model, inputs)
     assert dict(same.weights) == {"vision": 0, "projector": 0, "language": 0, "all": 0}
@@ -106,7 +123,9 @@ def test_drift_is_zero_for_the_same_and_names_the_part_that_moved(checkpoint, mo
     assert found.hidden_cosine < 0.9999
 
 
-def test_command_writes_the_picture_and_the_numbers(tmp_path, capsys):
+def test_command_writes_the_picture_and_the_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pictures = []
     for name in ("env", "wrist"):
         path = tmp_path / f"{name}.png"
