@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     # Lazily: pyarrow and matplotlib take a second, --help shall not.
+    from evo1_policy.checkpoint_layouts.hub import local_dataset
     from evo1_policy.robot_config import load_robot
     from evo1_training.datasets.reader import SampleOptions, TrainingSamples, open_folder
     from evo1_training.datasets.reader.adoption import read_adoption, robot_file
@@ -57,7 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from evo1_training.viewing.in_dataset import view_dataset
 
     file = robot_file(options.robot)
-    robot, folder = load_robot(file), open_folder(options.path)
+    root = local_dataset(options.path).expanduser()
+    robot, folder = load_robot(file), open_folder(root)
     check_rate(folder, robot)
     wanted = Wanted(
         units=_pairs(options.units, "--units", bare=True),
@@ -73,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     adoption = propose(folder, robot, name, wanted, _ask if sys.stdin.isatty() else refuse)
     print("\n".join(printable(line, 400) for line in _table(folder, robot, adoption)))
-    spec = adopted(dataset_spec(options.path, read=False), adoption)
+    spec = adopted(dataset_spec(root, read=False), adoption)
     # What train would refuse is refused here.
     TrainingSamples(spec, SampleOptions(horizon=1, image_size=8), robot=robot).close()
     path, text = adoption.source, adoption.to_yaml()
@@ -84,11 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part.replace(path)
     read_adoption(folder.info)
     sheet = path.with_suffix(".png")
-    draw_contact_sheet(view_dataset(options.path, 0, columns=_PICTURES), sheet)
+    draw_contact_sheet(view_dataset(root, 0, columns=_PICTURES), sheet)
     print(f"{sheet}: its cameras, by image slot")
     print(f"{path}: {'as it was' if same else 'written'}; remove it to read the dataset as it is")
-    print(f"next: {command('check_dataset', options.path)}")
-    print(f"      {command('train', '--stage', 1, '--dataset', options.path)}")
+    print(f"next: {command('check_dataset', root)}")
+    print(f"      {command('train', '--stage', 1, '--dataset', root)}")
     return 0
 
 
@@ -169,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("path", metavar="DATASET", type=Path, help="folder of the dataset")
+    add("path", metavar="DATASET", help="folder of the dataset, or hub:user/name[@revision]")
     add("--robot", required=True, metavar="ROBOT", help="a robot file, or so100, xarm6, ...")
     add(
         "--units",

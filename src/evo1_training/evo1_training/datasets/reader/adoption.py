@@ -24,6 +24,7 @@ from evo1_training.datasets.reader.problems import DatasetError, Refusing
 from evo1_training.datasets.reader.suites import Pick, Suite
 
 _SUFFIX = ".evo1.yaml"
+_SNAPSHOTS = "snapshots"  # of huggingface_hub's cache, by revision; it wants no files there
 _HEADER = """\
 # How evo1 reads the dataset beside this file: which of its numbers are the robot's joints, and
 # angle [rad] = offset + scale * number. Written by `evo1 adopt`, to be read and corrected by
@@ -167,9 +168,17 @@ class Adoption:
 
 
 def adoption_path(root: Path) -> Path:
-    """Where the file of a dataset lies: beside its folder."""
+    """Where the file of a dataset lies: beside its folder; in its repository in a hub's cache."""
     folder = root.expanduser().resolve()
-    return folder.parent / f"{folder.name}{_SUFFIX}"
+    place = folder.parents[1] if folder.parent.name == _SNAPSHOTS else folder.parent
+    return place / f"{folder.name}{_SUFFIX}"
+
+
+def dataset_name(root: Path) -> str:
+    """What people call a dataset: its folder, or its repository where that is a revision."""
+    if root.parent.name == _SNAPSHOTS:
+        return root.parents[1].name.rpartition("--")[2]
+    return root.name
 
 
 def adoption_of(root: Path) -> Adoption | None:
