@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from evo1_training.datasets.reader import SampleOptions, TrainingSamples, open_folder
     from evo1_training.datasets.reader.adoption import read_adoption, robot_file
     from evo1_training.datasets.reader.dataset_config import adopted, dataset_spec
-    from evo1_training.datasets.reader.proposal import Wanted, propose, refuse
+    from evo1_training.datasets.reader.proposal import Wanted, propose
     from evo1_training.datasets.reader.robot_check import check_rate
     from evo1_training.next_commands import command
     from evo1_training.viewing.drawing import draw_contact_sheet
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = (
         str(file.resolve()) if str(file) == str(Path(options.robot).expanduser()) else robot.name
     )
-    adoption = propose(folder, robot, name, wanted, _ask if sys.stdin.isatty() else refuse)
+    adoption = propose(folder, robot, name, wanted, _ask if sys.stdin.isatty() else None)
     print("\n".join(printable(line, 400) for line in _table(folder, robot, adoption)))
     spec = adopted(dataset_spec(root, read=False), adoption)
     # What train would refuse is refused here.
@@ -112,19 +112,16 @@ def _ask(question: str, answers: Sequence[str], option: str) -> str:
     """Ask the person at the terminal.
 
     Raises:
-        DatasetError: who gives no answer.
+        ValueError: Ctrl-D.
     """
-    from evo1_training.datasets.reader.proposal import refuse
-
     print(printable(question, 2000))
     for number, answer in enumerate(answers, 1):
         print(f"  {number}  {printable(answer)}")
     while True:
         try:
-            said = input(f"number (or Ctrl-D, and {option}): ").strip()
+            said = input(f"number (it is also {option}): ").strip()
         except EOFError:
-            print()
-            return refuse(question, answers, option)
+            raise ValueError(f"no answer; say it with {option}") from None
         if said in answers:
             return said
         if said.isdecimal() and 1 <= int(said) <= len(answers):

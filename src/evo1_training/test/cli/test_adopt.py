@@ -156,6 +156,13 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(dataset, options, mess
     assert not list(dataset.parent.glob("*.evo1.*"))
 
 
+def test_everything_that_must_be_said_is_told_at_once(dataset, capsys):
+    assert adopt.main([str(dataset), "--robot", "so100"]) == 1
+    said = capsys.readouterr().err
+    for option in ("--units UNIT", "--camera image_1=NAME", "--camera image_2=NAME"):
+        assert f"say it with {option}" in said
+
+
 def test_a_person_at_a_terminal_is_asked(dataset, monkeypatch, capsys):
     answers = iter(["7", "1", "front", "top"])
     monkeypatch.setattr("builtins.input", lambda _: next(answers))
@@ -166,3 +173,10 @@ def test_a_person_at_a_terminal_is_asked(dataset, monkeypatch, capsys):
     assert "  1  deg\n  2  range_m100_100" in said
     joints = yaml.safe_load((dataset.parent / "so101 pick.evo1.yaml").read_text())["joints"]
     assert joints["elbow_flex_joint"]["unit"] == "deg"
+
+    def hang_up(_):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", hang_up)
+    assert adopt.main([str(dataset), "--robot", "so100"]) == 1
+    assert capsys.readouterr().err == "adopt: no answer; say it with --units UNIT\n"

@@ -125,10 +125,11 @@ class Adoption:
         if info.fps != self.fps:
             raise self.stale(f"fps: {self.fps}", f"{info.path} {info.fps}")
         for key, names in self.columns.items():
-            found = info.feature(key).labels(key)
+            feature = info.features.get(key)
+            found = feature.labels(key) if feature is not None else ()
             if found != names:
                 what = f"columns.{key}: {', '.join(names)}"
-                raise self.stale(what, f"{info.path} {', '.join(found)}")
+                raise self.stale(what, f"{info.path} {', '.join(found) or 'no such column'}")
         for key, place in self.suite.state_picks + self.suite.action_picks:
             if place >= len(self.columns.get(key, ())):
                 raise self.stale(f"joints: {key}[{place}]", "columns: none of that")
