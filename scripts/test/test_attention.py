@@ -144,7 +144,9 @@ def test_command_writes_the_picture_and_the_numbers(
     assert "expected 2, one for each of image_1, image_2" in capsys.readouterr().err
 
 
-def test_a_picture_that_is_a_bomb_or_none_is_named(tmp_path, capsys):
+def test_a_picture_that_is_a_bomb_or_none_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     huge, text = tmp_path / "huge.png", tmp_path / "text.png"
     Image.new("1", (8000, 4200)).save(huge)
     text.write_text("not a picture")

@@ -1,4 +1,4 @@
-"""hub:user/name, or hub:user/name@revision: a checkpoint in a repository of the Hugging Face hub.
+"""hub:user/name, or hub:user/name@revision: checkpoints and datasets of the Hugging Face hub.
 
 huggingface_hub brings it into its cache, and only the files of a closed list: nothing that could
 be executed. What is in the cache is taken as it is: a policy does not change because its author
@@ -24,16 +24,32 @@ CHECKPOINT_FILES = (
     *TOKENIZER_FILES,
     *(f"tokenizer/{name}" for name in TOKENIZER_FILES),
 )
+DATASET_FILES = (
+    *("meta/*.json", "meta/*.jsonl", "meta/*.parquet", "meta/evo1/*.yaml"),
+    *("data/*.parquet", "videos/*.mp4", "images/*.png", "README.md"),
+)
 _NAME = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)
 _CARD, _MOST_CARD_BYTES = "README.md", 1 << 20
 
 
-def local_checkpoint(named: Path | str, files: tuple[str, ...] = CHECKPOINT_FILES) -> Path:
+def local_dataset(named: Path | str) -> Path:
+    """The same for a dataset; what a broken download left out of the cached revision is fetched.
+
+    Raises:
+        CheckpointError: see local_checkpoint.
+    """
+    return local_checkpoint(named, DATASET_FILES, kind="dataset")
+
+
+def local_checkpoint(
+    named: Path | str, files: tuple[str, ...] = CHECKPOINT_FILES, *, kind: str = "model"
+) -> Path:
     """The folder that a text means; downloads what of 'hub:user/name' is not in the cache yet.
 
     Args:
         named: a folder, which comes back as it is, or 'hub:user/name', 'hub:user/name@revision'.
         files: names that are wanted; nothing else is downloaded.
+        kind: of repository, 'model' or 'dataset'.
 
     Raises:
         CheckpointError: no such repository or revision, or neither cached nor reachable.
@@ -47,20 +63,23 @@ def local_checkpoint(named: Path | str, files: tuple[str, ...] = CHECKPOINT_FILE
     from huggingface_hub import errors, snapshot_download  # lazily: half a second
 
     name, revision = match.groups()
-    download = partial(snapshot_download, name, revision=revision, allow_patterns=list(files))
+    download = partial(snapshot_download, name, repo_type=kind, allow_patterns=list(files))
+    at = revision
     try:
         try:
-            folder = Path(download(local_files_only=True))
-            if _has_any(folder, files):
+            folder = Path(download(revision=revision, local_files_only=True))
+            if kind == "model" and _has_any(folder, files):
                 return folder
+            at = folder.name  # the rest of what is there, not of what was pushed since
         except errors.LocalEntryNotFoundError:
             pass
-        return Path(download())
+        return Path(download(revision=at))
     except errors.LocalEntryNotFoundError as error:
-        at = f" --revision {revision}" if revision else ""
+        flags = " --repo-type dataset" * (kind == "dataset")
+        flags += f" --revision {revision}" if revision else ""
         raise CheckpointError(
             f"{text}: not in the cache, and the hub cannot be reached. Where there is a network, "
-            f"type: hf download {name}{at} --local-dir {name.split('/')[1]}; bring that folder "
+            f"type: hf download {name}{flags} --local-dir {name.split('/')[1]}; bring that folder "
             "here and give it in place of hub:..."
         ) from error
     except errors.GatedRepoError as error:

@@ -12,7 +12,12 @@ import torch
 from huggingface_hub import constants
 
 from evo1_policy.checkpoint import CheckpointError, load_model, read_checkpoint, read_weights
-from evo1_policy.checkpoint_layouts.hub import TOKENIZER_FILES, licence, local_checkpoint
+from evo1_policy.checkpoint_layouts.hub import (
+    TOKENIZER_FILES,
+    licence,
+    local_checkpoint,
+    local_dataset,
+)
 
 CARD = "---\nlicense: apache-2.0\ntags: [evo1]\n---\n# a policy\n"
 COMMIT = {"main": "1" * 40, "v2": "2" * 40}
@@ -39,6 +44,7 @@ class Hub:
             def _answer(self, *, body):
                 path = unquote(self.path.partition("?")[0])
                 hub.asked.append(path)
+                path = path.replace("/api/datasets/", "/api/models/").removeprefix("/datasets")
                 status, data, headers = hub.answer(path)
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(data))}.items():
@@ -122,6 +128,23 @@ def test_a_tokenizer_comes_without_the_weights_that_it_lies_beside(hub):
     folder = local_checkpoint("hub:user/arm", TOKENIZER_FILES)
     assert [path.name for path in folder.iterdir()] == ["tokenizer.json"]
     assert (local_checkpoint("hub:user/arm") / "model.safetensors").is_file()
+
+
+def test_a_dataset_comes_without_programs_and_is_completed_at_its_own_revision(hub, monkeypatch):
+    for name in ("meta/info.json", "data/chunk-000/episode_000000.parquet", "data/load.py"):
+        (hub.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (hub.folder / name).write_text("{}")
+    folder = local_dataset("hub:user/arm")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {"README.md", "meta/info.json", "data/chunk-000/episode_000000.parquet"}
+    assert folder.parts[-3:] == ("datasets--user--arm", "snapshots", COMMIT["main"])
+    (folder / "data/chunk-000/episode_000000.parquet").unlink()
+    assert local_dataset("hub:user/arm") == folder
+    assert (folder / "data/chunk-000/episode_000000.parquet").is_file()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert local_dataset("hub:user/arm") == folder
+    with pytest.raises(CheckpointError, match="hf download user/other --repo-type dataset"):
+        local_dataset("hub:user/other")
 
 
 def test_a_revision_is_the_one_that_was_named(hub):

@@ -46,18 +46,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     # Lazily: pyarrow and matplotlib take a second, --help shall not.
+    from evo1_policy.checkpoint_layouts.hub import local_dataset
     from evo1_policy.robot_config import load_robot
     from evo1_training.datasets.reader import SampleOptions, TrainingSamples, open_folder
     from evo1_training.datasets.reader.adoption import read_adoption, robot_file
     from evo1_training.datasets.reader.dataset_config import adopted, dataset_spec
-    from evo1_training.datasets.reader.proposal import Wanted, propose, refuse
+    from evo1_training.datasets.reader.proposal import Wanted, propose
     from evo1_training.datasets.reader.robot_check import check_rate
     from evo1_training.next_commands import command
     from evo1_training.viewing.drawing import draw_contact_sheet
     from evo1_training.viewing.in_dataset import view_dataset
 
     file = robot_file(options.robot)
-    robot, folder = load_robot(file), open_folder(options.path)
+    root = local_dataset(options.path).expanduser()
+    robot, folder = load_robot(file), open_folder(root)
     check_rate(folder, robot)
     wanted = Wanted(
         units=_pairs(options.units, "--units", bare=True),
@@ -71,9 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = (
         str(file.resolve()) if str(file) == str(Path(options.robot).expanduser()) else robot.name
     )
-    adoption = propose(folder, robot, name, wanted, _ask if sys.stdin.isatty() else refuse)
+    adoption = propose(folder, robot, name, wanted, _ask if sys.stdin.isatty() else None)
     print("\n".join(printable(line, 400) for line in _table(folder, robot, adoption)))
-    spec = adopted(dataset_spec(options.path, read=False), adoption)
+    spec = adopted(dataset_spec(root, read=False), adoption)
     # What train would refuse is refused here.
     TrainingSamples(spec, SampleOptions(horizon=1, image_size=8), robot=robot).close()
     path, text = adoption.source, adoption.to_yaml()
@@ -84,11 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         part.replace(path)
     read_adoption(folder.info)
     sheet = path.with_suffix(".png")
-    draw_contact_sheet(view_dataset(options.path, 0, columns=_PICTURES), sheet)
+    draw_contact_sheet(view_dataset(root, 0, columns=_PICTURES), sheet)
     print(f"{sheet}: its cameras, by image slot")
     print(f"{path}: {'as it was' if same else 'written'}; remove it to read the dataset as it is")
-    print(f"next: {command('check_dataset', options.path)}")
-    print(f"      {command('train', '--stage', 1, '--dataset', options.path)}")
+    print(f"next: {command('check_dataset', root)}")
+    print(f"      {command('train', '--stage', 1, '--dataset', root)}")
     return 0
 
 
@@ -110,19 +112,16 @@ def _ask(question: str, answers: Sequence[str], option: str) -> str:
     """Ask the person at the terminal.
 
     Raises:
-        DatasetError: who gives no answer.
+        ValueError: Ctrl-D.
     """
-    from evo1_training.datasets.reader.proposal import refuse
-
     print(printable(question, 2000))
     for number, answer in enumerate(answers, 1):
         print(f"  {number}  {printable(answer)}")
     while True:
         try:
-            said = input(f"number (or Ctrl-D, and {option}): ").strip()
+            said = input(f"number (it is also {option}): ").strip()
         except EOFError:
-            print()
-            return refuse(question, answers, option)
+            raise ValueError(f"no answer; say it with {option}") from None
         if said in answers:
             return said
         if said.isdecimal() and 1 <= int(said) <= len(answers):
@@ -169,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("path", metavar="DATASET", type=Path, help="folder of the dataset")
+    add("path", metavar="DATASET", help="folder of the dataset, or hub:user/name[@revision]")
     add("--robot", required=True, metavar="ROBOT", help="a robot file, or so100, xarm6, ...")
     add(
         "--units",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evo1_policy.command_line import entry_point
+from evo1_training.datasets.reader.adoption import dataset_name
 from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
 from evo1_training.training.data_selection import dataset_paths
 from evo1_training.training.presets import PRESETS, preset
@@ -125,7 +126,7 @@ def _inherited(first: TrainConfig) -> dict[str, Any]:
 def _name_of_data(config: TrainConfig) -> str:
     if config.data.groups:
         return Path(config.data.groups).stem
-    return dataset_paths(config.data)[0].name
+    return dataset_name(dataset_paths(config.data)[0])
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -160,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--single-stage", action="store_true", help="everything at once, without stages")
     add("--preset", choices=tuple(PRESETS), help=f"choices to begin with ({DEFAULT_PRESET})")
     add("--config", type=Path, metavar="FILE", help="YAML with any of the keys")
-    add("--dataset", action="append", metavar="DIR", help="to learn from; may be given repeatedly")
+    add("--dataset", action="append", metavar="DIR", help="or hub:user/name; may be repeated")
     add("--groups", metavar="FILE", help="the authors' dataset file, instead of --dataset")
     add("--robot", metavar="FILE", help="robot file, for datasets that carry none")
     add("--name", help="of the run; default: the dataset's folder name")

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from evo1_policy.checkpoint_layouts.hub import local_dataset
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
@@ -39,14 +40,15 @@ def newest_dataset(root: Path) -> Path:
 
 
 def dataset_paths(config: DataConfig) -> tuple[Path, ...]:
-    """The datasets that are meant: as given, or the newest.
+    """The datasets that are meant: as given ('hub:user/name' is downloaded), or the newest.
 
     Raises:
         DatasetError: one does not exist.
+        CheckpointError: the hub does not give one.
     """
     if not config.datasets:
         return (newest_dataset(Path(config.root).expanduser()),)
-    paths = tuple(Path(text).expanduser().resolve() for text in config.datasets)
+    paths = tuple(local_dataset(text).expanduser().resolve() for text in config.datasets)
     for path in paths:
         if not path.is_dir():
             raise DatasetError(f"{path}: no such dataset folder")

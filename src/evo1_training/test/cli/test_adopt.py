@@ -11,7 +11,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets" / "reader"))
 from foreign_dataset import KINDS, Foreign, write
-from swaying_arm import choices
+from huggingface_hub import constants
+from swaying_arm import MODEL, choices
 
 from evo1_policy.normalization import read_norm_stats
 from evo1_policy.observation import Observation
@@ -20,6 +21,8 @@ from evo1_policy.robot_config import load_robot
 from evo1_training.cli import adopt, check_dataset, norm_stats, view
 from evo1_training.cli.train import main as train
 from evo1_training.training.config_values import plain, to_yaml
+from evo1_training.training.data_selection import open_data
+from evo1_training.training.train_config import DataConfig
 
 DEGREES = Foreign(scale=45.0, middle=(0.0, 0.0, 0.0, 0.0, 0.0, 50.0))
 ANSWERS = ["--units", "deg", "--camera", "image_1=front", "--camera", "image_2=top"]
@@ -110,6 +113,25 @@ def test_the_table_says_where_limits_are_left(tmp_path, units, robots_dir, capsy
     )
 
 
+def test_a_dataset_in_the_cache_of_the_hub_is_adopted_and_trained_by_its_name(
+    tmp_path, units, capsys, monkeypatch
+):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    place, commit = tmp_path / "hub/datasets--user--pick", "1" * 40
+    (place / "refs").mkdir(parents=True)
+    (place / "refs/main").write_text(commit)
+    root = write(place / "snapshots" / commit, DEGREES)
+    assert adopt.main(["hub:user/pick", "--robot", "so100", *ANSWERS]) == 0
+    assert f"{place / commit}.evo1.yaml: written" in capsys.readouterr().out
+    assert [path.name for path in root.parent.iterdir()] == [commit]  # the hub's own folder
+    config = DataConfig(datasets=("hub:user/pick",), holdout=0.0)
+    data, robot = open_data(config, MODEL, seed=0)
+    assert (robot.name, data.train[0].samples.spec.name) == ("so100", "pick")
+    assert adopt.main(["hub:user/other", "--robot", "so100"]) == 1
+    assert "hf download user/other --repo-type dataset" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -134,6 +156,13 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(dataset, options, mess
     assert not list(dataset.parent.glob("*.evo1.*"))
 
 
+def test_everything_that_must_be_said_is_told_at_once(dataset, capsys):
+    assert adopt.main([str(dataset), "--robot", "so100"]) == 1
+    said = capsys.readouterr().err
+    for option in ("--units UNIT", "--camera image_1=NAME", "--camera image_2=NAME"):
+        assert f"say it with {option}" in said
+
+
 def test_a_person_at_a_terminal_is_asked(dataset, monkeypatch, capsys):
     answers = iter(["7", "1", "front", "top"])
     monkeypatch.setattr("builtins.input", lambda _: next(answers))
@@ -144,3 +173,10 @@ def test_a_person_at_a_terminal_is_asked(dataset, monkeypatch, capsys):
     assert "  1  deg\n  2  range_m100_100" in said
     joints = yaml.safe_load((dataset.parent / "so101 pick.evo1.yaml").read_text())["joints"]
     assert joints["elbow_flex_joint"]["unit"] == "deg"
+
+    def hang_up(_):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", hang_up)
+    assert adopt.main([str(dataset), "--robot", "so100"]) == 1
+    assert capsys.readouterr().err == "adopt: no answer; say it with --units UNIT\n"

@@ -24,6 +24,7 @@ from evo1_training.datasets.reader.problems import DatasetError, Refusing
 from evo1_training.datasets.reader.suites import Pick, Suite
 
 _SUFFIX = ".evo1.yaml"
+_SNAPSHOTS = "snapshots"  # of huggingface_hub's cache, by revision; it wants no files there
 _HEADER = """\
 # How evo1 reads the dataset beside this file: which of its numbers are the robot's joints, and
 # angle [rad] = offset + scale * number. Written by `evo1 adopt`, to be read and corrected by
@@ -124,10 +125,11 @@ class Adoption:
         if info.fps != self.fps:
             raise self.stale(f"fps: {self.fps}", f"{info.path} {info.fps}")
         for key, names in self.columns.items():
-            found = info.feature(key).labels(key)
+            feature = info.features.get(key)
+            found = feature.labels(key) if feature is not None else ()
             if found != names:
                 what = f"columns.{key}: {', '.join(names)}"
-                raise self.stale(what, f"{info.path} {', '.join(found)}")
+                raise self.stale(what, f"{info.path} {', '.join(found) or 'no such column'}")
         for key, place in self.suite.state_picks + self.suite.action_picks:
             if place >= len(self.columns.get(key, ())):
                 raise self.stale(f"joints: {key}[{place}]", "columns: none of that")
@@ -167,9 +169,17 @@ class Adoption:
 
 
 def adoption_path(root: Path) -> Path:
-    """Where the file of a dataset lies: beside its folder."""
+    """Where the file of a dataset lies: beside its folder; in its repository in a hub's cache."""
     folder = root.expanduser().resolve()
-    return folder.parent / f"{folder.name}{_SUFFIX}"
+    place = folder.parents[1] if folder.parent.name == _SNAPSHOTS else folder.parent
+    return place / f"{folder.name}{_SUFFIX}"
+
+
+def dataset_name(root: Path) -> str:
+    """What people call a dataset: its folder, or its repository where that is a revision."""
+    if root.parent.name == _SNAPSHOTS:
+        return root.parents[1].name.rpartition("--")[2]
+    return root.name
 
 
 def adoption_of(root: Path) -> Adoption | None:

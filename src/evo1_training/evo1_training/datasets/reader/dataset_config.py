@@ -19,7 +19,12 @@ from pathlib import Path
 from evo1_policy.normalization import Mode
 from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
-from evo1_training.datasets.reader.adoption import Adoption, adoption_of, mapping
+from evo1_training.datasets.reader.adoption import (
+    Adoption,
+    adoption_of,
+    dataset_name,
+    mapping,
+)
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.suites import ABSOLUTE, Suite, official_suite
 
@@ -142,7 +147,7 @@ def dataset_spec(
     Raises:
         DatasetError: the file of the adoption does not fit.
     """
-    spec = DatasetSpec(name=name or path.name, path=path, embodiment=embodiment)
+    spec = DatasetSpec(name=name or dataset_name(path), path=path, embodiment=embodiment)
     adoption = adoption_of(path) if read else None
     return spec if adoption is None else adopted(spec, adoption)
 

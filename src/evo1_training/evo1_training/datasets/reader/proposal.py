@@ -70,17 +70,8 @@ class Wanted:
     in_order: bool = False
 
 
-def refuse(question: str, answers: Sequence[str], option: str) -> str:
-    """Ask nobody.
-
-    Raises:
-        DatasetError: the question, and the option that answers it.
-    """
-    raise DatasetError(f"{question} ({', '.join(answers)}); say it with {option}")
-
-
 def propose(
-    folder: DatasetFolder, robot: RobotConfig, name: str, wanted: Wanted, ask: Ask = refuse
+    folder: DatasetFolder, robot: RobotConfig, name: str, wanted: Wanted, ask: Ask | None = None
 ) -> Adoption:
     """How to read a dataset as a robot's.
 
@@ -89,12 +80,37 @@ def propose(
         robot: whose joints and image slots are looked for.
         name: of the robot's file, as the adoption shall give it.
         wanted: what is known already.
-        ask: answers what is not.
+        ask: answers what is not; None where nobody does.
 
     Raises:
-        DatasetError: something is missing or cannot be, or nobody knows.
+        DatasetError: something is missing or cannot be, or nobody knows: every question, and the
+            option that answers it.
         CalibrationError: of its file; JointUnitsError: of a file of units.
     """
+    if ask is not None:
+        return _propose(folder, robot, name, wanted, ask)
+    open_questions: list[str] = []
+
+    def note(question: str, answers: Sequence[str], option: str) -> str:
+        """Go on with any answer, to learn what else would be asked."""
+        open_questions.append(f"{question} ({', '.join(answers)}); say it with {option}")
+        return answers[0]
+
+    try:
+        adoption = _propose(folder, robot, name, wanted, note)
+    except DatasetError:
+        if not open_questions:
+            raise
+    if open_questions:
+        raise DatasetError(
+            "; ".join([f"{folder.info.path}: {open_questions[0]}", *open_questions[1:]])
+        )
+    return adoption
+
+
+def _propose(
+    folder: DatasetFolder, robot: RobotConfig, name: str, wanted: Wanted, ask: Ask
+) -> Adoption:
     info, joints = folder.info, robot.joint_names
     _check_known("--joint", wanted.joints, joints)
     _check_known("--camera", wanted.cameras, [camera.name for camera in robot.cameras])
@@ -109,7 +125,7 @@ def propose(
     rows = [_picked(values, pick) for pick in picks]
     _check_absolute(info, *rows)
     everything = np.concatenate(rows)
-    units, words = _Units(info, robot, wanted, ask).choose(
+    units, words = _Units(robot, wanted, ask).choose(
         everything.min(axis=0), everything.max(axis=0)
     )
     return Adoption(
@@ -194,7 +210,7 @@ class _Joints:
         if not found and len(labels) == len(joints):
             listing = ", ".join(labels)
             question = (
-                f"{self._info.path}: features.{key}: no name ({listing}) is that of a joint; are "
+                f"features.{key}: no name ({listing}) is that of a joint; are "
                 f"the numbers {', '.join(joints)}, in this order?"
             )
             if self._ask(question, ("yes", "no"), "--in-order") == "yes":
@@ -203,11 +219,11 @@ class _Joints:
         for joint in joints:
             if joint not in found:
                 free = [label for j, label in enumerate(labels) if j not in found.values()]
-                question = f"{self._info.path}: features.{key}: which number is {joint}?"
+                question = f"features.{key}: which number is {joint}?"
                 option = f"--joint {joint}=NAME (or its place, 0 and on)"
-                answer = (
-                    self._ask(question, free, option) if free else refuse(question, (), option)
-                )
+                if not free:
+                    raise DatasetError(f"{self._info.path}: {question} None is left; see {option}")
+                answer = self._ask(question, free, option)
                 found[joint] = labels.index(answer)
                 self._given[joint] = str(found[joint])
         return tuple((key, found[joint]) for joint in joints)
@@ -246,8 +262,8 @@ def _words(name: str, *, gripper: bool = False) -> tuple[str, ...]:
 class _Units:
     """Finds what the numbers of each joint are."""
 
-    def __init__(self, info: DatasetInfo, robot: RobotConfig, wanted: Wanted, ask: Ask) -> None:
-        self._info, self._robot, self._wanted, self._ask = info, robot, wanted.units, ask
+    def __init__(self, robot: RobotConfig, wanted: Wanted, ask: Ask) -> None:
+        self._robot, self._wanted, self._ask = robot, wanted.units, ask
         self._grippers = {gripper.joint: gripper for gripper in robot.grippers}
         file = wanted.calibration
         self._servos = load_calibration(file, robot.joints) if file is not None else None
@@ -275,7 +291,7 @@ class _Units:
         ranges = ", ".join(
             f"{self._robot.joint_names[j]} {low[j]:.4g} .. {high[j]:.4g}" for j in arm
         )
-        question = f"{self._info.path}: in which unit are {ranges}?"
+        question = f"in which unit are {ranges}?"
         return self._ask(question, could or _ARM_WORDS, "--units UNIT")
 
     def _could_be(self, word: str, arm: Sequence[int], low: Floats, high: Floats) -> bool:
@@ -301,7 +317,7 @@ class _Units:
         within = joint.position_min - SLACK_RAD <= low and high <= joint.position_max + SLACK_RAD
         if arm_word == "rad" and within and not shares:
             return "rad"
-        question = f"{self._info.path}: in which unit is {joint.name}, {low:.4g} .. {high:.4g}?"
+        question = f"in which unit is {joint.name}, {low:.4g} .. {high:.4g}?"
         option = f"--units {joint.name}=UNIT (range_0_1: 1 is open)"
         return self._ask(question, _GRIPPER_WORDS, option)
 
@@ -367,7 +383,7 @@ def _cameras(info: DatasetInfo, robot: RobotConfig, wanted: Wanted, ask: Ask) ->
                 f"{', '.join(short) or 'none in colour'}, the robot file {', '.join(slots)}; give "
                 "a robot file with the cameras that the dataset has"
             )
-        question = f"{info.path}: which camera is image slot {slot}?"
+        question = f"which camera is image slot {slot}?"
         found[slot] = short[ask(question, free, f"--camera {slot}=NAME")]
     return {slot: found[slot] for slot in slots}
 

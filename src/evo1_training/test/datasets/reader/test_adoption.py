@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from foreign_dataset import ALOHA, EPISODES, IMAGES, KINDS, LENGTH, SO100, SO101, Foreign, write
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_dataset import SmallDataset, edit_info
 from small_dataset import vectors as vectors_of
@@ -25,7 +25,7 @@ from evo1_training.datasets.reader import (
     open_folder,
     read_dataset_groups,
 )
-from evo1_training.datasets.reader.adoption import adoption_of
+from evo1_training.datasets.reader.adoption import adoption_of, adoption_path
 from evo1_training.datasets.reader.proposal import Wanted, propose
 from evo1_training.datasets.reader.suites import Suite
 from evo1_training.viewing.in_dataset import view_dataset
@@ -329,6 +329,35 @@ def test_both_layouts_are_adopted(tmp_path, so100, layout):
     units = {"": "rad"}
     assert adopt(root, so100, units=units).joint_names == so100.joint_names
     assert adoption_of(Path(f"{root}/.")) == adoption_of(root)
+
+
+@pytest.mark.fuzz
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    place=st.floats(0, 1),
+    cut=st.integers(0, 40),
+    text=st.text(max_size=20)
+    | st.sampled_from(["[", "{", "&a [*a]", ": ", "1e999", "-", "action[9999999]", "\x00"]),
+)
+def test_whatever_is_in_the_file_it_is_read_or_refused(adopted, place, cut, text):
+    root, good = adopted
+    at = int(place * len(good))
+    file = adoption_path(root)
+    file.write_text(good[:at] + text + good[at + cut :], encoding="utf-8", errors="replace")
+    try:
+        units = adoption_of(root).suite.units
+    except DatasetError as error:
+        said = str(error)
+    else:
+        said = file.name
+        assert np.isfinite(units.to_rad(np.ones(len(units.scale)))).all()
+    assert file.name in said
+
+
+@pytest.fixture
+def adopted(tmp_path, so100):
+    root = write(tmp_path / "d", "radians")
+    return root, adopt(root, so100).to_yaml()
 
 
 NUMBERS = st.floats(-1000, 1000, allow_nan=False)

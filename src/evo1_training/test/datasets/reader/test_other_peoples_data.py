@@ -94,6 +94,7 @@ def test_shuffled_tasks_without_an_index_name_go_by_their_number(v30, open_sampl
     assert [samples[row].instruction for row in (0, 5)] == ["put the can into the box", "pour"]
     codes = {one.code for one in check_dataset(v30, quick=True).findings}
     assert {"tasks-order", "tasks-index"} <= codes  # LeRobot counts rows
+    assert view_dataset(v30, 1, columns=1).title == "pour"
 
 
 def test_each_camera_has_files_and_times_of_its_own(v30, open_samples):
@@ -115,12 +116,19 @@ def test_each_camera_has_files_and_times_of_its_own(v30, open_samples):
     for row in (15, 12, 11, 5, 0):
         found = samples[row].images.mean(axis=(1, 2, 3))
         assert np.abs(found - [level(row, 0), level(row, 1)]).max() < 6
+    codes = {one.code for one in check_dataset(v30, quick=True).findings}
+    assert not [code for code in codes if code.startswith("video")]
+    first = view_dataset(v30, 2, columns=2).pictures[1]  # the second camera's
+    assert abs(first.image.mean() - level(12, 1)) < 6
 
 
 @pytest.mark.parametrize("fps", [10, 50])
 def test_other_rates_are_read(tmp_path, open_samples, fps):
-    samples = open_samples(write_small(tmp_path / "d", SmallDataset(fps=fps)))
-    assert abs(samples[11].images[0].mean() - level(11, 0)) < 6
+    root = write_small(tmp_path / "d", SmallDataset(fps=fps))
+    assert abs(open_samples(root)[11].images[0].mean() - level(11, 0)) < 6
+    codes = {one.code for one in check_dataset(root, quick=True).findings}
+    assert not codes & {"timestamps", "video-times", "video-rate"}
+    assert view_dataset(root, 1, columns=1).duration_s == pytest.approx(6 / fps)
 
 
 VIDEO = "videos/chunk-000/observation.images.image_1/episode_000000.mp4"
@@ -153,6 +161,8 @@ def test_video_that_starts_late_is_named_so(v21, open_samples):
     assert "fps" not in str(refused.value)
     found = [one for one in check_dataset(v21, quick=True).findings if one.code == "video-times"]
     assert "the video starts at 0.066" in found[0].what
+    with pytest.raises(DatasetError, match=r"the video starts at 0\.066"):
+        view_dataset(v21, 0)
 
 
 def test_frames_that_an_edit_list_cuts_away_do_not_count(tmp_path, open_samples):
@@ -165,6 +175,7 @@ def test_frames_that_an_edit_list_cuts_away_do_not_count(tmp_path, open_samples)
     ] * 5
     codes = {one.code for one in check_dataset(root).findings}
     assert not codes & {"video-frames", "video-times"}
+    assert abs(view_dataset(root, 0, columns=1).pictures[0].image.mean() - level(0, 0)) < 6
 
 
 @pytest.mark.parametrize("file", ["data/chunk-000/episode_000001.parquet", VIDEO])
@@ -172,7 +183,7 @@ def test_git_lfs_pointers_are_called_so(v21, file):
     pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 82515\n"
     (v21 / file).write_text(pointer)
     with pytest.raises(DatasetError, match=r"a Git LFS pointer .* git lfs pull"):
-        open_folder(v21)
+        view_dataset(v21, 0)
     found = [one for one in check_dataset(v21, quick=True).findings if "LFS" in one.what]
     assert [one.code for one in found] in (["data-unreadable"], ["video-unreadable"])
 
@@ -181,6 +192,21 @@ def test_statistics_that_are_missing_do_not_keep_it_from_being_read(tmp_path, op
     root = write(tmp_path / "d", "so101")
     (root / "meta/episodes_stats.jsonl").unlink()
     assert len(open_samples(root, image_size=16)) == 3 * LENGTH
+    assert "stats-missing" in {one.code for one in check_dataset(root, quick=True).findings}
+    assert view_dataset(root, 0, columns=1).joints == tuple(SO101)
+
+
+def test_a_column_that_v30_does_not_name_is_an_error_there_and_left_aside_here(
+    tmp_path, open_samples
+):
+    root = write_small(tmp_path / "d", SmallDataset(layout="v3.0", dtype="image"))
+    for path in root.glob("data/*/*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.append_column("reward", pa.array([0.5] * len(table))), path)
+    found = {(one.code, one.severity) for one in check_dataset(root, quick=True).findings}
+    assert ("columns", "error") in found
+    assert len(open_samples(root)) == 16
+    assert view_dataset(root, 0, columns=1).joints == ("joint1", "joint2", "gripper")
 
 
 def test_video_rate_that_info_json_contradicts_is_refused(v21):
