@@ -13,6 +13,7 @@ more than LIMIT_CPU_S of processor time, LIMIT_S by the clock, or LIMIT_MB.
 """
 
 import argparse
+import fcntl
 import importlib
 import io
 import math
@@ -173,10 +174,10 @@ class Sweep:
         if child == 0:
             with _child():
                 _bound()
+                heard = fcntl.fcntl(os.open(log, os.O_WRONLY | os.O_APPEND), fcntl.F_DUPFD, 100)
                 _enter(world, self.home, said)
                 sys.argv = [command.module, *words]
-                hook = _auditor(os.open(log, os.O_WRONLY | os.O_APPEND), str(self.home))
-                sys.addaudithook(hook)
+                sys.addaudithook(_auditor(heard, str(self.home)))
                 main = importlib.import_module(command.module).main
                 sys.exit(main() if command.node else main(words))
         asked = began + NODE_S if command.node else math.inf

@@ -70,9 +70,9 @@ COMMANDS = (
     _command(f"{_TRAIN}.norm_stats", "{} --out {out}/stats.json", "dataset"),
     _command(f"{_TRAIN}.norm_stats", "{good}/dataset --robot {} --out {out}/stats.json"),
     _command(
-        f"{_TRAIN}.evaluate", "--checkpoint {} --trials 1 --workers 1 --limit-s 0.1", "checkpoint"
+        f"{_TRAIN}.evaluate", "--checkpoint {} --trials 1 --workers 1 --limit-s 1", "checkpoint"
     ),
-    _command(f"{_TRAIN}.evaluate", "--expert --robot {} --trials 1 --workers 1 --limit-s 0.1"),
+    _command(f"{_TRAIN}.evaluate", "--expert --robot {} --trials 1 --workers 1 --limit-s 1"),
     _command(f"{_TRAIN}.rehearse", "--robot {} --episodes 1 --workers 1 --root {out}"),
     _command("evo1_policy.cli.convert_checkpoint", "{} {out}/policy --to own", "checkpoint"),
     _command(
