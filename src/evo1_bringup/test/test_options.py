@@ -15,8 +15,8 @@ def test_every_option_has_a_description_and_a_default_that_parses(robot):
 
 
 def test_unknown_option_is_named_with_the_known_ones():
-    with pytest.raises(OptionError, match=r"speed: no option of xarm6; known: robot_ip, .*task"):
-        parse_options("xarm6", {"speed": "2"})
+    with pytest.raises(OptionError, match=r"pace: no option of xarm6; known: robot_ip, .*task"):
+        parse_options("xarm6", {"pace": "2"})
 
 
 def test_options_of_the_other_robot_are_unknown():

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.strict_yaml import Section, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 
@@ -130,22 +130,22 @@ class RobotConfig:
         return round(1e9 / self.rate_hz)
 
     @property
-    def position_min(self) -> npt.NDArray[np.float64]:
+    def position_min(self) -> Floats:
         """Lower position limits (D,) [rad]."""
         return np.array([joint.position_min for joint in self.joints])
 
     @property
-    def position_max(self) -> npt.NDArray[np.float64]:
+    def position_max(self) -> Floats:
         """Upper position limits (D,) [rad]."""
         return np.array([joint.position_max for joint in self.joints])
 
     @property
-    def velocity_max(self) -> npt.NDArray[np.float64]:
+    def velocity_max(self) -> Floats:
         """Velocity limits (D,) [rad/s]."""
         return np.array([joint.velocity_max for joint in self.joints])
 
     @property
-    def acceleration_max(self) -> npt.NDArray[np.float64]:
+    def acceleration_max(self) -> Floats:
         """Acceleration limits (D,) [rad/s^2]."""
         return np.array([joint.acceleration_max for joint in self.joints])
 

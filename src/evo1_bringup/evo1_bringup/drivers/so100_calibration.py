@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.robot_config import JointConfig
 from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_sim.servo_bus.sts3215 import MAX_ID, TICKS_PER_TURN
@@ -147,9 +148,7 @@ def middle_rad(joint: str) -> float:
     return _facts(joint)[1]
 
 
-def to_radians(
-    ticks: npt.ArrayLike, servos: Sequence[ServoCalibration]
-) -> npt.NDArray[np.float64]:
+def to_radians(ticks: npt.ArrayLike, servos: Sequence[ServoCalibration]) -> Floats:
     """Positions (D,) [ticks] to joint angles (D,) [rad]."""
     middle_ticks, middle_rad, rad_per_tick = _scales(servos)
     offsets = np.asarray(ticks, dtype=np.float64) - middle_ticks
@@ -191,7 +190,7 @@ def check_range(joint: JointConfig, lower: int, upper: int) -> None:
 
 def _scales(
     servos: Sequence[ServoCalibration],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[Floats, Floats, Floats]:
     rows = [(servo.middle_ticks, servo.middle_rad, servo.rad_per_tick) for servo in servos]
     middle_ticks, middle_rad, rad_per_tick = np.array(rows).T
     return middle_ticks, middle_rad, rad_per_tick

@@ -9,21 +9,19 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
-import numpy.typing as npt
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus, PortLostError, Traffic
 from evo1_bringup.drivers.following import Asked, Goals, NewestTrajectory
 from evo1_bringup.drivers.servo_health import Finding, HealthLimits, HealthReading, HealthWatch
 from evo1_bringup.drivers.so100_arm import ArmReading, So100Arm
 from evo1_bringup.drivers.so100_calibration import ServoCalibration
+from evo1_policy.action_chunk import Floats
 from evo1_policy.control.limits import Limits
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.trajectory import TrajectoryError
 
 BROKEN = "driver_error"  # a fault after which nothing is commanded: the servos hold
 HEALTH_EVERY = 2  # cycles; each of six servos is looked at eight times a second
-
-Joints = npt.NDArray[np.float64]
 
 
 class DriverState(Enum):
@@ -140,7 +138,7 @@ class So100Driver:
         return not self._newest.following and self._goals.at_rest
 
     @property
-    def commanded(self) -> tuple[Joints, Joints]:
+    def commanded(self) -> tuple[Floats, Floats]:
         """Where the joints are told to be (D,) [rad], and how fast they are told to go [rad/s]."""
         return self._goals.positions, self._goals.velocities
 

@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +10,12 @@ from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_arm import So100Arm
 from evo1_bringup.drivers.so100_calibration import (
     ServoCalibration,
-    load_calibration,
     to_radians,
 )
+from evo1_policy.action_chunk import Floats
 from evo1_policy.robot_config import RobotConfig
 
 _READS = 3
-
-
-class Positions(Protocol):
-    """Servos whose positions can be read."""
-
-    def read_positions(self) -> npt.NDArray[np.int64]:
-        """Present positions (D,) [ticks]."""
-        ...
 
 
 class LeaderServos:
@@ -69,7 +59,7 @@ class LeaderArm:
     """
 
     def __init__(
-        self, bus: Positions, servos: Sequence[ServoCalibration], robot: RobotConfig
+        self, bus: LeaderServos, servos: Sequence[ServoCalibration], robot: RobotConfig
     ) -> None:
         self._bus = bus
         self._servos = tuple(servos)
@@ -78,7 +68,7 @@ class LeaderArm:
             robot.joint_names.index(robot.gripper.joint) if robot.gripper is not None else None
         )
 
-    def read(self) -> npt.NDArray[np.float64]:
+    def read(self) -> Floats:
         """Positions (D,) [rad] for the follower, within its limits.
 
         The gripper goes by its share of the calibrated range: a leader has a trigger there, with
@@ -97,12 +87,3 @@ class LeaderArm:
             low, high = lower[self._gripper], upper[self._gripper]
             positions[self._gripper] = low + share * (high - low)
         return np.asarray(np.clip(positions, lower, upper), dtype=np.float64)
-
-
-def leader_servos(calibration: Path | str, robot: RobotConfig) -> tuple[ServoCalibration, ...]:
-    """The leader's servos in the robot file's joint order.
-
-    Raises:
-        CalibrationError: the file cannot be used.
-    """
-    return load_calibration(calibration, robot.joints)

@@ -93,7 +93,7 @@ def _write(report: Report, options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(as_json(report), indent=1) + "\n")
         print(f"json: {options.json}")
     if options.plot:
-        from evo1_policy.replay.plot import plot_replay  # matplotlib: a second to import
+        from evo1_policy.replay.report import plot_replay  # matplotlib: a second to import
 
         plot_replay(report, options.plot)
         print(f"plot: {options.plot}")

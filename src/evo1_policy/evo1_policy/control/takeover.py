@@ -137,14 +137,14 @@ class Takeover:
         """Who drives, in words."""
         topic, state = self._robot.teleop_topic, self._follower.state(now_ns)
         if state is TeleopState.HOLDING:
-            return StopReason(code=StopCode.JOINTS_STALE, message=self._follower.reason)
+            return StopCode.JOINTS_STALE.because(self._follower.reason)
         messages = {
             TeleopState.FOLLOWING: f"a person drives, by '{topic}'",
             TeleopState.APPROACHING: f"a person drives, by '{topic}'; the arm goes slowly to "
             "where that is",
         }
         waiting = f"a person is in charge; the arm rests until targets come on '{topic}'"
-        return StopReason(code=StopCode.TAKEOVER, message=messages.get(state, waiting))
+        return StopCode.TAKEOVER.because(messages.get(state, waiting))
 
     def _hear(self, inputs: LoopInput, state: LoopState) -> Driven:
         """Targets while nobody drives; a command means that the person does now."""
@@ -182,9 +182,7 @@ class Takeover:
         if astray is None:
             command = self._follower.watch(inputs.measured, now_ns) or command
             if self._follower.fault:
-                astray = StopReason(
-                    code=StopCode.CHUNK_BREAKS_LIMITS, message=self._follower.fault
-                )
+                astray = StopCode.CHUNK_BREAKS_LIMITS.because(self._follower.fault)
         silent = (
             not self._requested
             and self._heard_ns is not None

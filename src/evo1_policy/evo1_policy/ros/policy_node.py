@@ -27,20 +27,18 @@ from evo1_policy.node_parameters import (
 from evo1_policy.observation import instruction_problem
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
-from evo1_policy.ros.inference_thread import InferenceThread
-from evo1_policy.ros.interventions import Interventions
-from evo1_policy.ros.loading import PolicyFactory, load_policy
+from evo1_policy.ros.inference_thread import InferenceThread, PolicyFactory, load_policy
 from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.movers import other_movers
-from evo1_policy.ros.outputs import Outputs
+from evo1_policy.ros.outputs import Interventions, Outputs
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
-from evo1_policy.ros.process import ManagedNode, run_managed
+from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
 from evo1_policy.ros.runner import Runner, Setup, unaskable
 from evo1_policy.ros.services import Answer, Services
 from evo1_policy.ros.status import StateLog, describe, log_state, took_effect
-from evo1_policy.ros.subscriptions import OperatorTopics, Sensors, resolve_topics
+from evo1_policy.ros.subscriptions import Sensors, resolve_topics
 
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
 STATUS_PERIOD_S = 0.2  # a change of state is told at once
@@ -61,7 +59,6 @@ class Configured:
     interventions: Interventions
     inference: InferenceThread
     alarm: GuardCondition
-    operator: OperatorTopics
     services: Services
     goals: Goals
     learnt: tuple[str, ...]  # instructions; empty where unknown
@@ -236,7 +233,7 @@ class PolicyNode(ManagedNode):
             return False, problem
         status = runner.request(request)
         if request is Request.CLEAR_STOP and self._configured is not None:
-            self._configured.operator.stop.tell_cleared()
+            self._configured.services.stop.tell_cleared()
         return took_effect(request, status), describe(status)
 
     def start_goal(self, instruction: str) -> str:
@@ -260,7 +257,8 @@ class PolicyNode(ManagedNode):
 
     # -- events ----------------------------------------------------------------------------
 
-    def _on_fault(self, fault: str) -> None:
+    def report_fault(self, fault: str) -> None:
+        """Hear why the arm's driver has stopped; empty when it goes on."""
         self._arm_fault = fault
         if self._active is not None:
             self._active.runner.report_fault(fault)
@@ -312,11 +310,13 @@ class PolicyNode(ManagedNode):
         if self._ticks % LOOK_EVERY == 0 and self._active and self._configured:
             self._configured.outputs.look_around(self._active.runner.joint_parts)
         if self._ticks % DIAGNOSTICS_EVERY == 0 and self._active and self._configured:
-            self._configured.outputs.report_diagnostics(self._active.runner.facts())
+            self._configured.outputs.report_diagnostics(
+                self._active.runner.diagnostics(full_name(self))
+            )
 
     def _publish_status(self) -> None:
         if self._active is not None and self._configured is not None:
-            self._configured.outputs.report_status(self._active.runner.facts())
+            self._configured.outputs.report_status(self._active.runner.told())
 
     def _start_if_wanted(self) -> None:
         if self._start_wanted and self._active is not None and self._instruction:
@@ -363,12 +363,6 @@ class PolicyNode(ManagedNode):
             interventions=Interventions(self, self._now_ns()),
             inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),
             alarm=self.create_guard_condition(self._raise_failure),
-            operator=OperatorTopics(
-                self,
-                on_instruction=self.set_instruction,
-                on_stop=lambda: self.ask(Request.STOP),
-                on_fault=self._on_fault,
-            ),
             services=Services(self, self),
             goals=Goals(self, now_ns=self._now_ns, start=self.start_goal),
             learnt=getattr(policy, "instructions", ()),
@@ -381,7 +375,6 @@ class PolicyNode(ManagedNode):
         configured.inference.close()
         configured.goals.close()
         configured.services.close()
-        configured.operator.close()
         configured.interventions.close(self._now_ns())
         configured.outputs.close()
         self.destroy_guard_condition(configured.alarm)
@@ -394,7 +387,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the exit status is 1 where it cannot start."""
     sys.setswitchinterval(0.0005)  # the inference thread waits so long for the interpreter
     return run_managed(PolicyNode, arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -23,6 +23,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from evo1_policy.command_line import is_expected
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.ros.log import CleanLog, CleanLogger, tell_failure
 
@@ -182,22 +183,23 @@ def run_node(
     make: Callable[[], Node],
     *,
     name: str,
-    refusals: tuple[type[Exception], ...],
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run a plain node until SIGINT or SIGTERM; return the exit status.
 
     Args:
-        make: constructs it; its destroy_node gives everything back.
-        name: of the node, for the log where it cannot be made.
-        refusals: what its construction raises where settings or hardware do not fit.
+        make: constructs it; its destroy_node gives everything back. What a person can mend of
+            what it raises (command_line.is_expected) is one line of the log.
+        name: of the node, for that line.
         arguments: of the command line.
     """
     stop = _stop_by_signal()
     start_ros(arguments)
     try:
         node = make()
-    except refusals as error:
+    except Exception as error:
+        if not is_expected(error):
+            raise
         CleanLogger(name).fatal(str(error))
         rclpy.try_shutdown()
         return 1

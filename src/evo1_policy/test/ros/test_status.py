@@ -2,8 +2,8 @@
 
 import pytest
 
+from evo1_policy.control.meters import ChunkTimes, LatencyLog
 from evo1_policy.control.signals import LoopState, LoopStatus, StopCode, StopReason
-from evo1_policy.ros.chunk_times import ChunkTimes, LatencyLog
 from evo1_policy.ros.status import StateLog
 
 pytestmark = pytest.mark.ros
