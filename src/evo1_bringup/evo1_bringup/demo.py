@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -21,11 +21,11 @@ from evo1_bringup.cli import UsageError, parse_assignments
 from evo1_bringup.options import EMULATED, ROBOTS, parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import System, check_installed, describe
-from evo1_policy.command_line import INTERRUPTED, entry_point, tell
+from evo1_policy.command_line import INTERRUPTED, entry_point, positive, tell
 from evo1_training.evaluation.videos import TrialVideo
 from evo1_training.live_run.plot import plot_joints
 from evo1_training.live_run.recording import Recording
-from evo1_training.live_run.summary import Summary, summarise
+from evo1_training.live_run.summary import summarise
 from evo1_training.live_run.table import table
 
 if TYPE_CHECKING:
@@ -132,14 +132,13 @@ def _report(
     summary = summarise(recording, system.robot, str(policy.parameters["instruction"]))
     video = _write_video(observer, settings)
     plot = plot_joints(settings.out / "joints.png", recording, system.robot)
-    written = [_write_summary(summary, settings.out), plot, video, log_path]
+    written = [_write_summary(asdict(summary), settings.out), plot, video, log_path]
     _say("", table(summary), "", *(f"wrote {path}" for path in written if path is not None))
     return 0 if summary.ok else 1
 
 
 def _fail(reason: str, settings: argparse.Namespace, log_path: Path) -> int:
-    path = settings.out / "summary.json"
-    path.write_text(json.dumps({"ok": False, "reason": reason}, indent=2) + "\n", encoding="utf-8")
+    _write_summary({"ok": False, "reason": reason}, settings.out)
     _say(*log_path.read_text(encoding="utf-8").splitlines()[-20:])
     _say(f"demo: FAILED: {reason}", f"all output of the processes: {log_path}")
     return 1
@@ -154,9 +153,9 @@ def _write_video(observer: "RunObserver", settings: argparse.Namespace) -> Path 
     return path if video.close(keep=True) else None
 
 
-def _write_summary(summary: Summary, out: Path) -> Path:
+def _write_summary(summary: dict[str, Any], out: Path) -> Path:
     path = out / "summary.json"
-    path.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return path
 
 
@@ -170,10 +169,10 @@ def _parser() -> argparse.ArgumentParser:
         'evo1 instruct "...", evo1 pause, evo1 resume.',
     )
     parser.add_argument("--robot", choices=ROBOTS, default="xarm6")
-    parser.add_argument("--seconds", type=_positive, default=30.0, help="Length of the run [s].")
+    parser.add_argument("--seconds", type=positive, default=30.0, help="Length of the run [s].")
     parser.add_argument(
         "--ready-timeout",
-        type=_positive,
+        type=positive,
         default=120.0,
         metavar="S",
         help="Longest wait for everything to be ready [s].",
@@ -193,13 +192,6 @@ def _parser() -> argparse.ArgumentParser:
 def _video_rate_hz(settings: argparse.Namespace) -> int:
     """Frames a second of the video, fewer for a long run [Hz]."""
     return max(min(10, int(_VIDEO_FRAMES / settings.seconds)), 1)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("expected a number above 0")
-    return value
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -84,9 +84,11 @@ def so100_emulated(
     wired = replace(options, port=port, calibration=calibration)
     return [
         replace(simulation, remappings=tuple(remappings)),
-        _node(
-            options,
+        Process.node(
+            "evo1_sim",
             "so100_emulator",
+            options.namespace,
+            "driver",
             robot_file=str(path),
             port=port,
             calibration=calibration,

@@ -259,7 +259,7 @@ def _camera(section: Section) -> CameraConfig:
         topic=section.topic("topic"),
         type=section.choice("type", IMAGE_TYPES),
         max_age_ms=section.positive("max_age_ms"),
-        stamp=_stamp(section),
+        stamp=section.choice("stamp", STAMPS, STAMPS[0]),
     )
     section.finish()
     return camera
@@ -269,21 +269,17 @@ def _state(section: Section) -> StateConfig:
     state = StateConfig(
         topic=section.topic("topic"),
         max_age_ms=section.positive("max_age_ms"),
-        stamp=_stamp(section),
+        stamp=section.choice("stamp", STAMPS, STAMPS[0]),
     )
     section.finish()
     return state
-
-
-def _stamp(section: Section) -> str:
-    return section.choice("stamp", STAMPS) if section.has("stamp") else STAMPS[0]
 
 
 def _command(section: Section) -> CommandConfig:
     command = CommandConfig(
         topic=section.topic("topic"),
         joints=section.names("joints"),
-        rate_hz=section.positive("rate_hz") if section.has("rate_hz") else SLOWEST_CONTROLLER_HZ,
+        rate_hz=section.positive("rate_hz", SLOWEST_CONTROLLER_HZ),
     )
     section.finish()
     return command
@@ -299,11 +295,7 @@ def _safety(section: Section) -> SafetyConfig:
     safety = SafetyConfig(
         max_start_error_rad=section.positive("max_start_error_rad"),
         max_tracking_error_rad=section.positive("max_tracking_error_rad"),
-        max_rest_error_rad=(
-            section.positive("max_rest_error_rad")
-            if section.has("max_rest_error_rad")
-            else REST_ERROR_RAD
-        ),
+        max_rest_error_rad=section.positive("max_rest_error_rad", REST_ERROR_RAD),
     )
     section.finish()
     return safety

@@ -14,7 +14,11 @@ from typing import TextIO
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_arm import count_one_turn
-from evo1_bringup.drivers.so100_calibration import (
+from evo1_bringup.installation import robot_file
+from evo1_policy.command_line import INTERRUPTED, entry_point, tell
+from evo1_policy.robot_config import JointConfig, load_robot
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.so100_calibration import (
     FULL_TURN_JOINT,
     MAX_HOMING_OFFSET,
     CalibrationError,
@@ -23,10 +27,6 @@ from evo1_bringup.drivers.so100_calibration import (
     middle_rad,
     save_calibration,
 )
-from evo1_bringup.installation import robot_file
-from evo1_policy.command_line import INTERRUPTED, entry_point, tell
-from evo1_policy.robot_config import JointConfig, load_robot
-from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.sts3215 import TICKS_PER_TURN, decode
 
 HALF_TURN = TICKS_PER_TURN // 2 - 1  # what a joint in its middle shall report

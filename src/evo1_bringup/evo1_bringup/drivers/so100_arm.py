@@ -12,15 +12,15 @@ import numpy.typing as npt
 from evo1_bringup.drivers import servo_health
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.servo_health import HealthReading, read_health
-from evo1_bringup.drivers.so100_calibration import (
+from evo1_policy.action_chunk import Floats
+from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.so100_calibration import (
     RAD_PER_TICK,
     ServoCalibration,
     lerobot_name,
     to_radians,
     to_ticks,
 )
-from evo1_policy.action_chunk import Floats
-from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.sts3215 import MULTI_TURN, TICKS_PER_TURN, Register, decode
 
 HIGHEST_SOUGHT_ID = 20  # looked through where a servo is missing

@@ -5,19 +5,20 @@ The node (ros/so100_driver_node.py) gives it a clock, a thread and topics. Must 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus, PortLostError, Traffic
 from evo1_bringup.drivers.following import Asked, Goals, NewestTrajectory
-from evo1_bringup.drivers.servo_health import Finding, HealthLimits, HealthReading, HealthWatch
+from evo1_bringup.drivers.servo_health import Finding, HealthReading, HealthWatch
 from evo1_bringup.drivers.so100_arm import ArmReading, So100Arm
-from evo1_bringup.drivers.so100_calibration import ServoCalibration
+from evo1_bringup.drivers.so100_parameters import DriverParameters
 from evo1_policy.action_chunk import Floats
 from evo1_policy.control.limits import Limits
 from evo1_policy.robot_config import RobotConfig
+from evo1_sim.servo_bus.so100_calibration import ServoCalibration
 from evo1_sim.trajectory import TrajectoryError
 
 BROKEN = "driver_error"  # a fault after which nothing is commanded: the servos hold
@@ -33,24 +34,6 @@ class DriverState(Enum):
     FOLLOWING = "following"
     STOPPED = "stopped by a person: evo1 clear-stop, or recover"
     FAULT = "stopped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriverSettings:
-    """Choices of a start.
-
-    Attributes:
-        max_silent_cycles: cycles in a row without a credible answer of a servo that are borne.
-        write_calibration: whether to store the file's calibration in the servos.
-        max_stall_s: after a longer delay the arm rests where it is; ten
-            cycles: a bus that is asked thrice takes three, a loaded machine some more.
-        health: when to warn and to stop.
-    """
-
-    max_silent_cycles: int = 10
-    write_calibration: bool = False
-    max_stall_s: float = 0.1
-    health: HealthLimits = field(default_factory=HealthLimits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +68,7 @@ class So100Driver:
         connect: opens the bus, counting in the given traffic.
         servos: the calibration, in the robot file's joint order.
         robot: the robot file.
-        settings: choices.
+        settings: the parameters of its node.
         now_ns: present time on the clock of trajectories' stamps [ns].
         steady_ns: present time on a clock that never jumps [ns].
     """
@@ -98,14 +81,14 @@ class So100Driver:
         *,
         now_ns: Callable[[], int],
         steady_ns: Callable[[], int] = time.monotonic_ns,
-        settings: DriverSettings | None = None,
+        settings: DriverParameters | None = None,
     ) -> None:
         self._connect = connect
         self._servos = tuple(servos)
         self._robot = robot
         self._now_ns = now_ns
         self._steady_ns = steady_ns
-        self._settings = settings or DriverSettings()
+        self._settings = settings or DriverParameters()
         self._traffic = Traffic()
         self._arm: So100Arm | None = None
         self._watch: HealthWatch | None = None
@@ -349,7 +332,7 @@ class So100Driver:
         names = {servo.servo_id: servo.name for servo in self._servos}
         gripper = self._robot.gripper
         self._watch = HealthWatch(
-            self._settings.health,
+            self._settings,
             names=names,
             voltages=voltages,
             gripping=[

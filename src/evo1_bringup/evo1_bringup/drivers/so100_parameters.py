@@ -1,9 +1,8 @@
-"""The parameters of the SO-100 driver node. Must not import ROS."""
+"""The parameters of the SO-100 driver and its node. Must not import ROS."""
 
 from dataclasses import dataclass
 
 from evo1_bringup.drivers.servo_health import HealthLimits
-from evo1_bringup.drivers.so100_driver import DriverSettings
 from evo1_policy.node_parameters import parameter
 
 
@@ -42,11 +41,9 @@ class DriverParameters(HealthLimits):
         return self.reply_timeout_ms * 1e-3
 
     @property
-    def settings(self) -> DriverSettings:
-        """What the driver is told."""
-        return DriverSettings(
-            max_silent_cycles=self.max_silent_cycles,
-            write_calibration=self.write_calibration,
-            max_stall_s=max(0.1, 5 * self.reply_timeout_s),  # a cycle may wait for three answers
-            health=self,
-        )
+    def max_stall_s(self) -> float:
+        """After a longer delay the arm rests where it is [s].
+
+        Ten cycles: a bus that is asked thrice takes three, a loaded machine some more.
+        """
+        return max(0.1, 5 * self.reply_timeout_s)  # a cycle may wait for three answers

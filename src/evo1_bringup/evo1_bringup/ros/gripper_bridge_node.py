@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from rclpy.action import ActionClient
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
@@ -25,7 +24,7 @@ from evo1_policy.robot_config import CommandConfig, RobotConfig
 from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
-from evo1_policy.ros.process import run_node
+from evo1_policy.ros.process import run_node, steady_timer
 from evo1_policy.ros.publishing import time_message
 from evo1_sim.trajectory import TrajectoryError
 
@@ -81,8 +80,7 @@ class GripperBridgeNode(CleanLog, Node):
             self._publisher = self.create_publisher(JointState, self._robot.state.topic, 10)
         Listener(self).hear_joints(driver, self._robot.joint_names, self._on_driver)
         self._output = CommandOutput(self, command, self._follow)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
-        self.create_timer(_TICK_S, self._tick, clock=steady)
+        steady_timer(self, _TICK_S, self._tick)
 
     def _on_driver(self, names: tuple[str, ...], positions: Floats, stamp_ns: int) -> None:
         heard = dict(zip(names, positions.tolist(), strict=True))

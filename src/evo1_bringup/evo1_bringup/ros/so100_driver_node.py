@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.service import Service
@@ -24,7 +23,6 @@ from std_msgs.msg import String
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.following import Asked
 from evo1_bringup.drivers.servo_health import HealthReading
-from evo1_bringup.drivers.so100_calibration import load_calibration
 from evo1_bringup.drivers.so100_driver import DriverReport, DriverState, So100Driver
 from evo1_bringup.drivers.so100_parameters import DriverParameters
 from evo1_bringup.ros.command_output import CommandOutput
@@ -32,12 +30,13 @@ from evo1_policy.node_parameters import parameters_of
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
-from evo1_policy.ros.process import ManagedNode, full_name, run_managed
+from evo1_policy.ros.process import ManagedNode, full_name, run_managed, steady_timer
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
 from evo1_policy.ros.services import Answer, offer
 from evo1_policy.ros.status import diagnostic_array, status
 from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.pacing import Pacer
+from evo1_sim.servo_bus.so100_calibration import load_calibration
 from evo1_sim.servo_bus.sts3215 import status_words
 
 PERIOD_NS = 10_000_000
@@ -94,8 +93,7 @@ class So100DriverNode(ManagedNode):
         self._cycles = self._stalls = 0  # that were reported
         self._counted_ns = time.monotonic_ns()
         self._rate_hz = 0.0
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
+        steady_timer(self, DIAGNOSTICS_PERIOD_S, self._report)
 
     # -- lifecycle -------------------------------------------------------------------------
 
@@ -229,7 +227,7 @@ class So100DriverNode(ManagedNode):
         cycles = report.cycles
         if report.stalls > self._stalls:
             self.get_logger().warning(
-                f"held up for more than {self._configured.parameters.settings.max_stall_s:g} s in "
+                f"held up for more than {self._configured.parameters.max_stall_s:g} s in "
                 "motion: the arm came to rest; look at what else this machine runs"
             )
         self._rate_hz = (cycles - self._cycles) / max((now_ns - self._counted_ns) * 1e-9, 1e-3)
@@ -267,7 +265,7 @@ class So100DriverNode(ManagedNode):
             servos,
             robot,
             now_ns=self._now_ns,
-            settings=parameters.settings,
+            settings=parameters,
         )
         driver.open()
         return Configured(

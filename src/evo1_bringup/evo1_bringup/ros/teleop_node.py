@@ -24,12 +24,17 @@ from trajectory_msgs.msg import JointTrajectory
 
 from evo1_bringup import installation
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
-from evo1_bringup.drivers.so100_calibration import load_calibration
 from evo1_bringup.options import SINGLE_ARMS
 from evo1_bringup.ros.commands import STATES
-from evo1_bringup.teleop.devices import HELP, Gamepad, GamepadMapping, Keyboard
+from evo1_bringup.teleop.devices import (
+    HELP,
+    Gamepad,
+    GamepadMapping,
+    Keyboard,
+    LeaderArm,
+    LeaderServos,
+)
 from evo1_bringup.teleop.jog import JogCommand, Jogger
-from evo1_bringup.teleop.leader import LeaderArm, LeaderServos
 from evo1_policy.action_chunk import Floats
 from evo1_policy.command_line import entry_point
 from evo1_policy.control.teleop_target import TeleopWindow
@@ -41,6 +46,7 @@ from evo1_policy.ros.process import start_ros
 from evo1_policy.ros.qos import JOY_TOPIC, command_qos, joy_qos
 from evo1_policy.untrusted import printable
 from evo1_sim.ros.trajectory_messages import target_message
+from evo1_sim.servo_bus.so100_calibration import load_calibration
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
 
 if TYPE_CHECKING:
@@ -262,25 +268,6 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_node(
-    arguments: argparse.Namespace, robot: RobotConfig, leader: LeaderArm | None
-) -> TeleopNode:
-    """Make the node that the command line asks for.
-
-    Raises:
-        TeleopError: the tool cannot be moved here.
-    """
-    cartesian = moves_tool(arguments)
-    return TeleopNode(
-        robot,
-        namespace=arguments.namespace,
-        device=arguments.device,
-        jogger=Jogger(robot, solver=load_solver(arguments.robot) if cartesian else None),
-        cartesian=cartesian,
-        leader=leader,
-    )
-
-
 def moves_tool(arguments: argparse.Namespace) -> bool:
     """Whether keys and sticks move the tool rather than joints."""
     usual = "cartesian" if arguments.robot == "xarm6" else "joint"
@@ -337,8 +324,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             servos = load_calibration(arguments.calibration, robot.joints)
             bus = FeetechBus(arguments.port)
             leader = LeaderArm(LeaderServos(bus, servos), servos, robot)
-        node = make_node(arguments, robot, leader)
-        print(HELP[arguments.device, moves_tool(arguments)])  # noqa: T201
+        cartesian = moves_tool(arguments)
+        node = TeleopNode(
+            robot,
+            namespace=arguments.namespace,
+            device=arguments.device,
+            jogger=Jogger(robot, solver=load_solver(arguments.robot) if cartesian else None),
+            cartesian=cartesian,
+            leader=leader,
+        )
+        print(HELP[arguments.device, cartesian])  # noqa: T201
         run(node)
         node.destroy_node()
     except KeyboardInterrupt:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
@@ -18,7 +17,7 @@ from trajectory_msgs.msg import JointTrajectory
 from evo1_policy.action_chunk import Floats
 from evo1_policy.control.held import HeldStates
 from evo1_policy.control.signals import SafeTrajectory
-from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState
+from evo1_policy.control.teleop import RefusedTarget, TeleopFollower, TeleopState
 from evo1_policy.control.teleop_target import read_target
 from evo1_policy.observation import JointSample
 from evo1_policy.perception.buffers import JointBuffer, Stream
@@ -27,7 +26,7 @@ from evo1_policy.ros.listening import ControllerState, Listener, listen_to_contr
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.movers import Senders, other_movers, other_publishers
 from evo1_policy.ros.parameters import robot_parameter
-from evo1_policy.ros.process import full_name, run_node
+from evo1_policy.ros.process import full_name, run_node, steady_timer
 from evo1_policy.ros.publishing import command_encoders
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, fault_qos, report_qos
 from evo1_policy.ros.services import Answer, offer
@@ -116,8 +115,7 @@ class TeleopRelayNode(CleanLog, Node):
             ("clear_stop", self._clear_stop),
         ):
             offer(self, f"~/{name}", act)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
-        self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
+        steady_timer(self, WATCH_PERIOD_S, self._watch)
 
     def tell_end(self, why: str) -> None:
         """Say on ~/status that the node ends."""
@@ -132,10 +130,10 @@ class TeleopRelayNode(CleanLog, Node):
 
     def _on_target(self, message: JointTrajectory, _: int) -> None:
         self._received += 1
-        verdict: SafeTrajectory | Refused = Refused(reason=self._stopped)
+        verdict: SafeTrajectory | RefusedTarget = RefusedTarget(reason=self._stopped)
         if not self._stopped:
             verdict = self._follower.take(read_target(message), self._measured(), self._now_ns())
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, RefusedTarget):
             self._on_refused_target(f"{self._robot.teleop_topic}: {verdict.reason}")
             return
         self._send(verdict)

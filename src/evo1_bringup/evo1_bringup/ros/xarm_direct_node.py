@@ -7,19 +7,18 @@ drivers/pacing.py, which is tested.
 import time
 from typing import Any
 
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
 from evo1_bringup.drivers.following import Asked
-from evo1_bringup.drivers.pacing import Move, OnlinePlanning
+from evo1_bringup.drivers.pacing import OnlinePlanning
 from evo1_bringup.ros.command_output import CommandOutput
 from evo1_bringup.ros.xarm_monitor_node import xarm_interfaces
 from evo1_policy.action_chunk import Floats
 from evo1_policy.ros.listening import Listener, hear_faults
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
-from evo1_policy.ros.process import run_node
+from evo1_policy.ros.process import run_node, steady_timer
 from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.trajectory import TrajectoryError
 
@@ -59,8 +58,7 @@ class XarmDirectNode(CleanLog, Node):
             on_clear=lambda: self._on_stop(False),
             part=self.get_name(),
         )
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
-        self.create_timer(_TICK_S, self._tick, clock=steady)
+        steady_timer(self, _TICK_S, self._tick)
 
     def destroy_node(self) -> None:
         """Give everything back."""
@@ -93,15 +91,13 @@ class XarmDirectNode(CleanLog, Node):
         steady_ns = time.monotonic_ns()
         move = self._planning.step(steady_ns, self._measured)
         if move is not None:
-            self._client.call_async(self._asked(move)).add_done_callback(self._on_answer)
+            request = self._request(
+                angles=list(move.angles), speed=move.speed, acc=move.acceleration, wait=False
+            )
+            self._client.call_async(request).add_done_callback(self._on_answer)
         if not self._fault:  # a box that has stopped follows nothing
             commanded = self._planning.commanded(steady_ns, self._measured)
             self._output.tell(commanded, self._measured)
-
-    def _asked(self, move: Move) -> Any:
-        return self._request(
-            angles=list(move.angles), speed=move.speed, acc=move.acceleration, wait=False
-        )
 
     def _on_answer(self, future: Future) -> None:
         answer = future.result()

@@ -10,7 +10,6 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import String
@@ -18,7 +17,7 @@ from std_msgs.msg import String
 from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter
-from evo1_policy.ros.process import full_name, run_node
+from evo1_policy.ros.process import full_name, run_node, steady_timer
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
 from evo1_policy.ros.services import Answer, offer
 from evo1_policy.ros.status import diagnostic_array, status
@@ -76,8 +75,7 @@ class XarmMonitorNode(CleanLog, Node):
         group = ReentrantCallbackGroup()
         self._steps = self._recovery(services, hardware, group)
         offer(self, "~/recover", self._recover)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not blind it
-        self.create_timer(_TICK_S, self._tick, clock=steady)
+        steady_timer(self, _TICK_S, self._tick)
         if fixed_parameter(
             self, "enable_at_start", False, "Clear errors and enable the joints at start."
         ):

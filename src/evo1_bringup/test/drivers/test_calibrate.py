@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from evo1_bringup.drivers.calibrate import HALF_TURN, So100Calibrator, main
-from evo1_bringup.drivers.so100_calibration import CalibrationError, load_calibration
 from evo1_sim.servo_bus import sts3215
+from evo1_sim.servo_bus.so100_calibration import CalibrationError, load_calibration
 from evo1_sim.servo_bus.sts3215 import MULTI_TURN
 
 MIDDLES = (1900, 2100, 2147, 2300, 1000, 1700)  # where the encoders stand in the middle

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from so100_rig import START
 
-from evo1_bringup.drivers.so100_calibration import save_calibration
+from evo1_sim.servo_bus.so100_calibration import save_calibration
 
 pytestmark = pytest.mark.ros
 

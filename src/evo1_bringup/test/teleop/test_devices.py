@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from evo1_bringup.drivers.so100_calibration import ServoCalibration
-from evo1_bringup.teleop.devices import Gamepad, GamepadMapping, Keyboard
+from evo1_bringup.teleop.devices import Gamepad, GamepadMapping, Keyboard, LeaderArm
 from evo1_bringup.teleop.jog import JogCommand
-from evo1_bringup.teleop.leader import LeaderArm
 from evo1_policy.robot_config import load_robot
+from evo1_sim.servo_bus.so100_calibration import ServoCalibration
 
 AXES = [0.0] * 8
 HELD = [0, 0, 0, 0, 0, 1, 0, 0]

@@ -370,8 +370,7 @@ class Ensemble:
         age_s = (newest.observation_stamp_ns - older.observation_stamp_ns) / 1e9
         left = np.minimum(np.maximum((older.end_ns - times_ns) / TAPER_NS, 0.0), 1.0)
         smooth = left * left * (3.0 - 2.0 * left)
-        weight: Floats = np.exp(-self._decay_per_s * max(age_s, 0.0)) * smooth
-        return weight
+        return np.asarray(np.exp(-self._decay_per_s * max(age_s, 0.0)) * smooth)
 
 
 def _at(chunk: ActionChunk, times_ns: npt.NDArray[np.int64]) -> Floats:

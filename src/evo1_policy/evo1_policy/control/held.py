@@ -47,8 +47,7 @@ class HeldState:
     @property
     def known(self) -> Mask:
         """(D,) of which joints a controller says what it holds."""
-        known: Mask = np.isfinite(self.positions) & np.isfinite(self.velocities)
-        return known
+        return np.asarray(np.isfinite(self.positions) & np.isfinite(self.velocities))
 
     def of(self, trajectory: Trajectory, later_ns: int = 0) -> tuple[Floats, Floats]:
         """Positions and velocities (D,) of a trajectory at, or after, what this tells of."""

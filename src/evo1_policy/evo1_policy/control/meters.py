@@ -109,12 +109,12 @@ class ChunkTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyPercentiles:
-    """Over the last WINDOW chunks; 0 before the first [ms]."""
+    """Over the last WINDOW chunks, as PolicyStatus names them; 0 before the first [ms]."""
 
-    inference_p50_ms: float = 0.0
-    inference_p95_ms: float = 0.0
-    overhead_p50_ms: float = 0.0
-    overhead_p95_ms: float = 0.0
+    inference_ms_p50: float = 0.0
+    inference_ms_p95: float = 0.0
+    overhead_ms_p50: float = 0.0
+    overhead_ms_p95: float = 0.0
 
 
 class LatencyLog:
@@ -132,10 +132,10 @@ class LatencyLog:
     def percentiles(self) -> LatencyPercentiles:
         """Return the percentiles as they stand."""
         return LatencyPercentiles(
-            inference_p50_ms=_percentile(self._inference_ms, 0.50),
-            inference_p95_ms=_percentile(self._inference_ms, 0.95),
-            overhead_p50_ms=_percentile(self._overhead_ms, 0.50),
-            overhead_p95_ms=_percentile(self._overhead_ms, 0.95),
+            inference_ms_p50=_percentile(self._inference_ms, 0.50),
+            inference_ms_p95=_percentile(self._inference_ms, 0.95),
+            overhead_ms_p50=_percentile(self._overhead_ms, 0.50),
+            overhead_ms_p95=_percentile(self._overhead_ms, 0.95),
         )
 
 

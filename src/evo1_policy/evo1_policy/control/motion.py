@@ -389,5 +389,4 @@ class Motion:
         for gripper in self._robot.grippers:
             place = self.limits.joint_names.index(gripper.joint)
             closing[place] = 1.0 if gripper.closed > gripper.open else -1.0
-        grips: npt.NDArray[np.bool_] = closing * (executing.positions[-1] - measured) > 0.0
-        return grips
+        return np.asarray(closing * (executing.positions[-1] - measured) > 0.0)

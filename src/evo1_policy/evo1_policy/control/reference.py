@@ -168,16 +168,14 @@ def _rate(path: Path, limits: Limits, *, share: float) -> Floats:
     too_sharp = np.sqrt(acceleration.max(axis=1))
     too_fast[:-1] = np.maximum(too_fast[:-1], too_sharp)
     too_fast[1:] = np.maximum(too_fast[1:], too_sharp)
-    rate: Floats = 1.0 / np.maximum(too_fast, 1.0)
-    return rate
+    return np.asarray(1.0 / np.maximum(too_fast, 1.0))
 
 
 def _ease(rate: Floats, step: float) -> Floats:
     """The largest profile below `rate` that changes by at most `step` from point to point."""
     ramp = step * np.arange(len(rate))
     rising = np.minimum.accumulate(rate - ramp) + ramp
-    falling: Floats = np.minimum.accumulate((rising + ramp)[::-1])[::-1] - ramp
-    return falling
+    return np.asarray(np.minimum.accumulate((rising + ramp)[::-1])[::-1] - ramp)
 
 
 # Of the penalty on second differences, weakest first. With 1.0 a zigzag from action to action
@@ -219,8 +217,7 @@ def smooth(actions: Floats, step_s: float, limits: Limits, *, most_rad: float) -
 def _sharpness(actions: Floats, step_s: float) -> Floats:
     """(D,) largest acceleration of the natural cubic spline through the actions [rad/s^2]."""
     curvature = np.abs(_curvature(len(actions)) @ actions)
-    sharpness: Floats = curvature.max(axis=0, initial=0.0) / step_s**2
-    return sharpness
+    return np.asarray(curvature.max(axis=0, initial=0.0) / step_s**2)
 
 
 @lru_cache(maxsize=8)

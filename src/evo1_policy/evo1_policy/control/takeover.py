@@ -16,7 +16,7 @@ from evo1_policy.control.signals import (
     StopReason,
     TakeoverMode,
 )
-from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState
+from evo1_policy.control.teleop import RefusedTarget, TeleopFollower, TeleopState
 from evo1_policy.control.teleop_target import TeleopSettings, TeleopTarget
 from evo1_policy.control.watchdog import Watchdog
 from evo1_policy.robot_config import RobotConfig
@@ -156,7 +156,7 @@ class Takeover:
                 continue
             self._follower.begin()
             verdict = self._take(target, inputs)
-            if not isinstance(verdict, Refused):
+            if not isinstance(verdict, RefusedTarget):
                 self._requested = False
                 return Driven(command=verdict, begins=True)
             refused = verdict.reason
@@ -168,7 +168,7 @@ class Takeover:
         refused = ""
         for target in inputs.teleop:
             verdict = self._take(target, inputs)
-            if isinstance(verdict, Refused):
+            if isinstance(verdict, RefusedTarget):
                 refused = verdict.reason
             else:
                 command = verdict
@@ -196,5 +196,5 @@ class Takeover:
         if before is None or now_ns - before > self._settings.takeover_silence_ns:
             self._deaf = False
 
-    def _take(self, target: TeleopTarget, inputs: LoopInput) -> SafeTrajectory | Refused:
+    def _take(self, target: TeleopTarget, inputs: LoopInput) -> SafeTrajectory | RefusedTarget:
         return self._follower.take(target, inputs.measured, inputs.now_ns)

@@ -16,7 +16,7 @@ from evo1_policy.control.limits import Limits
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.signals import HeldState, SafeTrajectory, StopReason
 from evo1_policy.control.teleop_target import TIMEOUT_NS, TargetCurve, target_problem
-from evo1_policy.control.teleop_target import Refused as Refused
+from evo1_policy.control.teleop_target import RefusedTarget as RefusedTarget
 from evo1_policy.control.teleop_target import TeleopSettings as TeleopSettings
 from evo1_policy.control.teleop_target import TeleopTarget as TeleopTarget
 from evo1_policy.control.watchdog import Watchdog
@@ -114,7 +114,7 @@ class TeleopFollower:
 
     def take(
         self, target: TeleopTarget, measured: JointSample | None, now_ns: int
-    ) -> SafeTrajectory | Refused:
+    ) -> SafeTrajectory | RefusedTarget:
         """Follow a message.
 
         Args:
@@ -135,17 +135,17 @@ class TeleopFollower:
         if not problem and self.motion.unheard(now_ns):
             problem = "the arm's controller has fallen silent, so what it holds is not known"
         if problem:
-            return Refused(reason=problem)
+            return RefusedTarget(reason=problem)
         begins = not self._joined or self._silent(now_ns)
         self._heard_ns = now_ns
         self._passing = self._blind(measured, now_ns)
         if self._passing or measured is None:
-            return Refused(reason=self._passing)
+            return RefusedTarget(reason=self._passing)
         if begins:
             self._curve.clear()
         elif astray := self.motion.astray(measured):  # before a motion that begins where it is
             self._fault = astray.message
-            return Refused(reason=self._fault)
+            return RefusedTarget(reason=self._fault)
         origin = self.motion.origin(measured, now_ns, anew=begins and self._settings.dry_run)
         if isinstance(origin, StopReason):
             self._passing = origin.message
@@ -153,7 +153,7 @@ class TeleopFollower:
             here, _ = origin.sample(now_ns)
             self._passing = self.motion.outside(here, OUTSIDE_RAD)
         if self._passing or isinstance(origin, StopReason):
-            return Refused(reason=self._passing)
+            return RefusedTarget(reason=self._passing)
         self._learn(target, stamp_ns, now_ns, origin, begins=begins)
         return self._command(origin, measured, now_ns)
 
@@ -234,7 +234,7 @@ class TeleopFollower:
 
     def _command(
         self, origin: Trajectory, measured: JointSample, now_ns: int
-    ) -> SafeTrajectory | Refused:
+    ) -> SafeTrajectory | RefusedTarget:
         step_ns = self._limits.step_ns
         lead_ns = max(LEAD_NS, self.motion.lead_ns)
         splice_tick = first_tick_after(now_ns + lead_ns, step_ns)
@@ -256,7 +256,7 @@ class TeleopFollower:
         if isinstance(command, StopReason):
             # What is being executed ends at rest by itself.
             self._fault = f"{command.message}; resume to go on"
-            return Refused(reason=self._fault)
+            return RefusedTarget(reason=self._fault)
         return command
 
     def _within_what_was_asked(self, pace: Limits) -> Limits:

@@ -53,7 +53,7 @@ class TeleopTarget:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
+class RefusedTarget:
     """A message that is not followed, and why."""
 
     reason: str

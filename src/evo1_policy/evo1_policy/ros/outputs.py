@@ -55,15 +55,14 @@ class Outputs:
         dry_run: bool,
     ) -> None:
         self._node = node
-        self._encoders = command_encoders(
-            robot.joint_names, [output.joints for output in robot.command]
-        )
+        joints = [robot.joint_names] if dry_run else [each.joints for each in robot.command]
+        self._encoders = command_encoders(robot.joint_names, joints)
         self._chunk_writer = ChunkWriter(robot, model)
         self._commands = [
             _publisher(node, JointTrajectory, command.topic)
             for command in (() if dry_run else robot.command)
         ]
-        self._preview = _publisher(node, JointTrajectory, "~/preview") if dry_run else None
+        self._trajectories = self._commands or [_publisher(node, JointTrajectory, "~/preview")]
         self._chunk = _publisher(node, ActionChunk, "~/action_chunk")
         self._status = _publisher(node, PolicyStatus, "~/status")
         self._diagnostics = _publisher(node, DiagnosticArray, "/diagnostics")
@@ -123,12 +122,9 @@ class Outputs:
 
     def send(self, command: SafeTrajectory) -> None:
         """Publish a trajectory to the controllers, or as a preview."""
-        if self._preview is not None:
-            self._preview.publish(self._chunk_writer.preview(command))
-            return
         # encode everything, then publish everything: the outputs start together
         messages = [encoder.encode(command.trajectory) for encoder in self._encoders]
-        for publisher, message in zip(self._commands, messages, strict=True):
+        for publisher, message in zip(self._trajectories, messages, strict=True):
             publisher.publish(message)
 
     def report_chunk(
@@ -154,10 +150,7 @@ class Outputs:
         """Destroy the publishers once the last command has arrived."""
         for publisher in self._commands:
             publisher.wait_for_all_acked(_LAST_COMMAND)
-        publishers = [*self._commands, self._chunk, self._status, self._diagnostics]
-        if self._preview is not None:
-            publishers.append(self._preview)
-        for publisher in publishers:
+        for publisher in [*self._trajectories, self._chunk, self._status, self._diagnostics]:
             self._node.destroy_publisher(publisher)
 
 

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rclpy.clock import Clock, ClockType
 from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
@@ -32,7 +31,7 @@ from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.movers import other_movers
 from evo1_policy.ros.outputs import Interventions, Outputs
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
-from evo1_policy.ros.process import ManagedNode, full_name, run_managed
+from evo1_policy.ros.process import ManagedNode, full_name, run_managed, steady_timer
 from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
 from evo1_policy.ros.runner import Runner, Setup, unaskable
@@ -94,9 +93,8 @@ class PolicyNode(ManagedNode):
         self._arm_fault = ""  # of the arm's driver
         self._ticks = 0
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         # always there, so that a signal is seen while the node is inactive
-        self._status_timer = self.create_timer(STATUS_PERIOD_S, self._report, clock=self._steady)
+        self._status_timer = steady_timer(self, STATUS_PERIOD_S, self._report)
         keep_parameters(
             self,
             POLICY_PARAMETERS,
@@ -159,7 +157,7 @@ class PolicyNode(ManagedNode):
                 takeover=configured.setup.settings.takeover is not TakeoverMode.OFF,
                 dead_man=configured.parameters.dead_man != "none",
             ),
-            watchdog=self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady),
+            watchdog=steady_timer(self, WATCHDOG_PERIOD_S, self._watch),
         )
         configured.goals.attach(runner)
         runner.report_fault(self._arm_fault)

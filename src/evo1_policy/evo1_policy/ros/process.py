@@ -14,17 +14,18 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
 
 from evo1_policy.command_line import is_expected
-from evo1_policy.node_parameters import ParameterError
 from evo1_policy.ros.log import CleanLog, CleanLogger, tell_failure
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -36,6 +37,8 @@ _TRANSITIONS = tuple(
     for name in ("configure", "cleanup", "shutdown", "activate", "deactivate", "error")
 )
 _OF_RCLPY = ("lifecycle_msgs", "rcl_interfaces", "type_description_interfaces")
+
+N = TypeVar("N", bound=Node)
 
 Transition = Callable[[LifecycleState], TransitionCallbackReturn]
 
@@ -139,6 +142,11 @@ def guard_requests(node: Node) -> None:
             service.callback = partial(answer, service.callback)
 
 
+def steady_timer(node: Node, period_s: float, act: Callable[[], object]) -> Timer:
+    """A timer that a stopped /clock does not stop."""
+    return node.create_timer(period_s, act, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
 def full_name(node: Node) -> str:
     """The node's name with its namespace, without the first slash: what diagnostics call it."""
     return str(node.get_fully_qualified_name()).lstrip("/")
@@ -165,12 +173,8 @@ def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None
     Where its parameter `auto_activate` is false it waits for a lifecycle manager.
     """
     stop = _stop_by_signal()
-    start_ros(arguments)
-    try:
-        node = make()
-    except ParameterError as error:
-        CleanLogger("evo1").fatal(str(error))
-        rclpy.try_shutdown()
+    node = _started(make, "evo1", arguments)
+    if node is None:
         return 1
     try:
         return _spin_managed(node, stop)
@@ -194,14 +198,8 @@ def run_node(
         arguments: of the command line.
     """
     stop = _stop_by_signal()
-    start_ros(arguments)
-    try:
-        node = make()
-    except Exception as error:
-        if not is_expected(error):
-            raise
-        CleanLogger(name).fatal(str(error))
-        rclpy.try_shutdown()
+    node = _started(make, name, arguments)
+    if node is None:
         return 1
     guard_requests(node)
     executor = SingleThreadedExecutor()
@@ -217,6 +215,19 @@ def run_node(
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _started(make: Callable[[], N], name: str, arguments: Sequence[str] | None) -> N | None:
+    """Start ROS and make a node; None where the log says what a person can mend."""
+    start_ros(arguments)
+    try:
+        return make()
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        CleanLogger(name).fatal(str(error))
+        rclpy.try_shutdown()
+        return None
 
 
 def _last_words(node: Node, error: Exception) -> None:

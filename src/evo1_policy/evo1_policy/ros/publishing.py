@@ -11,7 +11,7 @@ filling one, and rclpy has serialised the message when publish returns.
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -26,8 +26,6 @@ from evo1_policy.control.signals import (
     ExecutionMode,
     InferenceRequest,
     LoopOutput,
-    SafeTrajectory,
-    SeamReport,
 )
 from evo1_policy.observation import Observation
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
@@ -155,13 +153,12 @@ class ModelFacts:
 
 
 class ChunkWriter:
-    """Fills the ActionChunk report, and the preview of a trajectory with all joints."""
+    """Fills the ActionChunk report."""
 
     def __init__(self, robot: RobotConfig, model: ModelFacts) -> None:
         self._streams = [*(camera.name for camera in robot.cameras), JOINT_STREAM]
         self._proposed = TrajectoryWriter(robot.joint_names)
         self._commanded = TrajectoryWriter(robot.joint_names)
-        self._preview = TrajectoryEncoder(robot.joint_names, range(robot.width))
         self._message = ActionChunkMessage(
             model_hash=model.model_hash,
             mode=model.mode.value,
@@ -170,10 +167,6 @@ class ChunkWriter:
             device=model.device,
         )
         self._message.embodiment = robot.embodiment
-
-    def preview(self, command: SafeTrajectory) -> bytes:
-        """Return one JointTrajectory with every joint of the trajectory, as bytes."""
-        return self._preview.encode(command.trajectory)
 
     def write(
         self, chunk_id: int, request: InferenceRequest, output: LoopOutput, times: ChunkTimes
@@ -207,7 +200,7 @@ class ChunkWriter:
             velocities=command.trajectory.velocities,
         )
         message.latency = latency_message(times)
-        message.seam = seam_message(seam)
+        message.seam = SeamReportMessage(**asdict(seam))  # field by field
         self._tell_origin(request)
         return message
 
@@ -237,21 +230,4 @@ def latency_message(times: ChunkTimes) -> LatencyBreakdown:
         publish_ms=(times.published_ns - times.planned_ns) / 1e6,
         overhead_ms=times.overhead_ms,
         total_ms=times.total_ms,
-    )
-
-
-def seam_message(seam: SeamReport) -> SeamReportMessage:
-    """Return the seam report field by field."""
-    return SeamReportMessage(
-        position_jump_rad=seam.position_jump_rad,
-        velocity_jump_rad_s=seam.velocity_jump_rad_s,
-        acceleration_jump_rad_s2=seam.acceleration_jump_rad_s2,
-        jerk_rad_s3=seam.jerk_rad_s3,
-        chunk_offset_rad=seam.chunk_offset_rad,
-        stretch=seam.stretch,
-        clipped_points=seam.clipped_points,
-        limited_points=seam.limited_points,
-        dropped_actions=seam.dropped_actions,
-        smoothed_rad=seam.smoothed_rad,
-        late_ms=seam.late_ms,
     )

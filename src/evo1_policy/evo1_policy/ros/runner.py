@@ -7,11 +7,11 @@ watchdog on the executor's: whoever has news steps the loop at once, under one l
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from evo1_msgs.msg import PolicyStatus
+from evo1_msgs.msg import PolicyStatus, StreamStatus
 
 from evo1_policy.action_chunk import Floats
 from evo1_policy.control.held import HeldStates
@@ -38,7 +38,7 @@ from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.inference_thread import InferenceThread, Inferred
 from evo1_policy.ros.outputs import Outputs
 from evo1_policy.ros.publishing import time_message
-from evo1_policy.ros.status import describe, diagnostics_message, stream_message
+from evo1_policy.ros.status import describe, diagnostics_message
 
 QUIET_S = 0.03
 NEXT_FRAME_NS = (
@@ -243,7 +243,6 @@ class Runner:
         """Return what the node does and why; ages and skews are -1 without an observation."""
         with self._lock:
             now_ns, last, loop = self._now_ns(), self._newest, self.status
-            latency = self._latency.percentiles()
             message = PolicyStatus(
                 state=loop.state.value,
                 reason_code=loop.reason.code.value if loop.reason else "",
@@ -253,17 +252,14 @@ class Runner:
                 robot=self._setup.robot.name,
                 instruction=self._instruction,
                 model_hash=self._setup.model_hash,
-                streams=[stream_message(report) for report in self._streams.report(now_ns)],
+                streams=[StreamStatus(**asdict(each)) for each in self._streams.report(now_ns)],
                 observation_age_ms=-1.0 if last is None else (now_ns - last.stamp_ns) / 1e6,
                 observation_skew_ms=-1.0 if last is None else last.skew_ns / 1e6,
                 chunks_published=self.chunks_published,
                 chunks_rejected=loop.chunks_rejected,
                 safety_interventions=loop.interventions,
                 holds=loop.holds,
-                inference_ms_p50=latency.inference_p50_ms,
-                inference_ms_p95=latency.inference_p95_ms,
-                overhead_ms_p50=latency.overhead_p50_ms,
-                overhead_ms_p95=latency.overhead_p95_ms,
+                **asdict(self._latency.percentiles()),
                 lead_ms=float(loop.lead_ms),
                 duty=self._inference.duty(),
                 takeovers=loop.takeovers,

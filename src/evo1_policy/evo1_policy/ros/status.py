@@ -14,27 +14,11 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from evo1_policy.control.meters import WorstSeam
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, StopReason
 from evo1_policy.perception.messages import stamp_ns
-from evo1_policy.perception.streams import StreamReport
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.untrusted import printable
 
 FLAPS = 3
 FLAP_WINDOW_NS = 10_000_000_000
-
-
-def stream_message(report: StreamReport) -> StreamStatus:
-    """Return one stream's report as a message."""
-    return StreamStatus(
-        name=report.name,
-        topic=report.topic,
-        rate_hz=float(report.rate_hz),
-        age_ms=float(report.age_ms),
-        offset_ms=float(report.offset_ms),
-        max_age_ms=float(report.max_age_ms),
-        received=report.received,
-        rejected=report.rejected,
-        problem=report.problem,
-    )
 
 
 class StateLog:

@@ -1,6 +1,6 @@
 """LeRobot's calibration of an SO-100, and the way from servo ticks to radians and back.
 
-Must not import ROS. Ticks exist only in this folder.
+Must not import ROS. Ticks exist only in this folder and in evo1_bringup's drivers.
 """
 
 import json

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from evo1_bringup.drivers.so100_calibration import (
-    RAD_PER_TICK,
-    ServoCalibration,
-    middle_rad,
-    to_radians,
-)
 from evo1_policy.action_chunk import Floats
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.emulated_bus import EmulatedBus
 from evo1_sim.servo_bus.emulated_servo import EmulatedServo
+from evo1_sim.servo_bus.so100_calibration import (
+    RAD_PER_TICK,
+    ServoCalibration,
+    middle_rad,
+    to_radians,
+)
 from evo1_sim.servo_bus.sts3215 import TICKS_PER_TURN
 
 MARGIN_RAD = 0.06  # of a calibrated range beyond the limits that the robot file keeps

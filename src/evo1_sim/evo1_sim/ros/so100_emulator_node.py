@@ -1,4 +1,4 @@
-"""`ros2 run evo1_bringup so100_emulator`: an SO-100 on a pseudo-terminal, without an arm.
+"""`ros2 run evo1_sim so100_emulator`: an SO-100 on a pseudo-terminal, without an arm.
 
 Its servos pull at the joints of the MuJoCo arm (simulated:=true) or of an arm without weight. What
 goes wrong on the bus can be set by parameters at any time.
@@ -17,8 +17,6 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from evo1_bringup.drivers.emulated_arm import EmulatedArm, emulated_calibration
-from evo1_bringup.drivers.so100_calibration import load_calibration, save_calibration
 from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.ros.log import CleanLog
@@ -26,7 +24,9 @@ from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node
 from evo1_policy.ros.qos import command_qos, state_qos
 from evo1_sim.arms.so100 import STALL_TORQUE
+from evo1_sim.servo_bus.emulated_arm import EmulatedArm, emulated_calibration
 from evo1_sim.servo_bus.emulated_bus import EmulatedPort
+from evo1_sim.servo_bus.so100_calibration import load_calibration, save_calibration
 
 JOINTS_TOPIC = "emulated/joint_states"
 TARGETS_TOPIC = "emulated/joint_trajectory"

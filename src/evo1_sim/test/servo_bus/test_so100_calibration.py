@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo1_bringup.drivers.so100_calibration import (
+from evo1_policy.robot_config import JointConfig, load_robot
+from evo1_sim.servo_bus.so100_calibration import (
     CalibrationError,
     ServoCalibration,
     load_calibration,
@@ -20,10 +21,9 @@ from evo1_bringup.drivers.so100_calibration import (
     to_radians,
     to_ticks,
 )
-from evo1_policy.robot_config import JointConfig, load_robot
 
 CASES = int(os.environ.get("EVO1_FUZZ", "20000")) // 200
-SO100 = load_robot(Path(__file__).parents[2] / "robots" / "so100.yaml").joints
+SO100 = load_robot(Path(__file__).parents[3] / "evo1_bringup" / "robots" / "so100.yaml").joints
 
 
 def joint(name: str, lower: float, upper: float) -> JointConfig:
