@@ -85,6 +85,7 @@ class So100Driver:
     ) -> None:
         self._connect = connect
         self._servos = tuple(servos)
+        self._names = {servo.servo_id: servo.name for servo in servos}
         self._robot = robot
         self._now_ns = now_ns
         self._steady_ns = steady_ns
@@ -251,7 +252,6 @@ class So100Driver:
     def report(self) -> DriverReport:
         """What diagnostics tell."""
         readings = self._watch.readings if self._watch else {}
-        names = {servo.servo_id: servo.name for servo in self._servos}
         return DriverReport(
             state=self.state,
             fault=self._fault,
@@ -260,7 +260,7 @@ class So100Driver:
             rejected=self._rejected + (self._arm.filter.rejected if self._arm else 0),
             cycles=self._cycles,
             stalls=self._stalls,
-            health={names[servo_id]: reading for servo_id, reading in readings.items()},
+            health={self._names[servo_id]: reading for servo_id, reading in readings.items()},
         )
 
     def _cycle(self, arm: So100Arm, steady_ns: int) -> ArmReading | None:
@@ -329,11 +329,10 @@ class So100Driver:
         except BusError:
             bus.close()
             raise
-        names = {servo.servo_id: servo.name for servo in self._servos}
         gripper = self._robot.gripper
         self._watch = HealthWatch(
             self._settings,
-            names=names,
+            names=self._names,
             voltages=voltages,
             gripping=[
                 servo.servo_id

@@ -343,3 +343,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             bus.close()
         rclpy.try_shutdown()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -200,7 +200,9 @@ class Chunks:
         )
         if refused is not None:
             return refused
-        self._set_speed(speed)
+        if speed != self._speed:
+            self._ensemble.clear()  # at another pace they are of no use for a mean
+        self._speed = speed
         continued = origin is motion.executing and known.start_ns <= self._tail_ns
         late_ns = motion.late_ns if origin is motion.executing else 0
         plan = plan_chunk(
@@ -246,11 +248,6 @@ class Chunks:
         if self._settings.mode is ExecutionMode.SYNCHRONOUS and self._motion.at_rest(now_ns):
             return replace(chunk, start_ns=max(chunk.start_ns, splice_ns + chunk.step_ns))
         return chunk
-
-    def _set_speed(self, speed: float) -> None:
-        if speed != self._speed:
-            self._ensemble.clear()  # at another pace they are of no use for a mean
-        self._speed = speed
 
     def _executed_actions(self, chunk: ActionChunk) -> int:
         """How many actions of a chunk are executed before the next one takes over.

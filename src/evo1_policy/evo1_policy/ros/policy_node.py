@@ -385,3 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; the exit status is 1 where it cannot start."""
     sys.setswitchinterval(0.0005)  # the inference thread waits so long for the interpreter
     return run_managed(PolicyNode, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
