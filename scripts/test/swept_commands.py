@@ -99,7 +99,7 @@ ROS_COMMANDS = (
             "evo1_sim.ros.sim_node",
             "evo1_training.ros.recorder_node",
             "evo1_bringup.ros.so100_driver_node",
-            "evo1_bringup.ros.so100_emulator_node",
+            "evo1_sim.ros.so100_emulator_node",
             "evo1_bringup.ros.teleop_relay_node",
             "evo1_bringup.ros.gripper_bridge_node",
             "evo1_bringup.ros.xarm_direct_node",
@@ -116,7 +116,7 @@ ROS_COMMANDS = (
     ),
     _command("evo1_bringup.ros.so100_driver_node", f"{_NODE} port:={{}}", node=True),
     _command(
-        "evo1_bringup.ros.so100_emulator_node",
+        "evo1_sim.ros.so100_emulator_node",
         f"{_NODE} calibration:={{}} -p port:={{out}}/tty",
         node=True,
     ),

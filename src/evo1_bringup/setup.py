@@ -32,9 +32,8 @@ setup(
     entry_points={
         "console_scripts": [
             f"evo1 = {NAME}.cli:main",
-            f"demo = {NAME}.demo.run:main",
+            f"demo = {NAME}.demo:main",
             f"gripper_bridge = {NAME}.ros.gripper_bridge_node:main",
-            f"so100_emulator = {NAME}.ros.so100_emulator_node:main",
             f"calibrate_so100 = {NAME}.drivers.calibrate:main",
             f"xarm_direct = {NAME}.ros.xarm_direct_node:main",
             f"xarm_monitor = {NAME}.ros.xarm_monitor_node:main",

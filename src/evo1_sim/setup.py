@@ -21,6 +21,7 @@ setup(
         "console_scripts": [
             "sim_robot = evo1_sim.ros.sim_node:main",
             "demonstrate = evo1_sim.ros.demonstrate:main",
+            "so100_emulator = evo1_sim.ros.so100_emulator_node:main",
         ]
     },
 )

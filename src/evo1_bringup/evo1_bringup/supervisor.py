@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -59,9 +59,9 @@ class Supervisor:
     """The running processes of a system. Use as a context manager.
 
     Args:
-        programs: what to start; includes need ros2 launch and are not started here.
+        programs: what to start; includes need ros2 launch and are not started here. What the
+            shell has set wins over their environment.
         printer: takes each line of output with the label of its process.
-        environment: added to this process's own; what the shell has set wins over the system's.
         grace_s: how long a child may take once its turn to end has come, and again after SIGTERM
             [s]; a mover, which may park the arm first, takes as long as the others wait for it.
     """
@@ -71,7 +71,6 @@ class Supervisor:
         programs: Programs,
         *,
         printer: Printer,
-        environment: Mapping[str, str] | None = None,
         grace_s: float = 10.0,
     ) -> None:
         self._programs = programs
@@ -80,7 +79,6 @@ class Supervisor:
             **variables(programs.environment, os.environ),
             **os.environ,
             "PYTHONUNBUFFERED": "1",
-            **(environment or {}),
         }
         self._grace_s = grace_s
         self._children: list[tuple[Process, subprocess.Popen[str]]] = []

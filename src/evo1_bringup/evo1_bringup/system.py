@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from evo1_bringup import installation
-from evo1_bringup.cameras import camera_processes
 from evo1_bringup.discovery import PROFILE
+from evo1_bringup.hardware import camera_processes, so100_arm, so100_emulated, xarm6_arm
 from evo1_bringup.options import (
     BIMANUAL,
     EMULATED,
@@ -25,7 +25,6 @@ from evo1_bringup.options import (
     parse_options,
 )
 from evo1_bringup.processes import Include, Process, Programs, Setting
-from evo1_bringup.real_arms import so100_arm, so100_emulated, xarm6_arm
 from evo1_policy.checkpoint_layouts.training_facts import read_training
 from evo1_policy.node_parameters import Parameter
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot

@@ -3,10 +3,12 @@
 Letters: H horizon, D joints, N points.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]  # shapes and units stand in docstrings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class ActionChunk:
         instruction: what it was made for.
     """
 
-    actions: npt.NDArray[np.float64]
+    actions: Floats
     start_ns: int
     step_ns: int
     observation_stamp_ns: int
@@ -54,8 +56,8 @@ class Guidance:
         weights: (K,) how firmly each is kept: 1 frozen, 0 free.
     """
 
-    actions: npt.NDArray[np.float64]
-    weights: npt.NDArray[np.float64]
+    actions: Floats
+    weights: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +78,8 @@ class Trajectory:
 
     first_tick: int
     step_ns: int
-    positions: npt.NDArray[np.float64]
-    velocities: npt.NDArray[np.float64]
+    positions: Floats
+    velocities: Floats
 
     @property
     def start_ns(self) -> int:
@@ -99,9 +101,7 @@ class Trajectory:
         return (self.first_tick + np.arange(len(self.positions), dtype=np.int64)) * self.step_ns
 
     @classmethod
-    def resting(
-        cls, position: npt.NDArray[np.float64], *, tick: int, step_ns: int
-    ) -> "Trajectory":
+    def resting(cls, position: Floats, *, tick: int, step_ns: int) -> "Trajectory":
         """An arm that stands still at `position` (D,) [rad]."""
         positions = np.array(position, dtype=np.float64)[np.newaxis]
         return cls(
@@ -115,9 +115,9 @@ class Trajectory:
         """The points from first_tick to last_tick, exact copies; standing still outside."""
         if self.first_tick <= first_tick and last_tick <= self.last_tick:  # the usual case
             inside = slice(first_tick - self.first_tick, last_tick - self.first_tick + 1)
-            return Trajectory(
+            return replace(
+                self,
                 first_tick=first_tick,
-                step_ns=self.step_ns,
                 positions=self.positions[inside].copy(),
                 velocities=self.velocities[inside].copy(),
             )
@@ -125,34 +125,23 @@ class Trajectory:
         index = np.minimum(np.maximum(ticks - self.first_tick, 0), len(self.positions) - 1)
         velocities = self.velocities[index]
         velocities[(ticks < self.first_tick) | (ticks > self.last_tick)] = 0.0
-        return Trajectory(
-            first_tick=first_tick,
-            step_ns=self.step_ns,
-            positions=self.positions[index],
-            velocities=velocities,
+        return replace(
+            self, first_tick=first_tick, positions=self.positions[index], velocities=velocities
         )
 
-    def extended(
-        self, positions: npt.NDArray[np.float64], velocities: npt.NDArray[np.float64]
-    ) -> "Trajectory":
+    def extended(self, positions: Floats, velocities: Floats) -> "Trajectory":
         """This trajectory with points (M, D) appended."""
-        return Trajectory(
-            first_tick=self.first_tick,
-            step_ns=self.step_ns,
+        return replace(
+            self,
             positions=np.concatenate([self.positions, positions]),
             velocities=np.concatenate([self.velocities, velocities]),
         )
 
     def shifted(self, ticks: int) -> "Trajectory":
         """The same motion, `ticks` grid steps later."""
-        return Trajectory(
-            first_tick=self.first_tick + ticks,
-            step_ns=self.step_ns,
-            positions=self.positions,
-            velocities=self.velocities,
-        )
+        return replace(self, first_tick=self.first_tick + ticks)
 
-    def sample(self, time_ns: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def sample(self, time_ns: int) -> tuple[Floats, Floats]:
         """Position (D,) [rad] and velocity (D,) [rad/s] at any time of the clock [ns]."""
         if time_ns <= self.start_ns:
             still = np.zeros(self.positions.shape[1])
@@ -169,11 +158,11 @@ class Trajectory:
 
 
 def interpolate(
-    positions: npt.NDArray[np.float64],
-    velocities: npt.NDArray[np.float64],
+    positions: Floats,
+    velocities: Floats,
     step_s: float,
-    at_s: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    at_s: Floats,
+) -> tuple[Floats, Floats]:
     """Cubic Hermite through evenly spaced points, continued straight beyond both ends.
 
     Args:

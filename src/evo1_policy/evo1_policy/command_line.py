@@ -5,6 +5,7 @@ ValueError. EVO1_TRACEBACK=1 shows where one came from. Imports the
 standard library alone: `evo1 stop` begins here.
 """
 
+import argparse
 import os
 import sys
 import traceback
@@ -99,6 +100,14 @@ def printable(text: object, limit: int = 300) -> str:
         for char in text[: limit + 1]
     )
     return shown if len(shown) <= limit else shown[: max(limit - 3, 0)] + "..."
+
+
+def positive(text: str) -> float:
+    """A finite number above 0, for argparse."""
+    value = float(text)
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
+    return value
 
 
 def tell(name: str, text: str) -> None:

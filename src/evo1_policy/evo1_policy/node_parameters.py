@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TypeVar
 
-from evo1_policy.control import smoothing
+from evo1_policy.control import reference
 from evo1_policy.control.signals import (
     SLOWEST,
     ExecutionMode,
@@ -198,7 +198,7 @@ class PolicyParameters(ParameterTable):
         LoopSettings.smoothing_rad,
         "How far an action may be moved to take noise out of a chunk that would have to be "
         "slowed for it; 0: no smoothing [rad].",
-        span=(0.0, smoothing.MOST_RAD),
+        span=(0.0, reference.MOST_RAD),
     )
     dry_run: bool = parameter(False, "Publish chunks as a preview and send the arm no command.")
     autostart: bool = parameter(

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
+
 MOST_INSTRUCTION = 1000  # characters; models read a tenth of it
 
 
@@ -38,7 +40,7 @@ class Observation:
     """
 
     images: Mapping[str, npt.NDArray[np.uint8]]
-    state: npt.NDArray[np.float64]
+    state: Floats
     instruction: str
     stamp_ns: int
     received_ns: int
@@ -66,5 +68,5 @@ class Missing:
 class JointSample:
     """Measured joint positions (D,) float64 [rad] in the robot file's order, at stamp_ns."""
 
-    positions: npt.NDArray[np.float64]
+    positions: Floats
     stamp_ns: int

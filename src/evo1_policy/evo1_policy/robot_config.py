@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.strict_yaml import Section, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 
@@ -130,22 +130,22 @@ class RobotConfig:
         return round(1e9 / self.rate_hz)
 
     @property
-    def position_min(self) -> npt.NDArray[np.float64]:
+    def position_min(self) -> Floats:
         """Lower position limits (D,) [rad]."""
         return np.array([joint.position_min for joint in self.joints])
 
     @property
-    def position_max(self) -> npt.NDArray[np.float64]:
+    def position_max(self) -> Floats:
         """Upper position limits (D,) [rad]."""
         return np.array([joint.position_max for joint in self.joints])
 
     @property
-    def velocity_max(self) -> npt.NDArray[np.float64]:
+    def velocity_max(self) -> Floats:
         """Velocity limits (D,) [rad/s]."""
         return np.array([joint.velocity_max for joint in self.joints])
 
     @property
-    def acceleration_max(self) -> npt.NDArray[np.float64]:
+    def acceleration_max(self) -> Floats:
         """Acceleration limits (D,) [rad/s^2]."""
         return np.array([joint.acceleration_max for joint in self.joints])
 
@@ -259,7 +259,7 @@ def _camera(section: Section) -> CameraConfig:
         topic=section.topic("topic"),
         type=section.choice("type", IMAGE_TYPES),
         max_age_ms=section.positive("max_age_ms"),
-        stamp=_stamp(section),
+        stamp=section.choice("stamp", STAMPS, STAMPS[0]),
     )
     section.finish()
     return camera
@@ -269,21 +269,17 @@ def _state(section: Section) -> StateConfig:
     state = StateConfig(
         topic=section.topic("topic"),
         max_age_ms=section.positive("max_age_ms"),
-        stamp=_stamp(section),
+        stamp=section.choice("stamp", STAMPS, STAMPS[0]),
     )
     section.finish()
     return state
-
-
-def _stamp(section: Section) -> str:
-    return section.choice("stamp", STAMPS) if section.has("stamp") else STAMPS[0]
 
 
 def _command(section: Section) -> CommandConfig:
     command = CommandConfig(
         topic=section.topic("topic"),
         joints=section.names("joints"),
-        rate_hz=section.positive("rate_hz") if section.has("rate_hz") else SLOWEST_CONTROLLER_HZ,
+        rate_hz=section.positive("rate_hz", SLOWEST_CONTROLLER_HZ),
     )
     section.finish()
     return command
@@ -299,11 +295,7 @@ def _safety(section: Section) -> SafetyConfig:
     safety = SafetyConfig(
         max_start_error_rad=section.positive("max_start_error_rad"),
         max_tracking_error_rad=section.positive("max_tracking_error_rad"),
-        max_rest_error_rad=(
-            section.positive("max_rest_error_rad")
-            if section.has("max_rest_error_rad")
-            else REST_ERROR_RAD
-        ),
+        max_rest_error_rad=section.positive("max_rest_error_rad", REST_ERROR_RAD),
     )
     section.finish()
     return safety

@@ -67,8 +67,10 @@ class Section:
             )
         return value
 
-    def choice(self, key: str, choices: Sequence[str]) -> str:
-        """One of the given texts."""
+    def choice(self, key: str, choices: Sequence[str], default: str = "") -> str:
+        """One of the given texts; `default` where one is given and the key is missing."""
+        if default and not self.has(key):
+            return default
         value = self.text(key)
         if value not in choices:
             raise self.error(key, f"expected one of {', '.join(choices)}, got '{value}'")
@@ -78,8 +80,10 @@ class Section:
         """A finite number."""
         return self._number(key, self.get(key, "a number"))
 
-    def positive(self, key: str) -> float:
-        """A finite number above 0."""
+    def positive(self, key: str, default: float = 0.0) -> float:
+        """A finite number above 0; `default` where one is given and the key is missing."""
+        if default and not self.has(key):
+            return default
         value = self.number(key)
         if value <= 0:
             raise self.error(key, f"expected a number above 0, got {value}")

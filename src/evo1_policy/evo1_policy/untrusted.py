@@ -108,7 +108,7 @@ def parse_json(text: str, *, source: str) -> Any:
     return value
 
 
-def parse_yaml(text: str, *, source: str, max_bytes: int = MOST_YAML_BYTES) -> Any:
+def parse_yaml(text: str, *, source: str) -> Any:
     """The value in a YAML text of plain data; `source` stands in error messages.
 
     Aliases may be used, but not to write a bomb: what they stand for is counted.
@@ -117,9 +117,9 @@ def parse_yaml(text: str, *, source: str, max_bytes: int = MOST_YAML_BYTES) -> A
         UntrustedError: no valid YAML, a key that stands twice, too long, too deep, or too many
             nodes.
     """
-    if len(text) > max_bytes:
+    if len(text) > MOST_YAML_BYTES:
         raise UntrustedError(
-            f"{source}: has {len(text):,} characters; at most {max_bytes:,} of YAML are read"
+            f"{source}: has {len(text):,} characters; at most {MOST_YAML_BYTES:,} of YAML are read"
         )
     try:
         loader = _Loader(text)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.control.limiter import CATCH_UP, GAIN, MARGIN_RAD, SHARE
-from evo1_policy.control.limits import LARGEST_RAD, Limits
+from evo1_policy.action_chunk import Floats
+from evo1_policy.control.limits import CATCH_UP, GAIN, LARGEST_RAD, MARGIN_RAD, SHARE, Limits
 from evo1_sim.interpolation import CommandedState
 from evo1_sim.trajectory import TrajectoryError, TrajectoryFollower, TrajectoryPoint
 
@@ -20,8 +20,6 @@ FURTHEST_NS = 3600 * 10**9  # no trajectory begins later or takes longer: a cloc
 REORDERED_NS = 200_000_000  # sent earlier by more than this: the sender's clock was set back
 LONGEST_STEP_S = 0.03  # that one cycle may move: after a delay the servos stand at the last goal
 _SUBSTEP_S = 0.01
-
-Joints = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +144,7 @@ def _check_numbers(asked: Asked) -> None:
 class Goals:
     """What the joints are told, cycle by cycle, within limits of velocity and acceleration.
 
-    The limiter's rule (evo1_policy.control.limiter) for steps as long as they really were.
+    The limiter's rule (evo1_policy.control.limits) for steps as long as they really were.
 
     Args:
         limits: of the robot.
@@ -154,8 +152,8 @@ class Goals:
     """
 
     def __init__(self, limits: Limits, *, max_stall_s: float) -> None:
-        self.positions: Joints = np.zeros(limits.width)
-        self.velocities: Joints = np.zeros(limits.width)
+        self.positions: Floats = np.zeros(limits.width)
+        self.velocities: Floats = np.zeros(limits.width)
         self._speed = limits.velocity_max * SHARE
         self._acceleration = limits.acceleration_max * SHARE
         self._lower = limits.position_min + MARGIN_RAD
@@ -187,7 +185,7 @@ class Goals:
         self._steady_ns = steady_ns
         return True
 
-    def advance(self, steady_ns: int, target: Callable[[int], CommandedState | None]) -> Joints:
+    def advance(self, steady_ns: int, target: Callable[[int], CommandedState | None]) -> Floats:
         """Move on to steady_ns: towards the target at each instant, or to rest where it is None.
 
         Returns:
@@ -224,7 +222,7 @@ class Goals:
         after = np.clip(wish, v - most * step_s, v + most * step_s)
         self.positions, self.velocities = q + half * (v + after), after
 
-    def _stoppable(self, room: Joints) -> Joints:
+    def _stoppable(self, room: Floats) -> Floats:
         """Largest velocity (D,) [rad/s] from which one can stop within `room` (D,) [rad]."""
         most, step_s = self._acceleration, _SUBSTEP_S  # the longest that the next step may be
         return np.asarray(

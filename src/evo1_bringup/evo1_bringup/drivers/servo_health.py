@@ -6,6 +6,7 @@ Must not import ROS.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from evo1_policy.node_parameters import ParameterTable, parameter
 from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.sts3215 import decode, status_words
 
@@ -36,22 +37,18 @@ class HealthReading:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HealthLimits:
-    """When to warn and when to stop.
+class HealthLimits(ParameterTable):
+    """When to warn and when to stop: parameters of the driver's node."""
 
-    Attributes:
-        temperature_warn: [deg C].
-        temperature_stop: [deg C]; the servos' own firmware lets go at 70.
-        load_warn: share of the stall torque.
-        load_stop: share of the stall torque; only where it lasts `load_stop_s`.
-        load_stop_s: [s].
-    """
-
-    temperature_warn: float = 55.0
-    temperature_stop: float = 65.0
-    load_warn: float = 0.7
-    load_stop: float = 0.95
-    load_stop_s: float = 2.0
+    temperature_warn: float = parameter(55.0, "Warn from here on [deg C].")
+    temperature_stop: float = parameter(
+        65.0,
+        "Stop from here on; at 70 the servos' firmware lets go [deg C].",
+        span=(0.0, 70.0),
+    )
+    load_warn: float = parameter(0.7, "Warn from this share of the stall torque on.")
+    load_stop: float = parameter(0.95, "Stop from this share on, where it lasts load_stop_s.")
+    load_stop_s: float = parameter(2.0, "See load_stop [s].")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from evo1_bringup.drivers import servo_health
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.servo_health import HealthReading, read_health
+from evo1_policy.action_chunk import Floats
 from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.so100_calibration import (
     RAD_PER_TICK,
@@ -47,8 +48,6 @@ _GRIPPER_SETTINGS = {
     sts3215.OVERLOAD_TORQUE: 25,
 }
 
-Joints = npt.NDArray[np.float64]
-
 
 @dataclass(frozen=True, kw_only=True)
 class ArmReading:
@@ -59,8 +58,8 @@ class ArmReading:
         velocities: (D,) [rad/s].
     """
 
-    positions: Joints
-    velocities: Joints
+    positions: Floats
+    velocities: Floats
 
 
 class So100Arm:
@@ -162,7 +161,7 @@ class So100Arm:
         if problem is not None:
             raise problem
 
-    def hold(self, now_ns: Callable[[], int]) -> Joints:
+    def hold(self, now_ns: Callable[[], int]) -> Floats:
         """Hold the arm where it is: goals := present, read back, then torque on.
 
         Args:

@@ -5,16 +5,17 @@ The node (ros/so100_driver_node.py) gives it a clock, a thread and topics. Must 
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
-import numpy.typing as npt
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus, PortLostError, Traffic
 from evo1_bringup.drivers.following import Asked, Goals, NewestTrajectory
-from evo1_bringup.drivers.servo_health import Finding, HealthLimits, HealthReading, HealthWatch
+from evo1_bringup.drivers.servo_health import Finding, HealthReading, HealthWatch
 from evo1_bringup.drivers.so100_arm import ArmReading, So100Arm
+from evo1_bringup.drivers.so100_parameters import DriverParameters
+from evo1_policy.action_chunk import Floats
 from evo1_policy.control.limits import Limits
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.servo_bus.so100_calibration import ServoCalibration
@@ -22,8 +23,6 @@ from evo1_sim.trajectory import TrajectoryError
 
 BROKEN = "driver_error"  # a fault after which nothing is commanded: the servos hold
 HEALTH_EVERY = 2  # cycles; each of six servos is looked at eight times a second
-
-Joints = npt.NDArray[np.float64]
 
 
 class DriverState(Enum):
@@ -35,24 +34,6 @@ class DriverState(Enum):
     FOLLOWING = "following"
     STOPPED = "stopped by a person: evo1 clear-stop, or recover"
     FAULT = "stopped"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DriverSettings:
-    """Choices of a start.
-
-    Attributes:
-        max_silent_cycles: cycles in a row without a credible answer of a servo that are borne.
-        write_calibration: whether to store the file's calibration in the servos.
-        max_stall_s: after a longer delay the arm rests where it is; ten
-            cycles: a bus that is asked thrice takes three, a loaded machine some more.
-        health: when to warn and to stop.
-    """
-
-    max_silent_cycles: int = 10
-    write_calibration: bool = False
-    max_stall_s: float = 0.1
-    health: HealthLimits = field(default_factory=HealthLimits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +68,7 @@ class So100Driver:
         connect: opens the bus, counting in the given traffic.
         servos: the calibration, in the robot file's joint order.
         robot: the robot file.
-        settings: choices.
+        settings: the parameters of its node.
         now_ns: present time on the clock of trajectories' stamps [ns].
         steady_ns: present time on a clock that never jumps [ns].
     """
@@ -100,14 +81,15 @@ class So100Driver:
         *,
         now_ns: Callable[[], int],
         steady_ns: Callable[[], int] = time.monotonic_ns,
-        settings: DriverSettings | None = None,
+        settings: DriverParameters | None = None,
     ) -> None:
         self._connect = connect
         self._servos = tuple(servos)
+        self._names = {servo.servo_id: servo.name for servo in servos}
         self._robot = robot
         self._now_ns = now_ns
         self._steady_ns = steady_ns
-        self._settings = settings or DriverSettings()
+        self._settings = settings or DriverParameters()
         self._traffic = Traffic()
         self._arm: So100Arm | None = None
         self._watch: HealthWatch | None = None
@@ -140,7 +122,7 @@ class So100Driver:
         return not self._newest.following and self._goals.at_rest
 
     @property
-    def commanded(self) -> tuple[Joints, Joints]:
+    def commanded(self) -> tuple[Floats, Floats]:
         """Where the joints are told to be (D,) [rad], and how fast they are told to go [rad/s]."""
         return self._goals.positions, self._goals.velocities
 
@@ -270,7 +252,6 @@ class So100Driver:
     def report(self) -> DriverReport:
         """What diagnostics tell."""
         readings = self._watch.readings if self._watch else {}
-        names = {servo.servo_id: servo.name for servo in self._servos}
         return DriverReport(
             state=self.state,
             fault=self._fault,
@@ -279,7 +260,7 @@ class So100Driver:
             rejected=self._rejected + (self._arm.filter.rejected if self._arm else 0),
             cycles=self._cycles,
             stalls=self._stalls,
-            health={names[servo_id]: reading for servo_id, reading in readings.items()},
+            health={self._names[servo_id]: reading for servo_id, reading in readings.items()},
         )
 
     def _cycle(self, arm: So100Arm, steady_ns: int) -> ArmReading | None:
@@ -348,11 +329,10 @@ class So100Driver:
         except BusError:
             bus.close()
             raise
-        names = {servo.servo_id: servo.name for servo in self._servos}
         gripper = self._robot.gripper
         self._watch = HealthWatch(
-            self._settings.health,
-            names=names,
+            self._settings,
+            names=self._names,
             voltages=voltages,
             gripping=[
                 servo.servo_id

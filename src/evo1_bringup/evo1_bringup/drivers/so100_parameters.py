@@ -1,14 +1,13 @@
-"""The parameters of the SO-100 driver node. Must not import ROS."""
+"""The parameters of the SO-100 driver and its node. Must not import ROS."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from evo1_bringup.drivers.servo_health import HealthLimits
-from evo1_bringup.drivers.so100_driver import DriverSettings
-from evo1_policy.node_parameters import ParameterTable, parameter
+from evo1_policy.node_parameters import parameter
 
 
 @dataclass(frozen=True, kw_only=True)
-class DriverParameters(ParameterTable):
+class DriverParameters(HealthLimits):
     """The node's parameters, read once when it is configured.
 
     Raises:
@@ -34,21 +33,6 @@ class DriverParameters(ParameterTable):
     write_calibration: bool = parameter(
         False, "Store the file's calibration in the servos, not check it."
     )
-    temperature_warn: float = parameter(
-        HealthLimits.temperature_warn, "Warn from here on [deg C]."
-    )
-    temperature_stop: float = parameter(
-        HealthLimits.temperature_stop,
-        "Stop from here on; at 70 the servos' firmware lets go [deg C].",
-        span=(0.0, 70.0),
-    )
-    load_warn: float = parameter(
-        HealthLimits.load_warn, "Warn from this share of the stall torque on."
-    )
-    load_stop: float = parameter(
-        HealthLimits.load_stop, "Stop from this share on, where it lasts load_stop_s."
-    )
-    load_stop_s: float = parameter(HealthLimits.load_stop_s, "See load_stop [s].")
     auto_activate: bool = parameter(True, "Configure and activate without a lifecycle manager.")
 
     @property
@@ -57,13 +41,9 @@ class DriverParameters(ParameterTable):
         return self.reply_timeout_ms * 1e-3
 
     @property
-    def settings(self) -> DriverSettings:
-        """What the driver is told."""
-        return DriverSettings(
-            max_silent_cycles=self.max_silent_cycles,
-            write_calibration=self.write_calibration,
-            max_stall_s=max(0.1, 5 * self.reply_timeout_s),  # a cycle may wait for three answers
-            health=HealthLimits(
-                **{item.name: getattr(self, item.name) for item in fields(HealthLimits)}
-            ),
-        )
+    def max_stall_s(self) -> float:
+        """After a longer delay the arm rests where it is [s].
+
+        Ten cycles: a bus that is asked thrice takes three, a loaded machine some more.
+        """
+        return max(0.1, 5 * self.reply_timeout_s)  # a cycle may wait for three answers

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 
-import numpy as np
 import numpy.typing as npt
 from rclpy.node import Node
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_bringup.drivers.following import Asked, NewestTrajectory
+from evo1_policy.action_chunk import Floats
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig
 from evo1_policy.ros.listening import Listener
@@ -16,8 +16,6 @@ from evo1_policy.ros.qos import command_qos
 from evo1_sim.controller import FollowedState
 from evo1_sim.ros.trajectory_messages import FollowedPublisher, read_points
 from evo1_sim.trajectory import TrajectoryError
-
-Joints = npt.NDArray[np.float64]
 
 
 class CommandOutput:
@@ -47,7 +45,7 @@ class CommandOutput:
         return newest.accept(asked, now_ns=now_ns, steady_ns=steady_ns, begin=begin)
 
     def tell(
-        self, commanded: tuple[Joints, Joints], measured: Joints, *, stamp_ns: int | None = None
+        self, commanded: tuple[Floats, Floats], measured: Floats, *, stamp_ns: int | None = None
     ) -> None:
         """Publish what is commanded (D,) [rad], [rad/s] and measured (D,) [rad], now or then."""
         if stamp_ns is None:

@@ -7,27 +7,24 @@ publishes all joints (ros2_so_arm100) it only listens.
 """
 
 import importlib
-import sys
 import time
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from rclpy.action import ActionClient
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from sensor_msgs.msg import JointState
 
 from evo1_bringup.drivers.following import Asked, NewestTrajectory
-from evo1_bringup.drivers.gripper_gate import GripperGate
+from evo1_bringup.drivers.pacing import GripperGate
 from evo1_bringup.ros.command_output import CommandOutput
-from evo1_policy.node_parameters import ParameterError
-from evo1_policy.robot_config import CommandConfig, RobotConfig, RobotConfigError
+from evo1_policy.action_chunk import Floats
+from evo1_policy.robot_config import CommandConfig, RobotConfig
 from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
-from evo1_policy.ros.process import run_node
+from evo1_policy.ros.process import run_node, steady_timer
 from evo1_policy.ros.publishing import time_message
 from evo1_sim.trajectory import TrajectoryError
 
@@ -83,12 +80,9 @@ class GripperBridgeNode(CleanLog, Node):
             self._publisher = self.create_publisher(JointState, self._robot.state.topic, 10)
         Listener(self).hear_joints(driver, self._robot.joint_names, self._on_driver)
         self._output = CommandOutput(self, command, self._follow)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
-        self.create_timer(_TICK_S, self._tick, clock=steady)
+        steady_timer(self, _TICK_S, self._tick)
 
-    def _on_driver(
-        self, names: tuple[str, ...], positions: npt.NDArray[np.float64], stamp_ns: int
-    ) -> None:
+    def _on_driver(self, names: tuple[str, ...], positions: Floats, stamp_ns: int) -> None:
         heard = dict(zip(names, positions.tolist(), strict=True))
         self._position = heard.get(self._joint, self._position)
         if not self._merge:
@@ -172,9 +166,4 @@ def command_type(action: str) -> Any:
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    refusals = (BridgeError, ParameterError, RobotConfigError)
-    return run_node(GripperBridgeNode, name="gripper_bridge", refusals=refusals)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_node(GripperBridgeNode, name="gripper_bridge")

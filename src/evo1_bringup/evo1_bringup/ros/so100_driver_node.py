@@ -1,7 +1,8 @@
 """The SO-100 on its servo bus as a lifecycle node: joint_states out, JointTrajectory in.
 
 A thread of its own runs the bus at 100 Hz; the executor serves topics, services and transitions.
-One lock around the driver core (drivers/so100_driver.py) keeps them apart.
+One lock around the driver core (drivers/so100_driver.py) keeps them apart. What the driver knows
+goes out as diagnostic_msgs.
 """
 
 import sys
@@ -12,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.service import Service
@@ -22,20 +22,22 @@ from std_msgs.msg import String
 
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.following import Asked
-from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
+from evo1_bringup.drivers.servo_health import HealthReading
+from evo1_bringup.drivers.so100_driver import DriverReport, DriverState, So100Driver
 from evo1_bringup.drivers.so100_parameters import DriverParameters
 from evo1_bringup.ros.command_output import CommandOutput
-from evo1_bringup.ros.so100_diagnostics import diagnostics_message
 from evo1_policy.node_parameters import parameters_of
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
-from evo1_policy.ros.process import ManagedNode, full_name, run_managed
+from evo1_policy.ros.process import ManagedNode, full_name, run_managed, steady_timer
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, report_qos, state_qos
 from evo1_policy.ros.services import Answer, offer
+from evo1_policy.ros.status import diagnostic_array, status
 from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.pacing import Pacer
 from evo1_sim.servo_bus.so100_calibration import load_calibration
+from evo1_sim.servo_bus.sts3215 import status_words
 
 PERIOD_NS = 10_000_000
 MAX_LAG_NS = 50_000_000  # a longer stall is not caught up
@@ -91,8 +93,7 @@ class So100DriverNode(ManagedNode):
         self._cycles = self._stalls = 0  # that were reported
         self._counted_ns = time.monotonic_ns()
         self._rate_hz = 0.0
-        steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
+        steady_timer(self, DIAGNOSTICS_PERIOD_S, self._report)
 
     # -- lifecycle -------------------------------------------------------------------------
 
@@ -226,7 +227,7 @@ class So100DriverNode(ManagedNode):
         cycles = report.cycles
         if report.stalls > self._stalls:
             self.get_logger().warning(
-                f"held up for more than {self._configured.parameters.settings.max_stall_s:g} s in "
+                f"held up for more than {self._configured.parameters.max_stall_s:g} s in "
                 "motion: the arm came to rest; look at what else this machine runs"
             )
         self._rate_hz = (cycles - self._cycles) / max((now_ns - self._counted_ns) * 1e-9, 1e-3)
@@ -264,7 +265,7 @@ class So100DriverNode(ManagedNode):
             servos,
             robot,
             now_ns=self._now_ns,
-            settings=parameters.settings,
+            settings=parameters,
         )
         driver.open()
         return Configured(
@@ -333,5 +334,55 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_managed(So100DriverNode, arguments)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def diagnostics_message(
+    report: DriverReport, *, node: str, port: str, rate_hz: float, now_ns: int
+) -> DiagnosticArray:
+    """One status for the arm, one for the bus, one for each servo that was looked at."""
+    servos = (_servo(name, reading, report) for name, reading in report.health.items())
+    statuses = [_arm(report), _bus(report, rate_hz), *servos]
+    return diagnostic_array(statuses, node=node, hardware=port, now_ns=now_ns)
+
+
+def _arm(report: DriverReport) -> DiagnosticStatus:
+    level, text = DiagnosticStatus.OK, report.state.value
+    if report.fault is not None:
+        level, text = DiagnosticStatus.ERROR, f"{report.fault.code}: {report.fault.text}"
+    elif report.warnings:
+        level, text = DiagnosticStatus.WARN, "; ".join(item.text for item in report.warnings)
+    return status("arm", level, text, {"state": report.state.value})
+
+
+def _bus(report: DriverReport, rate_hz: float) -> DiagnosticStatus:
+    closed = report.state is DriverState.CLOSED
+    return status(
+        "bus",
+        DiagnosticStatus.STALE if closed else DiagnosticStatus.OK,
+        "port closed" if closed else f"{rate_hz:.1f} Hz",
+        {
+            "rate [Hz]": f"{rate_hz:.1f}",
+            "requests": str(report.traffic.requests),
+            "replies lost": str(report.traffic.lost),
+            "replies corrupt": str(report.traffic.corrupt),
+            "positions rejected": str(report.rejected),
+            "requests repeated": str(report.traffic.retried),
+            "stalls": str(report.stalls),
+        },
+    )
+
+
+def _servo(name: str, reading: HealthReading, report: DriverReport) -> DiagnosticStatus:
+    warnings = [finding.text for finding in report.warnings if finding.text.startswith(name)]
+    stopped = report.fault is not None and report.fault.text.startswith(name)
+    level = DiagnosticStatus.WARN if warnings else DiagnosticStatus.OK
+    return status(
+        name,
+        DiagnosticStatus.ERROR if stopped else level,
+        report.fault.text if stopped and report.fault else "; ".join(warnings) or "well",
+        {
+            "temperature [deg C]": f"{reading.temperature:.0f}",
+            "voltage [V]": f"{reading.voltage:.1f}",
+            "load": f"{reading.load:.2f}",
+            "current [A]": f"{reading.current:.2f}",
+            "status": status_words(reading.status) or "ok",
+        },
+    )

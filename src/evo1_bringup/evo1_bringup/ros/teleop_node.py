@@ -8,9 +8,9 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import rclpy
 from evo1_msgs.msg import PolicyStatus
 from rclpy.executors import SingleThreadedExecutor
@@ -26,11 +26,16 @@ from evo1_bringup import installation
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.options import SINGLE_ARMS
 from evo1_bringup.ros.commands import STATES
-from evo1_bringup.teleop import gamepad, keyboard
-from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
-from evo1_bringup.teleop.jog import JogCommand, Jogger, Solver
-from evo1_bringup.teleop.keyboard import Keyboard
-from evo1_bringup.teleop.leader import LeaderArm, LeaderServos, leader_servos
+from evo1_bringup.teleop.devices import (
+    HELP,
+    Gamepad,
+    GamepadMapping,
+    Keyboard,
+    LeaderArm,
+    LeaderServos,
+)
+from evo1_bringup.teleop.jog import JogCommand, Jogger
+from evo1_policy.action_chunk import Floats
 from evo1_policy.command_line import entry_point
 from evo1_policy.control.teleop_target import TeleopWindow
 from evo1_policy.robot_config import RobotConfig, load_robot
@@ -41,7 +46,11 @@ from evo1_policy.ros.qos import JOY_TOPIC, command_qos, joy_qos
 from evo1_policy.ros.starting import start_ros
 from evo1_policy.untrusted import printable
 from evo1_sim.ros.trajectory_messages import target_message
+from evo1_sim.servo_bus.so100_calibration import load_calibration
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys
+
+if TYPE_CHECKING:
+    from evo1_sim.kinematics import Kinematics
 
 PERIOD_S = 0.02
 IDLE_S = 3.0  # stillness after which nothing is published any more
@@ -155,7 +164,7 @@ class TeleopNode(CleanLog, Node):
             now_ns = int(self.get_clock().now().nanoseconds)
             self._publisher.publish(target_message(self._window.push(positions, now_ns)))
 
-    def _read_leader(self) -> npt.NDArray[np.float64] | None:
+    def _read_leader(self) -> Floats | None:
         assert self._leader is not None
         try:
             positions = self._leader.read()
@@ -166,7 +175,7 @@ class TeleopNode(CleanLog, Node):
         self.note = ""
         return positions
 
-    def _jog(self, now_s: float, duration_s: float) -> npt.NDArray[np.float64] | None:
+    def _jog(self, now_s: float, duration_s: float) -> Floats | None:
         command = self._wanted(now_s)
         if self._relay.startswith("holding"):
             self._jogger.stop()  # the next wish begins where the arm is then
@@ -195,7 +204,7 @@ class TeleopNode(CleanLog, Node):
             return JogCommand()
         return self._gamepad.command(self._joy[0].axes, self._joy[0].buttons)
 
-    def _measured(self) -> npt.NDArray[np.float64] | None:
+    def _measured(self) -> Floats | None:
         names = self._robot.joint_names
         if any(name not in self._joints for name in names):
             return None
@@ -208,7 +217,7 @@ class TeleopNode(CleanLog, Node):
         state = STATES.get(message.state, str(message.state))
         self._policy = f"policy {state} {message.reason_code}".rstrip()
 
-    def _on_joints(self, names: Sequence[str], positions: npt.NDArray[np.float64], _: int) -> None:
+    def _on_joints(self, names: Sequence[str], positions: Floats, _: int) -> None:
         self._joints.update(zip(names, positions.tolist(), strict=True))
 
     def _on_refused(self, why: str) -> None:
@@ -220,7 +229,7 @@ class TeleopNode(CleanLog, Node):
             self.resume()
 
 
-def load_solver(robot: str) -> Solver:
+def load_solver(robot: str) -> "Kinematics":
     """Kinematics of the arm, from its MuJoCo model.
 
     Raises:
@@ -259,39 +268,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def make_node(
-    arguments: argparse.Namespace, robot: RobotConfig, leader: LeaderArm | None
-) -> TeleopNode:
-    """Make the node that the command line asks for.
-
-    Raises:
-        TeleopError: the tool cannot be moved here.
-    """
-    cartesian = moves_tool(arguments)
-    return TeleopNode(
-        robot,
-        namespace=arguments.namespace,
-        device=arguments.device,
-        jogger=Jogger(robot, solver=load_solver(arguments.robot) if cartesian else None),
-        cartesian=cartesian,
-        leader=leader,
-    )
-
-
 def moves_tool(arguments: argparse.Namespace) -> bool:
     """Whether keys and sticks move the tool rather than joints."""
     usual = "cartesian" if arguments.robot == "xarm6" else "joint"
     return arguments.device != "leader" and (arguments.space or usual) == "cartesian"
-
-
-def help_of(arguments: argparse.Namespace) -> str:
-    """What a person can press."""
-    cartesian = moves_tool(arguments)
-    if arguments.device == "leader":
-        return "move the leader arm; c resumes after a hold, b hands back, Ctrl-C quits"
-    if arguments.device == "keyboard":
-        return keyboard.CARTESIAN_HELP if cartesian else keyboard.JOINT_HELP
-    return gamepad.HELP if cartesian else gamepad.JOINT_HELP
 
 
 def run(node: TeleopNode) -> None:
@@ -341,11 +321,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         robot = load_robot(arguments.robot_file or installation.robot_file(arguments.robot))
         leader = None
         if arguments.device == "leader":
-            servos = leader_servos(arguments.calibration, robot)
+            servos = load_calibration(arguments.calibration, robot.joints)
             bus = FeetechBus(arguments.port)
             leader = LeaderArm(LeaderServos(bus, servos), servos, robot)
-        node = make_node(arguments, robot, leader)
-        print(help_of(arguments))  # noqa: T201
+        cartesian = moves_tool(arguments)
+        node = TeleopNode(
+            robot,
+            namespace=arguments.namespace,
+            device=arguments.device,
+            jogger=Jogger(robot, solver=load_solver(arguments.robot) if cartesian else None),
+            cartesian=cartesian,
+            leader=leader,
+        )
+        print(HELP[arguments.device, cartesian])  # noqa: T201
         run(node)
         node.destroy_node()
     except KeyboardInterrupt:

@@ -5,38 +5,33 @@ by evo1_policy.control.teleop; this is the wiring, and the latch of a stop.
 """
 
 import re
-import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.control.held import HeldStates
 from evo1_policy.control.signals import SafeTrajectory
-from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState
+from evo1_policy.control.teleop import RefusedTarget, TeleopFollower, TeleopState
 from evo1_policy.control.teleop_target import read_target
-from evo1_policy.node_parameters import ParameterError
 from evo1_policy.observation import JointSample
 from evo1_policy.perception.buffers import JointBuffer, Stream
-from evo1_policy.perception.messages import stamp_ns
-from evo1_policy.robot_config import JOINT_STREAM, RobotConfigError
-from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
-from evo1_policy.ros.diagnostics import array, status
-from evo1_policy.ros.listening import Listener
+from evo1_policy.robot_config import JOINT_STREAM
+from evo1_policy.ros.listening import ControllerState, Listener, listen_to_controllers
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.movers import Senders, other_movers, other_publishers
 from evo1_policy.ros.parameters import robot_parameter
-from evo1_policy.ros.process import full_name, run_node
+from evo1_policy.ros.process import full_name, run_node, steady_timer
+from evo1_policy.ros.publishing import command_encoders
 from evo1_policy.ros.qos import OVERRIDABLE, command_qos, fault_qos, report_qos
 from evo1_policy.ros.services import Answer, offer
+from evo1_policy.ros.status import diagnostic_array, status
 from evo1_policy.ros.stop_listener import MoverThereError, StopListener
-from evo1_policy.ros.trajectory_cdr import command_encoders
 
 WATCH_PERIOD_S = 0.04
 DIAGNOSTICS_EVERY = 25  # watch periods
@@ -120,8 +115,7 @@ class TeleopRelayNode(CleanLog, Node):
             ("clear_stop", self._clear_stop),
         ):
             offer(self, f"~/{name}", act)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
-        self.create_timer(WATCH_PERIOD_S, self._watch, clock=steady)
+        steady_timer(self, WATCH_PERIOD_S, self._watch)
 
     def tell_end(self, why: str) -> None:
         """Say on ~/status that the node ends."""
@@ -136,10 +130,10 @@ class TeleopRelayNode(CleanLog, Node):
 
     def _on_target(self, message: JointTrajectory, _: int) -> None:
         self._received += 1
-        verdict: SafeTrajectory | Refused = Refused(reason=self._stopped)
+        verdict: SafeTrajectory | RefusedTarget = RefusedTarget(reason=self._stopped)
         if not self._stopped:
             verdict = self._follower.take(read_target(message), self._measured(), self._now_ns())
-        if isinstance(verdict, Refused):
+        if isinstance(verdict, RefusedTarget):
             self._on_refused_target(f"{self._robot.teleop_topic}: {verdict.reason}")
             return
         self._send(verdict)
@@ -149,19 +143,10 @@ class TeleopRelayNode(CleanLog, Node):
         self.get_logger().warning(f"not followed: {why}", throttle_duration_sec=REPEAT_S)
 
     def _on_controller(self, output: int, message: ControllerState, _: int) -> None:
-        self._held.add(
-            message.joint_names,
-            message.reference.positions,
-            message.reference.velocities,
-            stamp_ns=stamp_ns(message.header.stamp),
-            received_ns=self._now_ns(),
-            output=output,
-        )
+        self._held.add(output, message, self._now_ns())
         self._follower.held = self._held.state(self._now_ns())
 
-    def _on_joints(
-        self, names: Sequence[str], positions: npt.NDArray[np.float64], stamp: int
-    ) -> None:
+    def _on_joints(self, names: Sequence[str], positions: Floats, stamp: int) -> None:
         self._joints.add(names, positions, stamp_ns=stamp, received_ns=self._now_ns())
 
     def _on_refused_joints(self, why: str) -> None:
@@ -255,7 +240,7 @@ class TeleopRelayNode(CleanLog, Node):
             "targets refused": str(self._refused),
             "joint states rejected": str(self._joints.stream.rejected),
         }
-        return array(
+        return diagnostic_array(
             [status("following", level, text, counts)],
             node=full_name(self),
             hardware=self._robot.name,
@@ -268,9 +253,4 @@ class TeleopRelayNode(CleanLog, Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the node until it is interrupted; return the exit code."""
-    refusals = (ParameterError, RobotConfigError, MoverThereError)
-    return run_node(TeleopRelayNode, name="teleop_relay", refusals=refusals, arguments=arguments)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_node(TeleopRelayNode, name="teleop_relay", arguments=arguments)

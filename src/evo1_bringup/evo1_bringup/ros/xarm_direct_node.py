@@ -1,30 +1,25 @@
 """The arm's trajectories as targets for the xArm's online planning, without ros2_control.
 
 Never ran on hardware: xarm_msgs exists only beside xarm_ros2. What it sends is decided in
-drivers/xarm_online_planning.py, which is tested.
+drivers/pacing.py, which is tested.
 """
 
-import sys
 import time
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 
 from evo1_bringup.drivers.following import Asked
-from evo1_bringup.drivers.xarm_online_planning import Move, OnlinePlanning
+from evo1_bringup.drivers.pacing import OnlinePlanning
 from evo1_bringup.ros.command_output import CommandOutput
-from evo1_bringup.ros.xarm_monitor_node import XarmError, xarm_interfaces
-from evo1_policy.node_parameters import ParameterError
-from evo1_policy.robot_config import RobotConfigError
+from evo1_bringup.ros.xarm_monitor_node import xarm_interfaces
+from evo1_policy.action_chunk import Floats
 from evo1_policy.ros.listening import Listener, hear_faults
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
-from evo1_policy.ros.process import run_node
-from evo1_policy.ros.stop_listener import MoverThereError, StopListener
+from evo1_policy.ros.process import run_node, steady_timer
+from evo1_policy.ros.stop_listener import StopListener
 from evo1_sim.trajectory import TrajectoryError
 
 _TICK_S = 0.01
@@ -49,7 +44,7 @@ class XarmDirectNode(CleanLog, Node):
         )
         self._joints = robot.command[0].joints
         self._planning = OnlinePlanning(robot, self._joints)
-        self._measured: npt.NDArray[np.float64] | None = None
+        self._measured: Floats | None = None
         self._fault = ""
         self._request: Any = services.MoveJoint.Request
         self._client = self.create_client(services.MoveJoint, f"{hardware}/set_servo_angle")
@@ -63,17 +58,14 @@ class XarmDirectNode(CleanLog, Node):
             on_clear=lambda: self._on_stop(False),
             part=self.get_name(),
         )
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
-        self.create_timer(_TICK_S, self._tick, clock=steady)
+        steady_timer(self, _TICK_S, self._tick)
 
     def destroy_node(self) -> None:
         """Give everything back."""
         self._stop.close()
         super().destroy_node()
 
-    def _on_joints(
-        self, names: tuple[str, ...], positions: npt.NDArray[np.float64], _: int
-    ) -> None:
+    def _on_joints(self, names: tuple[str, ...], positions: Floats, _: int) -> None:
         if len(names) == len(self._joints):
             self._measured = positions[[names.index(name) for name in self._joints]]
 
@@ -99,15 +91,13 @@ class XarmDirectNode(CleanLog, Node):
         steady_ns = time.monotonic_ns()
         move = self._planning.step(steady_ns, self._measured)
         if move is not None:
-            self._client.call_async(self._asked(move)).add_done_callback(self._on_answer)
+            request = self._request(
+                angles=list(move.angles), speed=move.speed, acc=move.acceleration, wait=False
+            )
+            self._client.call_async(request).add_done_callback(self._on_answer)
         if not self._fault:  # a box that has stopped follows nothing
             commanded = self._planning.commanded(steady_ns, self._measured)
             self._output.tell(commanded, self._measured)
-
-    def _asked(self, move: Move) -> Any:
-        return self._request(
-            angles=list(move.angles), speed=move.speed, acc=move.acceleration, wait=False
-        )
 
     def _on_answer(self, future: Future) -> None:
         answer = future.result()
@@ -120,9 +110,4 @@ class XarmDirectNode(CleanLog, Node):
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    refusals = (XarmError, ParameterError, RobotConfigError, MoverThereError)
-    return run_node(XarmDirectNode, name="xarm_direct", refusals=refusals)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_node(XarmDirectNode, name="xarm_direct")

@@ -5,25 +5,22 @@ drivers/xarm_faults.py, which is tested.
 """
 
 import importlib
-import sys
 import time
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import String
 
 from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
-from evo1_policy.node_parameters import ParameterError
-from evo1_policy.ros.diagnostics import array, status
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter
-from evo1_policy.ros.process import full_name, run_node
+from evo1_policy.ros.process import full_name, run_node, steady_timer
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos, report_qos
 from evo1_policy.ros.services import Answer, offer
+from evo1_policy.ros.status import diagnostic_array, status
 
 _TICK_S = 0.1
 _DIAGNOSTICS_EVERY = 10  # ticks
@@ -78,8 +75,7 @@ class XarmMonitorNode(CleanLog, Node):
         group = ReentrantCallbackGroup()
         self._steps = self._recovery(services, hardware, group)
         offer(self, "~/recover", self._recover)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not blind it
-        self.create_timer(_TICK_S, self._tick, clock=steady)
+        steady_timer(self, _TICK_S, self._tick)
         if fixed_parameter(
             self, "enable_at_start", False, "Clear errors and enable the joints at start."
         ):
@@ -134,7 +130,7 @@ class XarmMonitorNode(CleanLog, Node):
         box = status("control box", level, fault or warning or "ready")
         now_ns = self.get_clock().now().nanoseconds
         self._diagnostics.publish(
-            array([box], node=full_name(self), hardware="xarm6", now_ns=now_ns)
+            diagnostic_array([box], node=full_name(self), hardware="xarm6", now_ns=now_ns)
         )
 
     def _recover(self) -> Answer:
@@ -167,8 +163,4 @@ class XarmMonitorNode(CleanLog, Node):
 
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
-    return run_node(XarmMonitorNode, name="xarm_monitor", refusals=(XarmError, ParameterError))
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_node(XarmMonitorNode, name="xarm_monitor")

@@ -10,7 +10,7 @@ import time
 import psutil
 import pytest
 
-from evo1_bringup.demo.run import main
+from evo1_bringup.demo import main
 
 
 @pytest.mark.ros

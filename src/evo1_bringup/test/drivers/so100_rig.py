@@ -6,10 +6,11 @@ import time
 
 import numpy as np
 
-from evo1_bringup.drivers.emulated_arm import EmulatedArm, emulated_calibration
 from evo1_bringup.drivers.feetech import FeetechBus
 from evo1_bringup.drivers.following import Asked
-from evo1_bringup.drivers.so100_driver import DriverSettings, So100Driver
+from evo1_bringup.drivers.so100_driver import So100Driver
+from evo1_bringup.drivers.so100_parameters import DriverParameters
+from evo1_sim.servo_bus.emulated_arm import EmulatedArm, emulated_calibration
 from evo1_sim.servo_bus.emulated_bus import EmulatedPort
 from evo1_sim.trajectory import TrajectoryPoint
 
@@ -38,7 +39,7 @@ class Rig:
         return FeetechBus(str(self.port.link), timeout_s=0.05, traffic=traffic)
 
     def driver(self, **settings):
-        patient = DriverSettings(max_stall_s=2.0)  # a busy machine is slow, not stalled
+        patient = DriverParameters(reply_timeout_ms=400.0)  # a busy machine is slow, not stalled
         settings = {"settings": patient, "now_ns": time.monotonic_ns, **settings}
         driver = So100Driver(self.bus, self.servos, self.robot, **settings)
         self.drivers.append(driver)

@@ -6,8 +6,7 @@ import threading
 
 import pytest
 
-from evo1_bringup.drivers.calibrate import main
-from evo1_bringup.drivers.so100_calibrator import HALF_TURN, So100Calibrator
+from evo1_bringup.drivers.calibrate import HALF_TURN, So100Calibrator, main
 from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.so100_calibration import CalibrationError, load_calibration
 from evo1_sim.servo_bus.sts3215 import MULTI_TURN

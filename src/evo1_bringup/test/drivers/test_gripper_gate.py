@@ -1,6 +1,6 @@
 """When the gripper gets a new goal."""
 
-from evo1_bringup.drivers.gripper_gate import GripperGate
+from evo1_bringup.drivers.pacing import GripperGate
 
 MS = 1_000_000
 STROKE = 0.85  # an xArm's, from open to closed

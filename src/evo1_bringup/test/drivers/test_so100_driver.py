@@ -10,7 +10,8 @@ from so100_rig import PERIOD_S, START, go, run
 
 from evo1_bringup.drivers.feetech import BusError, PortLostError
 from evo1_bringup.drivers.following import LONGEST_STEP_S
-from evo1_bringup.drivers.so100_driver import DriverSettings, DriverState
+from evo1_bringup.drivers.so100_driver import DriverState
+from evo1_bringup.drivers.so100_parameters import DriverParameters
 from evo1_sim.servo_bus import sts3215
 from evo1_sim.trajectory import TrajectoryError
 
@@ -131,7 +132,7 @@ def test_another_arms_calibration_is_refused_unless_it_shall_be_written(rig):
     message = r"shoulder_lift_joint \(id 2\): Homing_Offset is 300 in the servo and -98 in"
     with pytest.raises(BusError, match=message):
         rig.driver().open()
-    rig.driver(settings=DriverSettings(write_calibration=True)).open()
+    rig.driver(settings=DriverParameters(write_calibration=True)).open()
     assert rig.arm.servos[1].get(sts3215.HOMING_OFFSET) == -98
     rig.arm.servos[1].power_cycle()
     assert rig.arm.servos[1].get(sts3215.HOMING_OFFSET) == -98
@@ -236,9 +237,7 @@ def test_unplugging_stops_and_only_a_person_starts_again(rig):
     ],
 )
 def test_a_servo_in_trouble_stops_the_arm_with_a_reason(rig, change, code, words):
-    from evo1_bringup.drivers.servo_health import HealthLimits
-
-    settings = DriverSettings(health=HealthLimits(load_stop_s=0.3), max_stall_s=2.0)
+    settings = DriverParameters(load_stop_s=0.3, reply_timeout_ms=400.0)
     driver = rig.engaged(settings=settings)
     for name, value in change.items():
         setattr(rig.arm.servos[1], name, value)

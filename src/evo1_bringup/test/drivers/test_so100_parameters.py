@@ -21,7 +21,7 @@ def test_value_that_cannot_be_used_is_refused_by_name(values, problem):
 
 
 def test_the_driver_is_told_what_was_chosen():
-    settings = DriverParameters(reply_timeout_ms=200.0, temperature_stop=60.0).settings
-    assert settings.health.temperature_stop == 60.0
+    settings = DriverParameters(reply_timeout_ms=200.0, temperature_stop=60.0)
+    assert settings.temperature_stop == 60.0
     assert settings.max_stall_s == 1.0
-    assert DriverParameters().settings.max_stall_s == 0.1
+    assert DriverParameters().max_stall_s == 0.1

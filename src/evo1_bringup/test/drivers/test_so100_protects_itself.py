@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo1_bringup.drivers.emulated_arm import EmulatedArm, emulated_calibration
 from evo1_bringup.drivers.feetech import Reply
 from evo1_bringup.drivers.following import LONGEST_STEP_S, REORDERED_NS, Asked
 from evo1_bringup.drivers.so100_driver import DriverState, So100Driver
 from evo1_policy.robot_config import load_robot
+from evo1_sim.servo_bus.emulated_arm import EmulatedArm, emulated_calibration
 from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
 
 MS, S = 1_000_000, 1_000_000_000

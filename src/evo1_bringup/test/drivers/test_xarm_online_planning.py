@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo1_bringup.drivers.following import Asked
-from evo1_bringup.drivers.xarm_online_planning import LOOKAHEAD_NS, PERIOD_NS, OnlinePlanning
+from evo1_bringup.drivers.pacing import LOOKAHEAD_NS, PERIOD_NS, OnlinePlanning
 from evo1_policy.robot_config import load_robot
 from evo1_sim.trajectory import TrajectoryError, TrajectoryPoint
 

@@ -21,7 +21,7 @@ class Cell:
         from trajectory_msgs.msg import JointTrajectory
 
         from evo1_bringup.ros.gripper_bridge_node import GripperBridgeNode
-        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
+        from evo1_policy.ros.listening import ControllerState, controller_state_qos
 
         self.node, self._bridge = rclpy.create_node("gripper"), GripperBridgeNode()
         self._joint, self._names = command.joints[0], names

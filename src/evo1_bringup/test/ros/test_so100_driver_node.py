@@ -31,7 +31,7 @@ class Client:
         from trajectory_msgs.msg import JointTrajectory
 
         from evo1_bringup.ros.so100_driver_node import So100DriverNode
-        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
+        from evo1_policy.ros.listening import ControllerState, controller_state_qos
         from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos
 
         self.rig, self.robot = rig, rig.robot

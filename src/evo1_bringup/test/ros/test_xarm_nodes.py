@@ -103,7 +103,7 @@ class Cell:
 
         from evo1_bringup.ros.xarm_direct_node import XarmDirectNode
         from evo1_bringup.ros.xarm_monitor_node import XarmMonitorNode
-        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
+        from evo1_policy.ros.listening import ControllerState, controller_state_qos
         from evo1_policy.ros.qos import ARM_FAULT_TOPIC, fault_qos
 
         self.node = rclpy.create_node("client")

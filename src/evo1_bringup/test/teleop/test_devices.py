@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from evo1_bringup.teleop.gamepad import Gamepad, GamepadMapping
+from evo1_bringup.teleop.devices import Gamepad, GamepadMapping, Keyboard, LeaderArm
 from evo1_bringup.teleop.jog import JogCommand
-from evo1_bringup.teleop.keyboard import Keyboard
-from evo1_bringup.teleop.leader import LeaderArm
 from evo1_policy.robot_config import load_robot
 from evo1_sim.servo_bus.so100_calibration import ServoCalibration
 

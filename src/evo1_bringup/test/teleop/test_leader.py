@@ -6,7 +6,7 @@ from so100_rig import Rig, run
 
 from evo1_bringup.drivers.feetech import BusError
 from evo1_bringup.drivers.following import Asked
-from evo1_bringup.teleop.leader import LeaderArm, LeaderServos
+from evo1_bringup.teleop.devices import LeaderArm, LeaderServos
 from evo1_sim.trajectory import TrajectoryPoint
 
 TICK = 2 * np.pi / 4096

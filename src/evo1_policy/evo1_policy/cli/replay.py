@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import entry_point, positive
 from evo1_policy.replay.replaying import (
     TOLERANCE_RAD,
     Policy,
@@ -93,7 +93,7 @@ def _write(report: Report, options: argparse.Namespace) -> None:
         options.json.write_text(json.dumps(as_json(report), indent=1) + "\n")
         print(f"json: {options.json}")
     if options.plot:
-        from evo1_policy.replay.plot import plot_replay  # matplotlib: a second to import
+        from evo1_policy.replay.report import plot_replay  # matplotlib: a second to import
 
         plot_replay(report, options.plot)
         print(f"plot: {options.plot}")
@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--tolerance",
-        type=_positive,
+        type=positive,
         default=TOLERANCE_RAD,
         metavar="RAD",
         help=f"what counts as equal (default: {TOLERANCE_RAD:g} rad)",
@@ -170,13 +170,6 @@ def _parser() -> argparse.ArgumentParser:
     foreign.add_argument("--tokenizer", type=Path, metavar="DIR")
     foreign.add_argument("--units", type=Path, metavar="FILE")
     return parser
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return value
 
 
 if __name__ == "__main__":

@@ -1,19 +1,21 @@
 """The policy's chunks on an arm: for which words, when the next is due, how one joins the other.
 
-No ROS, no torch. Letters: K guided actions, D joints.
+Ensembling over time is the weighted mean of all chunks that cover an instant. No ROS, no torch.
+Letters: H horizon, K guided actions, D joints, C chunks.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory, interpolate
+from evo1_policy.action_chunk import ActionChunk, Floats, Guidance, Trajectory, interpolate
 from evo1_policy.control import safety
-from evo1_policy.control.ensemble import Ensemble
 from evo1_policy.control.execution import first_tick_after, plan_chunk
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.signals import (
+    SPLICE_LEAD_NS,
     ExecutionMode,
     LoopInput,
     LoopSettings,
@@ -84,6 +86,7 @@ def at_speed(chunk: ActionChunk, speed: float) -> ActionChunk:
     )
 
 
+OUTSIDE_RAD = 0.1  # how far beyond its position limits an arm may be to start, inwards
 LATENESS_NS = 200_000_000  # that a chunk may have at least before the arm begins to brake
 
 
@@ -177,14 +180,14 @@ class Chunks:
             speed: share of the policy's own pace, SLOWEST to 1.
         """
         motion, step_ns = self._motion, self._motion.limits.step_ns
-        ahead_ns = max(self._settings.splice_lead_ns, motion.lead_ns)
+        ahead_ns = max(SPLICE_LEAD_NS, motion.lead_ns)
         splice_tick = first_tick_after(now_ns + ahead_ns, step_ns)
         origin = motion.origin(measured, now_ns, anew=self._settings.dry_run)
         if isinstance(origin, StopReason):
             return origin
-        outside = motion.outside(origin.sample(now_ns)[0], self._settings.outside_rad)
+        outside = motion.outside(origin.sample(now_ns)[0], OUTSIDE_RAD)
         if outside:
-            return StopReason(code=StopCode.CHUNK_BREAKS_LIMITS, message=f"{outside}, then resume")
+            return StopCode.CHUNK_BREAKS_LIMITS.because(f"{outside}, then resume")
         chunk = self._anchored(at_speed(chunk, speed), splice_tick * step_ns, now_ns)
         known = origin.knots(splice_tick, splice_tick)
         refused = safety.check_chunk(
@@ -197,7 +200,9 @@ class Chunks:
         )
         if refused is not None:
             return refused
-        self._set_speed(speed)
+        if speed != self._speed:
+            self._ensemble.clear()  # at another pace they are of no use for a mean
+        self._speed = speed
         continued = origin is motion.executing and known.start_ns <= self._tail_ns
         late_ns = motion.late_ns if origin is motion.executing else 0
         plan = plan_chunk(
@@ -243,11 +248,6 @@ class Chunks:
         if self._settings.mode is ExecutionMode.SYNCHRONOUS and self._motion.at_rest(now_ns):
             return replace(chunk, start_ns=max(chunk.start_ns, splice_ns + chunk.step_ns))
         return chunk
-
-    def _set_speed(self, speed: float) -> None:
-        if speed != self._speed:
-            self._ensemble.clear()  # at another pace they are of no use for a mean
-        self._speed = speed
 
     def _executed_actions(self, chunk: ActionChunk) -> int:
         """How many actions of a chunk are executed before the next one takes over.
@@ -317,3 +317,67 @@ def left_over(
     actions, _ = interpolate(sent.positions, sent.velocities, sent.step_ns / 1e9, inside)
     falling = np.arange(count - frozen, 0, -1) / (count - frozen + 1)
     return Guidance(actions=actions, weights=np.concatenate([np.ones(frozen), falling]))
+
+
+# A chunk that is not the newest loses its weight over this time before its end, or the mean
+# would jump there.
+TAPER_NS = 300_000_000
+
+
+class Ensemble:
+    """The chunks of one instruction since the arm last stopped.
+
+    Args:
+        decay_per_s: a chunk older than the newest by t counts exp(-t * decay_per_s) as much.
+    """
+
+    def __init__(self, decay_per_s: float) -> None:
+        self._decay_per_s = decay_per_s
+        self._chunks: list[ActionChunk] = []  # oldest first
+
+    def clear(self) -> None:
+        """Forget every chunk."""
+        self._chunks = []
+
+    def mean(self, chunk: ActionChunk) -> ActionChunk:
+        """The newest chunk (H, D), with every chunk before it that covers its times mixed in."""
+        times_ns = chunk.times_ns()
+        total = chunk.actions.copy()  # (H, D)
+        weights = np.ones(chunk.horizon)  # (H,)
+        for older in self._alive(chunk):
+            weight = self._weight(older, chunk, times_ns)  # (H,)
+            total += weight[:, np.newaxis] * _at(older, times_ns)
+            weights += weight
+        return replace(chunk, actions=total / weights[:, np.newaxis])
+
+    def add(self, chunk: ActionChunk) -> None:
+        """Keep a chunk that is being executed; those it leaves behind are dropped."""
+        self._chunks = [*self._alive(chunk), chunk]
+
+    def _alive(self, newest: ActionChunk) -> list[ActionChunk]:
+        return [
+            chunk
+            for chunk in self._chunks
+            if chunk.end_ns > newest.start_ns and chunk.instruction == newest.instruction
+        ]
+
+    def _weight(
+        self, older: ActionChunk, newest: ActionChunk, times_ns: npt.NDArray[np.int64]
+    ) -> Floats:
+        age_s = (newest.observation_stamp_ns - older.observation_stamp_ns) / 1e9
+        left = np.minimum(np.maximum((older.end_ns - times_ns) / TAPER_NS, 0.0), 1.0)
+        smooth = left * left * (3.0 - 2.0 * left)
+        return np.asarray(np.exp(-self._decay_per_s * max(age_s, 0.0)) * smooth)
+
+
+def _at(chunk: ActionChunk, times_ns: npt.NDArray[np.int64]) -> Floats:
+    """A chunk's targets at other times, (H, D); its grid may lie between the newest one's."""
+    since_s = (times_ns - chunk.start_ns) / 1e9
+    step_s = chunk.step_ns / 1e9
+    slopes = (
+        np.gradient(chunk.actions, step_s, axis=0)
+        if chunk.horizon > 1
+        else np.zeros_like(chunk.actions)
+    )
+    inside = np.minimum(np.maximum(since_s, 0.0), (chunk.horizon - 1) * step_s)
+    return interpolate(chunk.actions, slopes, step_s, inside)[0]

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
-from evo1_policy.control.limiter import brake, follow
-from evo1_policy.control.limits import Limits
+from evo1_policy.control.limits import Limits, brake, follow
 from evo1_policy.control.reference import Path, make_reference
 from evo1_policy.control.signals import SeamReport
 

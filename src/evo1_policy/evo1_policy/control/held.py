@@ -1,13 +1,20 @@
-"""What controllers say that they command, held against what was sent. No ROS, no torch."""
+"""Where the arm is by what others say: controllers held against what was sent, encoders.
+
+No ROS, no torch.
+"""
 
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.action_chunk import Trajectory
+from evo1_policy.action_chunk import Floats, Trajectory
+from evo1_policy.control.limits import Limits
+from evo1_policy.observation import JointSample
+from evo1_policy.perception.messages import stamp_ns
 
 APART_RAD = 0.03  # nearer to what was sent a controller follows it: some limit by themselves ...
 STILL_RAD_S, MOVING_RAD_S = 0.005, 0.02  # ... but for one that stands while a trajectory moves
@@ -16,7 +23,6 @@ STALE_NS = 150_000_000  # ... and what it said before this says nothing
 DELAYS_KEPT = 100  # words of a controller, for the median of their delay
 BLUR_NS = 20_000_000  # by which its stamps and ours may differ
 
-Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -41,8 +47,7 @@ class HeldState:
     @property
     def known(self) -> Mask:
         """(D,) of which joints a controller says what it holds."""
-        known: Mask = np.isfinite(self.positions) & np.isfinite(self.velocities)
-        return known
+        return np.asarray(np.isfinite(self.positions) & np.isfinite(self.velocities))
 
     def of(self, trajectory: Trajectory, later_ns: int = 0) -> tuple[Floats, Floats]:
         """Positions and velocities (D,) of a trajectory at, or after, what this tells of."""
@@ -125,20 +130,18 @@ class HeldStates:
         self._heard_ns: dict[int, int] = {}  # output -> when it spoke last
         self._newest: HeldState | None = None
 
-    def add(
-        self,
-        names: Sequence[str],
-        positions: Sequence[float],
-        velocities: Sequence[float],
-        *,
-        stamp_ns: int,
-        received_ns: int,
-        output: int,
-    ) -> None:
+    def add(self, output: int, message: Any, received_ns: int) -> None:
         """Take in one message of an output's controller; joints by name, strangers left out.
 
         One that gives no velocities is measured by its last two positions.
+
+        Args:
+            output: index of the command output.
+            message: its controller's state, of rclpy or rosbags.
+            received_ns: by our clock [ns].
         """
+        names, stamp = message.joint_names, stamp_ns(message.header.stamp)
+        positions, velocities = message.reference.positions, message.reference.velocities
         width, before = len(self._names), self._newest
         held = (
             (np.full(width, np.nan), np.full(width, np.nan), np.zeros(width, dtype=np.int64))
@@ -149,14 +152,14 @@ class HeldStates:
             if name not in self._names or i >= len(positions):
                 continue
             place = self._names.index(name)
-            passed_s = (stamp_ns - int(held[2][place])) / 1e9
+            passed_s = (stamp - int(held[2][place])) / 1e9
             if len(velocities) == len(names):
                 held[1][place] = velocities[i]
             elif held[2][place] and passed_s > 0.0:
                 held[1][place] = (positions[i] - held[0][place]) / passed_s
-            held[0][place], held[2][place] = positions[i], stamp_ns
+            held[0][place], held[2][place] = positions[i], stamp
         self._heard_ns[output] = received_ns
-        self._delays.append(received_ns - stamp_ns)
+        self._delays.append(received_ns - stamp)
         self._newest = HeldState(
             positions=held[0],
             velocities=held[1],
@@ -184,3 +187,41 @@ class HeldStates:
             if now_ns - heard_ns > SILENT_NS:
                 return output, now_ns - heard_ns
         return None
+
+
+ZEROS_NS = 1_000_000_000  # some drivers say 0 for every joint before they have measured any
+STEADY_NS = 50_000_000  # positions must be possible for so long before anything starts there
+JUMP, JUMP_RAD = 3.0, 0.05  # times its velocity limit, and beside it: nothing moves so fast
+
+
+class Encoders:
+    """Notices positions that jump faster than any arm moves.
+
+    Args:
+        limits: of the robot.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._measured: JointSample | None = None
+        self._steady_since_ns: int | None = None
+
+    def look(self, measured: JointSample | None) -> None:
+        """Take in the newest sample."""
+        before, self._measured = self._measured, measured
+        if measured is None or not np.isfinite(measured.positions).all():
+            self._steady_since_ns = None
+        elif before is None or self._steady_since_ns is None:
+            self._steady_since_ns = measured.stamp_ns
+        else:
+            passed_s = (measured.stamp_ns - before.stamp_ns) / 1e9
+            reach = JUMP * self._limits.velocity_max * passed_s + JUMP_RAD
+            if (np.abs(measured.positions - before.positions) > reach).any():
+                self._steady_since_ns = measured.stamp_ns
+
+    def steady(self, measured: JointSample) -> bool:
+        """Whether it has been possible for long enough that the arm is there."""
+        if self._steady_since_ns is None:
+            return False
+        needed_ns = STEADY_NS if measured.positions.any() else ZEROS_NS
+        return measured.stamp_ns - self._steady_since_ns >= needed_ns

@@ -1,12 +1,14 @@
-"""The inference in flight, and how early the next one must start. No ROS, no torch."""
+"""What infers, the inference in flight, and how early the next must start. No ROS, no torch."""
 
 import math
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from evo1_policy.action_chunk import Guidance
+from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.control.signals import (
+    SPLICE_LEAD_NS,
     InferenceDone,
     InferenceFailed,
     InferenceRequest,
@@ -14,6 +16,38 @@ from evo1_policy.control.signals import (
 )
 from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.buffers import MAX_OFFSET_NS
+
+
+class Policy(Protocol):
+    """What the node and replay need of a policy; evo1_policy.policy.Policy is one."""
+
+    @property
+    def horizon(self) -> int:
+        """H, actions in a chunk."""
+        ...
+
+    @property
+    def execute_actions(self) -> int | None:
+        """Actions of a chunk to execute before the next one; None: half of them."""
+        ...
+
+    @property
+    def model_hash(self) -> str:
+        """First 12 hex digits of the SHA-256 of the weights."""
+        ...
+
+    @property
+    def device(self) -> str:
+        """Where it runs."""
+        ...
+
+    def infer(self, observation: Observation, guidance: Guidance | None = None) -> ActionChunk:
+        """Return what to do from this observation on, beginning with `guidance`."""
+        ...
+
+    def warm_up(self) -> None:
+        """Run once so that the first true inference is not a cold one."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +73,7 @@ class InferenceDesk:
     @property
     def lead_ns(self) -> int:
         """From asking until the chunk takes over, by the latencies measured so far [ns]."""
-        return self._lead.lead_ns + self._settings.splice_lead_ns
+        return self._lead.lead_ns + SPLICE_LEAD_NS
 
     def ask(
         self,

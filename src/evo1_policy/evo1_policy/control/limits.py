@@ -1,10 +1,18 @@
-"""What the arm may do, as arrays for the planners and the safety check. No ROS, no torch."""
+"""What the arm may do, and motion that cannot break it: follow a reference, and brake.
 
+Every joint is a double integrator whose acceleration is constant over a grid step, so the cubic
+Hermite between two points is that parabola and |velocity|, |acceleration| keep their limits at
+every instant, not only at the points. No ROS, no torch. Letters: D joints, M points of the new
+part.
+"""
+
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.robot_config import RobotConfig
 
 LARGEST_RAD = 1e4  # no joint turns so far: what is larger was never an angle
@@ -27,10 +35,10 @@ class Limits:
     """
 
     joint_names: tuple[str, ...]
-    position_min: npt.NDArray[np.float64]
-    position_max: npt.NDArray[np.float64]
-    velocity_max: npt.NDArray[np.float64]
-    acceleration_max: npt.NDArray[np.float64]
+    position_min: Floats
+    position_max: Floats
+    velocity_max: Floats
+    acceleration_max: Floats
     is_arm: npt.NDArray[np.bool_]
     max_start_error_rad: float
     step_ns: int
@@ -60,14 +68,183 @@ class Limits:
         """Grid step [s]."""
         return self.step_ns / 1e9
 
-    def clip(self, positions: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def clip(self, positions: Floats) -> Floats:
         """Positions (..., D) [rad], those beyond a limit put at the limit."""
         return np.minimum(np.maximum(positions, self.position_min), self.position_max)
 
-    def furthest(
-        self, here: npt.NDArray[np.float64], there: npt.NDArray[np.float64]
-    ) -> tuple[float, int]:
+    def furthest(self, here: Floats, there: Floats) -> tuple[float, int]:
         """Largest distance over the arm's joints (not the gripper) [rad], and which joint."""
         distance = np.where(self.is_arm, np.abs(here - there), 0.0)
         joint = int(np.argmax(distance))
         return float(distance[joint]), joint
+
+
+GAIN = 20.0  # 1/s, how fast a small deviation from the reference is worked off
+CATCH_UP = 0.5  # share of the acceleration that working off a large deviation may use
+SHARE = 1.0 - 1e-6  # of a limit that is planned with, so that rounding cannot exceed it
+MARGIN_RAD = 1e-6  # distance kept from position limits, for the same reason
+BENT_RAD = 1e-3  # nearer to the reference is on it: a millimetre at an arm's length
+
+
+def follow(
+    position: Floats,
+    velocity: Floats,
+    reference: tuple[Floats, Floats],
+    limits: Limits,
+) -> tuple[Floats, Floats, int]:
+    """Follow a reference as closely as the limits allow.
+
+    Args:
+        position: (D,) where the arm is commanded [rad].
+        velocity: (D,) how fast [rad/s].
+        reference: positions (M, D) [rad] and velocities (M, D) [rad/s] at the next M grid points.
+        limits: of the robot.
+
+    Returns:
+        Positions (M, D), velocities (M, D), and at how many points a limit bent the path by
+        more than BENT_RAD.
+    """
+    if _within_limits(position, velocity, reference, limits):
+        return *reference, 0
+    columns = [
+        _follow_joint(
+            float(position[j]),
+            float(velocity[j]),
+            reference[0][:, j].tolist(),
+            reference[1][:, j].tolist(),
+            lower=float(limits.position_min[j]) + MARGIN_RAD,
+            upper=float(limits.position_max[j]) - MARGIN_RAD,
+            speed_max=float(limits.velocity_max[j]) * SHARE,
+            acceleration=float(limits.acceleration_max[j]) * SHARE,
+            step_s=limits.step_s,
+        )
+        for j in range(limits.width)
+    ]
+    positions = np.array([column[0] for column in columns]).T
+    velocities = np.array([column[1] for column in columns]).T
+    limited = np.array([column[2] for column in columns], dtype=bool)
+    return positions, velocities, int(np.count_nonzero(limited.any(axis=0)))
+
+
+def _within_limits(
+    position: Floats,
+    velocity: Floats,
+    reference: tuple[Floats, Floats],
+    limits: Limits,
+) -> bool:
+    """Whether a reference can be taken as it is: the usual case, and ten times cheaper."""
+    h = limits.step_s
+    q = np.vstack([position, reference[0]])
+    v = np.vstack([velocity, reference[1]])
+    speed = 6.0 * np.diff(q, axis=0) / h
+    before, after = v[:-1], v[1:]
+    # Acceleration is linear within a step, so its ends bound it, and with them the velocity.
+    sharpest = np.maximum(
+        np.abs(speed - 4.0 * before - 2.0 * after), np.abs(2.0 * before + 4.0 * after - speed)
+    )
+    acceleration = limits.acceleration_max * SHARE
+    fastest = np.maximum(np.abs(before), np.abs(after)) + sharpest / 4.0
+    if (sharpest > acceleration * h).any() or (fastest > limits.velocity_max * SHARE).any():
+        return False
+    # From every point one can still stop before the position limits. And between points the cubic
+    # is a weighted mean of values no further from them than a third of a step at their velocity.
+    stopping = np.abs(v) * (np.abs(v) / (2.0 * acceleration) + h) + MARGIN_RAD
+    between = np.abs(v) * h / 3.0 + MARGIN_RAD
+    return bool(
+        (q + np.where(v > 0.0, stopping, between) <= limits.position_max).all()
+        and (q - np.where(v < 0.0, stopping, between) >= limits.position_min).all()
+    )
+
+
+def _follow_joint(
+    q: float,
+    v: float,
+    targets: list[float],
+    speeds: list[float],
+    *,
+    lower: float,
+    upper: float,
+    speed_max: float,
+    acceleration: float,
+    step_s: float,
+) -> tuple[list[float], list[float], list[bool]]:
+    """One joint, in plain floats: faster than small arrays."""
+    half, dv = step_s / 2.0, acceleration * step_s
+    near = 2.0 * CATCH_UP * acceleration / GAIN**2
+    zone = speed_max * (speed_max / (2.0 * acceleration) + 2.0 * step_s)
+    positions, velocities, limited = [], [], []
+    for target, speed in zip(targets, speeds, strict=True):
+        # The deviation at the next point if the reference's velocity were taken.
+        deviation = target - q - half * (v + speed)
+        if -near < deviation < near:
+            wish = speed + GAIN * deviation
+        else:
+            wish = speed + math.copysign(
+                math.sqrt(2.0 * CATCH_UP * acceleration * abs(deviation)), deviation
+            )
+        highest, lowest = speed_max, -speed_max
+        if upper - q < zone:
+            highest = min(highest, _approach(upper - q - half * v, acceleration, step_s))
+        if q - lower < zone:
+            lowest = max(lowest, -_approach(q - lower + half * v, acceleration, step_s))
+        # Comparisons, because min() and max() cost more than the rest. Acceleration comes last:
+        # braking that is possible now was made sure of one step before.
+        new = wish
+        if new > highest:
+            new = highest
+        if new < lowest:
+            new = lowest
+        if new > v + dv:
+            new = v + dv
+        elif new < v - dv:
+            new = v - dv
+        q += half * (v + new)
+        v = new
+        positions.append(q)
+        velocities.append(v)
+        bent = not -1e-9 < new - wish < 1e-9
+        limited.append(bent and not -BENT_RAD < q - target < BENT_RAD)
+    return positions, velocities, limited
+
+
+def _approach(room: float, acceleration: float, step_s: float) -> float:
+    """Largest next velocity towards a position limit from which one can still stop before it.
+
+    `room` is the distance to the limit at the next point if the joint stopped there. Stopping
+    from v takes at most v^2 / 2A + v h / 2 with steps of h; solved for v. Beyond the limit
+    (room below zero) it is negative: only inwards.
+    """
+    return acceleration * (
+        math.sqrt(max(step_s * step_s + 2.0 * room / acceleration, 0.0)) - step_s
+    )
+
+
+def brake(position: Floats, velocity: Floats, limits: Limits) -> tuple[Floats, Floats]:
+    """Decelerate to rest, all joints together so that the direction of motion is kept.
+
+    A joint whose position limit is near stops earlier than the rest.
+
+    Args:
+        position: (D,) [rad].
+        velocity: (D,) [rad/s].
+        limits: of the robot.
+
+    Returns:
+        Positions (M, D) and velocities (M, D) at the next M grid points; the last stand still.
+        M is 0 where the arm stands still already.
+    """
+    h = limits.step_s
+    speed = np.abs(velocity)
+    shortest = np.ceil(speed / (limits.acceleration_max * SHARE * h) - 1e-6)
+    if not speed.any():
+        return np.zeros((0, limits.width)), np.zeros((0, limits.width))
+    points = max(int(shortest.max()), 1)
+    ahead = np.where(velocity > 0, limits.position_max - position, position - limits.position_min)
+    # Constant deceleration over n steps covers v n h / 2.
+    fitting = np.floor(2.0 * (ahead - MARGIN_RAD) / (np.maximum(speed, 1e-12) * h) + 1e-6)
+    steps = np.maximum(np.minimum(np.maximum(fitting, shortest), points), 1.0)
+    k = np.minimum(np.arange(1, points + 1)[:, np.newaxis], steps)
+    return (
+        position + velocity * h * (k - k * k / (2.0 * steps)),
+        velocity * (1.0 - k / steps),
+    )

@@ -10,11 +10,10 @@ something else, and what goes on from our own memory makes the arm jump there.
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.action_chunk import Trajectory
+from evo1_policy.action_chunk import Floats, Trajectory
 from evo1_policy.control import safety
-from evo1_policy.control.encoders import Encoders
 from evo1_policy.control.execution import HISTORY_TICKS, Plan, first_tick_after, plan_hold
-from evo1_policy.control.held import HeldState, Mask
+from evo1_policy.control.held import Encoders, HeldState, Mask
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import SafeTrajectory, StopCode, StopReason
 from evo1_policy.observation import JointSample
@@ -32,8 +31,6 @@ NOISE_RAD = 0.002  # of encoders
 LATE_RAD = 1e-3  # nearer to the new trajectory than this nobody can tell it from the old one
 LED_RAD = 0.01  # further from where it was sent to rest, an arm that moves is moved by others
 REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
-
-Floats = npt.NDArray[np.float64]
 
 
 class Motion:
@@ -147,9 +144,8 @@ class Motion:
         allowed = self._robot.safety.max_tracking_error_rad
         if error <= allowed:
             return None
-        return StopReason(
-            code=StopCode.TRACKING_ERROR,
-            message=f"joint '{self.limits.joint_names[joint]}' is measured at "
+        return StopCode.TRACKING_ERROR.because(
+            f"joint '{self.limits.joint_names[joint]}' is measured at "
             f"{measured.positions[joint]:.3f} rad but was commanded to {wanted[joint]:.3f} rad, "
             f"{error:.3f} rad apart, allowed {allowed:g} (safety.max_tracking_error_rad); look "
             "for a collision or a controller that does not follow, then resume",
@@ -170,23 +166,20 @@ class Motion:
         if executing is not None and not anew and goes_on:
             return executing
         if measured is None:
-            return StopReason(
-                code=StopCode.JOINTS_STALE,
-                message=f"no joint positions yet on '{self._robot.state.topic}', so the arm's "
+            return StopCode.JOINTS_STALE.because(
+                f"no joint positions yet on '{self._robot.state.topic}', so the arm's "
                 "place is unknown",
             )
         broken = np.flatnonzero(~np.isfinite(measured.positions))
         if len(broken):
             name = self._robot.joint_names[broken[0]]
-            return StopReason(
-                code=StopCode.JOINT_MISSING,
-                message=f"joint '{name}' on '{self._robot.state.topic}' is no number; look at its "
+            return StopCode.JOINT_MISSING.because(
+                f"joint '{name}' on '{self._robot.state.topic}' is no number; look at its "
                 "encoder and at the arm's driver",
             )
         if not self.knows_arm(measured):
-            return StopReason(
-                code=StopCode.JOINTS_STALE,
-                message=f"the joint positions on '{self._robot.state.topic}' jump, or are 0 for "
+            return StopCode.JOINTS_STALE.because(
+                f"the joint positions on '{self._robot.state.topic}' jump, or are 0 for "
                 "every joint: the arm's driver has not measured it yet",
             )
         return self._resting(self._inside(self._present(measured, executing)), now_ns)
@@ -396,5 +389,4 @@ class Motion:
         for gripper in self._robot.grippers:
             place = self.limits.joint_names.index(gripper.joint)
             closing[place] = 1.0 if gripper.closed > gripper.open else -1.0
-        grips: npt.NDArray[np.bool_] = closing * (executing.positions[-1] - measured) > 0.0
-        return grips
+        return np.asarray(closing * (executing.positions[-1] - measured) > 0.0)

@@ -17,7 +17,7 @@ The way of a frame in, and of a result back (ros/ only carries, everything else 
     frame, joints -> perception.Streams -> Observation -> step() -> InferenceRequest
         -> inference thread: Policy.infer -> ActionChunk -> step()
         -> chunks.Chunks.execute: safety.check_chunk, execution.plan_chunk (reference: smoothing,
-           cross-fade, slowed time; limiter), safety.check -> SafeTrajectory -> command topics
+           cross-fade, slowed time; limits.follow), safety.check -> SafeTrajectory -> commands
     controller_state -> step() -> motion.Motion.look: is that what was sent?
 
 What the arm is commanded lives in motion.Motion, whoever commands it: chunks.Chunks, the person in
@@ -27,7 +27,6 @@ be true of the inputs watchdog.Watchdog's. How chunks follow one another: docs/e
 
 from evo1_policy.action_chunk import ActionChunk
 from evo1_policy.control.chunks import Chunks, InstructionWatch
-from evo1_policy.control.holding import Hold
 from evo1_policy.control.inference import InferenceDesk
 from evo1_policy.control.meters import IdleMeter
 from evo1_policy.control.motion import Motion
@@ -51,7 +50,7 @@ from evo1_policy.control.signals import (
 )
 from evo1_policy.control.signals import LoopSettings as LoopSettings
 from evo1_policy.control.takeover import ACTIVE, Takeover
-from evo1_policy.control.watchdog import Watchdog
+from evo1_policy.control.watchdog import Hold, Watchdog
 from evo1_policy.robot_config import RobotConfig
 
 
@@ -135,7 +134,7 @@ class PolicyLoop:
             elif self._state in ACTIVE:
                 back = f"the clock jumped back by {(before - inputs.now_ns) / 1e9:.3f} s"
                 message = f"{back}; resume to go on by the new one"
-                self._keep(StopReason(code=StopCode.CLOCK_JUMPED_BACK, message=message))
+                self._keep(StopCode.CLOCK_JUMPED_BACK.because(message))
         self._send(self._motion.find_arm(inputs.measured, inputs.now_ns))
 
     def _follow_instruction(self, inputs: LoopInput) -> None:
@@ -153,7 +152,7 @@ class PolicyLoop:
                 self._person.end()
                 self._halt(now_ns)
                 message = "stopped by request; evo1 clear-stop, then evo1 resume go on"
-                self._enter(LoopState.STOPPED, StopReason(code=StopCode.STOPPED, message=message))
+                self._enter(LoopState.STOPPED, StopCode.STOPPED.because(message))
             case Request.CLEAR_STOP, LoopState.STOPPED:
                 self._enter(LoopState.IDLE, None)
             case Request.START | Request.RESUME, LoopState.IDLE:
@@ -164,7 +163,7 @@ class PolicyLoop:
                 self._enter(LoopState.IDLE, None)
             case Request.PAUSE, LoopState.RUNNING | LoopState.HOLDING:
                 message = "paused by request; resume to go on"
-                self._stop_for(StopReason(code=StopCode.PAUSED, message=message), now_ns)
+                self._stop_for(StopCode.PAUSED.because(message), now_ns)
             case _, LoopState.TAKEOVER:
                 self._obey_while_driven(request, now_ns)
             case Request.TAKE_OVER | Request.PARK, state if state is not LoopState.STOPPED:
@@ -230,7 +229,7 @@ class PolicyLoop:
             return
         self._halt(now_ns)
         message = "going slowly to the park pose; then at rest"
-        self._enter(LoopState.HOLDING, StopReason(code=StopCode.PARKING, message=message))
+        self._enter(LoopState.HOLDING, StopCode.PARKING.because(message))
         self._parking = Parking(self._motion, self._robot.park)
 
     def _park(self, inputs: LoopInput) -> None:
@@ -240,7 +239,7 @@ class PolicyLoop:
             return
         verdict: SafeTrajectory | StopReason | None = (
             self._watchdog.arm_problem(inputs)
-            or self._watchdog.blind(inputs)
+            or self._watchdog.blind(inputs.measured, now_ns)
             or self._motion.astray(inputs.measured)
             or parking.step(inputs.measured, now_ns)
         )
@@ -266,7 +265,7 @@ class PolicyLoop:
             problem = self._out_of_chunks(inputs.now_ns)
         overdue = self._desk.overdue(inputs.now_ns)
         if problem is None and overdue is not None:
-            problem = StopReason(code=StopCode.INFERENCE_LATE, message=overdue)
+            problem = StopCode.INFERENCE_LATE.because(overdue)
         if problem is not None:
             self._stop_for(problem, inputs.now_ns)
         if self._state is LoopState.HOLDING:
@@ -277,16 +276,14 @@ class PolicyLoop:
         if not self._chunks.used_up(now_ns) or self._settings.mode is ExecutionMode.SYNCHRONOUS:
             return None  # a synchronous one rests until the next, as it shall
         waiting = self._desk.waiting_for(now_ns)
-        message = f"the chunk is used up and {waiting}"
-        return StopReason(code=StopCode.INFERENCE_LATE, message=message)
+        return StopCode.INFERENCE_LATE.because(f"the chunk is used up and {waiting}")
 
     def _leave_off(self, left: str, now_ns: int) -> None:
         """A controller follows something else: what moves is stopped, and a person looks."""
         policy = self._state in ACTIVE and self._hold.recovers  # else a person looks already
         if policy or self._parking or self._state is LoopState.TAKEOVER:
             self._person.end()
-            message = f"{left}; look, then resume"
-            self._stop_for(StopReason(code=StopCode.CONTROLLER_LEFT, message=message), now_ns)
+            self._stop_for(StopCode.CONTROLLER_LEFT.because(f"{left}; look, then resume"), now_ns)
 
     def _hold_astray(self, reason: StopReason, inputs: LoopInput) -> None:
         """Hold an arm that is not where it was commanded."""
@@ -306,7 +303,7 @@ class PolicyLoop:
         now_ns, lead_ns, speed = inputs.now_ns, self._desk.lead_ns, inputs.speed
         if isinstance(result, InferenceFailed):
             message = f"the inference failed: {result.error}; see the log, then resume"
-            self._stop_for(StopReason(code=StopCode.INFERENCE_FAILED, message=message), now_ns)
+            self._stop_for(StopCode.INFERENCE_FAILED.because(message), now_ns)
             return
         verdict = self._chunks.execute(
             result.chunk, inputs.measured, now_ns, lead_ns=lead_ns, speed=speed

@@ -5,17 +5,14 @@ points, not only the points. Letters: N points, D joints.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-from evo1_policy.action_chunk import ActionChunk, Trajectory
+from evo1_policy.action_chunk import ActionChunk, Floats, Trajectory
 from evo1_policy.control.limits import LARGEST_RAD, Limits
 from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, StopReason
 from evo1_policy.robot_config import RobotConfig
 
 TOLERANCE = 1e-9  # relative and absolute, for rounding
 SEAM_TOLERANCE = 1e-6  # rad and rad/s, between what is executed and what is about to be sent
-
-Floats = npt.NDArray[np.float64]
 
 
 def check_chunk(
@@ -54,9 +51,8 @@ def _wrong_shape(chunk: ActionChunk, robot: RobotConfig, horizon: int | None) ->
     shape, length = chunk.actions.shape, "H" if horizon is None else str(horizon)
     wrong = len(shape) != 2 or shape[0] < 1 or shape[1] != robot.width
     if wrong or (horizon is not None and shape[0] != horizon):
-        return StopReason(
-            code=StopCode.CHUNK_WRONG_SHAPE,
-            message=f"the chunk has shape {shape}, expected ({length}, {robot.width}): "
+        return StopCode.CHUNK_WRONG_SHAPE.because(
+            f"the chunk has shape {shape}, expected ({length}, {robot.width}): "
             f"{robot.width} joints of robot '{robot.name}'; use a checkpoint trained for it",
         )
     return None
@@ -66,9 +62,8 @@ def _wrong_pace(chunk: ActionChunk, robot: RobotConfig, speed: float) -> StopRea
     step_ns = robot.step_ns / speed
     # Nanosecond steps are rounded, so half a percent tells another rate from rounding.
     if abs(chunk.step_ns - step_ns) > step_ns / 200:
-        return StopReason(
-            code=StopCode.CHUNK_WRONG_SHAPE,
-            message=f"the chunk's actions are {chunk.step_ns / 1e6:.2f} ms apart, expected "
+        return StopCode.CHUNK_WRONG_SHAPE.because(
+            f"the chunk's actions are {chunk.step_ns / 1e6:.2f} ms apart, expected "
             f"{step_ns / 1e6:.2f} ms (rate_hz {robot.rate_hz:g} of robot '{robot.name}')",
         )
     return None
@@ -80,9 +75,8 @@ def _not_finite(chunk: ActionChunk, robot: RobotConfig) -> StopReason | None:
     if not len(bad):
         return None
     action, joint = (int(index) for index in bad[0])
-    return StopReason(
-        code=StopCode.CHUNK_NOT_FINITE,
-        message=f"{len(bad)} of {chunk.actions.size} values of the chunk are NaN, infinite or "
+    return StopCode.CHUNK_NOT_FINITE.because(
+        f"{len(bad)} of {chunk.actions.size} values of the chunk are NaN, infinite or "
         f"beyond {LARGEST_RAD:g} rad, "
         f"first action {action} of joint '{robot.joint_names[joint]}'; "
         "check the checkpoint and its normalisation, then resume",
@@ -94,9 +88,8 @@ def _too_early(chunk: ActionChunk, splice_ns: int) -> StopReason | None:
     ahead_ns = chunk.start_ns - splice_ns
     if ahead_ns <= 2 * chunk.step_ns:
         return None
-    return StopReason(
-        code=StopCode.CHUNK_WRONG_SHAPE,
-        message=f"the chunk begins {ahead_ns / 1e6:.0f} ms in the future, expected at most "
+    return StopCode.CHUNK_WRONG_SHAPE.because(
+        f"the chunk begins {ahead_ns / 1e6:.0f} ms in the future, expected at most "
         f"{2 * chunk.step_ns / 1e6:.0f} ms; compare the clocks of the cameras and of this node",
     )
 
@@ -106,9 +99,8 @@ def _too_late(chunk: ActionChunk, splice_ns: int, grid_step_ns: int) -> StopReas
         return None
     age_ms = (splice_ns - chunk.observation_stamp_ns) / 1e6
     lasts_ms = (chunk.end_ns - chunk.observation_stamp_ns) / 1e6
-    return StopReason(
-        code=StopCode.INFERENCE_LATE,
-        message=f"all {chunk.horizon} actions are past: the observation is {age_ms:.0f} ms old "
+    return StopCode.INFERENCE_LATE.because(
+        f"all {chunk.horizon} actions are past: the observation is {age_ms:.0f} ms old "
         f"and its chunk lasts {lasts_ms:.0f} ms; a faster device or fewer flow steps are needed",
     )
 
@@ -120,9 +112,8 @@ def _too_far(
     distance, joint = limits.furthest(chunk.actions[first], commanded)
     if distance <= limits.max_start_error_rad:
         return None
-    return StopReason(
-        code=StopCode.CHUNK_TOO_FAR,
-        message=f"the chunk begins {distance:.3f} rad away from the arm at joint "
+    return StopCode.CHUNK_TOO_FAR.because(
+        f"the chunk begins {distance:.3f} rad away from the arm at joint "
         f"'{limits.joint_names[joint]}': action {chunk.actions[first][joint]:.3f} rad, arm "
         f"commanded at {commanded[joint]:.3f} rad, allowed {limits.max_start_error_rad:g} rad "
         "(safety.max_start_error_rad); bring the arm to where the task starts, then resume",
@@ -157,7 +148,7 @@ def check(
     if problem is None and measured is not None:
         problem = _starts_elsewhere(trajectory, measured, limits)
     if problem is not None:
-        return StopReason(code=StopCode.CHUNK_BREAKS_LIMITS, message=problem)
+        return StopCode.CHUNK_BREAKS_LIMITS.because(problem)
     return SafeTrajectory(trajectory=trajectory, _key=_SAFETY_KEY)
 
 

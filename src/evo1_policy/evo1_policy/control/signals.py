@@ -12,6 +12,8 @@ from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
 from evo1_policy.perception.frames import DamagedImageError
 
+# How far ahead of now a chunk takes over: time for planning and for the message to arrive.
+SPLICE_LEAD_NS = 40_000_000
 SLOWEST = 0.1  # speed; slower still, an action would last for seconds
 
 
@@ -58,11 +60,8 @@ class LoopSettings:
     Attributes:
         execute_actions: actions of a chunk to execute before the next one takes over; None for
             half the chunk.
-        splice_lead_ns: how far ahead of now a chunk takes over: time for planning and for the
-            message to reach the controller [ns].
         default_lead_ns: assumed inference latency before one was measured [ns].
         max_inference_ns: an inference that takes longer is given up [ns].
-        outside_rad: how far beyond its position limits an arm may be to start, inwards [rad].
         dry_run: commands are not executed; every chunk starts from the measured arm.
         takeover: whether a person can take over, and how.
         takeover_silence_ns: a person whose targets began the take-over and who has been silent
@@ -80,11 +79,9 @@ class LoopSettings:
     """
 
     execute_actions: int | None = None
-    splice_lead_ns: int = 40_000_000
     default_lead_ns: int = 300_000_000
     max_inference_ns: int = 10_000_000_000
     resume_within_ns: int = 2_000_000_000
-    outside_rad: float = 0.1
     dry_run: bool = False
     takeover: "TakeoverMode" = TakeoverMode.TOPIC
     takeover_silence_ns: int = 1_000_000_000
@@ -133,6 +130,10 @@ class StopCode(enum.Enum):
     HANDING_BACK = "handing_back"
     PARKING = "parking"
     STOPPED = "stopped"
+
+    def because(self, message: str) -> "StopReason":
+        """The reason with this code, in words for people."""
+        return StopReason(code=self, message=message)
 
     @property
     def is_gap(self) -> bool:

@@ -16,7 +16,7 @@ from evo1_policy.control.signals import (
     StopReason,
     TakeoverMode,
 )
-from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState
+from evo1_policy.control.teleop import RefusedTarget, TeleopFollower, TeleopState
 from evo1_policy.control.teleop_target import TeleopSettings, TeleopTarget
 from evo1_policy.control.watchdog import Watchdog
 from evo1_policy.robot_config import RobotConfig
@@ -137,14 +137,14 @@ class Takeover:
         """Who drives, in words."""
         topic, state = self._robot.teleop_topic, self._follower.state(now_ns)
         if state is TeleopState.HOLDING:
-            return StopReason(code=StopCode.JOINTS_STALE, message=self._follower.reason)
+            return StopCode.JOINTS_STALE.because(self._follower.reason)
         messages = {
             TeleopState.FOLLOWING: f"a person drives, by '{topic}'",
             TeleopState.APPROACHING: f"a person drives, by '{topic}'; the arm goes slowly to "
             "where that is",
         }
         waiting = f"a person is in charge; the arm rests until targets come on '{topic}'"
-        return StopReason(code=StopCode.TAKEOVER, message=messages.get(state, waiting))
+        return StopCode.TAKEOVER.because(messages.get(state, waiting))
 
     def _hear(self, inputs: LoopInput, state: LoopState) -> Driven:
         """Targets while nobody drives; a command means that the person does now."""
@@ -156,7 +156,7 @@ class Takeover:
                 continue
             self._follower.begin()
             verdict = self._take(target, inputs)
-            if not isinstance(verdict, Refused):
+            if not isinstance(verdict, RefusedTarget):
                 self._requested = False
                 return Driven(command=verdict, begins=True)
             refused = verdict.reason
@@ -168,7 +168,7 @@ class Takeover:
         refused = ""
         for target in inputs.teleop:
             verdict = self._take(target, inputs)
-            if isinstance(verdict, Refused):
+            if isinstance(verdict, RefusedTarget):
                 refused = verdict.reason
             else:
                 command = verdict
@@ -182,9 +182,7 @@ class Takeover:
         if astray is None:
             command = self._follower.watch(inputs.measured, now_ns) or command
             if self._follower.fault:
-                astray = StopReason(
-                    code=StopCode.CHUNK_BREAKS_LIMITS, message=self._follower.fault
-                )
+                astray = StopCode.CHUNK_BREAKS_LIMITS.because(self._follower.fault)
         silent = (
             not self._requested
             and self._heard_ns is not None
@@ -198,5 +196,5 @@ class Takeover:
         if before is None or now_ns - before > self._settings.takeover_silence_ns:
             self._deaf = False
 
-    def _take(self, target: TeleopTarget, inputs: LoopInput) -> SafeTrajectory | Refused:
+    def _take(self, target: TeleopTarget, inputs: LoopInput) -> SafeTrajectory | RefusedTarget:
         return self._follower.take(target, inputs.measured, inputs.now_ns)

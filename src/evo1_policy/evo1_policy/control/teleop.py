@@ -9,20 +9,25 @@ import enum
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from evo1_policy.action_chunk import Trajectory
+from evo1_policy.action_chunk import Floats, Trajectory
 from evo1_policy.control.execution import first_tick_after, plan_path
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.signals import HeldState, SafeTrajectory, StopReason
-from evo1_policy.control.teleop_target import Refused as Refused
-from evo1_policy.control.teleop_target import TargetCurve, target_problem
+from evo1_policy.control.teleop_target import TIMEOUT_NS, TargetCurve, target_problem
+from evo1_policy.control.teleop_target import RefusedTarget as RefusedTarget
 from evo1_policy.control.teleop_target import TeleopSettings as TeleopSettings
 from evo1_policy.control.teleop_target import TeleopTarget as TeleopTarget
+from evo1_policy.control.watchdog import Watchdog
 from evo1_policy.observation import JointSample
 from evo1_policy.robot_config import RobotConfig
 
+LEAD_NS = 15_000_000  # how far ahead of now a trajectory changes: time for the message to arrive
+MAX_EXTRAPOLATION_NS = 80_000_000  # a target is carried on at its speed without a look ahead
+APPROACH_SHARE = 0.2  # of the velocity limits, while the arm goes to where targets are
+CLOSE_RAD = 0.05  # nearer than this, an approach is over
+OUTSIDE_RAD = 0.05  # how far beyond its position limits an arm may be to start, inwards
 REMEMBERED_NS = 1_000_000_000  # of the target curve
 AHEAD_TICKS = 6  # grid points that are planned at least after the splice, before braking
 SPEED_WINDOW_NS = 60_000_000  # over which a demonstrator's speed is measured
@@ -63,9 +68,10 @@ class TeleopFollower:
         self.held: HeldState | None = None  # of its own motion, as its owner hears it
         self._owns_motion = motion is None
         self._robot = robot
+        self._watchdog = Watchdog(robot)
         self._settings = settings or TeleopSettings()
         self._limits = Limits.of(robot)
-        slow = self._limits.velocity_max * self._settings.approach_share
+        slow = self._limits.velocity_max * APPROACH_SHARE
         self._slow = replace(self._limits, velocity_max=slow)
         self._curve = TargetCurve(robot.width)
         self._lowest, self._highest = np.empty(0), np.empty(0)  # of all that was asked for, (D,)
@@ -108,7 +114,7 @@ class TeleopFollower:
 
     def take(
         self, target: TeleopTarget, measured: JointSample | None, now_ns: int
-    ) -> SafeTrajectory | Refused:
+    ) -> SafeTrajectory | RefusedTarget:
         """Follow a message.
 
         Args:
@@ -129,25 +135,25 @@ class TeleopFollower:
         if not problem and self.motion.unheard(now_ns):
             problem = "the arm's controller has fallen silent, so what it holds is not known"
         if problem:
-            return Refused(reason=problem)
+            return RefusedTarget(reason=problem)
         begins = not self._joined or self._silent(now_ns)
         self._heard_ns = now_ns
         self._passing = self._blind(measured, now_ns)
         if self._passing or measured is None:
-            return Refused(reason=self._passing)
+            return RefusedTarget(reason=self._passing)
         if begins:
             self._curve.clear()
         elif astray := self.motion.astray(measured):  # before a motion that begins where it is
             self._fault = astray.message
-            return Refused(reason=self._fault)
+            return RefusedTarget(reason=self._fault)
         origin = self.motion.origin(measured, now_ns, anew=begins and self._settings.dry_run)
         if isinstance(origin, StopReason):
             self._passing = origin.message
         else:
             here, _ = origin.sample(now_ns)
-            self._passing = self.motion.outside(here, self._settings.outside_rad)
+            self._passing = self.motion.outside(here, OUTSIDE_RAD)
         if self._passing or isinstance(origin, StopReason):
-            return Refused(reason=self._passing)
+            return RefusedTarget(reason=self._passing)
         self._learn(target, stamp_ns, now_ns, origin, begins=begins)
         return self._command(origin, measured, now_ns)
 
@@ -221,30 +227,22 @@ class TeleopFollower:
             self._fault = self._fault or (f"{left}; resume to go on" if left else "")
 
     def _blind(self, measured: JointSample | None, now_ns: int) -> str:
-        state = self._robot.state
-        if measured is None:
-            return f"no joint positions yet on '{state.topic}'; is the arm's driver running?"
-        age_ms = (now_ns - measured.stamp_ns) / 1e6
-        if age_ms <= state.max_age_ms:
-            return ""
-        return (
-            f"joint positions on '{state.topic}' are {age_ms:.0f} ms old, allowed are "
-            f"{state.max_age_ms:.0f} ms (state.max_age_ms); is the arm's driver running?"
-        )
+        problem = self._watchdog.blind(measured, now_ns)
+        return problem.message if problem else ""
 
     # -- moving --------------------------------------------------------------------------------
 
     def _command(
         self, origin: Trajectory, measured: JointSample, now_ns: int
-    ) -> SafeTrajectory | Refused:
+    ) -> SafeTrajectory | RefusedTarget:
         step_ns = self._limits.step_ns
-        lead_ns = max(self._settings.lead_ns, self.motion.lead_ns)
+        lead_ns = max(LEAD_NS, self.motion.lead_ns)
         splice_tick = first_tick_after(now_ns + lead_ns, step_ns)
         here = origin.knots(splice_tick, splice_tick).positions[0]
         path = self._reference(splice_tick, here)
         if self._approaching:
             there, _ = self._limits.furthest(here, path[0][0])
-            self._approaching = there > self._settings.close_rad
+            self._approaching = there > CLOSE_RAD
         plan = plan_path(
             path,
             origin,
@@ -258,7 +256,7 @@ class TeleopFollower:
         if isinstance(command, StopReason):
             # What is being executed ends at rest by itself.
             self._fault = f"{command.message}; resume to go on"
-            return Refused(reason=self._fault)
+            return RefusedTarget(reason=self._fault)
         return command
 
     def _within_what_was_asked(self, pace: Limits) -> Limits:
@@ -274,9 +272,7 @@ class TeleopFollower:
             position_max=np.minimum(pace.position_max, self._highest + room),
         )
 
-    def _reference(
-        self, splice_tick: int, here: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _reference(self, splice_tick: int, here: Floats) -> tuple[Floats, Floats]:
         """Targets and their speeds (M, D) at the grid points after the splice."""
         step_ns, last_ns = self._limits.step_ns, self._curve.last_ns or 0
         ticks = max(AHEAD_TICKS, last_ns // step_ns - splice_tick)
@@ -284,7 +280,7 @@ class TeleopFollower:
         wanted = self._curve.sample(times, here)
         # Targets that do not look ahead of the splice are carried on for as long as they lag.
         short_ns = int(times[2]) - last_ns
-        carried_ns = min(max(short_ns, 0), self._settings.max_extrapolation_ns)
+        carried_ns = min(max(short_ns, 0), MAX_EXTRAPOLATION_NS)
         if carried_ns:
             ends = np.array([last_ns - SPEED_WINDOW_NS, last_ns])
             before, after = self._curve.sample(ends, here)
@@ -302,7 +298,7 @@ class TeleopFollower:
         return self.motion.stop(now_ns)
 
     def _silent(self, now_ns: int) -> bool:
-        return self._heard_ns is None or now_ns - self._heard_ns > self._settings.timeout_ns
+        return self._heard_ns is None or now_ns - self._heard_ns > TIMEOUT_NS
 
     def _follow_clock(self, now_ns: int) -> None:
         """A clock that jumped back leaves no planned time that means anything."""
@@ -314,9 +310,7 @@ class TeleopFollower:
         self._now_ns = now_ns
 
 
-def _without_turns(
-    positions: npt.NDArray[np.float64], before: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _without_turns(positions: Floats, before: Floats) -> Floats:
     """Targets (N, K) [rad] that go on from `before` (K,), where an encoder wraps on the way."""
     rows = []
     for row in positions:

@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.messages import stamp_ns
+
+TIMEOUT_NS = 250_000_000  # silent for longer has stopped; the next message begins anew
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,24 +25,11 @@ class TeleopSettings:
     """Choices of teleoperation that are no facts of a robot.
 
     Attributes:
-        timeout_ns: a demonstrator silent for longer has stopped; the next message begins anew.
-        lead_ns: how far ahead of now a trajectory changes: time for the message to arrive.
-        max_extrapolation_ns: how far a target is carried on at its speed where messages do not
-            look ahead.
-        approach_share: of the velocity limits, while the arm goes to where targets are.
-        close_rad: nearer than this, an approach is over.
-        outside_rad: how far beyond its position limits an arm may be to start, inwards.
         max_delay_ns: an older message is refused: clocks differ, or it waited in a queue.
         max_ahead_ns: nor may its points be further in the future.
         dry_run: commands are not executed; a demonstration begins at the measured arm.
     """
 
-    timeout_ns: int = 250_000_000
-    lead_ns: int = 15_000_000
-    max_extrapolation_ns: int = 80_000_000
-    approach_share: float = 0.2
-    close_rad: float = 0.05
-    outside_rad: float = 0.05
     max_delay_ns: int = 500_000_000
     max_ahead_ns: int = 2_000_000_000
     dry_run: bool = False
@@ -59,11 +49,11 @@ class TeleopTarget:
     joint_names: tuple[str, ...]
     stamp_ns: int
     offsets_ns: tuple[int, ...]
-    positions: npt.NDArray[np.float64]
+    positions: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refused:
+class RefusedTarget:
     """A message that is not followed, and why."""
 
     reason: str
@@ -131,9 +121,6 @@ def _untimely(target: TeleopTarget, settings: TeleopSettings, now_ns: int) -> st
     )
 
 
-Floats = npt.NDArray[np.float64]
-
-
 class TargetCurve:
     """Targets of D joints over time; each joint has knots of its own, linear in between.
 
@@ -197,7 +184,7 @@ class TargetCurve:
         return wanted
 
 
-LOOK_AHEAD_NS = 60_000_000
+LOOK_AHEAD_NS = 60_000_000  # when a sample is due, after it was taken
 
 
 class TeleopWindow:
@@ -208,19 +195,17 @@ class TeleopWindow:
 
     Args:
         joint_names: K, in the order of every sample.
-        look_ahead_ns: when a sample is due, after it was taken [ns].
     """
 
-    def __init__(self, joint_names: Sequence[str], look_ahead_ns: int = LOOK_AHEAD_NS) -> None:
+    def __init__(self, joint_names: Sequence[str]) -> None:
         self._names = tuple(joint_names)
-        self._look_ahead_ns = look_ahead_ns
-        self._samples: deque[tuple[int, npt.NDArray[np.float64]]] = deque()
+        self._samples: deque[tuple[int, Floats]] = deque()
 
-    def push(self, positions: npt.NDArray[np.float64], now_ns: int) -> TeleopTarget:
+    def push(self, positions: Floats, now_ns: int) -> TeleopTarget:
         """Add what was sampled at `now_ns` (K,) [rad]; return the message of this instant."""
-        if self._samples and self._samples[-1][0] >= now_ns + self._look_ahead_ns:
+        if self._samples and self._samples[-1][0] >= now_ns + LOOK_AHEAD_NS:
             self._samples.clear()  # the clock stands or jumped back
-        self._samples.append((now_ns + self._look_ahead_ns, np.array(positions, dtype=np.float64)))
+        self._samples.append((now_ns + LOOK_AHEAD_NS, np.array(positions, dtype=np.float64)))
         while self._samples[0][0] <= now_ns:
             self._samples.popleft()
         return TeleopTarget(

@@ -89,7 +89,7 @@ class Semantics:
         context_length: tokens of the prompt with 'fixed', and the most there may be.
         time_scale: index into the time table is trunc(time_scale * t).
         state_pad: normalised value of the unused state entries.
-        integration: how context, state and actions meet in the head (see integration.py).
+        integration: how context, state and actions meet in the head (see action_expert.py).
         channel_order: of the images that the model sees. Ours are RGB; 'bgr' reproduces
             checkpoints whose clients swapped the channels by accident.
         image_dtype: in which the mean is subtracted and the deviation divided out.

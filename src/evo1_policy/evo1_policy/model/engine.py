@@ -8,14 +8,13 @@ On CUDA the whole inference is one graph. Letters as in evo1.py. Must not import
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor, nn
 
 from evo1_policy.model.action_expert import CrossAttention
-from evo1_policy.model.cuda_graph import GraphedCall
 from evo1_policy.model.evo1 import Evo1
 from evo1_policy.model.fast_context import FastContext, Prompt
 from evo1_policy.model.fast_head import ActionColumns, FastHead, reduce_precision
@@ -23,20 +22,49 @@ from evo1_policy.model.flow_matching import Prefix, euler_time_index, integrate_
 from evo1_policy.model.preprocessing import ModelInputs
 
 _PLANS = 8  # prompts that are remembered
+_WARM_UPS = 2
+
+
+class GraphedCall:
+    """Captures a function once, then replays it without the cost of its launches.
+
+    The function must do all its work on the GPU, in shapes that do not change, and without
+    waiting for the GPU. What it reads besides its arguments must stay where it is.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], *examples: Tensor) -> None:
+        self._inputs = [example.clone() for example in examples]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # libraries allocate their workspaces before the capture
+            for _ in range(_WARM_UPS):
+                function(*self._inputs)
+        torch.cuda.current_stream().wait_stream(side)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._output = function(*self._inputs)
+
+    def __call__(self, *values: Tensor) -> Tensor:
+        """Run on other values, of the same shapes and types as the examples."""
+        for held, value in zip(self._inputs, values, strict=True):
+            held.copy_(value, non_blocking=True)
+        self._graph.replay()
+        return self._output.clone()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is the same for all inferences with one prompt and one action mask."""
+    """What is the same for all inferences with one prompt and one action mask.
+
+    The key of a graph: steps, B, whether the chunks are guided.
+    """
 
     prompt: Prompt
     constant: Sequence[Tensor | None]  # keys and values of prompt.hidden
     log_counts: Tensor | None  # (U,)
     used: Tensor  # (d,) int64 action dimensions
     columns: ActionColumns
-    graphs: dict[tuple[int, int, bool], GraphedCall] = field(
-        default_factory=dict
-    )  # (steps, B, guided)
+    graphs: dict[tuple[int, int, bool], GraphedCall] = field(default_factory=dict)
 
 
 class Engine:

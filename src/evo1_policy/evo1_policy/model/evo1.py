@@ -11,12 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from evo1_policy.model import flow_matching
-from evo1_policy.model.action_expert import ActionExpert
+from evo1_policy.model.action_expert import ActionExpert, integrate
 from evo1_policy.model.config import Evo1Config
-from evo1_policy.model.integration import integrate
 from evo1_policy.model.preprocessing import ModelInputs
-from evo1_policy.model.vision_language import VisionLanguage
-from evo1_policy.model.vision_stem import grid_positions
+from evo1_policy.model.vision_language import VisionLanguage, grid_positions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,16 +34,20 @@ class Variant:
     constant_action_to_zero: bool
 
 
+_OF_THE_AUTHORS = Semantics(
+    context_mode="official_fa2",
+    context_padding="fixed",
+    context_length=1024,
+    episode_tail="counted",
+)
+
 VARIANTS = {
     "authors_main": Variant(
-        semantics=Semantics(
-            context_mode="official_fa2",
-            context_padding="fixed",
-            context_length=1024,
+        semantics=dataclasses.replace(
+            _OF_THE_AUTHORS,
             time_scale=1000,
             state_pad=-1.0,  # its server normalises the padding, with min = max = 0
             image_dtype="float32",
-            episode_tail="counted",
         ),
         num_inference_steps=32,
         clamp=True,
@@ -51,14 +55,8 @@ VARIANTS = {
         constant_action_to_zero=False,
     ),
     "evo1_flash": Variant(
-        semantics=Semantics(
-            context_mode="official_fa2",
-            context_padding="fixed",
-            context_length=1024,
-            time_scale=999,
-            state_pad=0.0,
-            image_dtype="bfloat16",
-            episode_tail="counted",
+        semantics=dataclasses.replace(
+            _OF_THE_AUTHORS, time_scale=999, state_pad=0.0, image_dtype="bfloat16"
         ),
         num_inference_steps=50,
         clamp=True,

@@ -4,11 +4,12 @@ The fusion is ours, and so is what happens to masked tokens. In training the aut
 flash-attention, where a masked token's attention output is zero: such a token passes through the
 MLPs only. Their head attends to these tokens, so this must hold on every machine; multiplying
 the attention output by the token mask, just before the output projection (which has no bias),
-gives exactly that with any attention kernel.
+gives exactly that with any attention kernel. Ours, too, is what a vision tower that learns from
+scratch starts with: a stem, and places of patches.
 
 Letters: B batch, V views, N image tokens of a view, T prompt tokens, C vision width, E language
-width, G patches along an edge, L context layers. Must not import ROS. Importing it costs seconds
-(transformers).
+width, n images, S edge of an image, G patches along an edge, L context layers. Must not import
+ROS. Importing it costs seconds (transformers).
 """
 
 import math
@@ -28,9 +29,8 @@ from transformers import (
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from evo1_policy.model.config import Evo1Config
-from evo1_policy.model.integration import context_layers
-from evo1_policy.model.vision_stem import ConvolutionalStem
+from evo1_policy.model.action_expert import context_layers
+from evo1_policy.model.config import Evo1Config, VisionConfig
 
 MASKED_ROWS = "evo1_masked_rows"  # name of our attention in transformers' registry
 
@@ -175,3 +175,63 @@ class VisionLanguage(nn.Module):
         assert self.context_layers is not None
         norm, final = self.model.language_model.norm, len(self.model.language_model.layers)
         return torch.stack([last if k == final else norm(hidden[k]) for k in self.context_layers])
+
+
+KERNEL = 3
+GROUP = 8  # channels that are normalised together
+
+
+class ConvolutionalStem(nn.Module):
+    """Stands where InternVL projects patches: the same grid and width come out.
+
+    Each convolution halves the image and the last has the tower's width; those before have half
+    as many channels each, so that all cost about the same. Norms in between keep what differs
+    from what is the same everywhere: without them a plain table drowns the things on it.
+    """
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        halvings = config.patch_size.bit_length() - 1
+        widths = [3] + [max(config.width >> (halvings - k), GROUP) for k in range(1, halvings + 1)]
+        layers: list[nn.Module] = []
+        for k in range(halvings):
+            layers += [
+                nn.Conv2d(widths[k], widths[k + 1], KERNEL, stride=2, padding=1, bias=False),
+                nn.GroupNorm(widths[k + 1] // GROUP, widths[k + 1]),
+                nn.GELU(),
+            ]
+        layers.append(nn.Conv2d(config.width, config.width, 1))
+        self.layers = nn.Sequential(*layers)
+        for layer in layers:
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Normalised images (n, 3, S, S) -> patches (n, G*G, C) in row-major order."""
+        dtype = next(self.parameters()).dtype
+        # Convolutions of few channels are several times faster with the channels last.
+        pixels = pixels.to(dtype, memory_format=torch.channels_last)
+        patches: Tensor = self.layers(pixels)  # (n, C, G, G)
+        return patches.flatten(2).transpose(1, 2)
+
+
+def grid_positions(edge: int, width: int) -> Tensor:
+    """Sines and cosines of each patch's row and column, waves of 4 to 4G patches.
+
+    New towers start from them: about as large as the patches, so that a place is told from its
+    content from the first step. (InternVL's own are learnt, and start small.)
+
+    Args:
+        edge: G.
+        width: C, a multiple of 4.
+
+    Returns:
+        (G*G, C) fp32 in row-major order.
+    """
+    waves = width // 4
+    lengths = 4.0 * edge ** (torch.arange(waves) / max(waves - 1, 1))  # (waves,) [patches]
+    angles = 2 * math.pi * torch.arange(edge)[:, None] / lengths  # (G, waves)
+    waved = torch.cat([angles.sin(), angles.cos()], dim=1)  # (G, C/2)
+    rows, columns = waved[:, None], waved[None]
+    shape = (edge, edge, width // 2)
+    return torch.cat([rows.expand(shape), columns.expand(shape)], dim=2).flatten(0, 1)

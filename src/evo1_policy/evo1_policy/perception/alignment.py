@@ -23,8 +23,10 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
+
 Stamps = Sequence[int] | npt.NDArray[np.int64]
-Rows = Sequence[npt.NDArray[np.float64]] | npt.NDArray[np.float64]
+Rows = Sequence[Floats] | Floats
 
 _INTERVALS = 8  # that the period of a camera is taken from
 _JITTER_NS = 5_000_000  # of stamps, a coarse clock's included
@@ -52,7 +54,7 @@ class Aligned:
     settled_by: tuple[int, ...]
     skew_ns: int
     joint_rows: range
-    positions: npt.NDArray[np.float64]
+    positions: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ def nearest(stamps: Stamps, tick_ns: int) -> int:
 
 def joints_at(
     tick_ns: int, stamps: Stamps, rows: Rows, *, max_age_ns: int
-) -> tuple[range, npt.NDArray[np.float64]] | Unaligned:
+) -> tuple[range, Floats] | Unaligned:
     """Continue each joint in a line from its last two samples at or before the tick.
 
     Args:
@@ -191,7 +193,7 @@ def joints_at(
 
 def _last_two(
     stamps: Stamps, rows: Rows, last: int, *, not_before_ns: int
-) -> tuple[int, npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+) -> tuple[int, npt.NDArray[np.int64], Floats]:
     """Collect each joint's last and last but one sample up to a row.
 
     Returns:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.perception.colour import Image
 from evo1_policy.perception.frames import Frame
 
@@ -241,7 +242,7 @@ class JointBuffer:
         self.stream = stream
         self.stamps: list[int] = []
         self.arrivals: list[int] = []
-        self.rows: list[npt.NDArray[np.float64]] = []
+        self.rows: list[Floats] = []
         self.newest_ns = np.zeros(len(joint_names), dtype=np.int64)  # 0: never
         self.newest = np.full(len(joint_names), np.nan)
         self._span_ns = max(JOINT_SPAN_NS, 4 * stream.max_age_ns)
@@ -251,7 +252,7 @@ class JointBuffer:
     def add(
         self,
         names: Sequence[str],
-        positions: npt.NDArray[np.float64],
+        positions: Floats,
         *,
         stamp_ns: int,
         received_ns: int,
@@ -307,9 +308,7 @@ class JointBuffer:
             self._selections[names] = selection
         return selection
 
-    def _merge(
-        self, places: Places, values: npt.NDArray[np.float64], stamp_ns: int, received_ns: int
-    ) -> str:
+    def _merge(self, places: Places, values: Floats, stamp_ns: int, received_ns: int) -> str:
         """Put values at their stamp; say why not where that is impossible."""
         if self.stamps and self.stamps[-1] - stamp_ns > self._span_ns:
             return f"{self.stream.topic}: stamp is far behind the other joints'; message dropped"
@@ -335,7 +334,7 @@ class JointBuffer:
         if old > 0:
             del self.stamps[:old], self.arrivals[:old], self.rows[:old]
 
-    def _not_finite(self, places: Places, values: npt.NDArray[np.float64]) -> str:
+    def _not_finite(self, places: Places, values: Floats) -> str:
         if np.isfinite(values).all():
             return ""
         names = list(self._places)

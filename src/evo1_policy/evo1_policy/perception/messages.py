@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.control.limits import LARGEST_RAD
 from evo1_policy.perception.colour import (
     ENCODINGS,
@@ -128,7 +129,7 @@ def decode_image(msg: Any, *, topic: str) -> npt.NDArray[np.uint8]:
 
 def read_joints(
     msg: Any, *, topic: str, joints: Collection[str] | None = None
-) -> tuple[tuple[str, ...], npt.NDArray[np.float64], int]:
+) -> tuple[tuple[str, ...], Floats, int]:
     """Read a sensor_msgs/JointState.
 
     Args:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.observation import JointSample, Missing, Observation
 from evo1_policy.perception.alignment import Aligned, Unaligned, align
 from evo1_policy.perception.buffers import FrameBuffer, JointBuffer, Stream
@@ -88,7 +88,7 @@ class Streams:
     def add_joints(
         self,
         names: Sequence[str],
-        positions: npt.NDArray[np.float64],
+        positions: Floats,
         *,
         stamp_ns: int,
         received_ns: int,

@@ -7,40 +7,17 @@ Letters: H horizon, D joints.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from evo1_policy.action_chunk import ActionChunk, Guidance
+from evo1_policy.action_chunk import Floats
+from evo1_policy.control.inference import Policy as Policy
 from evo1_policy.observation import Observation
 from evo1_policy.replay.bag import Bag, ReplayError, find_chunk_topic, find_topics
-from evo1_policy.replay.observations import Unseen, observations
-from evo1_policy.replay.recorded_chunk import RecordedChunk, read_chunks
+from evo1_policy.replay.observations import RecordedChunk, Unseen, observations, read_chunks
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot, parse_robot
 
 TOLERANCE_RAD = 1e-4  # on the machine that recorded, or one of its kind
-
-Floats = npt.NDArray[np.float64]
-
-
-class Policy(Protocol):
-    """What replay needs of a policy; evo1_policy.policy.Policy is one."""
-
-    @property
-    def model_hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of the weights."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where it runs."""
-        ...
-
-    def infer(self, observation: Observation, guidance: Guidance | None = None) -> ActionChunk:
-        """Return what to do from this observation on, beginning with `guidance`."""
-        ...
-
 
 # Loads the policy of a robot with a seed and a number of denoising steps (0: the checkpoint's).
 PolicyLoader = Callable[[RobotConfig, int, int], Policy]

@@ -1,54 +1,24 @@
-"""One thread that runs the policy, so that the executor's thread never waits for the network.
+"""The policy of a node: loaded, and run by one thread that the executor never waits for.
 
 Must not import message packages. Times are the node's clock; busy time is measured with the
 monotonic clock, because a simulated clock may stand still.
 """
 
+import gc
+import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from evo1_policy.action_chunk import ActionChunk, Guidance
+from evo1_policy.control.inference import Policy
 from evo1_policy.control.signals import InferenceDone, InferenceFailed, InferenceRequest
-from evo1_policy.observation import Observation
+from evo1_policy.node_parameters import PolicyParameters
 from evo1_policy.perception.frames import DamagedImageError, decoded
+from evo1_policy.robot_config import RobotConfig
 
 DUTY_WINDOW_S = 1.0
-
-
-class Policy(Protocol):
-    """What the node needs of a policy; evo1_policy.policy.Policy is one."""
-
-    @property
-    def horizon(self) -> int:
-        """H, actions in a chunk."""
-        ...
-
-    @property
-    def execute_actions(self) -> int | None:
-        """Actions of a chunk to execute before the next one; None: half of them."""
-        ...
-
-    @property
-    def model_hash(self) -> str:
-        """First 12 hex digits of the SHA-256 of the weights."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where it runs."""
-        ...
-
-    def infer(self, observation: Observation, guidance: Guidance | None = None) -> ActionChunk:
-        """Return what to do from this observation on, beginning with `guidance`."""
-        ...
-
-    def warm_up(self) -> None:
-        """Run once so that the first true inference is not a cold one."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,3 +130,33 @@ class InferenceThread:
             started_ns=started_ns,
             finished_ns=self._now_ns(),
         )
+
+
+PolicyFactory = Callable[[RobotConfig, PolicyParameters], Policy]
+
+
+def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
+    """Load the checkpoint that the parameters name, for a process that does nothing else.
+
+    Raises:
+        evo1_policy.checkpoint.CheckpointError: it cannot be read, or is for another robot.
+    """
+    from evo1_policy.checkpoint import shipped_checkpoint  # torch: seconds to import
+    from evo1_policy.policy import Policy as Evo1Policy
+
+    policy = Evo1Policy.load(
+        parameters.checkpoint or shipped_checkpoint(robot.embodiment),
+        robot=robot,
+        device=parameters.device,
+        seed=parameters.seed,
+        embodiment=parameters.embodiment or None,
+        semantics=parameters.semantics or None,
+        tokenizer=parameters.tokenizer or None,
+        units=parameters.units or None,
+        rate_hz=parameters.checkpoint_rate_hz or None,
+        num_steps=parameters.num_steps or None,
+        threads=parameters.threads or max(1, (os.cpu_count() or 2) // 2),
+    )
+    gc.collect()
+    gc.freeze()  # a full collection over what torch imported would stall the node
+    return policy

@@ -2,33 +2,44 @@
 
 rclpy decodes a message before it asks anybody: three million joints are seconds in which a node
 hears nothing. So the bytes are taken as they come.
+
+Of what a trajectory controller says that it follows, <controller>/controller_state, the type is
+control_msgs'. Where that package is not installed no such controller can run, and our simulation
+and drivers publish evo1_msgs' type with the same fields. Whoever publishes or reads this topic
+takes the type from here.
 """
 
 import threading
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.perception.messages import MessageError, read_joints
 from evo1_policy.perception.sources import Sources
 from evo1_policy.ros.movers import publishers_of
 from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, fault_qos, joints_qos
 
+try:
+    from control_msgs.msg import JointTrajectoryControllerState as _ControllerState
+except ImportError:
+    from evo1_msgs.msg import ControllerState as _ControllerState
+ControllerState: TypeAlias = _ControllerState
+
 MOST_BYTES = 1 << 20  # of what is no image: a thousand points of fourteen joints are 0.5 M
 REPEAT_S = 2.0  # a refusal that lasts is logged this often
 
 # Gets names, positions (n,) [rad] and stamp [ns] of a usable message.
-TakeJoints = Callable[[tuple[str, ...], npt.NDArray[np.float64], int], object]
+TakeJoints = Callable[[tuple[str, ...], Floats, int], object]
 
 
 def decode(raw: bytes, kind: type, *, topic: str) -> Any:
@@ -209,3 +220,21 @@ def hear_faults(listener: Listener, node: Node, on_fault: Callable[[str], object
             node.get_logger().warning(f"a fault is not over: {second_source(node, topic)}")
 
     return listener.hear(String, ARM_FAULT_TOPIC, on_message, fault_qos())
+
+
+def controller_state_qos() -> QoSProfile:
+    """Of whoever reads it: the newest one counts. Publishers are reliable, as ros2_control's."""
+    return QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+
+
+def listen_to_controllers(
+    listener: Listener,
+    topics: Sequence[str],
+    on_state: Callable[[int, ControllerState, int], None],
+) -> list[Subscription]:
+    """Subscribe to the state of each command output's controller; told with its index."""
+    qos = controller_state_qos()
+    return [
+        listener.hear(ControllerState, topic, partial(on_state, output), qos, one_source=True)
+        for output, topic in enumerate(topics)
+    ]

@@ -1,17 +1,21 @@
 """The publishers of the policy node. With dry_run no command topic is even created."""
 
 from diagnostic_msgs.msg import DiagnosticArray
-from evo1_msgs.msg import ActionChunk, PolicyStatus
+from evo1_msgs.msg import ActionChunk, Intervention, PolicyStatus
 from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from trajectory_msgs.msg import JointTrajectory
 
-from evo1_policy.action_chunk import ActionChunk as Chunk
-from evo1_policy.control.signals import InferenceRequest, SafeTrajectory, SeamReport
+from evo1_policy.control.meters import ChunkTimes
+from evo1_policy.control.signals import (
+    InferenceRequest,
+    LoopOutput,
+    LoopState,
+    LoopStatus,
+    SafeTrajectory,
+)
 from evo1_policy.robot_config import RobotConfig
-from evo1_policy.ros.chunk_times import ChunkTimes
-from evo1_policy.ros.diagnostics import diagnostics_message
 from evo1_policy.ros.listening import second_source
 from evo1_policy.ros.movers import (
     Senders,
@@ -19,11 +23,15 @@ from evo1_policy.ros.movers import (
     other_publishers,
     publishers_of,
 )
-from evo1_policy.ros.process import full_name
-from evo1_policy.ros.publishing import ChunkWriter, ModelFacts
-from evo1_policy.ros.qos import ARM_FAULT_TOPIC, OVERRIDABLE, command_qos, report_qos
-from evo1_policy.ros.status import StatusFacts, status_message
-from evo1_policy.ros.trajectory_cdr import command_encoders
+from evo1_policy.ros.publishing import ChunkWriter, ModelFacts, command_encoders, time_message
+from evo1_policy.ros.qos import (
+    ARM_FAULT_TOPIC,
+    INTERVENTION_TOPIC,
+    OVERRIDABLE,
+    command_qos,
+    intervention_qos,
+    report_qos,
+)
 
 _LAST_COMMAND = Duration(seconds=0.5)
 
@@ -47,15 +55,14 @@ class Outputs:
         dry_run: bool,
     ) -> None:
         self._node = node
-        self._encoders = command_encoders(
-            robot.joint_names, [output.joints for output in robot.command]
-        )
+        joints = [robot.joint_names] if dry_run else [each.joints for each in robot.command]
+        self._encoders = command_encoders(robot.joint_names, joints)
         self._chunk_writer = ChunkWriter(robot, model)
         self._commands = [
             _publisher(node, JointTrajectory, command.topic)
             for command in (() if dry_run else robot.command)
         ]
-        self._preview = _publisher(node, JointTrajectory, "~/preview") if dry_run else None
+        self._trajectories = self._commands or [_publisher(node, JointTrajectory, "~/preview")]
         self._chunk = _publisher(node, ActionChunk, "~/action_chunk")
         self._status = _publisher(node, PolicyStatus, "~/status")
         self._diagnostics = _publisher(node, DiagnosticArray, "/diagnostics")
@@ -115,57 +122,35 @@ class Outputs:
 
     def send(self, command: SafeTrajectory) -> None:
         """Publish a trajectory to the controllers, or as a preview."""
-        if self._preview is not None:
-            self._preview.publish(self._chunk_writer.preview(command))
-            return
         # encode everything, then publish everything: the outputs start together
         messages = [encoder.encode(command.trajectory) for encoder in self._encoders]
-        for publisher, message in zip(self._commands, messages, strict=True):
+        for publisher, message in zip(self._trajectories, messages, strict=True):
             publisher.publish(message)
 
     def report_chunk(
-        self,
-        *,
-        chunk_id: int,
-        chunk: Chunk,
-        request: InferenceRequest,
-        command: SafeTrajectory,
-        seam: SeamReport,
-        times: ChunkTimes,
+        self, chunk_id: int, request: InferenceRequest, output: LoopOutput, times: ChunkTimes
     ) -> None:
         """Publish what was proposed, what was sent and how long it took."""
-        self._chunk.publish(
-            self._chunk_writer.write(
-                chunk_id=chunk_id,
-                chunk=chunk,
-                request=request,
-                command=command,
-                seam=seam,
-                times=times,
-            )
-        )
+        self._chunk.publish(self._chunk_writer.write(chunk_id, request, output, times))
 
-    def report_status(self, facts: StatusFacts) -> None:
+    def report_status(self, told: PolicyStatus) -> None:
         """Publish the node's status."""
-        self._status.publish(status_message(facts))
+        self._status.publish(told)
 
     def tell_end(self, why: str) -> None:
         """Say that the node ends because something failed."""
         status = PolicyStatus(state=PolicyStatus.STOPPED, reason_code="ended", reason=why)
         self._status.publish(status)
 
-    def report_diagnostics(self, facts: StatusFacts) -> None:
+    def report_diagnostics(self, told: DiagnosticArray) -> None:
         """Publish the same as diagnostics."""
-        self._diagnostics.publish(diagnostics_message(facts, full_name(self._node)))
+        self._diagnostics.publish(told)
 
     def close(self) -> None:
         """Destroy the publishers once the last command has arrived."""
         for publisher in self._commands:
             publisher.wait_for_all_acked(_LAST_COMMAND)
-        publishers = [*self._commands, self._chunk, self._status, self._diagnostics]
-        if self._preview is not None:
-            publishers.append(self._preview)
-        for publisher in publishers:
+        for publisher in [*self._trajectories, self._chunk, self._status, self._diagnostics]:
             self._node.destroy_publisher(publisher)
 
 
@@ -179,3 +164,50 @@ def _no_controller(topic: str) -> str:
 def _publisher(node: Node, kind: type, topic: str) -> Publisher:
     qos = command_qos() if kind is JointTrajectory else report_qos()
     return node.create_publisher(kind, topic, qos, qos_overriding_options=OVERRIDABLE)
+
+
+class Interventions:
+    """Tells when a person takes over and hands back, for the recorder and for training.
+
+    On the latched topic `~/intervention`: one message at each beginning and end.
+
+    Args:
+        node: owns the publisher.
+        now_ns: the node's clock [ns].
+    """
+
+    def __init__(self, node: Node, now_ns: int) -> None:
+        self._node = node
+        self._publisher = node.create_publisher(
+            Intervention,
+            INTERVENTION_TOPIC,
+            intervention_qos(),
+            qos_overriding_options=OVERRIDABLE,
+        )
+        self._active = 0  # number of the one that runs
+        self._tell(now_ns, active=False, number=0, reason="the policy node has started")
+
+    def follow(self, status: LoopStatus, now_ns: int) -> None:
+        """Publish what began or ended with this status."""
+        driving = status.takeovers if status.state is LoopState.TAKEOVER else 0
+        before, self._active = self._active, driving
+        if before == driving:
+            return
+        reason = status.reason.message if status.reason else ""
+        if before:
+            self._tell(now_ns, active=False, number=before, reason=reason)
+        if driving:
+            self._tell(now_ns, active=True, number=driving, reason=reason)
+
+    def close(self, now_ns: int) -> None:
+        """Withdraw the topic; a take-over that runs ends."""
+        if self._active:
+            self._tell(now_ns, active=False, number=self._active, reason="the node ends")
+        self._node.destroy_publisher(self._publisher)
+
+    def _tell(self, now_ns: int, *, active: bool, number: int, reason: str) -> None:
+        message = Intervention(
+            active=active, source="teleop" if number else "", reason=reason, number=number
+        )
+        message.header.stamp = time_message(now_ns)
+        self._publisher.publish(message)

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rclpy.clock import Clock, ClockType
 from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
@@ -27,20 +26,18 @@ from evo1_policy.node_parameters import (
 from evo1_policy.observation import instruction_problem
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
-from evo1_policy.ros.inference_thread import InferenceThread
-from evo1_policy.ros.interventions import Interventions
-from evo1_policy.ros.loading import PolicyFactory, load_policy
+from evo1_policy.ros.inference_thread import InferenceThread, PolicyFactory, load_policy
 from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.movers import other_movers
-from evo1_policy.ros.outputs import Outputs
+from evo1_policy.ros.outputs import Interventions, Outputs
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
-from evo1_policy.ros.process import ManagedNode, run_managed
+from evo1_policy.ros.process import ManagedNode, full_name, run_managed, steady_timer
 from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
 from evo1_policy.ros.runner import Runner, Setup, unaskable
 from evo1_policy.ros.services import Answer, Services
 from evo1_policy.ros.status import StateLog, describe, log_state, took_effect
-from evo1_policy.ros.subscriptions import OperatorTopics, Sensors, resolve_topics
+from evo1_policy.ros.subscriptions import Sensors, resolve_topics
 
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
 STATUS_PERIOD_S = 0.2  # a change of state is told at once
@@ -61,7 +58,6 @@ class Configured:
     interventions: Interventions
     inference: InferenceThread
     alarm: GuardCondition
-    operator: OperatorTopics
     services: Services
     goals: Goals
     learnt: tuple[str, ...]  # instructions; empty where unknown
@@ -97,9 +93,8 @@ class PolicyNode(ManagedNode):
         self._arm_fault = ""  # of the arm's driver
         self._ticks = 0
         self._failure: BaseException | None = None  # of a thread, for the executor to raise
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)  # a stopped /clock must not stop it
         # always there, so that a signal is seen while the node is inactive
-        self._status_timer = self.create_timer(STATUS_PERIOD_S, self._report, clock=self._steady)
+        self._status_timer = steady_timer(self, STATUS_PERIOD_S, self._report)
         keep_parameters(
             self,
             POLICY_PARAMETERS,
@@ -162,7 +157,7 @@ class PolicyNode(ManagedNode):
                 takeover=configured.setup.settings.takeover is not TakeoverMode.OFF,
                 dead_man=configured.parameters.dead_man != "none",
             ),
-            watchdog=self.create_timer(WATCHDOG_PERIOD_S, self._watch, clock=self._steady),
+            watchdog=steady_timer(self, WATCHDOG_PERIOD_S, self._watch),
         )
         configured.goals.attach(runner)
         runner.report_fault(self._arm_fault)
@@ -236,7 +231,7 @@ class PolicyNode(ManagedNode):
             return False, problem
         status = runner.request(request)
         if request is Request.CLEAR_STOP and self._configured is not None:
-            self._configured.operator.stop.tell_cleared()
+            self._configured.services.stop.tell_cleared()
         return took_effect(request, status), describe(status)
 
     def start_goal(self, instruction: str) -> str:
@@ -260,7 +255,8 @@ class PolicyNode(ManagedNode):
 
     # -- events ----------------------------------------------------------------------------
 
-    def _on_fault(self, fault: str) -> None:
+    def report_fault(self, fault: str) -> None:
+        """Hear why the arm's driver has stopped; empty when it goes on."""
         self._arm_fault = fault
         if self._active is not None:
             self._active.runner.report_fault(fault)
@@ -312,11 +308,13 @@ class PolicyNode(ManagedNode):
         if self._ticks % LOOK_EVERY == 0 and self._active and self._configured:
             self._configured.outputs.look_around(self._active.runner.joint_parts)
         if self._ticks % DIAGNOSTICS_EVERY == 0 and self._active and self._configured:
-            self._configured.outputs.report_diagnostics(self._active.runner.facts())
+            self._configured.outputs.report_diagnostics(
+                self._active.runner.diagnostics(full_name(self))
+            )
 
     def _publish_status(self) -> None:
         if self._active is not None and self._configured is not None:
-            self._configured.outputs.report_status(self._active.runner.facts())
+            self._configured.outputs.report_status(self._active.runner.told())
 
     def _start_if_wanted(self) -> None:
         if self._start_wanted and self._active is not None and self._instruction:
@@ -363,12 +361,6 @@ class PolicyNode(ManagedNode):
             interventions=Interventions(self, self._now_ns()),
             inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),
             alarm=self.create_guard_condition(self._raise_failure),
-            operator=OperatorTopics(
-                self,
-                on_instruction=self.set_instruction,
-                on_stop=lambda: self.ask(Request.STOP),
-                on_fault=self._on_fault,
-            ),
             services=Services(self, self),
             goals=Goals(self, now_ns=self._now_ns, start=self.start_goal),
             learnt=getattr(policy, "instructions", ()),
@@ -381,7 +373,6 @@ class PolicyNode(ManagedNode):
         configured.inference.close()
         configured.goals.close()
         configured.services.close()
-        configured.operator.close()
         configured.interventions.close(self._now_ns())
         configured.outputs.close()
         self.destroy_guard_condition(configured.alarm)

@@ -11,17 +11,19 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
+from rclpy.timer import Timer
 
-from evo1_policy.node_parameters import ParameterError
+from evo1_policy.command_line import is_expected
 from evo1_policy.ros.log import CleanLog, CleanLogger, tell_failure
-from evo1_policy.ros.starting import StartError, start_ros
+from evo1_policy.ros.starting import start_ros
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
@@ -33,6 +35,7 @@ _TRANSITIONS = tuple(
 )
 _OF_RCLPY = ("lifecycle_msgs", "rcl_interfaces", "type_description_interfaces")
 
+N = TypeVar("N", bound=Node)
 
 Transition = Callable[[LifecycleState], TransitionCallbackReturn]
 
@@ -136,6 +139,11 @@ def guard_requests(node: Node) -> None:
             service.callback = partial(answer, service.callback)
 
 
+def steady_timer(node: Node, period_s: float, act: Callable[[], object]) -> Timer:
+    """A timer that a stopped /clock does not stop."""
+    return node.create_timer(period_s, act, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
 def full_name(node: Node) -> str:
     """The node's name with its namespace, without the first slash: what diagnostics call it."""
     return str(node.get_fully_qualified_name()).lstrip("/")
@@ -147,12 +155,8 @@ def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None
     Where its parameter `auto_activate` is false it waits for a lifecycle manager.
     """
     stop = _stop_by_signal()
-    try:
-        start_ros(arguments)
-        node = make()
-    except (ParameterError, StartError) as error:
-        CleanLogger("evo1").fatal(str(error))
-        rclpy.try_shutdown()
+    node = _started(make, "evo1", arguments)
+    if node is None:
         return 1
     try:
         return _spin_managed(node, stop)
@@ -165,25 +169,19 @@ def run_node(
     make: Callable[[], Node],
     *,
     name: str,
-    refusals: tuple[type[Exception], ...],
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run a plain node until SIGINT or SIGTERM; return the exit status.
 
     Args:
-        make: constructs it; its destroy_node gives everything back.
-        name: of the node, for the log where it cannot be made.
-        refusals: what its construction raises where settings or hardware do not fit.
+        make: constructs it; its destroy_node gives everything back. What a person can mend of
+            what it raises (command_line.is_expected) is one line of the log.
+        name: of the node, for that line.
         arguments: of the command line.
     """
     stop = _stop_by_signal()
-    refused: tuple[type[Exception], ...] = (StartError, *refusals)
-    try:
-        start_ros(arguments)
-        node = make()
-    except refused as error:
-        CleanLogger(name).fatal(str(error))
-        rclpy.try_shutdown()
+    node = _started(make, name, arguments)
+    if node is None:
         return 1
     guard_requests(node)
     executor = SingleThreadedExecutor()
@@ -199,6 +197,19 @@ def run_node(
         node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+def _started(make: Callable[[], N], name: str, arguments: Sequence[str] | None) -> N | None:
+    """Start ROS and make a node; None where the log says what a person can mend."""
+    try:
+        start_ros(arguments)
+        return make()
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        CleanLogger(name).fatal(str(error))
+        rclpy.try_shutdown()
+        return None
 
 
 def _last_words(node: Node, error: Exception) -> None:

@@ -7,13 +7,15 @@ watchdog on the executor's: whoever has news steps the loop at once, under one l
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+from diagnostic_msgs.msg import DiagnosticArray
+from evo1_msgs.msg import PolicyStatus, StreamStatus
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.control.held import HeldStates
-from evo1_policy.control.meters import SeamLog
+from evo1_policy.control.meters import ChunkTimes, LatencyLog, SeamLog
 from evo1_policy.control.policy_loop import LoopSettings, PolicyLoop
 from evo1_policy.control.signals import (
     InferenceDone,
@@ -33,10 +35,10 @@ from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.streams import Streams
 from evo1_policy.robot_config import RobotConfig
-from evo1_policy.ros.chunk_times import ChunkTimes, LatencyLog
 from evo1_policy.ros.inference_thread import InferenceThread, Inferred
 from evo1_policy.ros.outputs import Outputs
-from evo1_policy.ros.status import StatusFacts, describe
+from evo1_policy.ros.publishing import time_message
+from evo1_policy.ros.status import describe, diagnostics_message
 
 QUIET_S = 0.03
 NEXT_FRAME_NS = (
@@ -164,7 +166,7 @@ class Runner:
     def add_joints(
         self,
         names: Sequence[str],
-        positions: npt.NDArray[np.float64],
+        positions: Floats,
         *,
         stamp_ns: int,
         received_ns: int,
@@ -175,26 +177,10 @@ class Runner:
             if self._unsettled:
                 self.step()
 
-    def add_held(
-        self,
-        output: int,
-        names: Sequence[str],
-        positions: Sequence[float],
-        velocities: Sequence[float],
-        *,
-        stamp_ns: int,
-        received_ns: int,
-    ) -> None:
+    def add_held(self, output: int, message: Any, received_ns: int) -> None:
         """Keep what an output's controller says that it commands [rad, rad/s]."""
         with self._lock:
-            self._held.add(
-                names,
-                positions,
-                velocities,
-                stamp_ns=stamp_ns,
-                received_ns=received_ns,
-                output=output,
-            )
+            self._held.add(output, message, received_ns)
             # what it left is seen here first, and before the next chunk is sent
             if time.monotonic() - self._stepped_s > HELD_S:
                 self.step()
@@ -253,31 +239,44 @@ class Runner:
         with self._lock:
             return self._streams.joint_parts
 
-    def facts(self) -> StatusFacts:
-        """Return everything that the status tells."""
+    def told(self) -> PolicyStatus:
+        """Return what the node does and why; ages and skews are -1 without an observation."""
         with self._lock:
-            return self._facts(self._now_ns(), self._newest)
+            now_ns, last, loop = self._now_ns(), self._newest, self.status
+            message = PolicyStatus(
+                state=loop.state.value,
+                reason_code=loop.reason.code.value if loop.reason else "",
+                reason=loop.reason.message if loop.reason else "",
+                recovers_by_itself=loop.recovers,
+                dry_run=self._setup.settings.dry_run,
+                robot=self._setup.robot.name,
+                instruction=self._instruction,
+                model_hash=self._setup.model_hash,
+                streams=[StreamStatus(**asdict(each)) for each in self._streams.report(now_ns)],
+                observation_age_ms=-1.0 if last is None else (now_ns - last.stamp_ns) / 1e6,
+                observation_skew_ms=-1.0 if last is None else last.skew_ns / 1e6,
+                chunks_published=self.chunks_published,
+                chunks_rejected=loop.chunks_rejected,
+                safety_interventions=loop.interventions,
+                holds=loop.holds,
+                **asdict(self._latency.percentiles()),
+                lead_ms=float(loop.lead_ms),
+                duty=self._inference.duty(),
+                takeovers=loop.takeovers,
+                dead_man_required=self._dead_man is not None,
+                dead_man_held=self._dead_man is not None and self._released() is None,
+                mode=loop.mode.value,
+                idle_fraction=loop.idle_fraction,
+                speed=self._speed,
+            )
+        message.header.stamp = time_message(now_ns)
+        return message
 
-    def _facts(self, now_ns: int, last: Observation | None) -> StatusFacts:
-        return StatusFacts(
-            now_ns=now_ns,
-            robot=self._setup.robot.name,
-            instruction=self._instruction,
-            model_hash=self._setup.model_hash,
-            dry_run=self._setup.settings.dry_run,
-            loop=self.status,
-            streams=self._streams.report(now_ns),
-            observation_age_ms=-1.0 if last is None else (now_ns - last.stamp_ns) / 1e6,
-            observation_skew_ms=-1.0 if last is None else last.skew_ns / 1e6,
-            chunks_published=self.chunks_published,
-            latency=self._latency.percentiles(),
-            seams=self._seams.worst(),
-            duty=self._inference.duty(),
-            controller_problem=self._controller_problem or "",
-            dead_man_required=self._dead_man is not None,
-            dead_man_held=self._dead_man is not None and self._released() is None,
-            speed=self._speed,
-        )
+    def diagnostics(self, node_name: str) -> DiagnosticArray:
+        """Return the same as diagnostics, with the worst seams and the controllers."""
+        with self._lock:
+            problem = self._controller_problem or ""
+            return diagnostics_message(self.told(), self._seams.worst(), problem, node_name)
 
     def _released(self) -> str | None:
         # a simulated clock may stand still, a held button must not
@@ -352,13 +351,9 @@ class Runner:
     def _report_chunk(
         self, output: LoopOutput, inferred: Inferred | None, planned_ns: int, published_ns: int
     ) -> None:
-        if (
-            output.chunk is None
-            or output.command is None
-            or output.seam is None
-            or inferred is None
-            or not isinstance(inferred.outcome, InferenceDone)
-        ):
+        if output.chunk is None or output.seam is None or inferred is None:
+            return
+        if not isinstance(inferred.outcome, InferenceDone):
             return
         self.chunks_published += 1
         times = ChunkTimes(
@@ -371,14 +366,7 @@ class Runner:
         )
         self._latency.add(times)
         self._seams.add(output.seam)
-        self._outputs.report_chunk(
-            chunk_id=self.chunks_published,
-            chunk=output.chunk,
-            request=inferred.request,
-            command=output.command,
-            seam=output.seam,
-            times=times,
-        )
+        self._outputs.report_chunk(self.chunks_published, inferred.request, output, times)
 
 
 def _code(status: LoopStatus) -> StopCode | None:

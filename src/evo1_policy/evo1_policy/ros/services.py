@@ -1,4 +1,4 @@
-"""The services of the policy node: thin wrappers that answer with state and reason."""
+"""What people say to the policy node: services that answer with state and reason, and topics."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,10 +7,14 @@ from typing import Protocol
 from evo1_msgs.srv import SetInstruction, SetSpeed
 from rclpy.node import Node
 from rclpy.service import Service
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from evo1_policy.control.signals import Request
 from evo1_policy.node_parameters import ParameterError
+from evo1_policy.ros.listening import Listener, hear_faults
+from evo1_policy.ros.qos import words_qos
+from evo1_policy.ros.stop_listener import StopListener
 
 Answer = tuple[bool, str]
 
@@ -39,17 +43,34 @@ class Asked(Protocol):
     def set_speed(self, speed: float) -> Answer:
         """Change the share of the policy's own pace; ParameterError outside of its span."""
 
+    def report_fault(self, fault: str) -> None:
+        """Hear why the arm's driver has stopped; empty when it goes on."""
+
 
 class Services:
-    """Services that are there as long as the node is configured.
+    """Services, and the topics `instruction`, `stop` and `arm_fault`, of a configured node.
 
     Args:
-        node: owns the services.
+        node: owns them.
         asked: does what they ask.
+
+    Raises:
+        MoverThereError: another policy or relay has this namespace.
     """
 
     def __init__(self, node: Node, asked: Asked) -> None:
         self._node, self._asked = node, asked
+        self.stop = StopListener(node, on_stop=partial(asked.ask, Request.STOP))
+        listener = Listener(node)
+        self._subscriptions = [
+            listener.hear(
+                String,
+                "instruction",
+                lambda message, _: asked.set_instruction(message.data),
+                words_qos(),
+            ),
+            hear_faults(listener, node, asked.report_fault),
+        ]
         self._services: list[Service] = [
             *(offer(node, f"~/{each.value}", partial(asked.ask, each)) for each in _REQUESTS),
             node.create_service(SetInstruction, "~/set_instruction", self._on_set_instruction),
@@ -57,9 +78,12 @@ class Services:
         ]
 
     def close(self) -> None:
-        """Withdraw the services."""
+        """Withdraw the services, and stop listening."""
         for service in self._services:
             self._node.destroy_service(service)
+        self.stop.close()
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
 
     def _on_set_instruction(
         self, request: SetInstruction.Request, response: SetInstruction.Response

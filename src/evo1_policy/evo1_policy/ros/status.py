@@ -1,97 +1,24 @@
-"""What the node does and why, as a PolicyStatus message, and its state changes in the log."""
+"""What the node does and why: as a PolicyStatus, as diagnostics, and its changes in the log.
 
+The same facts go out as diagnostic_msgs for the monitors that every ROS system has.
+"""
+
+import math
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from evo1_msgs.msg import PolicyStatus, StreamStatus
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from evo1_policy.control.meters import WorstSeam
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, StopReason
-from evo1_policy.perception.streams import StreamReport
-from evo1_policy.ros.chunk_times import LatencyPercentiles
+from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.ros.publishing import time_message
+from evo1_policy.untrusted import printable
 
 FLAPS = 3
 FLAP_WINDOW_NS = 10_000_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class StatusFacts:
-    """Everything that the status and the diagnostics tell.
-
-    Ages and skews are [ms], negative where there is no observation.
-    """
-
-    now_ns: int
-    robot: str
-    instruction: str
-    model_hash: str
-    dry_run: bool
-    loop: LoopStatus
-    streams: Sequence[StreamReport]
-    observation_age_ms: float
-    observation_skew_ms: float
-    chunks_published: int
-    latency: LatencyPercentiles
-    seams: WorstSeam
-    duty: float
-    controller_problem: str
-    dead_man_required: bool = False
-    dead_man_held: bool = False
-    speed: float = 1.0
-
-
-def status_message(facts: StatusFacts) -> PolicyStatus:
-    """Return the facts as a message."""
-    loop, latency = facts.loop, facts.latency
-    message = PolicyStatus(
-        state=loop.state.value,
-        reason_code=loop.reason.code.value if loop.reason else "",
-        reason=loop.reason.message if loop.reason else "",
-        recovers_by_itself=loop.recovers,
-        dry_run=facts.dry_run,
-        robot=facts.robot,
-        instruction=facts.instruction,
-        model_hash=facts.model_hash,
-        streams=[stream_message(report) for report in facts.streams],
-        observation_age_ms=facts.observation_age_ms,
-        observation_skew_ms=facts.observation_skew_ms,
-        chunks_published=facts.chunks_published,
-        chunks_rejected=loop.chunks_rejected,
-        safety_interventions=loop.interventions,
-        holds=loop.holds,
-        inference_ms_p50=latency.inference_p50_ms,
-        inference_ms_p95=latency.inference_p95_ms,
-        overhead_ms_p50=latency.overhead_p50_ms,
-        overhead_ms_p95=latency.overhead_p95_ms,
-        lead_ms=float(loop.lead_ms),
-        duty=facts.duty,
-        takeovers=loop.takeovers,
-        dead_man_required=facts.dead_man_required,
-        dead_man_held=facts.dead_man_held,
-        mode=loop.mode.value,
-        idle_fraction=loop.idle_fraction,
-        speed=facts.speed,
-    )
-    message.header.stamp = time_message(facts.now_ns)
-    return message
-
-
-def stream_message(report: StreamReport) -> StreamStatus:
-    """Return one stream's report as a message."""
-    return StreamStatus(
-        name=report.name,
-        topic=report.topic,
-        rate_hz=float(report.rate_hz),
-        age_ms=float(report.age_ms),
-        offset_ms=float(report.offset_ms),
-        max_age_ms=float(report.max_age_ms),
-        received=report.received,
-        rejected=report.rejected,
-        problem=report.problem,
-    )
 
 
 class StateLog:
@@ -152,3 +79,133 @@ def took_effect(request: Request, status: LoopStatus) -> bool:
 
 def _because(reason: StopReason | None) -> str:
     return f": {reason.message} [{reason.code.value}]" if reason else ""
+
+
+def status(
+    name: str, level: bytes, text: str, values: Mapping[str, str] | None = None
+) -> DiagnosticStatus:
+    """One status of a node, under its part's name; its words as a screen may show them."""
+    pairs = [KeyValue(key=key, value=printable(value)) for key, value in (values or {}).items()]
+    return DiagnosticStatus(name=name, level=level, message=printable(text), values=pairs)
+
+
+def diagnostic_array(
+    statuses: Iterable[DiagnosticStatus], *, node: str, hardware: str = "", now_ns: int
+) -> DiagnosticArray:
+    """The statuses as one message.
+
+    Args:
+        statuses: each takes the node's name before its own.
+        node: its full name.
+        hardware: what they are about.
+        now_ns: the node's clock [ns].
+    """
+    message = DiagnosticArray(status=list(statuses))
+    message.header.stamp = time_message(now_ns)
+    for each in message.status:
+        each.name = f"{node}: {each.name}"
+        each.hardware_id = hardware
+    return message
+
+
+def diagnostics_message(
+    told: PolicyStatus, worst: WorstSeam, controller_problem: str, node_name: str
+) -> DiagnosticArray:
+    """Return one status for the loop, one a stream, for inference, seams, controllers."""
+    statuses = [
+        _loop_status(told),
+        *map(_stream_status, told.streams),
+        _inference_status(told),
+        _seam_status(worst),
+        _controller_status(controller_problem, dry_run=told.dry_run),
+    ]
+    now_ns = stamp_ns(told.header.stamp)
+    return diagnostic_array(statuses, node=node_name, hardware=told.robot, now_ns=now_ns)
+
+
+def _loop_status(told: PolicyStatus) -> DiagnosticStatus:
+    state = LoopState(told.state)
+    because = f": {told.reason} [{told.reason_code}]" if told.reason_code else ""
+    level = {LoopState.HOLDING: DiagnosticStatus.WARN, LoopState.STOPPED: DiagnosticStatus.ERROR}
+    return status(
+        "loop",
+        level.get(state, DiagnosticStatus.OK),
+        f"{state.name}{because}",
+        {
+            "instruction": told.instruction,
+            "execution mode": told.mode,
+            "idle fraction": f"{told.idle_fraction:.3f}",
+            "dry run": str(told.dry_run),
+            "chunks published": str(told.chunks_published),
+            "chunks rejected": str(told.chunks_rejected),
+            "safety interventions": str(told.safety_interventions),
+            "holds": str(told.holds),
+            "take-overs": str(told.takeovers),
+        },
+    )
+
+
+def _stream_status(report: StreamStatus) -> DiagnosticStatus:
+    if math.isnan(report.age_ms):
+        level, text = DiagnosticStatus.STALE, f"nothing received on {report.topic}"
+    elif report.age_ms > report.max_age_ms:
+        level = DiagnosticStatus.ERROR
+        text = f"{report.age_ms:.0f} ms old, allowed are {report.max_age_ms:.0f} ms"
+    elif report.problem:
+        level, text = DiagnosticStatus.WARN, report.problem
+    else:
+        level, text = DiagnosticStatus.OK, f"{report.rate_hz:.1f} Hz"
+    return status(
+        report.name,
+        level,
+        report.problem or text,
+        {
+            "topic": report.topic,
+            "rate [Hz]": f"{report.rate_hz:.1f}",
+            "age [ms]": f"{report.age_ms:.1f}",
+            "arrival minus stamp [ms]": f"{report.offset_ms:.1f}",
+            "max age [ms]": f"{report.max_age_ms:.0f}",
+            "received": str(report.received),
+            "rejected": str(report.rejected),
+        },
+    )
+
+
+def _inference_status(told: PolicyStatus) -> DiagnosticStatus:
+    return status(
+        "inference",
+        DiagnosticStatus.OK,
+        f"{told.inference_ms_p50:.0f} ms",
+        {
+            "model": told.model_hash,
+            "p50 [ms]": f"{told.inference_ms_p50:.1f}",
+            "p95 [ms]": f"{told.inference_ms_p95:.1f}",
+            "overhead p95 [ms]": f"{told.overhead_ms_p95:.1f}",
+            "lead [ms]": f"{told.lead_ms:.0f}",
+            "duty": f"{told.duty:.2f}",
+        },
+    )
+
+
+def _seam_status(worst: WorstSeam) -> DiagnosticStatus:
+    return status(
+        "seams",
+        DiagnosticStatus.OK,
+        f"worst of the last {worst.seams} chunks",
+        {
+            "position jump [rad]": f"{worst.position_jump_rad:.2e}",
+            "velocity jump [rad/s]": f"{worst.velocity_jump_rad_s:.2e}",
+            "acceleration jump [rad/s^2]": f"{worst.acceleration_jump_rad_s2:.2f}",
+            "jerk [rad/s^3]": f"{worst.jerk_rad_s3:.1f}",
+            "hidden offset [rad]": f"{worst.chunk_offset_rad:.3f}",
+            "smoothed by [rad]": f"{worst.smoothed_rad:.4f}",
+            "slowed [-]": f"{worst.stretch:.2f}",
+        },
+    )
+
+
+def _controller_status(problem: str, *, dry_run: bool) -> DiagnosticStatus:
+    if problem:
+        return status("controllers", DiagnosticStatus.ERROR, problem)
+    text = "dry run: no command is sent" if dry_run else "listening"
+    return status("controllers", DiagnosticStatus.OK, text)

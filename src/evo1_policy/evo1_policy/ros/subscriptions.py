@@ -5,14 +5,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from rclpy.node import Node
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image, Joy
-from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.control.teleop_target import read_target
 from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.messages import (
@@ -22,12 +20,10 @@ from evo1_policy.perception.messages import (
     stamp_ns,
 )
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
-from evo1_policy.ros.controller_state import ControllerState, listen_to_controllers
-from evo1_policy.ros.listening import Listener, hear_faults
-from evo1_policy.ros.qos import JOY_TOPIC, camera_qos, joy_qos, state_qos, words_qos
+from evo1_policy.ros.listening import Listener, listen_to_controllers
+from evo1_policy.ros.qos import JOY_TOPIC, camera_qos, joy_qos, state_qos
 from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
 from evo1_policy.ros.runner import Runner
-from evo1_policy.ros.stop_listener import StopListener
 
 _IMAGE_TYPES = {
     "sensor_msgs/msg/Image": Image,
@@ -86,7 +82,7 @@ class Sensors:
             *listen_to_controllers(
                 self._listener,
                 [output.state_topic for output in robot.command],
-                self._on_controller,
+                lambda output, message, _: runner.add_held(output, message, now_ns()),
             ),
         ]
         cameras = [self._hear_camera(camera) for camera in robot.cameras]
@@ -148,55 +144,5 @@ class Sensors:
         subscription = self._listener.hear_raw(kind, camera.topic, on_image, camera_qos())
         return subscription
 
-    def _on_controller(self, output: int, message: ControllerState, _: int) -> None:
-        self._runner.add_held(
-            output,
-            message.joint_names,
-            message.reference.positions,
-            message.reference.velocities,
-            stamp_ns=stamp_ns(message.header.stamp),
-            received_ns=self._now_ns(),
-        )
-
-    def _on_joints(
-        self, names: Sequence[str], positions: npt.NDArray[np.float64], stamp_ns: int
-    ) -> None:
+    def _on_joints(self, names: Sequence[str], positions: Floats, stamp_ns: int) -> None:
         self._runner.add_joints(names, positions, stamp_ns=stamp_ns, received_ns=self._now_ns())
-
-
-class OperatorTopics:
-    """Subscriptions to `instruction`, `stop` and `arm_fault`, as long as the node is configured.
-
-    Args:
-        node: owns the subscriptions.
-        on_instruction: gets the text.
-        on_stop: called when `stop` carries true; answers as a service does.
-        on_fault: gets why the arm's driver has stopped; empty when it goes on.
-
-    Raises:
-        MoverThereError: another policy or relay has this namespace.
-    """
-
-    def __init__(
-        self,
-        node: Node,
-        *,
-        on_instruction: Callable[[str], object],
-        on_stop: Callable[[], tuple[bool, str]],
-        on_fault: Callable[[str], object],
-    ) -> None:
-        self._node = node
-        self.stop = StopListener(node, on_stop=on_stop)
-        listener = Listener(node)
-        self._subscriptions = [
-            listener.hear(
-                String, "instruction", lambda message, _: on_instruction(message.data), words_qos()
-            ),
-            hear_faults(listener, node, on_fault),
-        ]
-
-    def close(self) -> None:
-        """Stop listening."""
-        self.stop.close()
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)

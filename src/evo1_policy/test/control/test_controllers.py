@@ -1,6 +1,7 @@
 """What controllers say they hold decides where every motion begins, and every stop."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -271,22 +272,26 @@ def test_an_arm_without_words_of_its_controller_stops_where_it_is_measured(kit):
     np.testing.assert_allclose(cell.sent[-1].positions[-1][:2], measured[:2], atol=1e-9)
 
 
+def said_by_controller(names, positions, velocities, stamp_ns):
+    """A controller's state, as far as it is read."""
+    stamp = SimpleNamespace(sec=0, nanosec=stamp_ns)
+    return SimpleNamespace(
+        header=SimpleNamespace(stamp=stamp),
+        joint_names=names,
+        reference=SimpleNamespace(positions=positions, velocities=velocities),
+    )
+
+
 def test_controllers_words_become_one_state_by_name():
     states = HeldStates(("a", "b", "hand"), (("a", "b"), ("hand",)))
-    states.add(
-        ("b", "stranger", "a"),
-        (2.0, 9.0, 1.0),
-        (0.2, 9.0, 0.1),
-        stamp_ns=10,
-        received_ns=14,
-        output=0,
-    )
+    said = said_by_controller(("b", "stranger", "a"), (2.0, 9.0, 1.0), (0.2, 9.0, 0.1), 10)
+    states.add(0, said, 14)
     held = states.state(14)
     assert held.known.tolist() == [True, True, False]
     assert held.positions[:2].tolist() == [1.0, 2.0]
-    states.add(("hand",), (0.5,), (), stamp_ns=20, received_ns=22, output=1)
+    states.add(1, said_by_controller(("hand",), (0.5,), (), 20), 22)
     assert not states.state(22).known[2]  # its velocity is not known yet
-    states.add(("hand",), (0.6,), (), stamp_ns=20 + 100 * MS, received_ns=24 + 100 * MS, output=1)
+    states.add(1, said_by_controller(("hand",), (0.6,), (), 20 + 100 * MS), 24 + 100 * MS)
     assert states.state(24 + 100 * MS).velocities[2] == pytest.approx(1.0)
     assert states.state(24 + 100 * MS).delay_ns == 4
     assert states.silent(24 + 100 * MS) is None

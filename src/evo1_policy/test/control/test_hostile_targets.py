@@ -9,7 +9,7 @@ import numpy as np
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.safety import check
 from evo1_policy.control.signals import SafeTrajectory
-from evo1_policy.control.teleop import Refused, TeleopFollower
+from evo1_policy.control.teleop import RefusedTarget, TeleopFollower
 from evo1_policy.control.teleop_target import TeleopTarget, TeleopWindow
 from evo1_policy.observation import JointSample
 
@@ -72,7 +72,7 @@ def test_whatever_comes_as_a_target_limits_hold_and_the_motion_is_continuous(kit
             follower.watch(measured, now_ns + MS),
         ]
         for command in commands:
-            if isinstance(command, Refused):
+            if isinstance(command, RefusedTarget):
                 assert command.reason
             elif command is not None:
                 sent += 1

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo1_policy.action_chunk import Trajectory
-from evo1_policy.control.limiter import brake, follow
-from evo1_policy.control.limits import Limits
+from evo1_policy.control.limits import Limits, brake, follow
 
 
 @settings(max_examples=80, deadline=None)

@@ -8,8 +8,7 @@ import pytest
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.control.chunks import Accepted, Chunks
-from evo1_policy.control.limiter import brake, follow
-from evo1_policy.control.limits import Limits
+from evo1_policy.control.limits import Limits, brake, follow
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.safety import check
 from evo1_policy.control.signals import LoopSettings, SafeTrajectory, StopCode, StopReason

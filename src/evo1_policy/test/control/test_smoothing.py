@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.policy_loop import LoopSettings
+from evo1_policy.control.reference import SMOOTH_SHARE, smooth
 from evo1_policy.control.signals import Request
-from evo1_policy.control.smoothing import SMOOTH_SHARE, smooth
 
 STEP_S = 1 / 30
 MOST_RAD = 0.02

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from evo1_policy.action_chunk import Trajectory
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.signals import SafeTrajectory
-from evo1_policy.control.teleop import Refused, TeleopFollower, TeleopState, TeleopTarget
+from evo1_policy.control.teleop import RefusedTarget, TeleopFollower, TeleopState, TeleopTarget
 from evo1_policy.observation import JointSample
 
 MS = 1_000_000
@@ -196,7 +196,7 @@ def test_joints_in_another_order_and_joints_left_out_hold(cell):
 )
 def test_a_message_that_makes_no_sense_is_refused(cell, message, problem):
     verdict = cell.give(message)
-    assert isinstance(verdict, Refused)
+    assert isinstance(verdict, RefusedTarget)
     assert re.search(problem, verdict.reason)
     assert cell.sent is None
 
@@ -228,7 +228,7 @@ def test_an_arm_that_does_not_follow_is_held_until_resume(cell):
         "joint 'shoulder' is measured at 0.772 rad but was commanded to 0.272 rad"
         in cell.follower.reason
     )
-    assert isinstance(cell.give(target(wave(0.5))), Refused)
+    assert isinstance(cell.give(target(wave(0.5))), RefusedTarget)
     cell.pass_time(1000 * MS)
     cell.follower.resume()
     assert isinstance(cell.give(target(wave(0.5))), SafeTrajectory)
@@ -238,7 +238,7 @@ def test_an_arm_that_does_not_follow_is_held_until_resume(cell):
 def test_pause_holds_and_resume_goes_on(cell):
     stream(cell, wave, seconds=0.5)
     cell.pause()
-    assert isinstance(cell.give(target(wave(0.5))), Refused)
+    assert isinstance(cell.give(target(wave(0.5))), RefusedTarget)
     assert "paused" in cell.follower.reason
     cell.follower.resume()
     assert isinstance(cell.give(target(wave(0.5))), SafeTrajectory)

@@ -5,11 +5,10 @@ import pytest
 import torch
 from micro import MICRO, inputs, micro
 
-from evo1_policy.model.action_expert import ActionExpert
+from evo1_policy.model.action_expert import ActionExpert, block_attends, context_layers, integrate
 from evo1_policy.model.config import ConfigError, Evo1Config, preset
 from evo1_policy.model.evo1 import new_model
 from evo1_policy.model.flow_matching import sample_noise
-from evo1_policy.model.integration import block_attends, context_layers, integrate
 
 DESIGNS = ["A", "B", "C", "D"]
 

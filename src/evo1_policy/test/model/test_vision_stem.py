@@ -11,7 +11,7 @@ from evo1_policy.checkpoint import CheckpointError, save_checkpoint, shipped_che
 from evo1_policy.model.config import ConfigError, Evo1Config, VisionConfig
 from evo1_policy.model.engine import Engine
 from evo1_policy.model.evo1 import new_model
-from evo1_policy.model.vision_stem import ConvolutionalStem, grid_positions
+from evo1_policy.model.vision_language import ConvolutionalStem, grid_positions
 from evo1_policy.normalization import read_norm_stats
 
 

@@ -24,7 +24,7 @@ from rosbags.rosbag2 import StoragePlugin
 
 from evo1_policy.cli import replay as command
 from evo1_policy.replay.bag import ReplayError
-from evo1_policy.replay.recorded_chunk import RecordedChunk
+from evo1_policy.replay.observations import RecordedChunk
 from evo1_policy.replay.replaying import Request, compare, replay
 from evo1_policy.replay.report import as_json, summary, table
 

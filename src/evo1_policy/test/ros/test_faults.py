@@ -12,7 +12,7 @@ from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
-from evo1_policy.ros.controller_state import ControllerState
+from evo1_policy.ros.listening import ControllerState
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import camera_qos, fault_qos
 

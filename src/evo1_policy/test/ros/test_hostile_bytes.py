@@ -19,7 +19,7 @@ def originals():
     from std_msgs.msg import Bool, String
     from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-    from evo1_policy.ros.controller_state import ControllerState
+    from evo1_policy.ros.listening import ControllerState
 
     point = JointTrajectoryPoint(positions=[0.1, 0.2], velocities=[0.0, 0.0])
     names = ["elbow", "finger"]
@@ -47,7 +47,7 @@ def use(kind, message):
     from evo1_policy.control.teleop_target import read_target, target_problem
     from evo1_policy.observation import instruction_problem
     from evo1_policy.perception.frames import Frame
-    from evo1_policy.perception.messages import read_joints, stamp_ns
+    from evo1_policy.perception.messages import read_joints
 
     if kind.__name__ == "JointState":
         names, positions, _ = read_joints(message, topic="/hostile", joints=("elbow", "finger"))
@@ -59,14 +59,7 @@ def use(kind, message):
         assert problem or (abs(target.positions) <= 1e4).all()
     elif "ControllerState" in kind.__name__:
         held = HeldStates(("elbow", "finger"), [("elbow", "finger")])
-        held.add(
-            message.joint_names,
-            message.reference.positions,
-            message.reference.velocities,
-            stamp_ns=stamp_ns(message.header.stamp),
-            received_ns=10**18,
-            output=0,
-        )
+        held.add(0, message, 10**18)
     elif kind.__name__ == "String":
         instruction_problem(message.data)
     elif kind.__name__ in ("Image", "CompressedImage"):

@@ -141,7 +141,7 @@ class Dies(CleanLog, Node):
     def tell_end(self, why):
         self.status.publish(String(data=why))
 
-run_node(Dies, name="dies", refusals=())
+run_node(Dies, name="dies")
 """
 
 

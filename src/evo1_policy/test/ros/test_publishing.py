@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from evo1_policy.action_chunk import ActionChunk, Guidance
-from evo1_policy.control.signals import InferenceRequest, SeamReport
+from evo1_policy.control.meters import ChunkTimes
+from evo1_policy.control.signals import (
+    InferenceRequest,
+    LoopOutput,
+    LoopState,
+    LoopStatus,
+    SeamReport,
+)
 from evo1_policy.observation import Observation
-from evo1_policy.ros.chunk_times import ChunkTimes
 from evo1_policy.ros.publishing import TrajectoryWriter, latency_message, time_message
 
 pytestmark = pytest.mark.ros
@@ -117,12 +123,16 @@ def test_chunk_report_carries_proposal_command_and_seam(robot):
     message = ChunkWriter(
         robot, ModelFacts(model_hash="abc", seed=7, denoising_steps=4, device="cpu")
     ).write(
-        chunk_id=5,
-        chunk=chunk,
-        request=guided_request(home),
-        command=command,
-        seam=SeamReport(stretch=1.5, dropped_actions=2),
-        times=times,
+        5,
+        guided_request(home),
+        LoopOutput(
+            command=command,
+            infer=None,
+            chunk=chunk,
+            seam=SeamReport(stretch=1.5, dropped_actions=2),
+            status=LoopStatus(state=LoopState.RUNNING, reason=None, lead_ms=0.0),
+        ),
+        times,
     )
     assert (message.chunk_id, message.instruction, message.model_hash) == (5, "pour", "abc")
     assert message.header.stamp.sec == 1

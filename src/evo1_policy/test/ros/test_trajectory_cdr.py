@@ -8,8 +8,7 @@ from rclpy.serialization import deserialize_message
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.action_chunk import Trajectory
-from evo1_policy.ros.publishing import TrajectoryWriter
-from evo1_policy.ros.trajectory_cdr import TrajectoryEncoder, command_encoders
+from evo1_policy.ros.publishing import TrajectoryEncoder, TrajectoryWriter, command_encoders
 
 pytestmark = pytest.mark.ros
 

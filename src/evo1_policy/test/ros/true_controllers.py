@@ -24,7 +24,7 @@ from std_msgs.msg import String
 from trajectory_msgs.msg import JointTrajectory
 
 from evo1_policy.action_chunk import ActionChunk
-from evo1_policy.ros.controller_state import ControllerState
+from evo1_policy.ros.listening import ControllerState
 
 ARM, GRIPPER = "xarm6_traj_controller", "xarm_gripper_traj_controller"
 RATE_HZ = 150

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
-from evo1_policy.ros.diagnostics import array, status
+from evo1_policy.ros.status import diagnostic_array, status
 
 _KEEPS_UP = 0.95  # share of real time, and of the camera rate, that counts as well
 
@@ -64,4 +64,4 @@ class RunMeter:
                 "lost_real_time_s": f"{lost_s:.2f}",
             },
         )
-        return array([pace], node=name, hardware="simulation", now_ns=stamp_ns)
+        return diagnostic_array([pace], node=name, hardware="simulation", now_ns=stamp_ns)

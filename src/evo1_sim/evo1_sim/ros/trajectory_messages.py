@@ -11,7 +11,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig
-from evo1_policy.ros.controller_state import ControllerState
+from evo1_policy.ros.listening import ControllerState
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import OVERRIDABLE
 from evo1_sim.controller import FollowedState

@@ -1,1 +1,1 @@
-"""The servo bus of an SO-100, emulated to the byte: servos, bus, pseudo-terminal."""
+"""The servo bus of an SO-100: registers, calibration, and all of it emulated to the byte."""

@@ -1,5 +1,6 @@
 """LeRobot's calibration of an SO-100: from servo ticks, and from LeRobot's units, to radians.
 
+Must not import ROS. Ticks exist only in this folder and in evo1_bringup's drivers.
 Must not import ROS. Ticks exist only here, in the other servos of this folder and in drivers.
 """
 
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.joint_units import JointUnits
 from evo1_policy.robot_config import JointConfig
 from evo1_policy.untrusted import UntrustedError, read_json
@@ -148,9 +150,7 @@ def middle_rad(joint: str) -> float:
     return _facts(joint)[1]
 
 
-def to_radians(
-    ticks: npt.ArrayLike, servos: Sequence[ServoCalibration]
-) -> npt.NDArray[np.float64]:
+def to_radians(ticks: npt.ArrayLike, servos: Sequence[ServoCalibration]) -> Floats:
     """Positions (D,) [ticks] to joint angles (D,) [rad]."""
     middle_ticks, middle_rad, rad_per_tick = _scales(servos)
     offsets = np.asarray(ticks, dtype=np.float64) - middle_ticks
@@ -209,7 +209,7 @@ def check_range(joint: JointConfig, lower: int, upper: int) -> None:
 
 def _scales(
     servos: Sequence[ServoCalibration],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+) -> tuple[Floats, Floats, Floats]:
     rows = [(servo.middle_ticks, servo.middle_rad, servo.rad_per_tick) for servo in servos]
     middle_ticks, middle_rad, rad_per_tick = np.array(rows).T
     return middle_ticks, middle_rad, rad_per_tick

@@ -26,7 +26,7 @@ class Cell:
         from sensor_msgs.msg import CameraInfo, Image, JointState
         from trajectory_msgs.msg import JointTrajectory
 
-        from evo1_policy.ros.controller_state import ControllerState, controller_state_qos
+        from evo1_policy.ros.listening import ControllerState, controller_state_qos
 
         self.robot = robot
         self.process = process

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.control.teleop_target import (
+    TIMEOUT_NS,
     TargetCurve,
     TeleopSettings,
     TeleopTarget,
@@ -157,11 +158,7 @@ class SourceCurve:
 
     def _hold(self, columns: list[int], stamp: int) -> None:
         """A joint that was asked nothing for a while stood still: no ramp over the silence."""
-        quiet = [
-            column
-            for column in columns
-            if 0 < self._last[column] < stamp - self._settings.timeout_ns
-        ]
+        quiet = [column for column in columns if 0 < self._last[column] < stamp - TIMEOUT_NS]
         if quiet:
             before = stamp - _JUMP_NS
             at = np.array([before], np.int64)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from evo1_policy.control import smoothing
+from evo1_policy.control import reference
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, parse_robot
 from evo1_sim.env import STEP_NS, Evo1Env
@@ -80,9 +80,9 @@ class Setup:
             raise RolloutError(f"no task '{self.task}' for {self.arm}; known: {', '.join(tasks)}")
         if not 0 <= self.latency_ms <= 5000:
             raise RolloutError(f"--latency-ms {self.latency_ms:g}: expected 0 to 5000")
-        if not 0 <= self.smoothing_rad <= smoothing.MOST_RAD:
+        if not 0 <= self.smoothing_rad <= reference.MOST_RAD:
             raise RolloutError(
-                f"--smoothing-rad {self.smoothing_rad:g}: expected 0 to {smoothing.MOST_RAD:g}"
+                f"--smoothing-rad {self.smoothing_rad:g}: expected 0 to {reference.MOST_RAD:g}"
             )
         if not 1 <= self.limit_s <= 600:
             raise RolloutError(f"--limit-s {self.limit_s:g}: expected 1 to 600")

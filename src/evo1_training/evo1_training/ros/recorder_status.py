@@ -5,8 +5,8 @@ import math
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from evo1_msgs.msg import RecorderStatus, StreamStatus
 
-from evo1_policy.ros.diagnostics import array, status
 from evo1_policy.ros.publishing import time_message
+from evo1_policy.ros.status import diagnostic_array, status
 from evo1_training.recording.session import SessionReport
 from evo1_training.recording.stream_watch import StreamCondition
 from evo1_training.recording.take import TakeState
@@ -59,7 +59,7 @@ def diagnostics_message(report: SessionReport, *, now_ns: int, node_name: str) -
         _disk_status(report),
         *(_stream_status(stream) for stream in report.streams),
     ]
-    return array(statuses, node=node_name, now_ns=now_ns)
+    return diagnostic_array(statuses, node=node_name, now_ns=now_ns)
 
 
 class StreamLog:

@@ -5,27 +5,24 @@ Must not import ROS.
 
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.servo_bus import sts3215
-from evo1_sim.servo_bus.emulated_bus import BusFaults, EmulatedBus
+from evo1_sim.servo_bus.emulated_bus import EmulatedBus
 from evo1_sim.servo_bus.emulated_servo import EmulatedServo
 from evo1_sim.servo_bus.so100_calibration import (
     RAD_PER_TICK,
     ServoCalibration,
     middle_rad,
-    save_calibration,
     to_radians,
 )
 from evo1_sim.servo_bus.sts3215 import TICKS_PER_TURN
 
 MARGIN_RAD = 0.06  # of a calibrated range beyond the limits that the robot file keeps
-
-Joints = npt.NDArray[np.float64]
 
 
 class EmulatedArm:
@@ -34,18 +31,9 @@ class EmulatedArm:
     Args:
         servos: the calibration, which the servos hold too.
         start: joint angles (D,) [rad].
-        faults: what goes wrong on the bus.
-        seed: of what goes wrong by chance.
     """
 
-    def __init__(
-        self,
-        servos: Sequence[ServoCalibration],
-        *,
-        start: npt.ArrayLike,
-        faults: BusFaults | None = None,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, servos: Sequence[ServoCalibration], *, start: npt.ArrayLike) -> None:
         self.lock = threading.Lock()
         self.calibration = tuple(servos)
         self.servos = [EmulatedServo(servo.servo_id) for servo in servos]
@@ -53,7 +41,7 @@ class EmulatedArm:
             servo.set(sts3215.HOMING_OFFSET, calibration.homing_offset)
             servo.set(sts3215.MIN_POSITION, calibration.range_min)
             servo.set(sts3215.MAX_POSITION, calibration.range_max)
-        self.bus = EmulatedBus(self.servos, faults=faults, seed=seed)
+        self.bus = EmulatedBus(self.servos)
         self.place(start)
 
     def place(self, positions: npt.ArrayLike, velocities: npt.ArrayLike | None = None) -> None:
@@ -73,12 +61,12 @@ class EmulatedArm:
             for servo in self.servos:
                 servo.advance(duration_s)
 
-    def positions(self) -> Joints:
+    def positions(self) -> Floats:
         """Joint angles (D,) [rad]."""
         with self.lock:
             return to_radians([servo.present for servo in self.servos], self.calibration)
 
-    def goals(self) -> Joints:
+    def goals(self) -> Floats:
         """Where the servos pull the joints (D,) [rad]; where they are, for limp ones."""
         with self.lock:
             return to_radians([servo.goal for servo in self.servos], self.calibration)
@@ -111,8 +99,3 @@ def emulated_calibration(robot: RobotConfig) -> tuple[ServoCalibration, ...]:
             )
         )
     return tuple(servos)
-
-
-def write_emulated_calibration(path: Path, robot: RobotConfig) -> None:
-    """Write that calibration as LeRobot's file."""
-    save_calibration(path, emulated_calibration(robot))

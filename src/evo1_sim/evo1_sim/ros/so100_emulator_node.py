@@ -1,4 +1,4 @@
-"""`ros2 run evo1_bringup so100_emulator`: an SO-100 on a pseudo-terminal, without an arm.
+"""`ros2 run evo1_sim so100_emulator`: an SO-100 on a pseudo-terminal, without an arm.
 
 Its servos pull at the joints of the MuJoCo arm (simulated:=true) or of an arm without weight. What
 goes wrong on the bus can be set by parameters at any time.
@@ -17,18 +17,16 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from evo1_bringup.drivers.emulated_arm import EmulatedArm, write_emulated_calibration
 from evo1_policy.control.limits import LARGEST_RAD
-from evo1_policy.node_parameters import ParameterError
 from evo1_policy.perception.messages import MessageError, read_joints
-from evo1_policy.robot_config import RobotConfigError
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node
 from evo1_policy.ros.qos import command_qos, state_qos
 from evo1_sim.arms.so100 import STALL_TORQUE
+from evo1_sim.servo_bus.emulated_arm import EmulatedArm, emulated_calibration
 from evo1_sim.servo_bus.emulated_bus import EmulatedPort
-from evo1_sim.servo_bus.so100_calibration import CalibrationError, load_calibration
+from evo1_sim.servo_bus.so100_calibration import load_calibration, save_calibration
 
 JOINTS_TOPIC = "emulated/joint_states"
 TARGETS_TOPIC = "emulated/joint_trajectory"
@@ -75,7 +73,7 @@ class So100EmulatorNode(CleanLog, Node):
         )
         self._made = None if calibration.exists() else calibration
         if self._made is not None:
-            write_emulated_calibration(self._made, self._robot)
+            save_calibration(self._made, emulated_calibration(self._robot))
         servos = load_calibration(calibration, self._robot.joints)
         self._arm = EmulatedArm(servos, start=self._robot.home)
         self._port = EmulatedPort(self._arm.bus, self._link, lock=self._arm.lock)
@@ -191,9 +189,4 @@ class So100EmulatorNode(CleanLog, Node):
 def main() -> int:
     """Run the node until it is interrupted; return the exit code."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    refusals = (ParameterError, RobotConfigError, CalibrationError, OSError)
-    return run_node(So100EmulatorNode, name="so100_emulator", refusals=refusals)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return run_node(So100EmulatorNode, name="so100_emulator")

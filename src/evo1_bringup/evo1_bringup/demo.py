@@ -1,4 +1,7 @@
-"""Run the demo: start the cell and the policy, wait, watch, report. Imports ROS when it runs."""
+"""The demo: run the simulated cell and the policy, watch the topics, report what was seen.
+
+Imports ROS when it runs. Also `python -m evo1_bringup.demo`.
+"""
 
 import argparse
 import json
@@ -7,10 +10,10 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -18,11 +21,11 @@ from evo1_bringup.cli import UsageError, parse_assignments
 from evo1_bringup.options import EMULATED, ROBOTS, parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import System, check_installed, describe
-from evo1_policy.command_line import INTERRUPTED, entry_point, tell
+from evo1_policy.command_line import INTERRUPTED, entry_point, positive, tell
 from evo1_training.evaluation.videos import TrialVideo
 from evo1_training.live_run.plot import plot_joints
 from evo1_training.live_run.recording import Recording
-from evo1_training.live_run.summary import Summary, summarise
+from evo1_training.live_run.summary import summarise
 from evo1_training.live_run.table import table
 
 if TYPE_CHECKING:
@@ -37,42 +40,10 @@ class DemoError(RuntimeError):
     """The run could not begin; the message says what was waited for."""
 
 
-class InterruptedRunError(Exception):
-    """Ctrl-C, or a request to end."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DemoSettings:
-    """How to run the demo.
-
-    Attributes:
-        seconds: length of the run, after everything is ready [s].
-        ready_s: longest wait for everything to be ready [s].
-        out: folder for video, plot and summary.
-        verbose: whether the processes' output is printed; it is always kept in out/log.txt.
-    """
-
-    seconds: float
-    ready_s: float
-    out: Path
-    verbose: bool
-
-    @property
-    def video_rate_hz(self) -> int:
-        """Frames a second of the video, fewer for a long run [Hz]."""
-        return max(min(10, int(_VIDEO_FRAMES / self.seconds)), 1)
-
-
 @entry_point("demo", failed=2)
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; 0 where the run was good, 1 where it was not, 2 where it could not begin."""
     arguments = _parser().parse_intermixed_args(argv)
-    settings = DemoSettings(
-        seconds=arguments.seconds,
-        ready_s=arguments.ready_timeout,
-        out=arguments.out,
-        verbose=arguments.verbose,
-    )
     given = parse_assignments(arguments.arguments)
     if given.get("robot_ip") or given.get("port", "") not in ("", EMULATED):
         raise UsageError("the demo runs in simulation; use ros2 launch for a real arm")
@@ -80,14 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     system = describe(arguments.robot, options)
     check_installed(system)
     try:
-        return run(system, settings, namespace=options.namespace)
-    except InterruptedRunError:
+        return run(system, arguments, namespace=options.namespace)
+    except KeyboardInterrupt:
         tell("demo", "interrupted; everything was ended.")
         return INTERRUPTED
 
 
-def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:
-    """Run a system for a while and report on it; see main."""
+def run(system: System, settings: argparse.Namespace, *, namespace: str = "") -> int:
+    """Run a system for a while and report on it; `settings` as main parses them."""
     for number in _ENDING:
         signal.signal(number, _interrupt)
     settings.out.mkdir(parents=True, exist_ok=True)
@@ -95,7 +66,9 @@ def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:
         os.environ.setdefault(name, value)  # before the middleware starts in this process
     from evo1_training.ros.run_observer import RunObserver
 
-    observer = RunObserver(system.robot, namespace=namespace, video_rate_hz=settings.video_rate_hz)
+    observer = RunObserver(
+        system.robot, namespace=namespace, video_rate_hz=_video_rate_hz(settings)
+    )
     log_path = settings.out / "log.txt"
     with log_path.open("w", encoding="utf-8", buffering=1) as log, observer:
 
@@ -107,7 +80,7 @@ def run(system: System, settings: DemoSettings, *, namespace: str = "") -> int:
         _say(*system.notes)
         try:
             with Supervisor(system, printer=keep) as supervisor:
-                _wait_until_ready(supervisor, observer, settings.ready_s)
+                _wait_until_ready(supervisor, observer, settings.ready_timeout)
                 recording = _watch(supervisor, observer, settings.seconds)
         except DemoError as error:
             return _fail(str(error), settings, log_path)
@@ -152,38 +125,37 @@ def _report(
     recording: Recording,
     observer: "RunObserver",
     system: System,
-    settings: DemoSettings,
+    settings: argparse.Namespace,
     log_path: Path,
 ) -> int:
     policy = next(p for p in system.processes if p.name == "policy")
     summary = summarise(recording, system.robot, str(policy.parameters["instruction"]))
     video = _write_video(observer, settings)
     plot = plot_joints(settings.out / "joints.png", recording, system.robot)
-    written = [_write_summary(summary, settings.out), plot, video, log_path]
+    written = [_write_summary(asdict(summary), settings.out), plot, video, log_path]
     _say("", table(summary), "", *(f"wrote {path}" for path in written if path is not None))
     return 0 if summary.ok else 1
 
 
-def _fail(reason: str, settings: DemoSettings, log_path: Path) -> int:
-    path = settings.out / "summary.json"
-    path.write_text(json.dumps({"ok": False, "reason": reason}, indent=2) + "\n", encoding="utf-8")
+def _fail(reason: str, settings: argparse.Namespace, log_path: Path) -> int:
+    _write_summary({"ok": False, "reason": reason}, settings.out)
     _say(*log_path.read_text(encoding="utf-8").splitlines()[-20:])
     _say(f"demo: FAILED: {reason}", f"all output of the processes: {log_path}")
     return 1
 
 
-def _write_video(observer: "RunObserver", settings: DemoSettings) -> Path | None:
+def _write_video(observer: "RunObserver", settings: argparse.Namespace) -> Path | None:
     """Every camera side by side; None where nothing was seen."""
     path, frames = settings.out / "video.mp4", observer.video_frames()
-    video = TrialVideo(path, rate_hz=settings.video_rate_hz, every=1)
+    video = TrialVideo(path, rate_hz=_video_rate_hz(settings), every=1)
     for row in zip(*frames.values(), strict=False):
         video.add(dict(zip(frames, row, strict=True)))
     return path if video.close(keep=True) else None
 
 
-def _write_summary(summary: Summary, out: Path) -> Path:
+def _write_summary(summary: dict[str, Any], out: Path) -> Path:
     path = out / "summary.json"
-    path.write_text(json.dumps(asdict(summary), indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return path
 
 
@@ -197,28 +169,42 @@ def _parser() -> argparse.ArgumentParser:
         'evo1 instruct "...", evo1 pause, evo1 resume.',
     )
     parser.add_argument("--robot", choices=ROBOTS, default="xarm6")
-    parser.add_argument("--seconds", type=_positive, default=30.0, help="Length of the run [s].")
-    parser.add_argument("--ready-timeout", type=_positive, default=120.0, metavar="S")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"))
-    parser.add_argument("--verbose", action="store_true", help="Print the processes' output.")
+    parser.add_argument("--seconds", type=positive, default=30.0, help="Length of the run [s].")
+    parser.add_argument(
+        "--ready-timeout",
+        type=positive,
+        default=120.0,
+        metavar="S",
+        help="Longest wait for everything to be ready [s].",
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/demo"), help="For video, plot and summary."
+    )
+    parser.add_argument(
+        "--verbose",
+        action="store_true",
+        help="Print the processes' output; it is always kept in OUT/log.txt.",
+    )
     parser.add_argument("arguments", nargs="*", metavar="name:=value")
     return parser
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("expected a number above 0")
-    return value
+def _video_rate_hz(settings: argparse.Namespace) -> int:
+    """Frames a second of the video, fewer for a long run [Hz]."""
+    return max(min(10, int(_VIDEO_FRAMES / settings.seconds)), 1)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for again in _ENDING:  # taking everything down must not be interrupted in turn
         signal.signal(again, signal.SIG_IGN)
-    raise InterruptedRunError
+    raise KeyboardInterrupt
 
 
 def _say(*lines: str) -> None:
     for line in lines:
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,7 +1,8 @@
-"""Joint trajectories as targets for the xArm's online planning (mode 6). Must not import ROS.
+"""Trajectories as targets for what plans by itself: the xArm's mode 6, and grippers by action.
 
-In that mode the box takes a new target at any time and plans its own smooth way there; so we ask,
-at most 30 times a second, for where the trajectory will be a moment later.
+In mode 6 (online planning) the box takes a new target at any time and plans its own smooth way
+there; so we ask, at most 30 times a second, for where the trajectory will be a moment later. A
+gripper takes goals, not streams, so somebody decides when it gets a new one. Must not import ROS.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_bringup.drivers.following import NewestTrajectory
+from evo1_policy.action_chunk import Floats
 from evo1_policy.robot_config import RobotConfig
 
 PERIOD_NS = 33_333_333
@@ -50,7 +52,7 @@ class OnlinePlanning:
         self._fastest = float(robot.velocity_max[columns].min())
         self._acceleration = float(robot.acceleration_max[columns].min())
         self.newest = NewestTrajectory(joints)
-        self._sent: npt.NDArray[np.float64] | None = None
+        self._sent: Floats | None = None
         self._sent_ns = 0
 
     def stop(self) -> None:
@@ -58,9 +60,7 @@ class OnlinePlanning:
         self.newest.rest()
         self._sent = None
 
-    def commanded(
-        self, now_ns: int, measured: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def commanded(self, now_ns: int, measured: Floats) -> tuple[Floats, Floats]:
         """Where the arm is told to be now (D,) [rad], and how fast it is told to go [rad/s]."""
         now = self.newest.sample(now_ns)
         if now is None:
@@ -90,3 +90,54 @@ class OnlinePlanning:
             speed=min(max(wanted, MIN_SPEED), self._fastest),
             acceleration=self._acceleration,
         )
+
+
+MOVED = 0.15  # of the stroke; a target so far from the last goal is sent while it still moves
+SAME = 0.02  # of the stroke; nearer targets are one
+SETTLED_NS = 150_000_000  # so long within SAME, a target has settled
+RETRY_NS = 1_000_000_000  # after a goal that was refused
+LONGEST_NS = 5_000_000_000  # a goal without a result counts as ended; its server may be gone
+
+
+class GripperGate:
+    """Passes a target on when it has settled or moved far, and never while a goal runs.
+
+    For each goal the xArm's gripper is checked, enabled, driven and asked for its place again and
+    again, on the connection that streams the arm's targets.
+
+    Args:
+        stroke: from open to closed, in the gripper's own unit.
+    """
+
+    def __init__(self, stroke: float) -> None:
+        self._moved, self._same = MOVED * stroke, SAME * stroke
+        self._sent: float | None = None
+        self._running_until_ns = self._not_before_ns = 0
+        self._resting, self._since_ns = 0.0, 0  # near which target it has been since when
+
+    def offer(self, target: float, now_ns: int) -> float | None:
+        """The goal to send now, or None. Call it again and again.
+
+        Args:
+            target: wanted now, in the gripper's own unit.
+            now_ns: present time, on a clock that never jumps [ns].
+        """
+        if abs(target - self._resting) > self._same:
+            self._resting, self._since_ns = target, now_ns
+        if now_ns < max(self._running_until_ns, self._not_before_ns):
+            return None
+        if self._sent is not None:
+            way = abs(target - self._sent)
+            settled = now_ns - self._since_ns >= SETTLED_NS
+            if way <= self._same or not (settled or way > self._moved):
+                return None
+        self._sent, self._running_until_ns = target, now_ns + LONGEST_NS
+        return target
+
+    def ended(self) -> None:
+        """The goal that ran has ended, wherever the gripper is: an object may be in it."""
+        self._running_until_ns = 0
+
+    def refused(self, now_ns: int) -> None:
+        """The goal was not taken: the same target may be sent again, but not at once."""
+        self._sent, self._running_until_ns, self._not_before_ns = None, 0, now_ns + RETRY_NS

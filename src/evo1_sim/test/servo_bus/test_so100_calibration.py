@@ -23,7 +23,7 @@ from evo1_sim.servo_bus.so100_calibration import (
 )
 
 CASES = int(os.environ.get("EVO1_FUZZ", "20000")) // 200
-SO100 = load_robot(Path(__file__).parents[2] / "robots" / "so100.yaml").joints
+SO100 = load_robot(Path(__file__).parents[3] / "evo1_bringup" / "robots" / "so100.yaml").joints
 
 
 def joint(name: str, lower: float, upper: float) -> JointConfig:
