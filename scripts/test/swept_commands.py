@@ -54,6 +54,17 @@ COMMANDS = (
         writes=True,
     ),
     _command(f"{_TRAIN}.convert", "{good}/episode_000000 --to {} --workers 1", writes=True),
+    _command(
+        f"{_TRAIN}.convert",
+        "{} --robot {good}/robot.yaml --instruction x --to {out}/dataset --workers 1",
+        "episode",
+    ),
+    _command(
+        f"{_TRAIN}.convert",
+        "{good}/episode_000000 --robot {good}/robot.yaml --map {} --to {out}/dataset --workers 1",
+    ),
+    _command(f"{_TRAIN}.edit_dataset", "{} --delete 0 --to {out}/new", "dataset"),
+    _command(f"{_TRAIN}.edit_dataset", "{good}/dataset {} --to {out}/new", "dataset"),
     _command(f"{_TRAIN}.recover", "{}", "episode", writes=True),
     _command(f"{_TRAIN}.recover", "--dry-run {}", "episode"),
     _command(f"{_TRAIN}.check_dataset", "{} --json {out}/a.json --report {out}/report", "dataset"),

@@ -199,7 +199,10 @@ def fail(folder: Path, error: EpisodeError, summary: Summary, progress: Progress
 def nothing_to_convert(summary: Summary) -> str:
     """Say why no episode is left."""
     found = (*summary.failed, *summary.left_out)
-    reasons = [printable(f"{folder}: {reason}", 2000) for folder, reason in found]
+    reasons = [
+        printable(f"{folder}: {reason.removeprefix(f'{folder}: ')}", 2000)
+        for folder, reason in found
+    ]
     return "none of the episodes can be converted:\n  " + "\n  ".join(reasons)
 
 

@@ -170,6 +170,8 @@ def _check_whole(path: Path) -> None:
     Raises:
         DatasetError: it is.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise DatasetError(f"{path}: no regular file")
     try:
         refuse_lfs_pointer(path)
         size = path.stat().st_size

@@ -1,6 +1,7 @@
 """Datasets out of parts of others: what is left is what was there, and the old one is whole."""
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -232,6 +233,15 @@ def test_datasets_of_others_are_edited_too(tmp_path, version, dtype):
     np.testing.assert_array_equal(found[0], expected[0][60:])
     assert found[1] == expected[1][60:]
     assert np.abs(found[2] - expected[2][60:]).mean() < 3
+
+
+def test_a_pipe_in_place_of_a_video_is_not_waited_for(tmp_path, capsys):
+    root = write(tmp_path / "cans", "v2.1")
+    path = next(root.glob("videos/*/*/*.mp4"))
+    path.unlink()
+    os.mkfifo(path)
+    assert main([str(root), "--to", str(tmp_path / "new"), "--delete", "0"]) == 1
+    assert f"{path}: no regular file" in capsys.readouterr().err
 
 
 DYING = """
