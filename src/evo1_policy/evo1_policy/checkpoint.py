@@ -207,16 +207,7 @@ def save_checkpoint(
             tensors for the model's stem, or the disk is full.
     """
     config, robot = model.config, parse_robot(robot_text, source=ROBOT)
-    if layout != "own" and config.vision.stem != "patch":
-        raise CheckpointError(
-            f"{directory}: vision.stem is '{config.vision.stem}', for which the {layout} layout "
-            "has no tensors; only models with the published stem 'patch' can be exported"
-        )
-    if layout != "own" and stats.action_space != "joint":
-        raise CheckpointError(
-            f"{directory}: the {layout} layout has no word for action_space {stats.action_space}: "
-            "its programs would take relative actions for joint targets"
-        )
+    _check_layout(directory, layout, config, stats)
     if layout == "own" and tokenizer_dir is None:
         raise CheckpointError(f"{directory}: our own layout holds a tokenizer; none was given")
     check_agreement(Path(directory), config, stats, robot)
@@ -236,6 +227,22 @@ def save_checkpoint(
         if tokenizer_dir is not None:
             copy_tokenizer(Path(tokenizer_dir), partial / TOKENIZER)
         write_training(partial, training)
+
+
+def _check_layout(
+    directory: Path | str, layout: SaveLayout, config: Evo1Config, stats: NormStats
+) -> None:
+    """Refuse what a layout of others has no place for."""
+    if layout != "own" and config.vision.stem != "patch":
+        raise CheckpointError(
+            f"{directory}: vision.stem is '{config.vision.stem}', for which the {layout} layout "
+            "has no tensors; only models with the published stem 'patch' can be exported"
+        )
+    if layout != "own" and stats.action_space != "joint":
+        raise CheckpointError(
+            f"{directory}: the {layout} layout has no word for action_space {stats.action_space}: "
+            "its programs would take relative actions for joint targets"
+        )
 
 
 def export_warnings(layout: SaveLayout, config: Evo1Config, stats: NormStats) -> tuple[str, ...]:

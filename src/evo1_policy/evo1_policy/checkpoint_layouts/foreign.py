@@ -38,6 +38,7 @@ from evo1_policy.normalization import NormStats, NormStatsError, action_space, c
 from evo1_policy.robot_config import RobotConfig
 
 SIDECAR = "evo1_ros2.json"
+_OVERRIDING = ("semantics", "norm_mode", "embodiment", "units", "action_space")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
@@ -109,7 +110,7 @@ def assemble(
         robot: that it moves.
         wanted: by the caller.
         small: the other files that decide what the policy does.
-        notes: what to tell a user.
+        notes: for a user.
 
     Raises:
         CheckpointError: the parts do not fit together.
@@ -146,10 +147,7 @@ def assemble(
         stats=stats,
         robot=robot,
         sources=(*small, *added, model.weights),
-        overridden=any(
-            getattr(wanted, key) is not None
-            for key in ("semantics", "norm_mode", "embodiment", "units", "action_space")
-        ),
+        overridden=any(getattr(wanted, key) is not None for key in _OVERRIDING),
     )
 
 

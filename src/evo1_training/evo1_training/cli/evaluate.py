@@ -71,17 +71,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "policies", nargs="*", metavar="DIR", help="Checkpoints, or hub:user/name; to compare."
-    )
-    parser.add_argument(
-        "--checkpoint", action="append", default=[], metavar="DIR", help="The same, by a name."
-    )
-    parser.add_argument("--expert", action="store_true", help="The scripted expert in its place.")
-    parser.add_argument("--ros", action="store_true", help="The policy node that runs.")
-    parser.add_argument(
-        "--robot", default="", help="xarm6, so100 or a robot file; not given: the checkpoint's."
-    )
+    _add_who(parser)
     parser.add_argument("--task", default="", help="Not given: the robot's first.")
     parser.add_argument("--instruction", default="", help="Not given: the task's own words.")
     parser.add_argument("--trials", type=int, default=20, help="Of each condition [20].")
@@ -125,6 +115,20 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--namespace", default="", help="Of the arm, with --ros.")
     add_reading_options(parser)
     return parser
+
+
+def _add_who(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "policies", nargs="*", metavar="DIR", help="Checkpoints, or hub:user/name; to compare."
+    )
+    parser.add_argument(
+        "--checkpoint", action="append", default=[], metavar="DIR", help="The same, by a name."
+    )
+    parser.add_argument("--expert", action="store_true", help="The scripted expert in its place.")
+    parser.add_argument("--ros", action="store_true", help="The policy node that runs.")
+    parser.add_argument(
+        "--robot", default="", help="xarm6, so100 or a robot file; not given: the checkpoint's."
+    )
 
 
 @entry_point("evaluate")

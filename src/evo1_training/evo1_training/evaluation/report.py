@@ -1,18 +1,17 @@
 """The report of an evaluation: one HTML page and one JSON file. Must not import ROS or torch."""
 
 import base64
-import html
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+import jinja2
 
 from evo1_sim.tasks import DISTURBANCES
 from evo1_training.evaluation.outcomes import (
     Comparison,
-    ConditionSummary,
     Evaluation,
-    TrialOutcome,
     to_json,
 )
 
@@ -33,7 +32,9 @@ PAPER = {
 }
 PAPER_TASK = "can_into_box"
 
-_STYLE = """
+_PAGE = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
+<style>
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 70em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 }
 th, td { padding: .3em .8em; text-align: left; border-bottom: 1px solid #ddd }
@@ -45,6 +46,46 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 .trial { width: 330px; font-size: 13px; border-left: 4px solid #c0392b; padding-left: .5em }
 .trial.solved { border-color: #2e8b57 }
 .trial img { width: 158px }
+</style>
+<h1>{{ title }}</h1>
+<table>
+{%- for name, value in facts.items() if value is not none and value != "" %}
+<tr><th>{{ name.replace("_", " ") }}</th><td>{{ value }}</td></tr>
+{%- endfor %}
+</table>
+<table>
+<tr><th>condition</th><th class="number">success</th><th class="number">rate</th>
+<th class="number">95 % interval (Wilson)</th><th></th>
+<th class="number">median time to success</th>
+{%- if paper %}<th class="number">paper, real arm</th>{% endif %}<th>failures</th></tr>
+{%- for c in conditions %}
+<tr><td>{{ labels[c.disturbance] }}</td><td class="number">{{ c.successes }} / {{ c.trials }}</td>
+<td class="number">{{ "{:.0%}".format(c.rate) }}</td>
+<td class="number">{{ "{:.1%} to {:.1%}".format(c.low, c.high) }}</td>
+<td><div class="bar"><i style="left:{{ c.low * 100 }}%;width:{{ (c.high - c.low) * 100 }}%"></i>
+<b style="left:{{ c.rate * 100 }}%"></b></div></td>
+<td class="number">
+{%- if c.seconds_median is none %}&ndash;{% else %}{{ "%.1f" % c.seconds_median }} s{% endif -%}
+</td>
+{%- if paper %}<td class="number">{{ "{:.0%}".format(paper[c.disturbance]) }}</td>{% endif -%}
+<td>{% for name, count in c.ended.items() %}{{ ", " if not loop.first }}{{ name }} {{ count }}
+{%- endfor %}</td></tr>
+{%- endfor %}
+</table>
+{%- for c in conditions %}
+<h2>{{ labels[c.disturbance] }}</h2>
+<div class="trials">
+{%- for o in outcomes if o.trial.disturbance == c.disturbance %}
+<div class="trial{{ " solved" if o.success }}">
+{%- for jpeg in o.thumbnails %}
+<img alt="{{ ("start", "end")[loop.index0] }}" src="data:image/jpeg;base64,{{ jpeg | base64 }}">
+{%- endfor %}
+<br><b>{{ o.ended }}</b> after {{ "%.1f" % o.seconds }} s, seed {{ o.trial.seed }}
+{%- if o.video %} <a href="{{ o.video }}">video</a>{% endif %}<br>{{ o.detail }}</div>
+{%- endfor %}
+</div>
+{%- endfor %}
+</html>
 """
 
 
@@ -72,74 +113,17 @@ def write_report(folder: Path, evaluation: Evaluation) -> Path:
 
 def page(evaluation: Evaluation) -> str:
     """The HTML page; thumbnails are inside it, videos beside it."""
-    conditions = evaluation.conditions
-    title = f"Evaluation: {evaluation.facts.get('task', '')}"
-    parts = [
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
-        f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>",
-        _facts(evaluation),
-        _conditions(conditions, with_paper=evaluation.facts.get("task") == PAPER_TASK),
-    ]
-    for condition in conditions:
-        outcomes = [o for o in evaluation.outcomes if o.trial.disturbance == condition.disturbance]
-        parts.append(f"<h2>{html.escape(_label(condition.disturbance))}</h2>")
-        parts.append(f"<div class='trials'>{''.join(map(_trial, outcomes))}</div>")
-    return "\n".join(parts) + "\n</html>\n"
-
-
-def _facts(evaluation: Evaluation) -> str:
-    rows = (
-        f"<tr><th>{html.escape(name.replace('_', ' '))}</th>"
-        f"<td>{html.escape(str(value))}</td></tr>"
-        for name, value in {**evaluation.facts, "instruction": evaluation.instruction}.items()
-        if value not in (None, "")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
+    task = evaluation.facts.get("task", "")
+    return environment.from_string(_PAGE).render(
+        title=f"Evaluation: {task}",
+        facts={**evaluation.facts, "instruction": evaluation.instruction},
+        conditions=evaluation.conditions,
+        outcomes=evaluation.outcomes,
+        labels={name: disturbance.label for name, disturbance in DISTURBANCES.items()},
+        paper=PAPER if task == PAPER_TASK else None,
     )
-    return f"<table>{''.join(rows)}</table>"
-
-
-def _conditions(conditions: Iterable[ConditionSummary], *, with_paper: bool) -> str:
-    paper = "<th class='number'>paper, real arm</th>" if with_paper else ""
-    head = (
-        "<tr><th>condition</th><th class='number'>success</th><th class='number'>rate</th>"
-        "<th class='number'>95 % interval (Wilson)</th><th></th>"
-        f"<th class='number'>median time to success</th>{paper}<th>failures</th></tr>"
-    )
-    rows = (_condition(condition, with_paper=with_paper) for condition in conditions)
-    return f"<table>{head}{''.join(rows)}</table>"
-
-
-def _condition(c: ConditionSummary, *, with_paper: bool) -> str:
-    median = "&ndash;" if c.seconds_median is None else f"{c.seconds_median:.1f} s"
-    failures = ", ".join(f"{html.escape(name)} {count}" for name, count in c.ended.items())
-    bar = (
-        f"<div class='bar'><i style='left:{c.low:.1%};width:{c.high - c.low:.1%}'></i>"
-        f"<b style='left:{c.rate:.1%}'></b></div>"
-    )
-    paper = f"<td class='number'>{PAPER[c.disturbance]:.0%}</td>" if with_paper else ""
-    return (
-        f"<tr><td>{html.escape(_label(c.disturbance))}</td>"
-        f"<td class='number'>{c.successes} / {c.trials}</td><td class='number'>{c.rate:.0%}</td>"
-        f"<td class='number'>{c.low:.1%} to {c.high:.1%}</td><td>{bar}</td>"
-        f"<td class='number'>{median}</td>{paper}<td>{failures}</td></tr>"
-    )
-
-
-def _trial(outcome: TrialOutcome) -> str:
-    pictures = "".join(
-        f"<img alt='{when}' src='data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}'>"
-        for when, jpeg in zip(("start", "end"), outcome.thumbnails, strict=False)
-    )
-    video = f" <a href='{html.escape(outcome.video)}'>video</a>" if outcome.video else ""
-    solved = " solved" if outcome.success else ""
-    return (
-        f"<div class='trial{solved}'>{pictures}<br><b>{html.escape(outcome.ended)}</b> after "
-        f"{outcome.seconds:.1f} s, seed {outcome.trial.seed}{video}<br>"
-        f"{html.escape(outcome.detail)}</div>"
-    )
-
-
-def _label(disturbance: str) -> str:
-    return DISTURBANCES[disturbance].label
 
 
 def _write(path: Path, text: str) -> None:

@@ -4,11 +4,10 @@ Architecture and semantics of the model stand under `model` and travel in the ch
 stage does stands under its own section. Must not import ROS or torch.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode, action_space
@@ -331,11 +330,6 @@ def from_data(data: Data, *, source: str) -> TrainConfig:
         TrainConfigError: a key is unknown or a value wrong.
     """
     return build(TrainConfig, data, source=source)
-
-
-def replaced(config: TrainConfig, **changes: Any) -> TrainConfig:
-    """The config with some values replaced."""
-    return dataclasses.replace(config, **changes)
 
 
 def _at_least(name: str, value: float, low: float) -> None:

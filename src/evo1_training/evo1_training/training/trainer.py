@@ -28,14 +28,13 @@ from evo1_training.training.checkpoints import (
     plain_model,
     write_step,
 )
-from evo1_training.training.interruption import Interruption
 from evo1_training.training.loading import BatchStream
 from evo1_training.training.objective import Objective, attention_for
 from evo1_training.training.open_loop import OpenLoopError, OpenLoopMeter
 from evo1_training.training.optimizer import WeightAverage, learning_rate, set_modes
 from evo1_training.training.run_folder import RunFolder
 from evo1_training.training.train_config import Stage, TrainConfig
-from evo1_training.training.watching import Watcher
+from evo1_training.training.watching import Interruption, Watcher
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1

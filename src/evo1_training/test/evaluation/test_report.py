@@ -31,7 +31,7 @@ def test_the_report_is_a_page_and_its_numbers(tmp_path):
 def test_the_page_shows_the_trial_with_pictures_and_video():
     text = page(evaluation())
     assert text.count("data:image/jpeg;base64,") == 2
-    assert "href='videos/back10_1000000.mp4'" in text
+    assert 'href="videos/back10_1000000.mp4"' in text
     assert "Target 10 mm backward" in text
 
 

@@ -15,6 +15,8 @@ from evo1_policy.model.config import (
     VisionConfig,
 )
 from evo1_policy.model.variants import variant
+from evo1_policy.observation import Observation
+from evo1_policy.policy import Policy
 from evo1_training.training.presets import preset
 from evo1_training.training.train_config import (
     DataConfig,
@@ -68,6 +70,20 @@ def write_dataset(root, robot, **what):
     (root / "meta" / "evo1").mkdir()
     (root / "meta" / "evo1" / "robot.yaml").write_text(robot.text)
     return root
+
+
+def infer(folder, robot):
+    """The actions (H, D) that a policy answers at home."""
+    image = np.zeros((48, 64, 3), np.uint8)
+    seen = Observation(
+        images={camera.name: image for camera in robot.cameras},
+        state=np.array(robot.home),
+        instruction="pour",
+        stamp_ns=0,
+        received_ns=0,
+        skew_ns=0,
+    )
+    return Policy.load(folder, robot=robot, device="cpu").infer(seen).actions
 
 
 def choices(runs, dataset):

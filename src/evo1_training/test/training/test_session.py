@@ -9,16 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from evo1_policy.checkpoint import CheckpointError, read_checkpoint, shipped_checkpoint
-from evo1_policy.conversion import convert_checkpoint
 from evo1_policy.normalization import read_norm_stats
-from evo1_policy.observation import Observation
-from evo1_policy.policy import Policy
 from evo1_policy.robot_config import load_robot
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
@@ -28,7 +24,7 @@ from evo1_training.training.trainer import Trainer, TrainError
 from evo1_training.training.watching import Watcher
 
 sys.path.insert(0, str(Path(__file__).parent))
-from swaying_arm import write_dataset
+from swaying_arm import infer, write_dataset
 
 
 def losses(folder):
@@ -83,41 +79,8 @@ def test_the_optimiser_keeps_nothing_about_frozen_weights(done):
     assert not [name for name in state["state"] if "embedder" in name]
 
 
-def infer(folder, robot):
-    """The actions (H, D) that a policy answers at home."""
-    image = np.zeros((48, 64, 3), np.uint8)
-    seen = Observation(
-        images={camera.name: image for camera in robot.cameras},
-        state=np.array(robot.home),
-        instruction="pour",
-        stamp_ns=0,
-        received_ns=0,
-        skew_ns=0,
-    )
-    return Policy.load(folder, robot=robot, device="cpu").infer(seen).actions
-
-
 def test_what_comes_out_is_a_policy_for_the_robot(done, robot):
     assert infer(done.path / "best", robot).shape == (5, robot.width)
-
-
-def test_a_policy_of_relative_actions_is_trained_goes_on_and_is_refused_elsewhere(config, robot):
-    relative = dataclasses.replace(config, action_space="joint_relative")
-    first = train(relative, "stage1").folder
-    last = first.path / "last"
-    stats = read_norm_stats(last / "norm_stats.json")
-    assert (stats.action_space, stats.absolute_joints) == ("joint_relative", (6,))
-    assert np.isfinite(infer(last, robot)).all()
-    assert "action space: joint_relative" in (last / "README.md").read_text()
-    second = dataclasses.replace(relative, start_from=str(last))
-    kept = (train(second, "stage2").folder.path / "last" / "norm_stats.json").read_text()
-    assert kept == (last / "norm_stats.json").read_text()
-    with pytest.raises(CheckpointError, match="lerobot layout has no word for action_space"):
-        convert_checkpoint(last, first.path / "out", "lerobot")
-    joint = dataclasses.replace(config, name="joint", start_from=str(last))
-    made = read_norm_stats(train(joint, "stage1").folder.path / "last" / "norm_stats.json")
-    assert made.action_space == "joint"
-    assert made.action.max[0] != stats.action.max[0]
 
 
 def test_stage2_finds_stage1_and_starts_from_its_weights_and_stats(config, done):

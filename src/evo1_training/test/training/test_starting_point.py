@@ -11,6 +11,7 @@ import torch
 
 from evo1_policy.checkpoint import (
     Checkpoint,
+    CheckpointError,
     Weights,
     load_model,
     read_checkpoint,
@@ -19,15 +20,16 @@ from evo1_policy.checkpoint import (
     shipped_checkpoint,
 )
 from evo1_policy.checkpoint_layouts import foreign
+from evo1_policy.conversion import convert_checkpoint
 from evo1_policy.model.evo1 import new_model
-from evo1_policy.observation import Observation
-from evo1_policy.policy import Policy
+from evo1_policy.normalization import read_norm_stats
 from evo1_policy.robot_config import load_robot
 from evo1_training.cli.train import main
+from evo1_training.training.session import train
 from evo1_training.training.starting_point import followed_architecture, open_start
 
 sys.path.insert(0, str(Path(__file__).parent))
-from swaying_arm import PUBLISHED, write_dataset
+from swaying_arm import PUBLISHED, infer, write_dataset
 
 WIDTHS = {"so100": (6, 6), "libero_robot": (8, 7), "metaworld_robot": (8, 4)}
 
@@ -115,16 +117,27 @@ def test_from_the_authors_so100_weights_to_a_policy_of_your_arm_by_commands(
     assert after[changed].shape == before[changed].shape
     assert not torch.equal(after[changed], before[changed])
     assert main(["--stage", "2", "--runs", str(runs), *few, *quick]) == 0
-    policy = Policy.load(runs / "mine" / "stage2" / "best", robot=so100, device="cpu")
-    image, home = np.zeros((48, 64, 3), np.uint8), np.array(so100.home)
-    seen = Observation(
-        images={camera.name: image for camera in so100.cameras},
-        state=home,
-        instruction="pour",
-        stamp_ns=0,
-        received_ns=0,
-        skew_ns=0,
-    )
-    assert policy.infer(seen).actions.shape == (5, so100.width)
+    assert infer(runs / "mine" / "stage2" / "best", so100).shape == (5, so100.width)
     stats = read_checkpoint(first).stats
-    assert np.abs(stats.action.max - home).max() < 1.0  # of these data, in rad: not 90
+    assert (
+        np.abs(stats.action.max - np.array(so100.home)).max() < 1.0
+    )  # of these data, in rad: not 90
+
+
+def test_a_policy_of_relative_actions_is_trained_goes_on_and_is_refused_elsewhere(config, robot):
+    relative = dataclasses.replace(config, action_space="joint_relative")
+    first = train(relative, "stage1").folder
+    last = first.path / "last"
+    stats = read_norm_stats(last / "norm_stats.json")
+    assert (stats.action_space, stats.absolute_joints) == ("joint_relative", (6,))
+    assert np.isfinite(infer(last, robot)).all()
+    assert "action space: joint_relative" in (last / "README.md").read_text()
+    second = dataclasses.replace(relative, start_from=str(last))
+    kept = (train(second, "stage2").folder.path / "last" / "norm_stats.json").read_text()
+    assert kept == (last / "norm_stats.json").read_text()
+    with pytest.raises(CheckpointError, match="lerobot layout has no word for action_space"):
+        convert_checkpoint(last, first.path / "out", "lerobot")
+    joint = dataclasses.replace(config, name="joint", start_from=str(last))
+    made = read_norm_stats(train(joint, "stage1").folder.path / "last" / "norm_stats.json")
+    assert made.action_space == "joint"
+    assert made.action.max[0] != stats.action.max[0]
