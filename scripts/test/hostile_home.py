@@ -27,7 +27,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 12)
 )
 _ODD_NAMES = ("sp ace'\";&$(touch x)", "new\nline", "\x1b[2Jred", os.fsdecode(b"\xff"))
-_PARTS = {"episode_000000": 30, "dataset": 60, "checkpoint": 60}  # most mutations of each
+PARTS = {"episode_000000": 30, "dataset": 60, "checkpoint": 50}  # most mutations of each
 
 
 def hostile_home(home: Path, cases: Path | None = None) -> list[Path]:
@@ -46,7 +46,7 @@ def hostile_home(home: Path, cases: Path | None = None) -> list[Path]:
     _odd_things(hostile)
     good = home / "good"
     _good(good)
-    for kind, most in _PARTS.items():
+    for kind, most in PARTS.items():
         _mutations(good / kind, hostile, most)
     if cases is not None:
         _cases(cases, hostile, good)
@@ -75,8 +75,8 @@ def _single_files(hostile: Path) -> None:
         "duplicate": "name: a\nname: b\n",
     }
     for name, text in texts.items():
-        for ending in ("yaml", "json"):
-            (hostile / f"{name}.{ending}").write_text(text, encoding="utf-8")
+        ending = "json" if text.startswith(("{", "[")) else "yaml"
+        (hostile / f"{name}.{ending}").write_text(text, encoding="utf-8")
     (hostile / "latin1.yaml").write_bytes("name: Müller\n".encode("latin-1"))
     (hostile / "utf16.json").write_bytes('{"a": 1}'.encode("utf-16"))
     (hostile / "noise.mcap").write_bytes(b"\x89MCAP0\r\n" + bytes(range(256)) * 40)
@@ -125,9 +125,7 @@ def _odd_things(hostile: Path) -> None:
         line.bind("socket.json")
         os.chdir(here)
     (hostile / "unreadable.yaml").write_text("name: x\n")
-    (hostile / "unreadable.yaml").chmod(0)
     (hostile / "unreadable").mkdir()
-    (hostile / "unreadable").chmod(0)
     for name in _ODD_NAMES:
         (hostile / f"{name}.yaml").write_text("name: x\n")
         (hostile / name).mkdir()

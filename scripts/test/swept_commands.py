@@ -10,12 +10,14 @@ class Command:
 
     Attributes:
         words: `{}` is the input, `{out}` an empty folder, `{good}` the folder of good things.
+        reads: the folder of which it meets every damaged copy: episode, dataset, checkpoint.
         writes: whether the input is what it is asked to write to.
         node: whether it runs until it is told to end.
     """
 
     module: str
     words: tuple[str, ...]
+    reads: str = ""
     writes: bool = False
     node: bool = False
 
@@ -28,8 +30,11 @@ class Command:
         return words
 
 
-def _command(module: str, text: str, *, writes: bool = False, node: bool = False) -> Command:
-    return Command(module=module, words=tuple(text.split()), writes=writes, node=node)
+def _command(
+    module: str, text: str, reads: str = "", *, writes: bool = False, node: bool = False
+) -> Command:
+    words = tuple(text.split())
+    return Command(module=module, words=words, reads=reads, writes=writes, node=node)
 
 
 _CLI, _TRAIN = "evo1_bringup.cli", "evo1_training.cli"
@@ -37,41 +42,48 @@ _SHORT = "--single-stage --runs {out}/runs max_steps=1 batch_size=1"
 _NODE = "--ros-args -p robot_file:={good}/robot.yaml -p"
 COMMANDS = (
     _command(_CLI, "launch so100 --dry-list robot_file:={}"),
-    _command(_CLI, "launch xarm6 --dry-list checkpoint:={}"),
+    _command(_CLI, "launch xarm6 --dry-list checkpoint:={}", "checkpoint"),
     _command(_CLI, "launch so100 --dry-list port:=/dev/null calibration:={} checkpoint:={}"),
     _command(_CLI, "launch xarm6 --dry-list params_file:={}"),
     _command(_CLI, "launch xarm6 --dry-list robot_ip:=1.2.3.4 teleop:=true cameras:={}"),
-    _command(f"{_TRAIN}.convert", "{} --to {out}/dataset --workers 1"),
+    _command(f"{_TRAIN}.convert", "{} --to {out}/dataset --workers 1", "episode"),
     _command(
-        f"{_TRAIN}.convert", "{good}/episode_000000 --to {} --append --workers 1", writes=True
+        f"{_TRAIN}.convert",
+        "{good}/episode_000000 --to {} --append --workers 1",
+        "dataset",
+        writes=True,
     ),
     _command(f"{_TRAIN}.convert", "{good}/episode_000000 --to {} --workers 1", writes=True),
-    _command(f"{_TRAIN}.recover", "{}", writes=True),
-    _command(f"{_TRAIN}.recover", "--dry-run {}"),
-    _command(f"{_TRAIN}.check_dataset", "{} --json {out}/a.json --report {out}/report"),
-    _command(f"{_TRAIN}.check_dataset", "{} --quick"),
-    _command(f"{_TRAIN}.view", "{} --out {out}"),
-    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{}}"),
+    _command(f"{_TRAIN}.recover", "{}", "episode", writes=True),
+    _command(f"{_TRAIN}.recover", "--dry-run {}", "episode"),
+    _command(f"{_TRAIN}.check_dataset", "{} --json {out}/a.json --report {out}/report", "dataset"),
+    _command(f"{_TRAIN}.check_dataset", "{} --quick", "dataset"),
+    _command(f"{_TRAIN}.view", "{} --out {out}", "dataset"),
+    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{}}", "dataset"),
     _command(f"{_TRAIN}.train", "--single-stage --print-config --config {}"),
     _command(f"{_TRAIN}.train", f"{_SHORT} --groups {{}}"),
     _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --robot {{}}"),
     _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --norm-stats {{}}"),
-    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --from {{}}"),
+    _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --from {{}}", "checkpoint"),
     _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{good}}/dataset --backbone {{}}"),
     _command(f"{_TRAIN}.train", "--stage 2 --runs {}"),
-    _command(f"{_TRAIN}.norm_stats", "{} --out {out}/stats.json"),
+    _command(f"{_TRAIN}.norm_stats", "{} --out {out}/stats.json", "dataset"),
     _command(f"{_TRAIN}.norm_stats", "{good}/dataset --robot {} --out {out}/stats.json"),
-    _command(f"{_TRAIN}.evaluate", "--checkpoint {} --trials 1 --workers 1 --limit-s 0.1"),
-    _command(f"{_TRAIN}.evaluate", "--expert --robot {} --trials 1 --workers 1 --limit-s 0.1"),
-    _command(f"{_TRAIN}.attention", "--checkpoint {} --word block --out {out}"),
+    _command(
+        f"{_TRAIN}.evaluate", "--checkpoint {} --trials 1 --workers 1 --limit-s 1", "checkpoint"
+    ),
+    _command(f"{_TRAIN}.evaluate", "--expert --robot {} --trials 1 --workers 1 --limit-s 1"),
+    _command(f"{_TRAIN}.attention", "--checkpoint {} --word block --out {out}", "checkpoint"),
     _command(
         f"{_TRAIN}.attention",
         "--checkpoint {good}/checkpoint --images {} {} --instruction block --word block "
         "--out {out}",
     ),
     _command(f"{_TRAIN}.rehearse", "--robot {} --episodes 1 --workers 1 --root {out}"),
-    _command("evo1_policy.cli.convert_checkpoint", "{} {out}/policy --to own"),
-    _command("evo1_policy.cli.convert_checkpoint", "{good}/checkpoint {} --to official"),
+    _command("evo1_policy.cli.convert_checkpoint", "{} {out}/policy --to own", "checkpoint"),
+    _command(
+        "evo1_policy.cli.convert_checkpoint", "{good}/checkpoint {} --to official", "checkpoint"
+    ),
     *(
         _command(
             "evo1_policy.cli.convert_checkpoint",
@@ -79,9 +91,9 @@ COMMANDS = (
         )
         for option in ("robot", "units", "tokenizer")
     ),
-    _command("evo1_policy.cli.replay", "{} --json {out}/a.json"),
+    _command("evo1_policy.cli.replay", "{} --json {out}/a.json", "episode"),
     _command("evo1_policy.cli.replay", "{good}/episode_000000 --robot {}"),
-    _command("evo1_policy.cli.replay", "{good}/episode_000000 --checkpoint {}"),
+    _command("evo1_policy.cli.replay", "{good}/episode_000000 --checkpoint {}", "checkpoint"),
     _command("evo1_bringup.drivers.calibrate", "--port {} --to {out}/calibration.json"),
     _command("evo1_bringup.drivers.calibrate", "--port {out}/none --to {} --overwrite"),
 )
@@ -100,7 +112,7 @@ ROS_COMMANDS = (
         )
     ),
     *(
-        _command("evo1_policy.ros.policy_node", f"{_NODE} {name}:={{}}", node=True)
+        _command("evo1_policy.ros.policy_node", f"{_NODE} {name}:={{}}", name, node=True)
         for name in ("checkpoint", "tokenizer", "units")
     ),
     _command(

@@ -19,7 +19,8 @@ P = ParamSpec("P")
 
 INTERRUPTED, NOBODY_READS = 130, 141  # as a shell tells of SIGINT and SIGPIPE
 _MOST_TOLD = 4000
-_NO_HOME = "Could not determine home directory."  # pathlib tells that by a RuntimeError
+# pathlib tells these by a RuntimeError.
+_NO_HOME, _LOOP = "Could not determine home directory.", "Symlink loop from "
 
 
 def entry_point(name: str, *, failed: int = 1) -> Callable[[Callable[P, int]], Callable[P, int]]:
@@ -33,11 +34,11 @@ def entry_point(name: str, *, failed: int = 1) -> Callable[[Callable[P, int]], C
     def decorate(main: Callable[P, int]) -> Callable[P, int]:
         @wraps(main)
         def run(*args: P.args, **kwargs: P.kwargs) -> int:
+            _fill_closed_streams()
             speak_anywhere()
             try:
                 status = main(*args, **kwargs)
-                if sys.stdout is not None:
-                    sys.stdout.flush()  # a full disk or a closed pipe is heard of here
+                sys.stdout.flush()  # a full disk or a closed pipe is heard of here
                 return status
             except KeyboardInterrupt:
                 tell(name, "interrupted")
@@ -62,7 +63,8 @@ def entry_point(name: str, *, failed: int = 1) -> Callable[[Callable[P, int]], C
 def is_expected(error: BaseException) -> bool:
     """Whether a person can mend what an error tells; everything else is a bug."""
     ours = type(error).__module__.partition(".")[0] in _PACKAGES
-    return ours or isinstance(error, OSError | ValueError) or str(error) == _NO_HOME
+    of_pathlib = str(error) == _NO_HOME or str(error).startswith(_LOOP)
+    return ours or of_pathlib or isinstance(error, OSError | ValueError)
 
 
 def describe(error: BaseException) -> str:
@@ -125,6 +127,22 @@ def _has_folder() -> bool:
         return False
 
 
+def _fill_closed_streams() -> None:
+    """Where the program was started without an output, let the next file not be opened as it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+
+
 def _let_go_of_broken_streams() -> None:
     """Have Python's last flush succeed, which would end with another status and a message."""
     for stream in (sys.stdout, sys.stderr):
@@ -133,5 +151,3 @@ def _let_go_of_broken_streams() -> None:
         except (OSError, ValueError):
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-        except AttributeError:  # the program was started without it
-            continue

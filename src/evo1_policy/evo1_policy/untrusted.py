@@ -30,13 +30,16 @@ class UntrustedError(ValueError):
 
 
 def refuse_lfs_pointer(path: Path | str) -> None:
-    """Say so where a file is the small text that Git leaves in place of a large file.
+    """Say so where a path is not the data file that it should be, before a library opens it.
 
     Raises:
-        UntrustedError: it is a Git LFS pointer.
+        UntrustedError: it is the small text that Git leaves in place of a large file, or a pipe or
+            a device, which would be waited for.
         OSError: it cannot be read.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise UntrustedError(f"{path}: it is no regular file")
     if path.is_file() and path.stat().st_size <= _LFS_POINTER_BYTES:
         _check_pointer(path, path.read_bytes())
 

@@ -31,6 +31,7 @@ def ended(capsys, error, **options):
         (FileNotFoundError(2, "No such file or directory", os.fsdecode(b"\xff")), r"tool: \udcff"),
         (ValueError("two lines\n[INFO] forged"), "tool: two lines\n  [INFO] forged\n"),
         (RuntimeError("Could not determine home directory."), "tool: this user has no home"),
+        (RuntimeError("Symlink loop from '/a'"), "tool: Symlink loop from '/a'"),
         (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "no"), r"tool: a\udcff: a name that can"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad"), "tool: 'utf-8' codec can't decode"),
     ],
@@ -107,6 +108,7 @@ def run(what, shell, tmp_path, **options):
     [
         ("print('x' * 10**6)", "{tool} | head -c 1; exit ${{PIPESTATUS[0]}}", 141, ""),
         ("print('x')", "{tool} >&-", 0, ""),
+        ("sys.stdout.write('x')", "{tool} >&- <&-", 0, ""),
         ("print('x')", "{tool} > /dev/full", 1, "tool: [Errno 28] No space left on device\n"),
         ("raise ValueError('x')", "{tool} 2>/dev/full", 1, ""),
     ],
@@ -114,6 +116,12 @@ def run(what, shell, tmp_path, **options):
 def test_output_that_nobody_takes_ends_without_a_traceback(tmp_path, what, shell, status, said):
     done = run(what, shell, tmp_path)
     assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_a_file_is_never_opened_in_place_of_a_closed_output(tmp_path):
+    what = "import os; f = open('data', 'w'); print('x', flush=True); os.write(1, b'x'); f.close()"
+    assert run(what, "{tool} <&- >&- 2>&-", tmp_path, cwd=tmp_path).returncode == 0
+    assert (tmp_path / "data").read_text() == ""
 
 
 def test_a_removed_current_folder_is_named(tmp_path):

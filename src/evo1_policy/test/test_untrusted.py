@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +170,13 @@ def test_lfs_pointer_is_called_one(tmp_path: Path) -> None:
         read_json(path, what="description")
     path.write_bytes(b"x" * 2000)
     refuse_lfs_pointer(path)
+
+
+@pytest.mark.parametrize("read", [refuse_lfs_pointer, lambda path: read_json(path, what="a")])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(UntrustedError, match=r"model\.safetensors: .*no regular file"):
+        read(tmp_path / "model.safetensors")
 
 
 @pytest.mark.parametrize(

@@ -17,11 +17,11 @@ from evo1_msgs.srv import ResetTask, SetInstruction, SetSpeed
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from evo1_policy.ros.qos import STOP_ANSWER_TOPIC, STOP_TOPIC, fault_qos, report_qos, words_qos
+from evo1_policy.ros.starting import NO_LOG, start_ros
 
 STATES = {0: "IDLE", 1: "RUNNING", 2: "HOLDING", 3: "TAKEOVER", 4: "STOPPED"}
 MOVERS = ("policy", "teleop_relay")  # a namespace has one of them
@@ -388,10 +388,7 @@ def _spin_for(node: Node, timeout_s: float, done: Callable[[], bool] = lambda: F
 @contextmanager
 def _node() -> Iterator[Node]:
     # Ctrl-C stays Python's; no file is logged to: a home or log folder may be unwritable
-    rclpy.init(
-        args=["--ros-args", "--disable-external-lib-logs"],
-        signal_handler_options=SignalHandlerOptions.NO,
-    )
+    start_ros(["--ros-args", NO_LOG])
     node = rclpy.create_node("evo1_command")
     try:
         yield node

@@ -37,8 +37,8 @@ from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
-from evo1_policy.ros.process import start_ros
 from evo1_policy.ros.qos import JOY_TOPIC, command_qos, joy_qos
+from evo1_policy.ros.starting import start_ros
 from evo1_policy.untrusted import printable
 from evo1_sim.ros.trajectory_messages import target_message
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys

@@ -22,6 +22,7 @@ from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode, NormStats
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.untrusted import refuse_lfs_pointer
 
 Layout = Literal["own", "official_deepspeed", "official_flash", "lerobot"]
 _NAMES_SHOWN = 5
@@ -106,9 +107,14 @@ class Checkpoint(Weights):
     training: TrainingFacts = UNKNOWN
 
     def model_hash(self) -> str:
-        """12 hex digits that change with the weights, the config or the norm stats."""
+        """12 hex digits that change with the weights, the config or the norm stats.
+
+        Raises:
+            UntrustedError: one of the files is a pipe or a Git LFS pointer.
+        """
         digest = hashlib.sha256()
         for path in self.sources:
+            refuse_lfs_pointer(path)
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         if self.overridden:

@@ -4,7 +4,6 @@ Reads what this workspace's recorder writes and what `ros2 bag record` does (MCA
 not import ROS or torch.
 """
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from evo1_policy.robot_config import RobotConfig
+from evo1_policy.untrusted import parse_json
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -154,7 +154,9 @@ class Bag:
         """
         for message in self.messages([FACTS_TOPIC]):
             try:
-                facts = json.loads(self.deserialize(message).data)["facts"]
+                facts = parse_json(
+                    self.deserialize(message).data, source=f"{self.path}: {FACTS_TOPIC}"
+                )["facts"]
                 topics = {one["role"]: one["name"] for one in facts["topics"]}
                 return EpisodeNotes(robot_text=facts["robot_text"], topics=topics)
             except (AttributeError, KeyError, TypeError, ValueError) as error:

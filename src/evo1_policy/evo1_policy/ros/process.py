@@ -5,15 +5,12 @@ Only the services that rclpy gives every node (lifecycle, parameters) are guarde
 a request that does not fit, which anybody may send at any time.
 """
 
-import os
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -21,10 +18,10 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from evo1_policy.node_parameters import ParameterError
 from evo1_policy.ros.log import CleanLog, CleanLogger, tell_failure
+from evo1_policy.ros.starting import StartError, start_ros
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 LAST_SPINS = 5  # for the results of goals that end with the node
@@ -35,6 +32,7 @@ _TRANSITIONS = tuple(
     for name in ("configure", "cleanup", "shutdown", "activate", "deactivate", "error")
 )
 _OF_RCLPY = ("lifecycle_msgs", "rcl_interfaces", "type_description_interfaces")
+
 
 Transition = Callable[[LifecycleState], TransitionCallbackReturn]
 
@@ -143,31 +141,16 @@ def full_name(node: Node) -> str:
     return str(node.get_fully_qualified_name()).lstrip("/")
 
 
-def start_ros(arguments: Sequence[str] | None = None) -> None:
-    """Start rclpy; signals stay ours: its handlers would end what still has work to do.
-
-    Where the home cannot be written, or there is none, ROS logs to the temporary folder.
-    """
-    if not os.environ.get("ROS_LOG_DIR"):
-        home = Path(os.environ.get("HOME") or os.devnull)
-        folder = Path(os.environ.get("ROS_HOME") or home / ".ros") / "log"
-        with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
-            os.environ["ROS_LOG_DIR"] = tempfile.mkdtemp(prefix="evo1_ros_log_")
-    rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
-
-
 def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None = None) -> int:
     """Run a lifecycle node until SIGINT or SIGTERM; the exit status is 1 where it cannot start.
 
     Where its parameter `auto_activate` is false it waits for a lifecycle manager.
     """
     stop = _stop_by_signal()
-    start_ros(arguments)
     try:
+        start_ros(arguments)
         node = make()
-    except ParameterError as error:
+    except (ParameterError, StartError) as error:
         CleanLogger("evo1").fatal(str(error))
         rclpy.try_shutdown()
         return 1
@@ -194,10 +177,11 @@ def run_node(
         arguments: of the command line.
     """
     stop = _stop_by_signal()
-    start_ros(arguments)
+    refused: tuple[type[Exception], ...] = (StartError, *refusals)
     try:
+        start_ros(arguments)
         node = make()
-    except refusals as error:
+    except refused as error:
         CleanLogger(name).fatal(str(error))
         rclpy.try_shutdown()
         return 1

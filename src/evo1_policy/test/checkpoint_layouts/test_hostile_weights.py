@@ -2,6 +2,7 @@
 
 import enum
 import json
+import os
 import resource
 import sys
 import types
@@ -81,6 +82,16 @@ def test_a_git_lfs_pointer_is_called_one(tmp_path, name):
     read = load_plain if name == "f.pt" else lambda path: open_safetensors(path).__enter__()
     with pytest.raises(CheckpointError, match=rf"{name}: a Git LFS pointer to a file of 1,551,2"):
         read(path)
+
+
+def test_a_pipe_in_place_of_the_weights_is_not_waited_for(saved):
+    path = saved("own") / "model.safetensors"
+    path.unlink()
+    os.mkfifo(path)
+    checkpoint = read_checkpoint(path.parent)
+    for read in (checkpoint.model_hash, lambda: load_model(checkpoint)):
+        with pytest.raises(ValueError, match=r"model\.safetensors: .*no regular file"):
+            read()
 
 
 def test_an_archive_that_grows_is_refused_before_it_is_unpacked(tmp_path):

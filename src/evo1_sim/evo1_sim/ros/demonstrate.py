@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_policy.control.teleop_target import TeleopTarget
-from evo1_policy.ros.process import start_ros
+from evo1_policy.ros.starting import start_ros
 from evo1_sim.demonstrations import MAX_SEED, Demonstration, plan_demonstration
 from evo1_sim.experts import ExpertError
 from evo1_sim.ros.demonstration_cell import CellError, DemonstrationCell, HeldError, Simulation

@@ -29,8 +29,9 @@ from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, load_robot
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
-from evo1_policy.ros.process import full_name, guard_requests, start_ros
+from evo1_policy.ros.process import full_name, guard_requests
 from evo1_policy.ros.qos import OVERRIDABLE, report_qos, state_qos
+from evo1_policy.ros.starting import start_ros
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
 from evo1_sim.ros.fault_parameters import FaultParameters
@@ -238,8 +239,8 @@ def main(args: list[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    start_ros(args)
     try:
+        start_ros(args)
         node = SimNode(stop)
     except (ValueError, RuntimeError) as error:
         rclpy.logging.get_logger("sim_robot").fatal(str(error))

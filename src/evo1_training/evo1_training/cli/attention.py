@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.command_line import entry_point
+from evo1_policy.perception.colour import MOST_PIXELS
+from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
 
 if TYPE_CHECKING:
     from evo1_policy.checkpoint import Checkpoint
@@ -122,7 +124,15 @@ def _scene(
 def _read(path: Path) -> npt.NDArray[np.uint8]:
     from PIL import Image
 
-    return np.asarray(Image.open(path).convert("RGB"), dtype=np.uint8)
+    try:
+        refuse_lfs_pointer(path)
+        with Image.open(path) as picture:  # its size is in its head
+            if picture.width * picture.height > MOST_PIXELS:
+                raise UntrustedError(f"more than {MOST_PIXELS:,} pixels are not decoded")
+            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        what = str(error).removeprefix(f"{path}: ")
+        raise UntrustedError(f"{path}: not a readable picture: {what}") from error
 
 
 def _inputs(

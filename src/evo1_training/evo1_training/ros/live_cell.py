@@ -16,11 +16,11 @@ from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from evo1_policy.ros.qos import report_qos
+from evo1_policy.ros.starting import start_ros
 from evo1_training.evaluation.outcomes import EvaluationError
 
 START = (
@@ -48,7 +48,7 @@ class LiveCell:
     def __init__(self, *, namespace: str, timeout_s: float) -> None:
         self._timeout_s = timeout_s
         self._context = rclpy.Context()
-        rclpy.init(context=self._context, signal_handler_options=SignalHandlerOptions.NO)
+        start_ros([], self._context)
         self._node = rclpy.create_node("evaluate", context=self._context, namespace=namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)

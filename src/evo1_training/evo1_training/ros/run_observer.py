@@ -26,7 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 from evo1_policy.control.signals import LoopState
 from evo1_policy.perception.messages import MessageError, decode_image, read_joints, stamp_ns
 from evo1_policy.robot_config import CameraConfig, RobotConfig
-from evo1_policy.ros.process import start_ros
+from evo1_policy.ros.starting import start_ros
 from evo1_sim.ros.trajectory_messages import read_points
 from evo1_training.live_run.recording import CommandHeard, Recording, StreamHeard
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from evo1_policy.checkpoint_layouts.contents import appearing
+from evo1_policy.untrusted import read_json
 from evo1_training.training.config_values import TrainConfigError, differences, plain, to_yaml
 from evo1_training.training.train_config import Stage, TrainConfig, from_data, read_yaml
 
@@ -53,7 +54,7 @@ class SavedStep:
 
     def state(self) -> Mapping[str, Any]:
         """The small part of it."""
-        data: Mapping[str, Any] = json.loads((self.trainer / STATE).read_text(encoding="utf-8"))
+        data: Mapping[str, Any] = read_json(self.trainer / STATE, what="state of the training")
         return data
 
 

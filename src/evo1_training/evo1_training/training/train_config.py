@@ -15,6 +15,7 @@ import yaml
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode, action_space
 from evo1_policy.strict_yaml import StrictYamlError, read_section
+from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 from evo1_training.training.config_values import (
     Data,
     TrainConfigError,
@@ -317,11 +318,9 @@ def read_yaml(path: Path) -> Data:
         TrainConfigError: it cannot be read, is no YAML, or holds something else.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, what="training config", max_bytes=MOST_YAML_BYTES)
         read_section(text or "{}", source=str(path))  # refuses keys that stand twice
-    except (OSError, UnicodeDecodeError) as error:
-        raise TrainConfigError(f"{path}: cannot read the training config: {error}") from error
-    except StrictYamlError as error:
+    except (UntrustedError, StrictYamlError) as error:
         raise TrainConfigError(str(error)) from error
     return dict(yaml.safe_load(text) or {})
 

@@ -62,9 +62,9 @@ def view_episode(
         ViewError: its table cannot be read.
     """
     columns_of = _numbers(folder, episode, problems)
-    times_s = _times(columns_of, folder.info.fps)
     if not columns_of:
         raise ViewError(f"{episode.data_path}: no numbers that can be read")
+    times_s = _times(columns_of, folder.info.fps)
     adoption = read_adoption(folder.info)
     if adoption is None:
         keys = (

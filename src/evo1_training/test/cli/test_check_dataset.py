@@ -45,6 +45,15 @@ def test_report_of_what_cannot_be_read_lists_the_findings(tmp_path):
     assert "meta-missing" in (tmp_path / "report/report.html").read_text()
 
 
+def test_report_leaves_out_an_episode_whose_file_is_gone(dataset, tmp_path):
+    for path in (dataset / "data/chunk-000").iterdir():
+        path.unlink()
+    assert main([str(dataset), "--report", str(tmp_path / "report")]) == 1
+    page = (tmp_path / "report/report.html").read_text()
+    assert "data-missing" in page
+    assert "contact_sheet" not in page
+
+
 def test_json_lists_all_findings(dataset, tmp_path):
     (dataset / "data/chunk-000/episode_000001.parquet").unlink()
     assert main([str(dataset), "--json", str(tmp_path / "out.json")]) == 1

@@ -123,3 +123,16 @@ def test_command_writes_the_picture_and_the_numbers(tmp_path, capsys):
         assert picture.width > 400
     assert main([*words, "--images", pictures[0], "--instruction", INSTRUCTION]) == 1
     assert "expected 2, one for each of image_1, image_2" in capsys.readouterr().err
+
+
+def test_a_picture_that_is_a_bomb_or_none_is_named(tmp_path, capsys):
+    huge, text = tmp_path / "huge.png", tmp_path / "text.png"
+    Image.new("1", (8000, 4200)).save(huge)
+    text.write_text("not a picture")
+    for path, told in ((huge, "more than 33,177,600 pixels"), (text, "cannot identify")):
+        words = ["--checkpoint", str(shipped_checkpoint("so100")), "--word", "block"]
+        words += ["--instruction", "block", "--images", str(path), str(path)]
+        assert main([*words, "--out", str(tmp_path)]) == 1
+        said = capsys.readouterr().err
+        assert f"{path}: not a readable picture: " in said
+        assert told in said

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from evo1_training.datasets.reader.dataset_config import read_dataset_groups
 from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
 from evo1_training.training.optimizer import learning_rate
 from evo1_training.training.presets import PRESETS, preset
@@ -91,3 +92,11 @@ def test_the_rate_rises_linearly_stays_and_falls_to_nothing():
     assert learning_rate(110, stage) == pytest.approx(0.0)
     plainly = dataclasses.replace(stage, flat_share=0.0, warmup_steps=0)
     assert learning_rate(55, plainly) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("read", [read_yaml, read_dataset_groups])
+def test_a_config_that_never_ends_is_refused(tmp_path, read):
+    path = tmp_path / "config.yaml"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"config\.yaml: .*no regular file"):
+        read(path)

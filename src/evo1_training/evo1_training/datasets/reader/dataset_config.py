@@ -18,6 +18,7 @@ from pathlib import Path
 
 from evo1_policy.normalization import Mode
 from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
+from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 from evo1_training.datasets.reader.adoption import (
     Adoption,
     adoption_of,
@@ -104,12 +105,9 @@ def read_dataset_groups(path: Path | str) -> DatasetGroups:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"{path}: cannot read the dataset file: {error}") from error
-    try:
+        text = read_text(path, what="dataset file", max_bytes=MOST_YAML_BYTES)
         return _groups(read_section(text, source=str(path)), path.parent)
-    except StrictYamlError as error:
+    except (UntrustedError, StrictYamlError) as error:
         raise DatasetError(str(error)) from error
 
 

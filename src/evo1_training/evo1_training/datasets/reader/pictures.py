@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from evo1_policy.paths import confined
+from evo1_policy.untrusted import refuse_lfs_pointer
 from evo1_training.datasets.reader.folder import DatasetFolder
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.video import VideoFrames
@@ -183,6 +184,8 @@ def _decode(
     else:
         raise DatasetError(f"{where}: expected the bytes of a picture, got {cell!r:.60}")
     try:
+        if isinstance(source, Path):
+            refuse_lfs_pointer(source)
         with Image.open(source, formats=_FORMATS) as picture:
             if picture.size != (shape[1], shape[0]):  # before it is decoded: it may be a bomb
                 raise PictureSizeError(

@@ -16,6 +16,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
 from evo1_training.datasets.reader.info import MOST_PIXELS
 from evo1_training.datasets.reader.problems import DatasetError
 
@@ -92,6 +93,10 @@ class _Video:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        try:
+            refuse_lfs_pointer(path)  # or a pipe
+        except UntrustedError as error:
+            raise DatasetError(str(error)) from error
         self._container = av.open(str(path))
         if not self._container.streams.video:
             self._container.close()
