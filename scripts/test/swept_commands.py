@@ -70,6 +70,11 @@ COMMANDS = (
     _command(f"{_TRAIN}.check_dataset", "{} --json {out}/a.json --report {out}/report", "dataset"),
     _command(f"{_TRAIN}.check_dataset", "{} --quick", "dataset"),
     _command(f"{_TRAIN}.view", "{} --out {out}", "dataset"),
+    _command(
+        f"{_TRAIN}.adopt", "{} --robot {good}/robot.yaml --units rad", "dataset", writes=True
+    ),
+    _command(f"{_TRAIN}.adopt", "{good}/dataset --robot {good}/robot.yaml --calibration {}"),
+    _command(f"{_TRAIN}.adopt", "{good}/dataset --robot {}"),
     _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{}}", "dataset"),
     _command(f"{_TRAIN}.train", "--single-stage --print-config --config {}"),
     _command(f"{_TRAIN}.train", f"{_SHORT} --groups {{}}"),
