@@ -31,6 +31,7 @@ _FOLDER = re.compile(r"episode_(\d{6})")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # becomes part of file names
 _LONGEST_TEXT, _LARGEST_NUMBER = 256 << 10, 2**62
 _SIDECAR_BYTES = 8 << 20
+_MOST_FOLDERS = 5000  # that are looked into for episodes: '/' is not walked through
 
 _Part = TypeVar("_Part")
 
@@ -195,22 +196,32 @@ def bag_path(folder: Path) -> Path:
 def episode_folders(root: Path) -> list[Path]:
     """Return the episodes below a folder, or the folder itself where it is one; oldest first.
 
+    Those in hidden folders, such as the recorder's trash, do not count.
+
     Raises:
-        EpisodeError: there is none.
+        EpisodeError: there is none, or too much beside them.
     """
     if _is_episode(root):
         return [root]
-    found = sorted(
-        path
-        for path in root.glob("**/episode_*")
-        if _is_episode(path) and not any(p.startswith(".") for p in path.relative_to(root).parts)
-    )  # hidden folders such as the recorder's trash do not count
+    found: list[Path] = []
+    for number, (folder, inner, _) in enumerate(os.walk(root)):
+        if number == _MOST_FOLDERS:
+            raise EpisodeError(
+                f"{root}: more than {_MOST_FOLDERS:,} folders; name one nearer to the episodes"
+            )
+        episodes = {
+            name
+            for name in inner
+            if name.startswith("episode_") and _is_episode(Path(folder, name))
+        }
+        found += [Path(folder, name) for name in episodes]
+        inner[:] = [name for name in inner if name not in episodes and not name.startswith(".")]
     if not found:
         raise EpisodeError(
             f"{root}: no episode found; expected folders such as episode_000000 with {SIDECAR} "
             "or an .mcap file"
         )
-    return found
+    return sorted(found)
 
 
 def next_episode_number(root: Path) -> int:

@@ -1,6 +1,6 @@
 import pytest
 
-from evo1_training.recording.episode import SIDECAR, episode_folders
+from evo1_training.recording.episode import SIDECAR, EpisodeError, episode_folders
 from evo1_training.recording.episode_store import EpisodeStore
 
 
@@ -35,3 +35,10 @@ def test_episodes_of_another_run_are_never_deleted(tmp_path):
     make(EpisodeStore(tmp_path))
     with pytest.raises(LookupError, match="no episode was saved since"):
         EpisodeStore(tmp_path).delete_last()
+
+
+def test_episodes_are_not_looked_for_in_a_whole_file_system(tmp_path):
+    for number in range(5001):
+        (tmp_path / str(number)).mkdir()
+    with pytest.raises(EpisodeError, match=r"more than 5,000 folders; name one nearer"):
+        episode_folders(tmp_path)
