@@ -23,7 +23,14 @@ from evo1_sim.servo_bus.so100_calibration import (
 )
 
 CASES = int(os.environ.get("EVO1_FUZZ", "20000")) // 200
-SO100 = load_robot(Path(__file__).parents[3] / "evo1_bringup" / "robots" / "so100.yaml").joints
+ROBOT = load_robot(Path(__file__).parents[3] / "evo1_bringup" / "robots" / "so100.yaml")
+SO100 = ROBOT.joints
+
+
+@pytest.fixture
+def so100():
+    """The SO-100's robot file."""
+    return ROBOT
 
 
 def joint(name: str, lower: float, upper: float) -> JointConfig:
