@@ -6,6 +6,7 @@ robot file and a calibration of which one file is another thing than it says.
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -27,7 +28,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 12)
 )
 _ODD_NAMES = ("sp ace'\";&$(touch x)", "new\nline", "\x1b[2Jred", os.fsdecode(b"\xff"))
-PARTS = {"episode_000000": 30, "dataset": 60, "checkpoint": 50}  # most mutations of each
+_PARTS = {"episode_000000": 30, "dataset": 60, "checkpoint": 50}  # most mutations of each
 
 
 def hostile_home(home: Path, cases: Path | None = None) -> list[Path]:
@@ -46,12 +47,27 @@ def hostile_home(home: Path, cases: Path | None = None) -> list[Path]:
     _odd_things(hostile)
     good = home / "good"
     _good(good)
-    for kind, most in PARTS.items():
+    for kind, most in _PARTS.items():
         _mutations(good / kind, hostile, most)
     if cases is not None:
         _cases(cases, hostile, good)
     episodes = {path: path / "episode_000000" for path in hostile.iterdir()}
     return sorted(inner if inner.is_dir() else path for path, inner in episodes.items())
+
+
+def kind_of(path: Path) -> str:
+    """Of which whole folder this is a damaged copy; nothing for single files."""
+    kinds = {name.partition("_")[0]: name for name in _PARTS}
+    return next(
+        (kind for kind in kinds if re.search(rf"{kind}(_\d+)?_[a-z]+_\d\d_", str(path))), ""
+    )
+
+
+def lock_up(folder: Path) -> None:
+    """Take away every right on what is named so below a folder (a copy must be made before)."""
+    for path in (folder, *folder.glob("hostile/*")):
+        if path.name.startswith("unreadable"):
+            path.chmod(0)
 
 
 def _single_files(hostile: Path) -> None:

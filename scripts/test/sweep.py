@@ -39,8 +39,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from hostile_home import (  # type: ignore[import-not-found,unused-ignore]
     MARK,
-    PARTS,
     hostile_home,
+    kind_of,
+    lock_up,
 )
 from swept_commands import (  # type: ignore[import-not-found,unused-ignore]
     COMMANDS,
@@ -136,6 +137,13 @@ class Sweep:
             and (kind_of(path) in ("", command.reads) or number % _OTHERS == 0)
             and (not command.node or command.reads or number % _NODES == 0)
         ]
+
+    def summary(self, pairs: Sequence[tuple[Command, Path]]) -> str:
+        """How many runs there were, and the most that one of them took."""
+        return (
+            f"{self.runs} of {len(pairs)} runs, {len(self.faults)} faults; at most "
+            f"{self.longest_s:.1f} s of processor time and {self.largest_mb:.0f} MB"
+        )
 
     def import_all(self, modules: Sequence[str]) -> None:
         """Import what the commands need, once for all of them."""
@@ -250,21 +258,6 @@ def _last_line(text: str) -> str:
     places = [line.strip() for line in lines if line.strip().startswith("File ")]
     where = next((place for place in reversed(places) if "evo1_" in place), "")
     return f"{lines[-1] if lines else ''} {where}"[:400]
-
-
-def kind_of(path: Path) -> str:
-    """Of which whole folder this is a damaged copy; nothing for single files."""
-    kinds = {name.partition("_")[0]: name for name in PARTS}
-    return next(
-        (kind for kind in kinds if re.search(rf"{kind}(_\d+)?_[a-z]+_\d\d_", str(path))), ""
-    )
-
-
-def lock_up(folder: Path) -> None:
-    """Take away every right on what is named so below a folder (a copy must be made before)."""
-    for path in (folder, *folder.glob("hostile/*")):
-        if path.name.startswith("unreadable"):
-            path.chmod(0)
 
 
 def _wait(child: int, until: float, asked: float) -> tuple[int, resource.struct_rusage, bool]:
@@ -383,18 +376,16 @@ def main() -> int:
         part, parts = (int(word) for word in given.part.split("/"))
         pairs = pairs[part::parts]
         end = time.monotonic() + given.seconds
-        for command, path in pairs:
-            if given.only not in " ".join((command.module, *command.words, path.name)):
-                continue
-            if time.monotonic() > end or sweep.runs >= given.runs:
-                break
-            sweep.run(command, path, chance.choice(WORLDS))
-            if sweep.runs % 100 == 0:
-                print(f"{sweep.runs} of {len(pairs)} runs", flush=True)
-    print(
-        f"seed {given.seed}: {sweep.runs} of {len(pairs)} runs, {len(sweep.faults)} faults; "
-        f"at most {sweep.longest_s:.1f} s of processor time and {sweep.largest_mb:.0f} MB"
-    )
+        with suppress(KeyboardInterrupt):
+            for command, path in pairs:
+                if given.only not in " ".join((command.module, *command.words, path.name)):
+                    continue
+                if time.monotonic() > end or sweep.runs >= given.runs:
+                    break
+                sweep.run(command, path, chance.choice(WORLDS))
+                if sweep.runs % 100 == 0:
+                    print(sweep.summary(pairs), flush=True)
+    print(f"seed {given.seed}: {sweep.summary(pairs)}")
     return int(bool(sweep.faults))
 
 
