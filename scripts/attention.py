@@ -42,7 +42,9 @@ from evo1_policy.model.preprocessing import (
     prompt_text,
 )
 from evo1_policy.normalization import width_mask
+from evo1_policy.perception.colour import MOST_PIXELS
 from evo1_policy.robot_config import load_robot
+from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.world import World
 
@@ -313,7 +315,15 @@ def _scene(options: argparse.Namespace, checkpoint: Checkpoint) -> tuple[dict[st
 
 
 def _read(path: Path) -> Image:
-    return np.asarray(PIL.Image.open(path).convert("RGB"), dtype=np.uint8)
+    try:
+        refuse_lfs_pointer(path)
+        with PIL.Image.open(path) as picture:  # its size is in its head
+            if picture.width * picture.height > MOST_PIXELS:
+                raise UntrustedError(f"more than {MOST_PIXELS:,} pixels are not decoded")
+            return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        what = str(error).removeprefix(f"{path}: ")
+        raise UntrustedError(f"{path}: not a readable picture: {what}") from error
 
 
 def _inputs(checkpoint: Checkpoint, images: dict[str, Image], instruction: str) -> ModelInputs:

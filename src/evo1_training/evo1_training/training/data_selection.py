@@ -1,5 +1,6 @@
 """Which datasets a run takes, and for which robot. Must not import ROS or torch."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from evo1_training.datasets.reader import (
     dataset_spec,
     read_dataset_groups,
 )
-from evo1_training.datasets.reader.adoption import adoption_of, robot_file
+from evo1_training.datasets.reader.adoption import adoption_of, adoption_path, robot_file
 from evo1_training.datasets.reader.frame_cache import Progress
 from evo1_training.datasets.reader.robot_check import ROBOT_COPY
 from evo1_training.next_commands import command
@@ -147,6 +148,19 @@ def open_data(
         _check_widths(dataset, model)
     check_embodiments(datasets)
     return split_datasets(datasets, holdout=config.holdout, seed=seed), robot
+
+
+def mappings(config: DataConfig) -> dict[str, str]:
+    """How each dataset is read as the robot's, by a hash of what it was adopted as; '' for as is.
+
+    Raises:
+        DatasetError: a dataset or the dataset file cannot be read.
+    """
+    paths = {str(spec.path): adoption_path(spec.path) for spec in _specs(config)}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
+        for name, path in paths.items()
+    }
 
 
 def _robot(config: DataConfig, specs: list[DatasetSpec]) -> RobotConfig:

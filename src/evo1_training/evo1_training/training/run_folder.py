@@ -2,6 +2,7 @@
 
     ~/evo1_runs/<name>/stage1/
         train.yaml                   every choice of this stage
+        mappings.json                how its datasets were read: what each was adopted as, hashed
         run_id                       for Weights & Biases
         metrics.jsonl                one line every few steps
         summary.md                   what came out, at the end
@@ -16,6 +17,7 @@ Must not import ROS or torch.
 """
 
 import fcntl
+import json
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -30,6 +32,7 @@ from evo1_training.training.config_values import TrainConfigError, differences, 
 from evo1_training.training.train_config import Stage, TrainConfig, from_data, read_yaml
 
 CONFIG, METRICS, SUMMARY = "train.yaml", "metrics.jsonl", "summary.md"
+MAPPINGS = "mappings.json"
 IDENTITY = "run_id"  # of this very run: another one of the same name has another
 POLICY, TRAINER, STATE = "policy", "trainer", "state.json"
 STAGES: tuple[Stage, ...] = ("stage1", "stage2", "single")
@@ -89,8 +92,12 @@ class RunFolder:
         saved = self.saved()
         return saved[-1] if saved else None
 
-    def begin(self, config: TrainConfig) -> None:
+    def begin(self, config: TrainConfig, mappings: Mapping[str, str]) -> None:
         """Make the folder, keep others out of it, and write what the run is.
+
+        Args:
+            config: all choices.
+            mappings: how each dataset is read, see data_selection.mappings.
 
         Raises:
             TrainConfigError: another process trains here.
@@ -107,6 +114,7 @@ class RunFolder:
         for partial in self.checkpoints.glob("*.partial"):
             shutil.rmtree(partial)
         write_text(self.path / CONFIG, to_yaml(plain(config)))
+        write_text(self.path / MAPPINGS, json.dumps(mappings, indent=1) + "\n")
         if not (self.path / IDENTITY).is_file():
             write_text(self.path / IDENTITY, f"{uuid.uuid4().hex[:12]}\n")
 
@@ -123,8 +131,13 @@ class RunFolder:
         """
         return from_data(read_yaml(self.path / CONFIG), source=str(self.path / CONFIG))
 
-    def check_same(self, config: TrainConfig, stage: Stage) -> None:
+    def check_same(self, config: TrainConfig, stage: Stage, mappings: Mapping[str, str]) -> None:
         """Refuse to go on with a run under other choices than it began with.
+
+        Args:
+            config: all choices now.
+            stage: the section that counts.
+            mappings: as in begin, now.
 
         Raises:
             TrainConfigError: names the keys, and how to go on.
@@ -136,11 +149,23 @@ class RunFolder:
             for key, new, old in differences(ours, theirs)
             if not key.startswith((*_FREE, *others))
         ]
+        changed += [
+            f"{name} was adopted anew since"
+            for name, now in mappings.items()
+            if self._mappings().get(name, now) != now
+        ]
         if changed:
             raise TrainConfigError(
                 f"{self.path}: this run began with other choices ({'; '.join(changed)}); go on "
                 "with those, give this one another --name, or set the old one aside with --restart"
             )
+
+    def _mappings(self) -> dict[str, str]:
+        path = self.path / MAPPINGS
+        if not path.is_file():  # a run of an earlier version
+            return {}
+        data = read_json(path, what="mappings of a run")
+        return data if isinstance(data, dict) else {}
 
     def set_aside(self) -> Path | None:
         """Rename the folder, so that a new run can begin here; its new place."""

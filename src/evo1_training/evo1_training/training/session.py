@@ -28,7 +28,12 @@ from evo1_training.training.checkpoints import (
     plain_model,
 )
 from evo1_training.training.config_values import TrainConfigError, plain
-from evo1_training.training.data_selection import dataset_paths, open_data, selected_robot
+from evo1_training.training.data_selection import (
+    dataset_paths,
+    mappings,
+    open_data,
+    selected_robot,
+)
 from evo1_training.training.loading import BatchStream
 from evo1_training.training.objective import Objective, has_fast_bf16, new_milestone_head
 from evo1_training.training.open_loop import OpenLoopMeter
@@ -133,7 +138,7 @@ def _parts(
     stats = choose_stats(config, data, robot, start, resume)
     tokenizer_dir = folder.path / "tokenizer"
     if accelerator.is_main_process:
-        folder.begin(config)
+        folder.begin(config, mappings(config.data))
         if resume is None:
             copy_tokenizer(tokenizer_source(config, start), tokenizer_dir)
         else:
@@ -304,7 +309,7 @@ def _with_resolved_paths(config: TrainConfig) -> TrainConfig:
 
 def _resume(folder: RunFolder, config: TrainConfig, stage: Stage) -> SavedStep | None:
     if (folder.path / CONFIG).is_file():  # also of a run that was killed before its first save
-        folder.check_same(config, stage)
+        folder.check_same(config, stage, mappings(config.data))
     return folder.newest()
 
 

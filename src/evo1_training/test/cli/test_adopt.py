@@ -20,6 +20,7 @@ from evo1_policy.policy import Policy
 from evo1_policy.robot_config import load_robot
 from evo1_training.cli import adopt, check_dataset, norm_stats, view
 from evo1_training.cli.train import main as train
+from evo1_training.datasets.reader.adoption import adoption_path
 from evo1_training.training.config_values import plain, to_yaml
 from evo1_training.training.data_selection import open_data
 from evo1_training.training.train_config import DataConfig
@@ -77,6 +78,24 @@ def test_from_degrees_under_other_names_to_a_policy_in_radians(
     )
     assert chunk.actions.shape == (5, 6)
     assert np.abs(chunk.actions).max() < 10  # degrees would reach 45 and more
+
+
+def test_a_run_whose_dataset_was_adopted_anew_does_not_go_on(dataset, tmp_path, capsys):
+    assert adopt.main([str(dataset), "--robot", "so100", *ANSWERS]) == 0
+    config = choices(tmp_path / "runs", dataset)
+    single = dataclasses.replace(config.single, steps=1)
+    file = tmp_path / "choices.yaml"
+    file.write_text(to_yaml(plain(dataclasses.replace(config, single=single))))
+    words = ["--single-stage", "--config", str(file)]
+    assert train(words) == 0
+    path = adoption_path(dataset)
+    text = path.read_text()
+    path.write_text(text + "# by hand, since\n")
+    capsys.readouterr()
+    assert train(words) == 1
+    told = capsys.readouterr().err
+    assert "so101 pick was adopted anew since" in told
+    assert "--restart" in told
 
 
 def test_twice_is_the_same_as_once(dataset, capsys):
