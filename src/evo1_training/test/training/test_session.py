@@ -146,7 +146,7 @@ def test_a_run_under_other_choices_is_refused_or_set_aside(config, copied):
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_is_still_that_run(config):
     folder = RunFolder(config_path(config))
-    folder.begin(config)
+    folder.begin(config, {})
     folder.end()
     changed = dataclasses.replace(config, seed=1)
     with pytest.raises(TrainConfigError, match=r"seed: 0 then, 1 now.*--restart"):
@@ -155,7 +155,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_is_still_that_run(con
     short = dataclasses.replace(changed, stage1=dataclasses.replace(config.stage1, steps=1))
     train(short, "stage1", restart=True)
     assert (folder.path / "run_id").read_text() != first
-    folder.begin(short)
+    folder.begin(short, {})
     folder.end()
     assert len({(folder.path / "run_id").read_text(), first}) == 2
 
