@@ -4,18 +4,21 @@
 #   scripts/run_tests.sh src/evo1_sim -k grasp
 #
 # Tests without ROS share the cores. Those with ROS run one after the other, because a robot that
-# waits for a processor looks like one that failed; they mostly wait, so the tests on numpy 1.26
-# take what they leave of the processor, at the lowest priority.
+# waits for a processor looks like one that failed; they mostly wait, so the tests of arithmetic run
+# on numpy 1.26 beside them, at the lowest priority (make test-numpy1 runs all that need no ROS).
 set -eo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then
   exec python -m pytest "$@"
 fi
+# In the order of the folders: files of one long test, which xdist would leave to the end, come first.
 # A busy machine may fail what runs in real time (nodes, emulated serial buses); what fails twice is
 # wrong. Reruns are counted in the summary.
-python -m pytest -m "not ros and not launch_files" -n auto --maxprocesses 4 --dist loadfile --reruns 1
+python -m pytest -m "not ros and not launch_files" -n auto --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder --reruns 1
 numpy1=$(mktemp)
-nice -n 19 scripts/test_numpy1.sh >"$numpy1" 2>&1 &
+nice -n 19 scripts/test_numpy1.sh src/evo1_policy/test/{control,perception,replay} src/evo1_policy/test/test_*.py \
+  src/evo1_sim/test src/evo1_training/test/datasets >"$numpy1" 2>&1 &
 failed=0
 python -m pytest -m "ros or launch_files" --reruns 1 || failed=1
 echo "the same without ROS, on numpy 1.26:"
