@@ -1,15 +1,15 @@
 """Where the parts of the workspace lie: robot files, executables, launch files.
 
-Follows AMENT_PREFIX_PATH by hand, so that it works without ROS too. Must not import ROS or launch.
+Works without ROS too. Must not import ROS or launch.
 """
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from evo1_bringup.processes import Include
+from evo1_policy.paths import prefixes
 
 _SOURCE = Path(__file__).resolve().parents[1]
 
@@ -35,12 +35,6 @@ _DEFAULT_HINT = "build the workspace and source install/setup.bash"
 
 class NotInstalledError(RuntimeError):
     """A part that a system needs and that is not here; the message says how to get it."""
-
-
-def prefixes() -> tuple[Path, ...]:
-    """The install prefixes of this shell, the overlay first."""
-    text = os.environ.get("AMENT_PREFIX_PATH", "")
-    return tuple(Path(part) for part in text.split(os.pathsep) if part)
 
 
 def share_file(*parts: str) -> Path:

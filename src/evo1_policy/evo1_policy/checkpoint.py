@@ -5,7 +5,6 @@ its weights mean; saving writes any of them. Must not import ROS; transformers i
 when a model is loaded.
 """
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -60,6 +59,7 @@ from evo1_policy.checkpoint_layouts.training_facts import (
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import deviations
 from evo1_policy.normalization import Mode, NormStats, write_norm_stats
+from evo1_policy.paths import prefixes
 from evo1_policy.robot_config import RobotConfig, parse_robot
 
 if TYPE_CHECKING:
@@ -277,11 +277,11 @@ def _shipped_places() -> list[Path]:
     """Beside the source, then in the share folders of colcon and pip installs."""
     here = Path(__file__).resolve()
     share = Path("share") / "evo1_policy" / "checkpoints"
-    prefixes = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    places = [*prefixes()]
     if len(here.parents) > 4:  # <prefix>/lib/python3.x/site-packages/evo1_policy/checkpoint.py
-        prefixes.append(here.parents[4])
-    prefixes.append(Path(sys.prefix))
-    return [here.parents[1] / "checkpoints", *(prefix / share for prefix in prefixes)]
+        places.append(here.parents[4])
+    places.append(Path(sys.prefix))
+    return [here.parents[1] / "checkpoints", *(place / share for place in places)]
 
 
 def _opened(named: Path | str) -> tuple[Path, Layout, tuple[str, ...]]:

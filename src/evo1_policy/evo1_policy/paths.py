@@ -1,16 +1,57 @@
-"""Paths made of names that a file tells, kept below one folder. Must not import ROS or torch.
+"""Paths: where things were installed, names that a file tells, what is really on the disk.
 
 Whatever a dataset, bag, episode or checkpoint calls a file goes through `confined` before it is
-opened, written or removed; nothing else joins such a name to a folder.
+opened, written or removed; nothing else joins such a name to a folder. Must not import ROS or
+torch.
 """
 
 import os
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+_MOST_FOLDERS = 5000  # that a search enters
 _LONGEST_PART, _LONGEST = 255, 4000  # bytes, as Linux's file systems have them
 _SHOWN = 80  # characters of a name in an error
 _NEVER = {"Cc", "Cs", "Zl", "Zp"}  # controls, lone surrogates, line and paragraph separators
+
+
+def prefixes() -> tuple[Path, ...]:
+    """The install prefixes of this shell (AMENT_PREFIX_PATH), the overlay first."""
+    text = os.environ.get("AMENT_PREFIX_PATH", "")
+    return tuple(Path(part) for part in text.split(os.pathsep) if part)
+
+
+def sync(path: Path) -> None:
+    """Have a file's contents, or a folder's names, on the disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def folders_below(root: Path, what: str) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """A folder that a person named and those in it, hidden ones left out, as os.walk gives them.
+
+    Args:
+        root: may be a whole disk by mistake.
+        what: is looked for, such as 'the episodes'.
+
+    Yields:
+        Each folder, the names of the folders in it (those taken out are not entered), and of its
+        files.
+
+    Raises:
+        ValueError: there are more than can be meant.
+    """
+    for number, (folder, inner, files) in enumerate(os.walk(root)):
+        if number == _MOST_FOLDERS:
+            raise ValueError(
+                f"{root}: more than {_MOST_FOLDERS:,} folders; name one nearer to {what}"
+            )
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        yield Path(folder), inner, files
 
 
 def confined(root: Path, name: str | os.PathLike[str], what: str) -> Path:

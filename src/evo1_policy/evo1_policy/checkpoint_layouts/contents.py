@@ -6,7 +6,6 @@ Must not import ROS or torch.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode, NormStats
+from evo1_policy.paths import sync
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import refuse_lfs_pointer
 
@@ -146,10 +146,10 @@ def appearing(directory: Path) -> Iterator[Path]:
         (partial / _BEGUN).touch()
         yield partial
         for path in sorted(partial.rglob("*")):
-            _sync(path)
+            sync(path)
         (partial / _BEGUN).unlink()
         partial.rename(directory)
-        _sync(directory.parent)
+        sync(directory.parent)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         if isinstance(error, OSError | SafetensorError):
@@ -158,14 +158,6 @@ def appearing(directory: Path) -> Iterator[Path]:
                 f"{directory}: cannot be saved: {reason}; is the disk full? Nothing was left there"
             ) from error
         raise
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def shown(names: list[str]) -> str:

@@ -19,6 +19,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
+from evo1_policy.observation import MOST_INSTRUCTION
+from evo1_policy.paths import folders_below, sync
 from evo1_policy.untrusted import UntrustedError, parse_json, read_text
 
 SIDECAR = "episode.json"
@@ -26,12 +28,10 @@ FACTS_TOPIC = "/evo1/episode"
 SCHEMA = 1
 # Operators that no real arm has: the expert, and whoever drives in a launch of the simulation.
 SCRIPTED_OPERATOR, SIMULATION_OPERATOR = "scripted expert", "somebody in simulation"
-LONGEST_INSTRUCTION = 1000  # characters
 _FOLDER = re.compile(r"episode_(\d{6})")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # becomes part of file names
 _LONGEST_TEXT, _LARGEST_NUMBER = 256 << 10, 2**62
 _SIDECAR_BYTES = 8 << 20
-_MOST_FOLDERS = 5000  # that are looked into for episodes: '/' is not walked through
 
 _Part = TypeVar("_Part")
 
@@ -169,7 +169,7 @@ def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / SIDECAR)
-    _sync_folder(folder)
+    sync(folder)
 
 
 def read_sidecar(folder: Path) -> Sidecar:
@@ -204,18 +204,17 @@ def episode_folders(root: Path) -> list[Path]:
     if _is_episode(root):
         return [root]
     found: list[Path] = []
-    for number, (folder, inner, _) in enumerate(os.walk(root)):
-        if number == _MOST_FOLDERS:
-            raise EpisodeError(
-                f"{root}: more than {_MOST_FOLDERS:,} folders; name one nearer to the episodes"
-            )
-        episodes = {
-            name
-            for name in inner
-            if name.startswith("episode_") and _is_episode(Path(folder, name))
-        }
-        found += [Path(folder, name) for name in episodes]
-        inner[:] = [name for name in inner if name not in episodes and not name.startswith(".")]
+    try:
+        for folder, inner, _ in folders_below(root, "the episodes"):
+            episodes = {
+                name
+                for name in inner
+                if name.startswith("episode_") and _is_episode(folder / name)
+            }
+            found += [folder / name for name in episodes]
+            inner[:] = [name for name in inner if name not in episodes]
+    except ValueError as error:
+        raise EpisodeError(str(error)) from error
     if not found:
         raise EpisodeError(
             f"{root}: no episode found; expected folders such as episode_000000 with {SIDECAR} "
@@ -250,8 +249,8 @@ def _facts(data: Mapping[str, Any]) -> EpisodeFacts:
         raise TypeError(
             f"episode_id is {facts.episode_id[:100]!r}, expected a name such as episode_000000"
         )
-    if len(facts.instruction) > LONGEST_INSTRUCTION:
-        raise TypeError(f"the instruction is longer than {LONGEST_INSTRUCTION} characters")
+    if len(facts.instruction) > MOST_INSTRUCTION:
+        raise TypeError(f"the instruction is longer than {MOST_INSTRUCTION} characters")
     return facts
 
 
@@ -284,11 +283,3 @@ def checked(kind: type[_Part], values: Mapping[str, Any]) -> _Part:
         if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
             raise TypeError(f"{field.name} is {value!r:.50}, which is no time and no count")
     return made
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

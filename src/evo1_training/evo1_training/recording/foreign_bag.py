@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from evo1_policy.observation import MOST_INSTRUCTION
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import IMAGE_TYPES, RobotConfig, load_robot
 from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import (
     EXTRA,
-    LONGEST_INSTRUCTION,
     STATE,
     EpisodeError,
     EpisodeFacts,
@@ -100,9 +100,9 @@ class ForeignBags:
             or placed.instruction
             or (started[-1] if started else later[0] if later else "")
         ).strip()
-        if not instruction or len(instruction) > LONGEST_INSTRUCTION:
+        if not instruction or len(instruction) > MOST_INSTRUCTION:
             raise EpisodeError(
-                f"{files.bag}: '{label}' has no instruction of at most {LONGEST_INSTRUCTION} "
+                f"{files.bag}: '{label}' has no instruction of at most {MOST_INSTRUCTION} "
                 "characters; give --instruction TEXT, or write into the map 'instruction: TEXT', "
                 "'instruction: {topic: /task}' or 'instruction: {file: tasks.yaml}'"
             )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from evo1_policy.paths import folders_below
 from evo1_policy.untrusted import (
     MOST_YAML_BYTES,
     UntrustedError,
@@ -41,15 +42,18 @@ def bags_below(root: Path) -> list[Path]:
     """The bags below a folder, or itself where it is one; a file of messages is one, too.
 
     Raises:
-        EpisodeError: there is none.
+        EpisodeError: there is none, or too much beside them.
     """
     if root.is_file() or _files_in(root):
         return [root]
-    folders = {
-        path.parent
-        for path in root.glob("**/*")
-        if _is_storage(path) and not any(p.startswith(".") for p in path.relative_to(root).parts)
-    }
+    try:
+        folders = [
+            folder
+            for folder, _, files in folders_below(root, "the bags")
+            if any(_is_storage(folder / name) for name in files)
+        ]
+    except ValueError as error:
+        raise EpisodeError(str(error)) from error
     if not folders:
         raise EpisodeError(f"{root}: no rosbag found; expected folders with .mcap or .db3 files")
     return sorted(folders)

@@ -7,6 +7,7 @@ from pathlib import Path
 from evo1_policy.checkpoint_layouts.hub import local_dataset
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode
+from evo1_policy.paths import folders_below
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_training.datasets.reader import (
     DatasetError,
@@ -29,9 +30,16 @@ def newest_dataset(root: Path) -> Path:
     """The dataset below a folder that was written last.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is none, or too much beside it.
     """
-    found = [path for path in root.rglob("info.json") if path.parent.name == "meta"]
+    try:
+        found = [
+            folder / "info.json"
+            for folder, _, files in folders_below(root, "the datasets")
+            if folder.name == "meta" and "info.json" in files
+        ]
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
     if not found:
         raise DatasetError(
             f"{root}: no dataset below this folder; give one with --dataset FOLDER, or make one: "

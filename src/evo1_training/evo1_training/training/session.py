@@ -89,7 +89,8 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         if aside is not None:
             _LOG.warning("the earlier run is now %s", aside)
     accelerator.wait_for_everyone()
-    resume = _resume(folder, config, stage)
+    read_as = mappings(config.data)
+    resume = _resume(folder, config, stage, read_as)
     if resume is not None and accelerator.is_main_process:
         folder.point("last", resume.step)  # a kill may have come before the link
     if resume is not None and resume.step >= config.stage(stage).steps:
@@ -107,7 +108,7 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         progress=bar,
     )
     bar.close()
-    parts = _parts(config, stage, folder, accelerator, data, robot, start, resume)
+    parts = _parts(config, stage, folder, accelerator, data, robot, start, resume, read_as)
     try:
         outcome = Trainer(parts).run()
     finally:
@@ -133,12 +134,13 @@ def _parts(
     robot: RobotConfig,
     start: Weights | None,
     resume: SavedStep | None,
+    read_as: Mapping[str, str],
 ) -> Parts:
     section = config.stage(stage)
     stats = choose_stats(config, data, robot, start, resume)
     tokenizer_dir = folder.path / "tokenizer"
     if accelerator.is_main_process:
-        folder.begin(config, mappings(config.data))
+        folder.begin(config, read_as)
         if resume is None:
             copy_tokenizer(tokenizer_source(config, start), tokenizer_dir)
         else:
@@ -307,9 +309,11 @@ def _with_resolved_paths(config: TrainConfig) -> TrainConfig:
     return replace(config, runs=runs)
 
 
-def _resume(folder: RunFolder, config: TrainConfig, stage: Stage) -> SavedStep | None:
+def _resume(
+    folder: RunFolder, config: TrainConfig, stage: Stage, read_as: Mapping[str, str]
+) -> SavedStep | None:
     if (folder.path / CONFIG).is_file():  # also of a run that was killed before its first save
-        folder.check_same(config, stage, mappings(config.data))
+        folder.check_same(config, stage, read_as)
     return folder.newest()
 
 

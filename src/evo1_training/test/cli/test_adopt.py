@@ -30,16 +30,7 @@ ANSWERS = ["--units", "deg", "--camera", "image_1=front", "--camera", "image_2=t
 
 
 @pytest.fixture
-def units(robots_dir, tmp_path, monkeypatch):
-    """Robot files and units as evo1_bringup installs them."""
-    share = tmp_path / "prefix/share/evo1_bringup"
-    share.mkdir(parents=True)
-    (share / "robots").symlink_to(robots_dir)
-    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path / "prefix"))
-
-
-@pytest.fixture
-def dataset(tmp_path, units):
+def dataset(tmp_path, installed_robots):
     return write(tmp_path / "so101 pick", DEGREES)
 
 
@@ -117,7 +108,7 @@ def test_twice_is_the_same_as_once(dataset, capsys):
     ]
 
 
-def test_the_table_says_where_limits_are_left(tmp_path, units, robots_dir, capsys):
+def test_the_table_says_where_limits_are_left(tmp_path, installed_robots, robots_dir, capsys):
     root = write(tmp_path / "d", dataclasses.replace(KINDS["radians"], scale=1.7))
     robot = yaml.safe_load((robots_dir / "so100.yaml").read_text())
     robot["joints"][3]["position"] = robot["joints"][5]["position"] = [-3.5, 3.5]
@@ -133,7 +124,7 @@ def test_the_table_says_where_limits_are_left(tmp_path, units, robots_dir, capsy
 
 
 def test_a_dataset_in_the_cache_of_the_hub_is_adopted_and_trained_by_its_name(
-    tmp_path, units, capsys, monkeypatch
+    tmp_path, installed_robots, capsys, monkeypatch
 ):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))

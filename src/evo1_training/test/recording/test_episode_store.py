@@ -1,7 +1,10 @@
 import pytest
 
+from evo1_training.datasets.reader import DatasetError
 from evo1_training.recording.episode import SIDECAR, EpisodeError, episode_folders
 from evo1_training.recording.episode_store import EpisodeStore
+from evo1_training.recording.foreign_files import bags_below
+from evo1_training.training.data_selection import newest_dataset
 
 
 def make(store):
@@ -37,8 +40,19 @@ def test_episodes_of_another_run_are_never_deleted(tmp_path):
         EpisodeStore(tmp_path).delete_last()
 
 
-def test_episodes_are_not_looked_for_in_a_whole_file_system(tmp_path):
+def test_nothing_is_looked_for_in_a_whole_file_system(tmp_path):
     for number in range(5001):
         (tmp_path / str(number)).mkdir()
     with pytest.raises(EpisodeError, match=r"more than 5,000 folders; name one nearer"):
         episode_folders(tmp_path)
+    with pytest.raises(EpisodeError, match=r"more than 5,000 folders; name one nearer"):
+        bags_below(tmp_path)
+    with pytest.raises(DatasetError, match=r"more than 5,000 folders; name one nearer"):
+        newest_dataset(tmp_path)
+
+
+def test_a_dataset_that_is_being_made_is_not_the_newest_one(tmp_path):
+    for place in ("can", ".work/can"):
+        (tmp_path / place / "meta").mkdir(parents=True)
+        (tmp_path / place / "meta/info.json").write_text("{}")
+    assert newest_dataset(tmp_path) == tmp_path / "can"

@@ -132,7 +132,7 @@ def _columns(table: Path, features: Mapping[str, Any]) -> pa.Schema:
     found = pq.read_schema(table)
     kept = [field for field in found if field.name in features]
     try:
-        described = json.loads((found.metadata or {})[b"huggingface"])
+        described = parse_json((found.metadata or {})[b"huggingface"].decode(), source=str(table))
         types = described["info"]["features"]
         described["info"]["features"] = {k: v for k, v in types.items() if k in features}
         return pa.schema(kept, metadata={"huggingface": json.dumps(described)})

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from evo1_policy.paths import confined
+from evo1_policy.paths import confined, sync
 
 STAGING = ".adding"  # hidden, so that no reader's glob finds what is in it
 META = "meta"
@@ -106,9 +106,9 @@ class Staging:
             OSError: the disk is full or gone. Unless is_interrupted, nothing has changed.
         """
         for path in self._files.rglob("*"):
-            _sync(path)
+            sync(path)
         (self._files / META).rename(self._folder / META)
-        _sync(self._folder)
+        sync(self._folder)
         _finish(self._root)
 
     def close(self) -> None:
@@ -159,11 +159,11 @@ def _finish(root: Path) -> None:
             place = _inside(root, path.relative_to(files).as_posix())
             place.parent.mkdir(parents=True, exist_ok=True)
             path.replace(place)
-            _sync(place.parent)
+            sync(place.parent)
     if (root / META).exists():
         (root / META).rename(old)
     new.rename(root / META)
-    _sync(root)
+    sync(root)
 
 
 def _inside(root: Path, name: str) -> Path:
@@ -173,12 +173,3 @@ def _inside(root: Path, name: str) -> Path:
         raise DatasetWriteError(
             f"{error}; remove the link, or convert to another folder"
         ) from error
-
-
-def _sync(path: Path) -> None:
-    """Have a file's contents, or a folder's names, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

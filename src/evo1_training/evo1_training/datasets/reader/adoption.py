@@ -4,7 +4,6 @@
 ROS or torch. Letters: D joints.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 import yaml
 
 from evo1_policy.joint_units import JointUnits, JointUnitsError
+from evo1_policy.paths import prefixes
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_policy.strict_yaml import Section, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
@@ -283,8 +283,8 @@ def shipped(folder: str, name: str) -> Path | None:
     """A YAML file: a path as it is, or a name in a folder that evo1_bringup installs, if there."""
     if "/" in name or Path(name).suffix in (".yaml", ".yml"):
         return Path(name).expanduser()
-    for prefix in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep):
-        path = Path(prefix) / "share" / "evo1_bringup" / folder / f"{name}.yaml"
+    for prefix in prefixes():
+        path = prefix / "share" / "evo1_bringup" / folder / f"{name}.yaml"
         if path.is_file():
             return path
     return None

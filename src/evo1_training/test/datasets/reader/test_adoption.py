@@ -56,12 +56,8 @@ def calibration(tmp_path):
 
 
 @pytest.fixture
-def so100(robots_dir, tmp_path, monkeypatch):
+def so100(robots_dir, installed_robots):
     """The robot file that ships, as evo1_bringup installs it."""
-    share = tmp_path / "prefix/share/evo1_bringup"
-    share.mkdir(parents=True)
-    (share / "robots").symlink_to(robots_dir)
-    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path / "prefix"))
     return load_robot(robots_dir / "so100.yaml")
 
 
