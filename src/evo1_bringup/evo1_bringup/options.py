@@ -186,8 +186,8 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
     namespace = read_namespace(texts.get("namespace", ""))
     policy = read_params_file(texts.get("params_file", ""), namespace)
     policy |= {name: value for name, value in typed.items() if name in POLICY_PARAMETERS}
-    for name in ("robot_file", "checkpoint"):
-        policy[name] = read_file(name, str(policy.get(name, "")))
+    policy["robot_file"] = read_file("robot_file", str(policy.get("robot_file", "")))
+    policy["checkpoint"] = _read_checkpoint(str(policy.get("checkpoint", "")))
     system = {name: value for name, value in typed.items() if name in _SYSTEM}
     options = _read(robot, {**system, "namespace": namespace})
     options = replace(
@@ -266,18 +266,25 @@ def _check_so100(options: SystemOptions) -> None:
 
 
 def read_file(name: str, text: str) -> str:
-    """An existing file or folder as its full path, or hub:user/name; '' stays ''."""
+    """An existing file or folder as its full path; '' stays ''."""
+    if not text:
+        return ""
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise OptionError(f"{name}: '{path}' does not exist")
+    return str(path.resolve())
+
+
+def _read_checkpoint(text: str) -> str:
+    """The same for a checkpoint, which may also be hub:user/name: then where it lies here."""
     if not text:
         return ""
     from evo1_policy.checkpoint_layouts.hub import CheckpointError, local_checkpoint  # lazily
 
     try:
-        path = local_checkpoint(Path(text).expanduser())
+        return read_file("checkpoint", str(local_checkpoint(text)))
     except CheckpointError as error:
-        raise OptionError(f"{name}: {error}") from error
-    if not path.exists():
-        raise OptionError(f"{name}: '{path}' does not exist")
-    return str(path.resolve())
+        raise OptionError(f"checkpoint: {error}") from error
 
 
 def read_namespace(text: str) -> str:

@@ -19,6 +19,21 @@ def test_unknown_option_is_named_with_the_known_ones():
         parse_options("xarm6", {"haste": "2"})
 
 
+@pytest.mark.parametrize(
+    ("robot", "given"),
+    [
+        ("xarm6", {"robot_file": "hub:lab/arm"}),
+        ("xarm6", {"params_file": "hub:lab/arm"}),
+        ("so100", {"port": "/dev/null", "calibration": "hub:lab/arm"}),
+    ],
+)
+def test_only_a_checkpoint_comes_from_the_hub(robot, given):
+    with pytest.raises(OptionError, match=r"'hub:lab/arm' does not exist"):
+        parse_options(robot, given)
+    with pytest.raises(OptionError, match=r"^checkpoint: hub:lab/arm: "):
+        parse_options("xarm6", {"checkpoint": "hub:lab/arm"})
+
+
 def test_options_of_the_other_robot_are_unknown():
     with pytest.raises(OptionError, match="port: no option of xarm6"):
         parse_options("xarm6", {"port": "/dev/ttyACM0"})
