@@ -127,7 +127,7 @@ def test_full_disk_leaves_the_dataset_as_it_was(tmp_path, version, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(staging, "_sync", full)
+    monkeypatch.setattr(staging, "sync", full)
     writer = create(root, version, append=True)
     writer.add(encoded(tmp_path / "work", 1))
     with pytest.raises(OSError, match=rf"No space left on device: '{root}'"):
