@@ -3,9 +3,10 @@
 #
 #   scripts/run_tests.sh src/evo1_sim -k grasp
 #
-# Tests without ROS share the cores. Those with ROS run one after the other, because a robot that
-# waits for a processor looks like one that failed; they mostly wait, so the tests of arithmetic run
-# on numpy 1.26 beside them, at the lowest priority (make test-numpy1 runs all that need no ROS).
+# Tests without ROS share the cores. Nodes in a process of the test mostly wait: two at a time, each
+# in a domain of its own. Whole systems run one after the other, because a robot that waits for a
+# processor looks like one that failed; beside them the tests of arithmetic run on numpy 1.26, at the
+# lowest priority (make test-numpy1 runs all that need no ROS).
 set -eo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then
@@ -16,11 +17,14 @@ fi
 # wrong. Reruns are counted in the summary.
 python -m pytest -m "not ros and not launch_files" -n auto --maxprocesses 4 --dist loadfile \
   --no-loadscope-reorder --reruns 1
+failed=0
+python -m pytest -m "ros or launch_files" -n 2 --dist loadfile --reruns 1 \
+  src/evo1_policy/test src/evo1_training/test || failed=1
 numpy1=$(mktemp)
 nice -n 19 scripts/test_numpy1.sh src/evo1_policy/test/{control,perception,replay} src/evo1_policy/test/test_*.py \
   src/evo1_sim/test src/evo1_training/test/datasets >"$numpy1" 2>&1 &
-failed=0
-python -m pytest -m "ros or launch_files" --reruns 1 || failed=1
+python -m pytest -m "ros or launch_files" --reruns 1 src/evo1_sim/test src/evo1_bringup/test \
+  || failed=1
 echo "the same without ROS, on numpy 1.26:"
 wait $! || failed=1
 cat "$numpy1"

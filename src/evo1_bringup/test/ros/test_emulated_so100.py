@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from live_listener import SMALL, TIMEOUT_S, LiveListener, patient_robot_file
+from live_listener import HOLDING, SMALL, TIMEOUT_S, LiveListener, patient_robot_file
 
 from evo1_bringup.options import parse_options
 from evo1_bringup.supervisor import Supervisor
@@ -10,29 +10,18 @@ from evo1_bringup.system import describe
 
 pytestmark = [pytest.mark.ros, pytest.mark.gl]
 
-HOLDING = 2
-
 
 class Watcher(LiveListener):
-    """Hears the policy's status and the joints."""
+    """Hears the policy and the joints."""
 
     def __init__(self, supervisor, lines):
-        from evo1_msgs.msg import PolicyStatus
         from sensor_msgs.msg import JointState
 
-        super().__init__(supervisor, lines)
+        super().__init__(supervisor, lines, policies=[""])
         self.positions = []
-        self.node.create_subscription(PolicyStatus, "policy/status", self._hear, 10)
         self.node.create_subscription(
             JointState, "joint_states", lambda m: self.positions.append(list(m.position)), 10
         )
-
-    def _hear(self, status):
-        self.status = status
-
-    @property
-    def chunks(self):
-        return self.status.chunks_published if self.status else 0
 
     @property
     def moved(self):
@@ -51,18 +40,20 @@ def test_the_arm_holds_when_its_cable_is_pulled_and_goes_on_when_a_person_says_s
     with Supervisor(system, printer=lambda label, line: lines.append(line)) as running:
         watcher = Watcher(running, lines)
         try:
-            watcher.wait(lambda: watcher.chunks >= 2, "chunk")
+            watcher.wait_chunks(2)
             watcher.wait(lambda: watcher.moved, "motion")
             assert commands.plug_arm(person, plugged=False).success
-            watcher.wait(lambda: watcher.status.reason_code == "arm_fault", "fault")
-            assert watcher.status.state == HOLDING
-            assert "port_lost" in watcher.status.reason
+            watcher.wait(lambda: watcher.status().reason_code == "arm_fault", "fault")
+            assert watcher.status().state == HOLDING
+            assert "port_lost" in watcher.status().reason
             assert commands.plug_arm(person, plugged=True).success
             assert commands.recover_arm(person).success
-            watcher.wait(lambda: "that is over" in watcher.status.reason, "words on what is over")
-            chunks, watcher.positions = watcher.chunks, []
+            watcher.wait(
+                lambda: "that is over" in watcher.status().reason, "words on what is over"
+            )
+            watcher.positions = []
             assert commands.trigger(person, "resume").success
-            watcher.wait(lambda: watcher.chunks > chunks + 1, "chunk after recovery")
+            watcher.wait_chunks(2)
             watcher.wait(lambda: watcher.moved, "motion after recovery")
         finally:
             watcher.close()

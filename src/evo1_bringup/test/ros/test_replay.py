@@ -15,13 +15,12 @@ class Person(LiveListener):
     """Watches the policy and steers the recorder."""
 
     def __init__(self, supervisor, lines):
-        from evo1_msgs.msg import ActionChunk, RecorderStatus
+        from evo1_msgs.msg import RecorderStatus
         from std_srvs.srv import Trigger
 
-        super().__init__(supervisor, lines)
-        self.chunks = []
+        super().__init__(supervisor, lines, policies=[""])
+        self.recorder = None
         self._request = Trigger.Request()
-        self.node.create_subscription(ActionChunk, "policy/action_chunk", self.chunks.append, 10)
         self.node.create_subscription(RecorderStatus, "recorder/status", self._hear, 10)
         self._clients = {
             name: self.node.create_client(Trigger, f"recorder/{name}")
@@ -36,7 +35,7 @@ class Person(LiveListener):
         assert answer.result().success, answer.result().message
 
     def _hear(self, status):
-        self.status = status
+        self.recorder = status
 
 
 def record(tmp_path, robots_dir, **options):
@@ -56,14 +55,13 @@ def record(tmp_path, robots_dir, **options):
     with Supervisor(system, printer=lambda *line: lines.append(line)) as running:
         person = Person(running, lines)
         try:
-            person.wait(lambda: person.chunks, "the first chunk")
+            person.wait_chunks(1)
             person.call("start")
             person.wait(
-                lambda: person.status and person.status.state == RecorderStatus.RECORDING,
+                lambda: person.recorder and person.recorder.state == RecorderStatus.RECORDING,
                 "the take to begin",
             )
-            before = len(person.chunks)
-            person.wait(lambda: len(person.chunks) >= before + CHUNKS, "chunks")
+            person.wait_chunks(CHUNKS)
             person.call("save")
         finally:
             person.close()

@@ -1,7 +1,7 @@
 """A simulated arm that is put elsewhere while its policy runs, over real DDS."""
 
 import pytest
-from live_listener import SMALL, LiveListener, patient_robot_file
+from live_listener import HOLDING, RUNNING, SMALL, LiveListener, patient_robot_file
 
 from evo1_bringup.cli import main
 from evo1_bringup.options import parse_options
@@ -9,26 +9,6 @@ from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import describe
 
 pytestmark = [pytest.mark.ros, pytest.mark.gl]
-
-RUNNING, HOLDING = 1, 2
-
-
-class Watcher(LiveListener):
-    """Every status of the policy."""
-
-    def __init__(self, supervisor, lines):
-        from evo1_msgs.msg import PolicyStatus
-
-        super().__init__(supervisor, lines)
-        self.statuses = []
-        self.node.create_subscription(PolicyStatus, "policy/status", self.statuses.append, 10)
-
-    def chunks(self):
-        return self.statuses[-1].chunks_published if self.statuses else 0
-
-    def wait_chunks(self, more):
-        before = self.chunks()
-        self.wait(lambda: self.chunks() >= before + more, "chunks")
 
 
 def test_a_reset_goes_on_where_the_policy_ran_and_says_what_to_type_where_it_did_not(
@@ -39,7 +19,7 @@ def test_a_reset_goes_on_where_the_policy_ran_and_says_what_to_type_where_it_did
     with Supervisor(
         describe("xarm6", parse_options("xarm6", given)), printer=lambda *line: lines.append(line)
     ) as supervisor:
-        watcher = Watcher(supervisor, lines)
+        watcher = LiveListener(supervisor, lines, policies=[""])
         try:
             watcher.wait_chunks(3)
             assert not [line for _, line in lines if "ERROR" in line]
@@ -47,14 +27,14 @@ def test_a_reset_goes_on_where_the_policy_ran_and_says_what_to_type_where_it_did
                 assert main(["reset", "--seed", seed]) == 0
                 assert f"seed {seed}" in capsys.readouterr().out
                 watcher.wait_chunks(3)
-                assert watcher.statuses[-1].state == RUNNING
-            codes = {status.reason_code for status in watcher.statuses}
+                watcher.wait(lambda: watcher.status().state == RUNNING, "running")
+            codes = {status.reason_code for status in watcher.statuses[""]}
             assert "tracking_error" not in codes
             assert main(["pause"]) == 0
             assert main(["reset"]) == 0
             assert "evo1 resume goes on" in capsys.readouterr().out
             now_s = watcher.node.get_clock().now().nanoseconds // 10**9
-            watcher.wait(lambda: watcher.statuses[-1].header.stamp.sec > now_s, "status")
-            assert watcher.statuses[-1].state == HOLDING
+            watcher.wait(lambda: watcher.status().header.stamp.sec > now_s, "status")
+            assert watcher.status().state == HOLDING
         finally:
             watcher.close()

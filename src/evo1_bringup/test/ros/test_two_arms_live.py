@@ -1,7 +1,7 @@
 """Two simulated arms with a policy each, started as one, over real DDS."""
 
 import pytest
-from live_listener import SMALL, LiveListener, patient_robot_file
+from live_listener import SMALL, STOPPED, LiveListener, patient_robot_file
 
 from evo1_bringup.cli import main
 from evo1_bringup.processes import together
@@ -10,7 +10,6 @@ from evo1_bringup.system import SIDES, TWO_ARMS, systems_of
 
 pytestmark = [pytest.mark.ros, pytest.mark.gl]
 
-RUNNING, STOPPED = 1, 4
 SHARED = {"/diagnostics", "/parameter_events", "/rosout", "/clock"}
 
 
@@ -19,23 +18,15 @@ class Cell(LiveListener):
 
     def __init__(self, supervisor, lines):
         from diagnostic_msgs.msg import DiagnosticArray
-        from evo1_msgs.msg import PolicyStatus
         from trajectory_msgs.msg import JointTrajectory
 
-        super().__init__(supervisor, lines)
-        self.status = dict.fromkeys(SIDES)
+        super().__init__(supervisor, lines, policies=SIDES)
         self.commands = dict.fromkeys(SIDES, 0)
         self.diagnostics = set()
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         for side in SIDES:
-            self.node.create_subscription(
-                PolicyStatus, f"/{side}/policy/status", self._keep(side), 10
-            )
             topic = f"/{side}/xarm6_traj_controller/joint_trajectory"
             self.node.create_subscription(JointTrajectory, topic, self._count(side), 10)
-
-    def _keep(self, side):
-        return lambda message: self.status.update({side: message})
 
     def _count(self, side):
         return lambda _: self.commands.update({side: self.commands[side] + 1})
@@ -44,14 +35,7 @@ class Cell(LiveListener):
         self.diagnostics.update(status.name for status in message.status)
 
     def state(self, side):
-        return self.status[side].state if self.status[side] else None
-
-    def wait_chunks(self, side, more):
-        before = self.chunks(side)
-        self.wait(lambda: self.chunks(side) >= before + more, f"chunks of {side}")
-
-    def chunks(self, side):
-        return self.status[side].chunks_published if self.status[side] else 0
+        return self.status(side).state if self.status(side) else None
 
 
 @pytest.fixture
@@ -73,7 +57,8 @@ def cell(own_domain, robots_dir, tmp_path):
     with Supervisor(programs, printer=lambda *line: lines.append(line)) as supervisor:
         cell = Cell(supervisor, lines)
         try:
-            cell.wait(lambda: all(cell.chunks(side) >= 3 for side in SIDES), "chunks of both")
+            for side in SIDES:
+                cell.wait_chunks(3, side)
             yield cell
         finally:
             cell.close()
@@ -85,9 +70,9 @@ def test_a_stop_of_one_arm_leaves_the_other_alone_and_stop_all_ends_both(cell, c
 
     assert main(["stop", "--namespace", "left"]) == 0
     cell.wait(lambda: cell.state("left") == STOPPED, "stop of the left arm")
-    cell.wait_chunks("right", 5)  # the stop is repeated until the arm rests
+    cell.wait_chunks(5, "right")  # the stop is repeated until the arm rests
     sent = cell.commands["left"]
-    cell.wait_chunks("right", 5)
+    cell.wait_chunks(5, "right")
     assert cell.state("right") != STOPPED
     assert cell.commands["left"] == sent
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from live_listener import SMALL, LiveListener, patient_robot_file
+from live_listener import SMALL, STOPPED, LiveListener, patient_robot_file
 
 from evo1_bringup.cli import main
 from evo1_bringup.processes import together
@@ -15,7 +15,6 @@ from evo1_policy.robot_config import load_robot
 
 pytestmark = [pytest.mark.ros, pytest.mark.gl]
 
-STOPPED = 4
 SWAY_RAD = 0.12
 
 
@@ -56,25 +55,20 @@ class Cell(LiveListener):
     """What is heard of both arms and of their policy."""
 
     def __init__(self, robot, supervisor, lines):
-        from evo1_msgs.msg import PolicyStatus
         from sensor_msgs.msg import JointState
         from trajectory_msgs.msg import JointTrajectory
 
-        super().__init__(supervisor, lines)
+        super().__init__(supervisor, lines, policies=[""])
         self._robot = robot
         self.joints = None
         self.positions = []  # (14,) each
         self.commands = {command.topic: 0 for command in robot.command}
-        self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, 10)
         self.node.create_subscription(JointState, "joint_states", self._on_joints, 10)
         for topic in self.commands:
             self.node.create_subscription(JointTrajectory, topic, self._counter(topic), 10)
 
     def _counter(self, topic):
         return lambda _: self.commands.update({topic: self.commands[topic] + 1})
-
-    def _on_status(self, message):
-        self.status = message
 
     def _on_joints(self, message):
         assert tuple(message.name) == self._robot.joint_names
@@ -108,7 +102,7 @@ def test_one_policy_moves_both_arms_within_their_limits_and_stops_both(cell, rob
         cell.wait(lambda s=of_side: (cell.moved()[s & arm] > 0.02).sum() >= 3, f"motion: {side}")
     assert all(cell.commands.values()), cell.commands
     assert main(["stop"]) == 0
-    cell.wait(lambda: cell.status.state == STOPPED, "the stop")
+    cell.wait(lambda: cell.status().state == STOPPED, "the stop")
     cell.wait(lambda: np.abs(cell.joints.velocity).max() < 0.01, "both arms at rest")
     rows = np.array(cell.positions)
     slack = 0.01  # a joint may overshoot its target
