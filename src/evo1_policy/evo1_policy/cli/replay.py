@@ -3,21 +3,13 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from tqdm import tqdm
 
 from evo1_policy.command_line import entry_point, positive
-from evo1_policy.replay.replaying import (
-    TOLERANCE_RAD,
-    Policy,
-    PolicyLoader,
-    Report,
-    Request,
-    replay,
-)
+from evo1_policy.replay.replaying import TOLERANCE_RAD, Policy, PolicyLoader, Report, replay
 from evo1_policy.replay.report import as_json, summary, table
 from evo1_policy.robot_config import RobotConfig
 
@@ -65,27 +57,25 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    request = Request(
-        bag=options.bag,
-        robot=options.robot,
-        chunks=options.chunks,
-        other_model=options.checkpoint is not None,
-        seed=options.seed,
-        tolerance_rad=options.tolerance,
-    )
     with tqdm(desc="replay", unit="chunk", file=sys.stderr, disable=None, leave=False) as bar:
-        report = replay(request, _loader(options), _progress(bar))
+
+        def progress(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        report = replay(
+            options.bag,
+            _loader(options),
+            robot_file=options.robot,
+            chunk_topic=options.chunks,
+            other_model=options.checkpoint is not None,
+            seed=options.seed,
+            tolerance_rad=options.tolerance,
+            progress=progress,
+        )
     print(f"{table(report)}\n\n{summary(report)}")
     _write(report, options)
     return 0 if report.passed or (report.compared and not report.is_test) else 1
-
-
-def _progress(bar: "tqdm[NoReturn]") -> Callable[[int, int], None]:
-    def show(done: int, of: int) -> None:
-        bar.total = of
-        bar.update(done - bar.n)
-
-    return show
 
 
 def _write(report: Report, options: argparse.Namespace) -> None:

@@ -18,6 +18,7 @@ ImageDtype = Literal["float32", "bfloat16"]
 EpisodeTail = Literal["masked", "counted"]
 Stem = Literal["patch", "convolutional"]
 
+_MOST_INTEGER = 10**300  # that is read as a float
 _LATER = {"later": True}  # a key that older checkpoints lack; they mean its default
 TIME_TABLE_LENGTH = 1000  # rows of the sinusoid table for the denoising time
 
@@ -144,13 +145,17 @@ class Evo1Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, data: object) -> "Evo1Config":
+    def from_dict(cls, data: object, path: str = "") -> "Evo1Config":
         """Read what to_dict wrote; every key must be there but those added since, and no other.
+
+        Args:
+            data: plain data.
+            path: where they stand, for error messages.
 
         Raises:
             ConfigError: a key is unknown, missing, of another type or impossible.
         """
-        return _parse(cls, data, "")
+        return _parse(cls, data, path)
 
 
 def preset(name: str) -> Evo1Config:
@@ -265,7 +270,7 @@ def _value(hint: Any, value: object, path: str) -> Any:
         if value not in choices:
             raise ConfigError(f"{path}: expected one of {', '.join(choices)}, got {value!r}")
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int and abs(value) < _MOST_INTEGER:
         return float(value)
     if not isinstance(value, hint) or isinstance(value, bool):
         raise ConfigError(f"{path}: expected {hint.__name__}, got {value!r}")
