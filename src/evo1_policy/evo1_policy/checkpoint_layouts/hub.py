@@ -13,7 +13,8 @@ import yaml
 
 from evo1_policy.checkpoint_layouts.contents import CheckpointError as CheckpointError
 from evo1_policy.checkpoint_layouts.own import TOKENIZER_FILES
-from evo1_policy.untrusted import UntrustedError, parse_yaml, printable, read_text
+from evo1_policy.command_line import printable
+from evo1_policy.untrusted import UntrustedError, parse_yaml, read_text
 
 HUB = "hub:"
 CHECKPOINT_FILES = (
