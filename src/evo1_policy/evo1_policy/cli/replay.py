@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import entry_point, positive
 from evo1_policy.replay.replaying import TOLERANCE_RAD, Policy, PolicyLoader, Report, replay
 from evo1_policy.replay.report import as_json, summary, table
@@ -101,11 +102,8 @@ def _loader(options: argparse.Namespace) -> PolicyLoader:
             device=options.device,
             seed=seed,
             num_steps=steps or None,
-            embodiment=options.embodiment,
-            semantics=options.semantics,
-            tokenizer=options.tokenizer,
-            units=options.units,
             rate_hz=robot.rate_hz,  # what was recorded is repeated as it was
+            **reading(options),
         )
 
     return load
@@ -154,11 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, help="of the noise instead of the recorded one, or where none is told"
     )
-    foreign = parser.add_argument_group("for checkpoints of others, as the node's parameters")
-    foreign.add_argument("--embodiment", metavar="KEY", help="key of the norm stats")
-    foreign.add_argument("--semantics", help="authors_main, evo1_flash or lerobot")
-    foreign.add_argument("--tokenizer", type=Path, metavar="DIR")
-    foreign.add_argument("--units", type=Path, metavar="FILE")
+    add_reading_options(parser, rate=False)
     return parser
 
 
