@@ -42,9 +42,8 @@ from evo1_policy.model.preprocessing import (
     prompt_text,
 )
 from evo1_policy.normalization import width_mask
-from evo1_policy.perception.colour import MOST_PIXELS
 from evo1_policy.robot_config import load_robot
-from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
+from evo1_policy.untrusted import MOST_PIXELS, UntrustedError, refuse_lfs_pointer
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.world import World
 

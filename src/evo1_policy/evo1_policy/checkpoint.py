@@ -8,7 +8,7 @@ when a model is loaded.
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import torch
 from safetensors.torch import save_file
@@ -23,7 +23,7 @@ from evo1_policy.checkpoint_layouts.contents import (
     check_agreement,
 )
 from evo1_policy.checkpoint_layouts.contents import Weights as Weights
-from evo1_policy.checkpoint_layouts.foreign import model_of, write_sidecar
+from evo1_policy.checkpoint_layouts.foreign import write_sidecar
 from evo1_policy.checkpoint_layouts.hub import local_checkpoint, origin
 from evo1_policy.checkpoint_layouts.own import (
     CARD,
@@ -38,10 +38,10 @@ from evo1_policy.checkpoint_layouts.own import (
     model_header,
     read_json,
     read_own,
-    read_own_model,
     write_json,
 )
 from evo1_policy.checkpoint_layouts.own import check_same_robot as check_same_robot
+from evo1_policy.checkpoint_layouts.own import find_model as find_own
 from evo1_policy.checkpoint_layouts.restricted_unpickler import save_plain
 from evo1_policy.checkpoint_layouts.tensor_files import (
     grouped_tensors,
@@ -58,9 +58,9 @@ from evo1_policy.checkpoint_layouts.training_facts import (
 )
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import deviations
-from evo1_policy.normalization import Mode, NormStats, write_norm_stats
+from evo1_policy.normalization import NormStats, write_norm_stats
 from evo1_policy.paths import prefixes
-from evo1_policy.robot_config import RobotConfig, parse_robot
+from evo1_policy.robot_config import parse_robot
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
@@ -69,78 +69,52 @@ SaveLayout = Literal["own", "official", "lerobot"]
 DTYPES = {"keep": None, "float32": torch.float32, "bfloat16": torch.bfloat16}  # by name
 
 
-def read_checkpoint(
-    directory: Path | str,
-    *,
-    robot: RobotConfig | None = None,
-    embodiment: str | None = None,
-    semantics: str | None = None,
-    norm_mode: Mode | None = None,
-    tokenizer: Path | str | None = None,
-    units: Path | str | None = None,
-    rate_hz: float | None = None,
-    action_space: str | None = None,
-) -> Checkpoint:
+def read_checkpoint(directory: Path | str, **wanted: Unpack[Wanted]) -> Checkpoint:
     """Read and check everything but the weights, whichever layout it is.
 
     Args:
         directory: of ours, official (DeepSpeed or evo1-flash) or LeRobot's; or
-            'hub:user/name' (hub.local_checkpoint), also for `tokenizer`.
-        robot: that it shall move, where the directory holds no robot file; it must not contradict
-            one that it does.
-        embodiment: key of the norm stats, 'arm' or 'arm/dataset', where there are several.
-        semantics: 'authors_main', 'evo1_flash' or 'lerobot' instead of what the layout implies.
-        norm_mode: 'bounds', 'quantiles' or 'mean_std' instead of what the directory implies.
-        tokenizer: folder of the tokenizer, where the directory holds none.
-        units: file with the units of the norm stats (joint_units), where they are not radians.
-        rate_hz: of its actions; must be said where the directory holds no robot file.
-        action_space: of a folder of others, which does not say it; None is 'joint'.
+            'hub:user/name' (hub.local_checkpoint).
+        wanted: what it does not say itself: see contents.Wanted.
 
     Raises:
         CheckpointError: no known layout, a file is missing, or its content is wrong.
     """
-    directory, layout, said = _opened(directory)
-    wanted = Wanted(
-        robot=robot,
-        embodiment=embodiment,
-        semantics=semantics,
-        norm_mode=norm_mode,
-        tokenizer=local_checkpoint(tokenizer, TOKENIZER_FILES) if tokenizer else None,
-        units=Path(units) if units is not None else None,
-        rate_hz=rate_hz,
-        action_space=action_space,
+    model = read_weights(directory, **wanted)
+    read = {"own": read_own, "lerobot": lerobot.read_lerobot}.get(
+        model.layout, official.read_official
     )
-    if layout == "own":
-        checkpoint = read_own(directory, wanted)
-    elif layout == "lerobot":
-        checkpoint = lerobot.read_lerobot(directory, wanted)
-    else:
-        checkpoint = official.read_official(directory, layout, wanted)
-    notes = (*said, *checkpoint.notes)
-    return replace(checkpoint, training=read_training(directory), notes=notes)
+    checkpoint = read(model, wanted)
+    return replace(
+        checkpoint,
+        training=read_training(model.directory),
+        notes=(*model.notes, *checkpoint.notes),
+    )
 
 
-def read_weights(directory: Path | str, *, tokenizer: Path | str | None = None) -> Weights:
+def read_weights(directory: Path | str, **wanted: Unpack[Wanted]) -> Weights:
     """Read what a directory says of its model, and nothing of the robot that it was for.
 
     Args:
         directory: see read_checkpoint.
-        tokenizer: see read_checkpoint.
+        wanted: its semantics and tokenizer.
 
     Raises:
         CheckpointError: no known layout, a file is missing, or its content is wrong.
     """
-    directory, layout, said = _opened(directory)
-    wanted = Wanted(tokenizer=local_checkpoint(tokenizer, TOKENIZER_FILES) if tokenizer else None)
+    folder = local_checkpoint(directory)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such checkpoint directory")
+    if tokenizer := wanted.get("tokenizer"):
+        wanted["tokenizer"] = local_checkpoint(tokenizer, TOKENIZER_FILES)
+    layout = _layout(folder)
     if layout == "own":
-        weights = read_own_model(directory, wanted)
+        weights = find_own(folder, wanted)
+    elif layout == "lerobot":
+        weights = lerobot.find_model(folder, wanted)
     else:
-        is_lerobot = layout == "lerobot"
-        found = (
-            lerobot.find_model(directory) if is_lerobot else official.find_model(directory, layout)
-        )
-        weights = model_of(directory, layout, found, wanted)
-    return replace(weights, notes=said)
+        weights = official.find_model(folder, layout, wanted)
+    return replace(weights, notes=origin(directory, folder))
 
 
 def load_model(checkpoint: Weights, *, dtype: torch.dtype | None = torch.float32) -> "Evo1":
@@ -282,14 +256,6 @@ def _shipped_places() -> list[Path]:
         places.append(here.parents[4])
     places.append(Path(sys.prefix))
     return [here.parents[1] / "checkpoints", *(place / share for place in places)]
-
-
-def _opened(named: Path | str) -> tuple[Path, Layout, tuple[str, ...]]:
-    """The folder that is meant, its layout, and what to tell of where it came from."""
-    directory = local_checkpoint(named)
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such checkpoint directory")
-    return directory, _layout(directory), origin(named, directory)
 
 
 def _layout(directory: Path) -> Layout:

@@ -15,6 +15,8 @@ Mode = Literal["bounds", "quantiles", "mean_std"]
 
 _COLLAPSED = 0.01  # share of [min, max] below which quantiles say nothing of a joint that moves
 _MOVES = 0.01  # range [rad, or the other unit] from which on a joint moves at all
+# Servos count thousands of ticks a turn; what is larger was never a joint's, and overflows later.
+LARGEST = 1e6
 _NEEDED = {  # what a mode computes with
     "bounds": ("min", "max"),
     "quantiles": ("q01", "q99"),
@@ -47,8 +49,14 @@ class FeatureStats:
             value = np.array(getattr(self, item.name), dtype=np.float64)
             if value.shape != self.shape or value.ndim != 1:
                 raise NormStatsError(f"{item.name}: expected {self.shape}, got {value.shape}")
-            if not np.isfinite(value).all():
-                raise NormStatsError(f"{item.name}: not finite at {np.argmin(np.isfinite(value))}")
+            sane = np.abs(value) <= LARGEST  # False for NaN
+            if not sane.all():
+                k = int(np.argmin(sane))
+                raise NormStatsError(
+                    f"{item.name}[{k}]: {value[k]:g} is no joint's angle, length or count; "
+                    f"expected a number between -{LARGEST:g} and {LARGEST:g}: compute the "
+                    "statistics again"
+                )
             value.flags.writeable = False
             object.__setattr__(self, item.name, value)
         for low, high in (("min", "max"), ("q01", "q99")):

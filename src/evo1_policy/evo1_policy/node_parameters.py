@@ -3,9 +3,9 @@
 The node declares and reads them from here, a launch its options. Must not import ROS or torch.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from evo1_policy.control import reference
 from evo1_policy.control.signals import (
@@ -90,23 +90,9 @@ class Parameter:
             raise ParameterError(f"{self.name}: expected {low:.10g} to {high:.10g}, got {value}")
 
 
-def parameter(
-    default: T,
-    description: str,
-    *,
-    choices: Iterable[str] = (),
-    span: tuple[float, float] | None = None,
-    required: bool = False,
-) -> T:
-    """A field of a dataclass that is a table of parameters; see Parameter."""
-    row = Parameter(
-        name="",
-        default=default,
-        description=description,
-        choices=tuple(choices),
-        span=span,
-        required=required,
-    )
+def parameter(default: T, description: str, **more: Any) -> T:
+    """A field of a dataclass that is a table of parameters; `more` as in Parameter."""
+    row = Parameter(name="", default=default, description=description, **more)
     return field(default=default, metadata={_ABOUT: row})
 
 

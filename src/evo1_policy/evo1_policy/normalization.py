@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.feature_stats import Array, feature_stats
+from evo1_policy.feature_stats import LARGEST, Array, feature_stats
 from evo1_policy.feature_stats import FeatureStats as FeatureStats
 from evo1_policy.feature_stats import Mode as Mode
 from evo1_policy.feature_stats import NormStatsError as NormStatsError
@@ -259,8 +259,8 @@ def check_rules(data: Mapping[str, Any], *, source: str) -> dict[str, Any]:
         if key in rules and not isinstance(rules[key], bool):
             raise NormStatsError(f"{source}: {key}: expected true or false, got {rules[key]!r}")
     floor = rules["range_floor"]
-    if isinstance(floor, bool) or not isinstance(floor, int | float) or not floor >= 0:
-        raise NormStatsError(f"{source}: range_floor: expected 0 or more, got {floor!r}")
+    if isinstance(floor, bool) or not (isinstance(floor, int | float) and 0 <= floor <= LARGEST):
+        raise NormStatsError(f"{source}: range_floor: expected 0 to {LARGEST:g}, got {floor!r}")
     return _typed(rules | {"range_floor": float(floor)}, source)
 
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evo1_policy.untrusted import UntrustedError, parse_yaml, printable
+from evo1_policy.command_line import printable
+from evo1_policy.untrusted import UntrustedError, parse_yaml
 
 # What rcl accepts as a relative or absolute topic name without substitutions.
 _TOPIC = re.compile(r"/?[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")

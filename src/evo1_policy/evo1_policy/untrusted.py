@@ -18,6 +18,7 @@ from evo1_policy.command_line import printable as printable
 MOST_JSON_BYTES = 64 << 20
 MOST_YAML_BYTES = 256 << 10  # PyYAML takes seconds for each megabyte
 MOST_NODES = 100_000  # of a YAML document, each alias counted as what it stands for
+MOST_PIXELS = 7680 * 4320  # of a compressed picture: 100 MB once it is decoded
 MOST_LEVELS = 64  # of lists and mappings in each other
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 _LFS_POINTER_BYTES = 1024

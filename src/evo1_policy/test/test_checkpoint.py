@@ -175,7 +175,7 @@ def test_a_folder_without_checkpoint_says_what_one_holds(tmp_path):
         (lambda d: d.update(format="x"), "format: expected 'evo1_ros2'"),
         (lambda d: (d.pop("format"), d.update(type="act")), "found type 'act'"),
         (lambda d: d.update(version=2), "version: expected 1, got 2"),
-        (lambda d: d["model"].pop("views"), "model: top level: missing key 'views'"),
+        (lambda d: d["model"].pop("views"), "config.json: model: missing key 'views'"),
         (lambda d: d["model"].update(views=1), "has 2 cameras, the model 1 views"),
         (lambda d: d["model"].update(action_width=6), "has 7 joints"),
     ],

@@ -96,7 +96,8 @@ def test_norm_stats_survive_a_file(tmp_path):
         (lambda d: d.update(scale=1), "unknown key 'scale'"),
         (lambda d: d.update(mode="minmax"), "mode: expected one of bounds"),
         (lambda d: d.update(clamp=1), "clamp: expected true or false"),
-        (lambda d: d.update(range_floor=-1), "range_floor: expected 0 or more"),
+        (lambda d: d.update(range_floor=-1), "range_floor: expected 0 to 1e"),
+        (lambda d: d.update(range_floor=1e308), "range_floor: expected 0 to 1e"),
         (lambda d: d["stats"].update(other={}), "exactly one embodiment"),
         (lambda d: d["stats"]["xarm6"].pop("action"), "stats.xarm6: missing key 'action'"),
         (lambda d: d["stats"]["xarm6"]["action"].pop("q99"), r"xarm6.action: missing key 'q99'"),
@@ -107,7 +108,11 @@ def test_norm_stats_survive_a_file(tmp_path):
         (lambda d: d["stats"]["xarm6"]["action"].update(min=[9.0, 0.0]), r"min\[0\] is above max"),
         (
             lambda d: d["stats"]["xarm6"]["action"].update(mean=[None, 0.0]),
-            "mean: not finite at 0",
+            r"stats.xarm6.action: mean\[0\]: nan is no joint's angle",
+        ),
+        (
+            lambda d: d["stats"]["xarm6"]["action"].update(max=[9.0, 1e308]),
+            r"stats.xarm6.action: max\[1\]: 1e\+308 is no joint's angle.*between -1e\+06 and 1e",
         ),
         (lambda d: d["stats"]["xarm6"]["action"].update(std=[0.0, -1.0]), r"std\[1\] is negative"),
     ],

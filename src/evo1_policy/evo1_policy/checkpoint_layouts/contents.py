@@ -11,18 +11,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from safetensors import SafetensorError
 
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
-from evo1_policy.model.config import Evo1Config
-from evo1_policy.normalization import Mode, NormStats
+from evo1_policy.joint_units import JointUnitsError
+from evo1_policy.model.config import ConfigError, Evo1Config
+from evo1_policy.normalization import Mode, NormStats, NormStatsError
 from evo1_policy.paths import sync
-from evo1_policy.robot_config import RobotConfig
-from evo1_policy.untrusted import refuse_lfs_pointer
+from evo1_policy.robot_config import RobotConfig, RobotConfigError
+from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
 
 Layout = Literal["own", "official_deepspeed", "official_flash", "lerobot"]
 _NAMES_SHOWN = 5
@@ -34,18 +35,42 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; names the directory, the file and the tensor or key."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What a caller adds to what a directory says by itself: see checkpoint.read_checkpoint."""
+_OURS = (ConfigError, JointUnitsError, NormStatsError, RobotConfigError, UntrustedError)
 
-    robot: RobotConfig | None = None
-    embodiment: str | None = None
-    semantics: str | None = None
-    norm_mode: Mode | None = None
-    tokenizer: Path | None = None
-    units: Path | None = None
-    rate_hz: float | None = None
-    action_space: str | None = None
+
+@contextmanager
+def naming(place: Path) -> Iterator[None]:
+    """Tell what goes wrong inside as a CheckpointError that names a file or folder."""
+    try:
+        yield
+    except _OURS as error:
+        text = str(error)
+        raise CheckpointError(text if str(place) in text else f"{place}: {text}") from error
+
+
+class Wanted(TypedDict, total=False):
+    """What a caller adds to what a directory says by itself; None is as good as not given.
+
+    Attributes:
+        robot: that it shall move, where the directory holds no robot file; it must not contradict
+            one that it does.
+        embodiment: key of the norm stats, 'arm' or 'arm/dataset', where there are several.
+        semantics: 'authors_main', 'evo1_flash' or 'lerobot' instead of what the layout implies.
+        norm_mode: of the normalisation, instead of what the directory implies.
+        tokenizer: folder of the tokenizer, where the directory holds none; or 'hub:user/name'.
+        units: file with the units of the norm stats (joint_units), where they are not radians.
+        rate_hz: of its actions; must be said where the directory holds no robot file.
+        action_space: of a folder of others, which does not say it; None is 'joint'.
+    """
+
+    robot: RobotConfig | None
+    embodiment: str | None
+    semantics: str | None
+    norm_mode: Mode | None
+    tokenizer: Path | str | None
+    units: Path | str | None
+    rate_hz: float | None
+    action_space: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +84,7 @@ class Weights:
         weights: the file with the tensors.
         tokenizer: folder of the tokenizer, None where none was found.
         table: of embodiments, where the head of the weights has one.
+        line: published line whose rules the norm stats follow; '' where our own files say them.
         notes: what to tell a user about how it was read.
     """
 
@@ -68,6 +94,7 @@ class Weights:
     weights: Path
     tokenizer: Path | None
     table: EmbodimentTable | None = None
+    line: str = ""
     notes: tuple[str, ...] = ()
 
     @property

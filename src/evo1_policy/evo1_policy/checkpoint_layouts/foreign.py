@@ -20,80 +20,89 @@ from evo1_policy.checkpoint_layouts.contents import (
     check_quantiles,
     check_units,
     gripper_indices,
+    naming,
 )
 from evo1_policy.checkpoint_layouts.own import (
     TOKENIZER,
-    integer,
     mapping,
     model_header,
+    number,
     read_json,
     read_model_config,
     write_json,
 )
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
-from evo1_policy.joint_units import JointUnitsError, load_units
-from evo1_policy.model.config import ConfigError, Evo1Config, preset
+from evo1_policy.joint_units import load_units
+from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import apply_variant, variant
-from evo1_policy.normalization import NormStats, NormStatsError, action_space, check_rules
+from evo1_policy.normalization import NormStats, action_space, check_rules
 from evo1_policy.robot_config import RobotConfig
 
 SIDECAR = "evo1_ros2.json"
 _OVERRIDING = ("semantics", "norm_mode", "embodiment", "units", "action_space")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+# Their keys of the head -> ours.
+_HEAD = {
+    "num_layers": "head.layers",
+    "num_heads": "head.heads",
+    "state_hidden_dim": "head.state_hidden",
+    "hidden_dim": "head.output_hidden",
+    "dropout": "head.dropout",
+}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a reader took of the model from the files of its layout.
+def model_of(
+    directory: Path,
+    layout: Layout,
+    config: Evo1Config,
+    wanted: Wanted,
+    *,
+    line: str,
+    weights: Path,
+    vlm: str,
+    table: EmbodimentTable | None,
+) -> Weights:
+    """The model in a folder, with the semantics that we added at an export, or of a line.
 
-    Attributes:
-        config: sizes; its semantics count only where we added them.
-        variant: the published line that the files give away.
-        steps: Euler steps where the layout's own config decides them.
+    Args:
+        directory: the folder.
+        layout: of it.
+        config: sizes. Of LeRobot's its steps and length of a prompt count too; both servers of
+            the authors' ignore the file's.
+        wanted: by the caller.
+        line: published line that the files give away.
         weights: file with the tensors.
         vlm: name or folder of the backbone.
         table: of embodiments, where the head has one.
-        context_length: most tokens of a prompt, where the layout's own config says it.
-    """
-
-    config: Evo1Config
-    variant: str
-    steps: int | None
-    weights: Path
-    vlm: str
-    table: EmbodimentTable | None
-    context_length: int | None = None
-
-
-def model_of(directory: Path, layout: Layout, found: Found, wanted: Wanted) -> Weights:
-    """The model that was found, with the semantics that we added at an export, or wanted ones.
 
     Raises:
         CheckpointError: no line has the wanted name.
     """
-    config = found.config
-    if wanted.semantics is not None or not (directory / SIDECAR).is_file():
-        try:
-            line = variant(wanted.semantics or found.variant)
-        except ConfigError as error:
-            raise CheckpointError(f"{directory}: {error}") from error
-        semantics, steps = line.semantics, found.steps or line.num_inference_steps
-        if found.context_length is not None and wanted.semantics is None:
-            semantics = dataclasses.replace(semantics, context_length=found.context_length)
+    named = wanted.get("semantics")
+    line = named or ("" if (directory / SIDECAR).is_file() else line)
+    if line:
+        with naming(directory):
+            published = variant(line)
+        semantics, steps = published.semantics, published.num_inference_steps
+        if layout == "lerobot":
+            steps = config.num_inference_steps
+            if not named:
+                length = config.semantics.context_length
+                semantics = dataclasses.replace(semantics, context_length=length)
         config = dataclasses.replace(config, semantics=semantics, num_inference_steps=steps)
     return Weights(
         directory=directory,
         config=config,
         layout=layout,
-        weights=found.weights,
-        tokenizer=_tokenizer(directory, found.vlm, wanted),
-        table=found.table,
+        weights=weights,
+        tokenizer=_tokenizer(directory, vlm, wanted),
+        table=table,
+        line=line,
     )
 
 
 def assemble(
     model: Weights,
-    found: Found,
     stats: NormStats,
     robot: RobotConfig,
     wanted: Wanted,
@@ -105,7 +114,6 @@ def assemble(
 
     Args:
         model: from model_of.
-        found: that it was made of.
         stats: for the robot's embodiment; only their mode and numbers count.
         robot: that it moves.
         wanted: by the caller.
@@ -117,28 +125,21 @@ def assemble(
     """
     directory, sidecar = model.directory, model.directory / SIDECAR
     added = (sidecar,) if sidecar.is_file() else ()
-    try:
-        if added and wanted.semantics is None:
-            rules = check_rules(
-                mapping(read_json(sidecar), sidecar, "norm_rules"), source=str(sidecar)
-            )
-            stats = dataclasses.replace(stats, **rules)
+    with naming(directory):
+        if model.line:
+            _, stats = apply_variant(model.line, model.config, stats)
         else:
-            _, stats = apply_variant(wanted.semantics or found.variant, model.config, stats)
-        if wanted.norm_mode:
-            stats = dataclasses.replace(stats, mode=wanted.norm_mode)
-        if wanted.units:
-            units = load_units(wanted.units, robot.joint_names)
+            rules = mapping(read_json(sidecar), sidecar, "norm_rules")
+            stats = dataclasses.replace(stats, **check_rules(rules, source=str(sidecar)))
+        if mode := wanted.get("norm_mode"):
+            stats = dataclasses.replace(stats, mode=mode)
+        if file := wanted.get("units"):
+            units = load_units(Path(file), robot.joint_names)
             stats = dataclasses.replace(stats, units=units)
-        if wanted.action_space:
-            space = action_space(wanted.action_space)
+        if name := wanted.get("action_space"):
             stats = dataclasses.replace(
-                stats, action_space=space, absolute_joints=gripper_indices(robot)
+                stats, action_space=action_space(name), absolute_joints=gripper_indices(robot)
             )
-    except JointUnitsError as error:
-        raise CheckpointError(str(error)) from error
-    except (ConfigError, NormStatsError) as error:
-        raise CheckpointError(f"{directory}: {error}") from error
     check_agreement(directory, model.config, stats, robot)
     check_units(directory, stats, robot)
     check_quantiles(directory, stats, robot)
@@ -147,7 +148,7 @@ def assemble(
         stats=stats,
         robot=robot,
         sources=(*small, *added, model.weights),
-        overridden=any(getattr(wanted, key) is not None for key in _OVERRIDING),
+        overridden=any(wanted.get(key) is not None for key in _OVERRIDING),
     )
 
 
@@ -174,8 +175,8 @@ def embodiment_table(data: Mapping[str, Any], path: Path) -> EmbodimentTable | N
     Raises:
         CheckpointError: a key is no whole number, or out of range.
     """
-    count = integer(data, path, "num_categories", default=1)
-    row = integer(data, path, "default_embodiment_id", default=0)
+    count = number(data, path, "num_categories", 1)
+    row = number(data, path, "default_embodiment_id", 0)
     if count < 1:
         raise CheckpointError(f"{path}: num_categories: expected 1 or more, got {count}")
     if not 0 <= row < count:
@@ -186,63 +187,65 @@ def embodiment_table(data: Mapping[str, Any], path: Path) -> EmbodimentTable | N
     return EmbodimentTable(count=count, row=row) if count > 1 else None
 
 
-def published_sizes(data: Mapping[str, Any], path: Path, image_size: int) -> Evo1Config:
-    """The paper's model with the head that a config tells of; what it lacks are the defaults.
+def read_sizes(
+    data: Mapping[str, Any], path: Path, keys: Mapping[str, str], base: Evo1Config
+) -> Evo1Config:
+    """The model that a config of others tells of.
+
+    Args:
+        data: the config.
+        path: of it.
+        keys: theirs -> ours, beside the head's; of two for one of ours the later wins.
+        base: what holds where a key is lacking: their code's defaults.
 
     Raises:
-        CheckpointError: a key is of another type, or says what no published checkpoint uses and
-            our model has not.
-        ConfigError: the sizes are impossible.
+        CheckpointError: a key is of another type, impossible, or says what no published
+            checkpoint uses and our model has not.
     """
-    base = preset("evo1")
-    for key, expected in (
-        ("return_cls_only", False),
-        ("action_head", "flowmatching"),
-        ("embed_dim", base.language.width),
-    ):
+    for key, expected in _fixed(base).items():
         if key in data and data[key] != expected:
             raise CheckpointError(
                 f"{path}: {key}: only {expected!r} is supported, got {data[key]!r}"
             )
-    head = dataclasses.replace(
-        base.head,
-        layers=integer(data, path, "num_layers", default=8),
-        heads=integer(data, path, "num_heads", default=8),
-        state_hidden=integer(data, path, "state_hidden_dim", default=1024),
-        output_hidden=integer(data, path, "hidden_dim", default=1024),
-        dropout=_dropout(data, path),
-    )
-    vision = dataclasses.replace(base.vision, image_size=image_size)
-    return dataclasses.replace(base, head=head, vision=vision)
+    tree = base.to_dict()
+    for key, ours in {**_HEAD, **keys}.items():
+        part, name = _place(tree, ours)
+        part[name] = number(data, path, key, part[name])
+    with naming(path):
+        return Evo1Config.from_dict(tree)
 
 
-def _dropout(data: Mapping[str, Any], path: Path) -> float:
-    value = data.get("dropout", 0.0)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise CheckpointError(f"{path}: dropout: expected a number, got {value!r}")
-    return float(value)
-
-
-def head_entries(config: Evo1Config) -> dict[str, Any]:
-    """What published_sizes reads of the head, as both configs write it."""
-    head = config.head
+def write_sizes(config: Evo1Config, keys: Mapping[str, str]) -> dict[str, Any]:
+    """What read_sizes reads, as plain data."""
+    tree = config.to_dict()
+    places = {key: _place(tree, ours) for key, ours in {**_HEAD, **keys}.items()}
     return {
-        "embed_dim": config.language.width,
-        "hidden_dim": head.output_hidden,
-        "state_hidden_dim": head.state_hidden,
-        "num_heads": head.heads,
-        "num_layers": head.layers,
+        **{key: part[name] for key, (part, name) in places.items()},
+        **_fixed(config),
         "num_categories": 1,
-        "dropout": head.dropout,
         "num_inference_timesteps": config.num_inference_steps,
-        "return_cls_only": False,
     }
+
+
+def _fixed(config: Evo1Config) -> dict[str, Any]:
+    """What both configs may say, and there is only one value of."""
+    return {
+        "return_cls_only": False,
+        "action_head": "flowmatching",
+        "embed_dim": config.language.width,
+    }
+
+
+def _place(tree: dict[str, Any], dotted: str) -> tuple[dict[str, Any], str]:
+    """The mapping in a config in which a key stands, and its name there."""
+    part, _, name = dotted.rpartition(".")
+    return (tree[part] if part else tree), name
 
 
 def _tokenizer(directory: Path, vlm: str, wanted: Wanted) -> Path | None:
     """The folder that was asked for, or the first that has a tokenizer."""
-    if wanted.tokenizer:
-        return wanted.tokenizer
+    if given := wanted.get("tokenizer"):
+        return Path(given)
     places = [directory / TOKENIZER, directory]
     if vlm:
         places += [directory / Path(vlm).name, directory.parent / Path(vlm).name, Path(vlm)]

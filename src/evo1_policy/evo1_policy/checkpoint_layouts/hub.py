@@ -13,7 +13,8 @@ import yaml
 
 from evo1_policy.checkpoint_layouts.contents import CheckpointError as CheckpointError
 from evo1_policy.checkpoint_layouts.own import TOKENIZER_FILES
-from evo1_policy.untrusted import UntrustedError, parse_yaml, printable, read_text
+from evo1_policy.command_line import printable
+from evo1_policy.untrusted import UntrustedError, parse_yaml, read_text
 
 HUB = "hub:"
 CHECKPOINT_FILES = (
@@ -82,20 +83,19 @@ def local_checkpoint(
             f"type: hf download {name}{flags} --local-dir {name.split('/')[1]}; bring that folder "
             "here and give it in place of hub:..."
         ) from error
-    except errors.GatedRepoError as error:
-        raise CheckpointError(
-            f"{text}: its authors ask for an agreement: accept it on the page of the repository, "
-            "then type: hf auth login"
-        ) from error
-    except errors.RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"{text}: the hub has no such repository, or it is private (hf auth login)"
-        ) from error
-    except errors.RevisionNotFoundError as error:
-        raise CheckpointError(f"{text}: the repository has no revision '{revision}'") from error
     except errors.HfHubHTTPError as error:
-        reason = printable(str(error).splitlines()[0])
-        raise CheckpointError(f"{text}: the download failed: {reason}") from error
+        said = printable(str(error).splitlines()[0])
+        reason = f"the download failed: {said}"
+        if isinstance(error, errors.GatedRepoError):  # a kind of RepositoryNotFoundError
+            reason = (
+                "its authors ask for an agreement: accept it on the page of the repository, then "
+                "type: hf auth login"
+            )
+        elif isinstance(error, errors.RepositoryNotFoundError):
+            reason = "the hub has no such repository, or it is private (hf auth login)"
+        elif isinstance(error, errors.RevisionNotFoundError):
+            reason = f"the repository has no revision '{revision}'"
+        raise CheckpointError(f"{text}: {reason}") from error
 
 
 def origin(named: Path | str, folder: Path) -> tuple[str, ...]:

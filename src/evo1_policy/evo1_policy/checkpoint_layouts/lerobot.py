@@ -20,15 +20,20 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from evo1_policy.checkpoint_layouts.contents import Checkpoint, CheckpointError, Wanted
+from evo1_policy.checkpoint_layouts.contents import (
+    Checkpoint,
+    CheckpointError,
+    Wanted,
+    Weights,
+    naming,
+)
 from evo1_policy.checkpoint_layouts.foreign import (
-    Found,
     added_config,
     assemble,
     embodiment_table,
-    head_entries,
     model_of,
-    published_sizes,
+    read_sizes,
+    write_sizes,
 )
 from evo1_policy.checkpoint_layouts.lerobot_processors import (
     ACTION,
@@ -51,18 +56,14 @@ from evo1_policy.checkpoint_layouts.lerobot_processors import (
 from evo1_policy.checkpoint_layouts.own import (
     CONFIG,
     WEIGHTS,
-    integer,
+    number,
     read_json,
     robot_of,
     write_json,
 )
-from evo1_policy.feature_stats import feature_stats
-from evo1_policy.model.config import ConfigError, Evo1Config
-from evo1_policy.normalization import (
-    FeatureStats,
-    NormStats,
-    NormStatsError,
-)
+from evo1_policy.feature_stats import FeatureStats, feature_stats
+from evo1_policy.model.config import Evo1Config, preset
+from evo1_policy.normalization import NormStats
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import refuse_lfs_pointer
 
@@ -71,7 +72,18 @@ _NEUTRAL = {"min": -1.0, "max": 1.0, "mean": 0.0, "std": 1.0, "q01": -1.0, "q99"
 Array = npt.NDArray[np.float64]
 
 
-def find_model(directory: Path) -> Found:
+_SIZES = {
+    "vlm_num_layers": "language.layers",
+    "max_views": "views",
+    "chunk_size": "horizon",
+    "max_action_dim": "action_width",
+    "max_state_dim": "state_width",
+    "max_text_length": "semantics.context_length",
+    "num_inference_timesteps": "num_inference_steps",
+}
+
+
+def find_model(directory: Path, wanted: Wanted) -> Weights:
     """What a folder of LeRobot's says of the model.
 
     Raises:
@@ -79,35 +91,32 @@ def find_model(directory: Path) -> Found:
     """
     path = directory / CONFIG
     data = read_json(path)
-    if not (directory / WEIGHTS).is_file():
-        raise CheckpointError(f"{directory / WEIGHTS}: missing; LeRobot checkpoints need it")
-    return Found(
-        config=added_config(directory) or model_config(data, path),
-        variant="lerobot",
-        steps=integer(data, path, "num_inference_timesteps", default=32),
+    _check_files(directory, WEIGHTS)
+    return model_of(
+        directory,
+        "lerobot",
+        added_config(directory) or model_config(data, path),
+        wanted,
+        line="lerobot",
         weights=directory / WEIGHTS,
         vlm=str(data.get("vlm_model_name", VLM)),
         table=embodiment_table(data, path),
-        context_length=integer(data, path, "max_text_length", default=1024),
     )
 
 
-def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
-    """Read a folder of LeRobot's (its `pretrained_model`).
+def read_lerobot(model: Weights, wanted: Wanted) -> Checkpoint:
+    """Read what a folder of LeRobot's (its `pretrained_model`) says beside the model.
 
     Raises:
         CheckpointError: a file is missing or wrong, or no robot file says what it moves.
     """
-    path = directory / CONFIG
+    directory, path = model.directory, model.directory / CONFIG
     data = read_json(path)
-    for name in (WEIGHTS, PREPROCESSOR, POSTPROCESSOR):
-        if not (directory / name).is_file():
-            raise CheckpointError(f"{directory / name}: missing; LeRobot checkpoints need it")
+    _check_files(directory, PREPROCESSOR, POSTPROCESSOR)
     robot = robot_of(directory, wanted)
-    found = find_model(directory)
     processing = read_processors(directory, data)
     state_said, action_said, notes = check_features(data, path, robot, processing)
-    try:
+    with naming(directory):
         stats = NormStats(
             embodiment=robot.embodiment,
             state=_read_feature(processing.state_file, STATE, robot, said=state_said),
@@ -116,11 +125,14 @@ def read_lerobot(directory: Path, wanted: Wanted) -> Checkpoint:
             clamp=False,
             zero_guard="if_zero",
         )
-    except NormStatsError as error:
-        raise CheckpointError(f"{directory}: {error}") from error
-    model = model_of(directory, "lerobot", found, wanted)
     small = (path, processing.state_file, processing.action_file)
-    return assemble(model, found, stats, robot, wanted, small=small, notes=notes)
+    return assemble(model, stats, robot, wanted, small=small, notes=notes)
+
+
+def _check_files(directory: Path, *names: str) -> None:
+    for name in names:
+        if not (directory / name).is_file():
+            raise CheckpointError(f"{directory / name}: missing; LeRobot checkpoints need it")
 
 
 def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:
@@ -132,33 +144,17 @@ def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:
     size = data.get("image_resolution", [448, 448])
     if not isinstance(size, list) or len(size) != 2 or size[0] != size[1]:
         raise CheckpointError(f"{path}: image_resolution: expected [S, S], got {size!r}")
-    if integer(data, path, "n_obs_steps", default=1) != 1:
+    if number(data, path, "n_obs_steps", 1) != 1:
         raise CheckpointError(f"{path}: n_obs_steps: only 1 is supported: one observation")
-    try:
-        base = published_sizes(
-            data,
-            path,
-            integer({"image_resolution": size[0]}, path, "image_resolution", default=448),
-        )
-        return dataclasses.replace(
-            base,
-            language=dataclasses.replace(
-                base.language, layers=integer(data, path, "vlm_num_layers", default=14)
-            ),
-            views=integer(data, path, "max_views", default=3),
-            horizon=integer(data, path, "chunk_size", default=50),
-            execute_actions=_executed(data, path),
-            action_width=integer(data, path, "max_action_dim", default=24),
-            state_width=integer(data, path, "max_state_dim", default=24),
-        )
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    keys = _SIZES | {"image_resolution": "vision.image_size"}
+    sizes = read_sizes({**data, "image_resolution": size[0]}, path, keys, preset("evo1"))
+    return dataclasses.replace(sizes, execute_actions=_executed(data, path))
 
 
 def _executed(data: Mapping[str, Any], path: Path) -> int:
     """LeRobot's `n_action_steps`; 0, our own choice, where it is its default: the whole chunk."""
-    horizon = integer(data, path, "chunk_size", default=50)
-    executed = integer(data, path, "n_action_steps", default=horizon)
+    horizon = number(data, path, "chunk_size", 50)
+    executed = number(data, path, "n_action_steps", horizon)
     if not 1 <= executed <= horizon:
         raise CheckpointError(
             f"{path}: n_action_steps: expected 1 to {horizon} (chunk_size), got {executed}"
@@ -220,17 +216,11 @@ def _config(config: Evo1Config, robot: RobotConfig, norm_map: dict[str, str]) ->
         "n_obs_steps": 1,
         "input_features": {STATE: {"type": "STATE", "shape": [robot.width]}, **cameras},
         "output_features": {ACTION: {"type": "ACTION", "shape": [robot.width]}},
-        "chunk_size": config.horizon,
         "n_action_steps": min(config.execute_actions or config.horizon, config.horizon),
-        "max_state_dim": config.state_width,
-        "max_action_dim": config.action_width,
-        "max_views": config.views,
         "image_resolution": [size, size],
         "normalization_mapping": norm_map,
         "vlm_model_name": VLM,
-        "vlm_num_layers": config.language.layers,
-        "max_text_length": config.semantics.context_length,
-        **head_entries(config),
+        **write_sizes(config, _SIZES),
     }
 
 
@@ -238,10 +228,10 @@ def _write_processor(
     path: Path, steps: list[tuple[str, dict[str, Any]]], stats: dict[str, Array]
 ) -> None:
     entries: list[dict[str, Any]] = []
-    for number, (name, config) in enumerate(steps):
+    for place, (name, config) in enumerate(steps):
         entry: dict[str, Any] = {"registry_name": name, "config": config}
         if name in (NORMALIZER, UNNORMALIZER):
-            file = path.with_name(f"{path.stem}_step_{number}_{name}.safetensors")
+            file = path.with_name(f"{path.stem}_step_{place}_{name}.safetensors")
             save_file(stats, file)
             file.chmod(0o644)  # safetensors writes it for the owner only
             entry["state_file"] = file.name

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evo1_policy.checkpoint_layouts.contents import CheckpointError
-from evo1_policy.checkpoint_layouts.own import integer, mapping, read_json
+from evo1_policy.checkpoint_layouts.own import mapping, number, read_json
 from evo1_policy.normalization import Mode
 from evo1_policy.paths import confined
 from evo1_policy.robot_config import RobotConfig
@@ -57,8 +57,8 @@ def read_processors(directory: Path, config: Mapping[str, Any]) -> Processing:
     first = _steps(before, (RENAME, BATCH, PAD_STATE, PAD_ACTION, NORMALIZER, DEVICE))
     last = _steps(after, (UNNORMALIZER, ACTION_STEP, DEVICE))
     for step, key in ((PAD_STATE, "max_state_dim"), (PAD_ACTION, "max_action_dim")):
-        width = integer(config, directory / "config.json", key, default=24)
-        padded = integer(first.get(step, {}), before, key, default=width)
+        width = number(config, directory / "config.json", key, 24)
+        padded = number(first.get(step, {}), before, key, width)
         if padded != width:
             raise CheckpointError(f"{before}: {step}: {key} is {padded}, in config.json {width}")
     renamed = mapping(first.get(RENAME, {}), before, "rename_map")
@@ -82,13 +82,12 @@ def read_processors(directory: Path, config: Mapping[str, Any]) -> Processing:
             f"{before}: norm_map: STATE is {modes['STATE']}, ACTION {modes['ACTION']}; expected "
             f"the same for both, one of {', '.join(MODES)}"
         )
-    default = integer(config, directory / "config.json", "postprocess_action_dim", default=0)
+    default = number(config, directory / "config.json", "postprocess_action_dim", 0)
     return Processing(
         mode=MODES[modes["STATE"]],
         state_file=_state_file(before, NORMALIZER, first),
         action_file=_state_file(after, UNNORMALIZER, last),
-        action_width=integer(last.get(ACTION_STEP, {}), after, "action_dim", default=default)
-        or None,
+        action_width=number(last.get(ACTION_STEP, {}), after, "action_dim", default) or None,
     )
 
 
@@ -155,23 +154,23 @@ def _width(config: Mapping[str, Any], path: Path, key: str, name: str, most: str
     if not isinstance(shape, list) or [type(size) for size in shape] != [int]:
         raise CheckpointError(f"{path}: {key}: {name}: expected a shape of one number")
     width = int(shape[0])
-    return None if width == integer(config, path, most, default=24) else width
+    return None if width == number(config, path, most, 24) else width
 
 
 def _steps(path: Path, known: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
     """The configs of a processor's steps by name, with `state_file` where a step has one."""
     steps = read_json(path).get("steps")
     found: dict[str, Mapping[str, Any]] = {}
-    for number, step in enumerate(steps if isinstance(steps, list) else []):
+    for place, step in enumerate(steps if isinstance(steps, list) else []):
         entry = step if isinstance(step, Mapping) else {}
         name = str(entry.get("registry_name") or entry.get("class"))
         if name not in known:
             raise CheckpointError(
-                f"{path}: steps[{number}]: '{name}' is a step that is not known here, and would "
+                f"{path}: steps[{place}]: '{name}' is a step that is not known here, and would "
                 f"be missing from what is computed; known: {', '.join(known)}"
             )
         if name in found:
-            raise CheckpointError(f"{path}: steps[{number}]: '{name}' stands there twice")
+            raise CheckpointError(f"{path}: steps[{place}]: '{name}' stands there twice")
         found[name] = {**mapping(entry, path, "config"), "state_file": entry.get("state_file")}
     return found
 

@@ -16,26 +16,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.checkpoint_layouts.contents import Checkpoint, CheckpointError, Layout, Wanted
+from evo1_policy.checkpoint_layouts.contents import (
+    Checkpoint,
+    CheckpointError,
+    Layout,
+    Wanted,
+    Weights,
+    naming,
+)
 from evo1_policy.checkpoint_layouts.foreign import (
-    Found,
     added_config,
     assemble,
     embodiment_table,
-    head_entries,
     model_of,
-    published_sizes,
+    read_sizes,
+    write_sizes,
 )
-from evo1_policy.checkpoint_layouts.own import (
-    CONFIG,
-    STATS,
-    integer,
-    read_json,
-    robot_of,
-    write_json,
-)
+from evo1_policy.checkpoint_layouts.own import CONFIG, STATS, read_json, robot_of, write_json
 from evo1_policy.feature_stats import feature_stats
-from evo1_policy.model.config import ConfigError, Evo1Config
+from evo1_policy.model.config import Evo1Config, preset
 from evo1_policy.normalization import Mode, NormStats, NormStatsError
 
 DEEPSPEED, FLASH = "mp_rank_00_model_states.pt", "checkpoint.pt"
@@ -44,9 +43,17 @@ DEEPSPEED_KEY, FLASH_KEY = "module", "model_state_dict"
 VLM = "OpenGVLab/InternVL3-1B"
 FEATURES = ("observation.state", "action")
 _MODES: dict[str, Mode] = {"bounds": "bounds", "bounds_q99": "quantiles", "normal": "mean_std"}
+_SIZES = {
+    "image_size": "vision.image_size",
+    "action_horizon": "horizon",
+    "horizon": "horizon",
+    "per_action_dim": "action_width",
+    "state_dim": "state_width",
+}
+_DEFAULTS = dataclasses.replace(preset("evo1"), horizon=16, action_width=7, state_width=7)
 
 
-def find_model(directory: Path, layout: Layout) -> Found:
+def find_model(directory: Path, layout: Layout, wanted: Wanted) -> Weights:
     """What the files of the authors' code say of the model.
 
     Raises:
@@ -54,46 +61,40 @@ def find_model(directory: Path, layout: Layout) -> Found:
     """
     config_path, stats_path = _small(directory)
     data = read_json(config_path)
-    try:
-        config = added_config(directory) or model_config(data, config_path)
-    except ConfigError as error:
-        raise CheckpointError(f"{config_path}: {error}") from error
     is_flash = (
         layout == "official_flash"
         or "normalization_type" in data
         or is_nested(read_json(stats_path))
     )
-    return Found(
-        config=config,
-        variant="evo1_flash" if is_flash else "authors_main",
-        steps=None,  # both servers ignore the file's
+    return model_of(
+        directory,
+        layout,
+        added_config(directory) or read_sizes(data, config_path, _SIZES, _DEFAULTS),
+        wanted,
+        line="evo1_flash" if is_flash else "authors_main",
         weights=directory / (FLASH if layout == "official_flash" else DEEPSPEED),
         vlm=str(data.get("vlm_name", VLM)),
         table=embodiment_table(data, config_path),
     )
 
 
-def read_official(directory: Path, layout: Layout, wanted: Wanted) -> Checkpoint:
-    """Read a folder of the authors' code.
+def read_official(model: Weights, wanted: Wanted) -> Checkpoint:
+    """Read what a folder of the authors' code says beside the model.
 
     Raises:
         CheckpointError: a file is missing or wrong, or no robot file says what it moves.
     """
-    small = config_path, stats_path = _small(directory)
-    robot = robot_of(directory, wanted)
-    try:
+    small = config_path, stats_path = _small(model.directory)
+    robot = robot_of(model.directory, wanted)
+    with naming(stats_path):
         stats = choose_stats(
             read_json(stats_path),
-            key=wanted.embodiment,
+            key=wanted.get("embodiment"),
             embodiment=robot.embodiment,
-            mode=wanted.norm_mode or _mode(read_json(config_path), config_path),
+            mode=wanted.get("norm_mode") or _mode(read_json(config_path), config_path),
             source=str(stats_path),
         )
-    except NormStatsError as error:
-        raise CheckpointError(str(error)) from error
-    found = find_model(directory, layout)
-    model = model_of(directory, layout, found, wanted)
-    return assemble(model, found, stats, robot, wanted, small=small)
+    return assemble(model, stats, robot, wanted, small=small)
 
 
 def _small(directory: Path) -> tuple[Path, Path]:
@@ -109,21 +110,6 @@ def _small(directory: Path) -> tuple[Path, Path]:
         if not path.is_file():
             raise CheckpointError(f"{path}: missing; official checkpoints need it")
     return config_path, directory / STATS
-
-
-def model_config(data: Mapping[str, Any], path: Path) -> Evo1Config:
-    """The sizes in the authors' config; what it lacks are its code's defaults.
-
-    Raises:
-        CheckpointError: a key is of another type, or a variant that our model has not.
-        ConfigError: the sizes are impossible.
-    """
-    return dataclasses.replace(
-        published_sizes(data, path, integer(data, path, "image_size", default=448)),
-        horizon=integer(data, path, "horizon", "action_horizon", default=16),
-        action_width=integer(data, path, "per_action_dim", default=7),
-        state_width=integer(data, path, "state_dim", default=7),
-    )
 
 
 def is_nested(data: Mapping[str, Any]) -> bool:
@@ -174,12 +160,11 @@ def choose_stats(
             f"{source}: {problem}; choose one (--embodiment KEY) of: {', '.join(found) or 'none'}"
         )
     name = matching[0]
-    features = found[name]
     for feature in FEATURES:
-        if feature not in features:
+        if feature not in found[name]:
             raise NormStatsError(f"{source}: {name}: missing key '{feature}'")
     state, action = (
-        feature_stats(features[feature], source=source, path=f"{name}.{feature}")
+        feature_stats(found[name][feature], source=source, path=f"{name}.{feature}")
         for feature in FEATURES
     )
     if mode == "quantiles" and any(
@@ -191,28 +176,9 @@ def choose_stats(
 
 def write_small_files(directory: Path, config: Evo1Config, stats: NormStats) -> None:
     """Write what stands beside the weights in a DeepSpeed folder."""
-    write_json(
-        directory / CONFIG,
-        {
-            "action_head": "flowmatching",
-            "vlm_name": VLM,
-            "horizon": config.horizon,
-            "action_horizon": config.horizon,
-            "per_action_dim": config.action_width,
-            "state_dim": config.state_width,
-            "image_size": config.vision.image_size,
-            **head_entries(config),
-        },
-    )
-    write_json(
-        directory / STATS,
-        {
-            stats.embodiment: {
-                "observation.state": stats.state.to_dict(),
-                "action": stats.action.to_dict(),
-            }
-        },
-    )
+    write_json(directory / CONFIG, {"vlm_name": VLM, **write_sizes(config, _SIZES)})
+    features = (stats.state.to_dict(), stats.action.to_dict())
+    write_json(directory / STATS, {stats.embodiment: dict(zip(FEATURES, features, strict=True))})
     write_json(directory / INDEX, {"type": "ds_model", "version": 0.0, "checkpoints": DEEPSPEED})
 
 

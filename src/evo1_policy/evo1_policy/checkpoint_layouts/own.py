@@ -15,7 +15,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evo1_policy import untrusted
 from evo1_policy.checkpoint_layouts.contents import (
@@ -24,11 +24,12 @@ from evo1_policy.checkpoint_layouts.contents import (
     Wanted,
     Weights,
     check_agreement,
+    naming,
 )
-from evo1_policy.model.config import ConfigError, Evo1Config
+from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import apply_variant
-from evo1_policy.normalization import NormStatsError, read_norm_stats
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, differences, load_robot
+from evo1_policy.normalization import read_norm_stats
+from evo1_policy.robot_config import RobotConfig, differences, load_robot
 
 WEIGHTS, CONFIG, STATS, ROBOT = "model.safetensors", "config.json", "norm_stats.json", "robot.yaml"
 TOKENIZER, CARD = "tokenizer", "README.md"
@@ -42,9 +43,10 @@ TOKENIZER_FILES = (
 )
 FORMAT = "evo1_ros2"
 VERSION = 1
+Number = TypeVar("Number", int, float)
 
 
-def read_own_model(directory: Path, wanted: Wanted) -> Weights:
+def find_model(directory: Path, wanted: Wanted) -> Weights:
     """The model in a directory of ours.
 
     Raises:
@@ -61,29 +63,26 @@ def read_own_model(directory: Path, wanted: Wanted) -> Weights:
         config=read_model_config(directory / CONFIG),
         layout="own",
         weights=directory / WEIGHTS,
-        tokenizer=wanted.tokenizer or directory / TOKENIZER,
+        tokenizer=Path(wanted.get("tokenizer") or directory / TOKENIZER),
     )
 
 
-def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
-    """Read a directory of ours.
+def read_own(model: Weights, wanted: Wanted) -> Checkpoint:
+    """Read what a directory of ours says beside the model.
 
     Raises:
         CheckpointError: a file is missing, or its content is wrong.
     """
-    model = read_own_model(directory, wanted)
-    config = model.config
-    if wanted.units or wanted.action_space:
+    directory, config, semantics = model.directory, model.config, wanted.get("semantics")
+    if wanted.get("units") or wanted.get("action_space"):
         raise CheckpointError(
             f"{directory}: a checkpoint of ours says itself in which units and action space its "
             f"statistics are ({STATS}); give them only for an official or a LeRobot folder"
         )
-    try:
+    with naming(directory):
         stats = read_norm_stats(directory / STATS)
-        if wanted.semantics:
-            config, stats = apply_variant(wanted.semantics, config, stats)
-    except (NormStatsError, ConfigError) as error:
-        raise CheckpointError(str(error)) from error
+        if semantics:
+            config, stats = apply_variant(semantics, config, stats)
     robot = robot_of(directory, wanted)
     check_agreement(directory, config, stats, robot)
     return Checkpoint(
@@ -91,7 +90,7 @@ def read_own(directory: Path, wanted: Wanted) -> Checkpoint:
         stats=stats,
         robot=robot,
         sources=tuple(directory / name for name in (CONFIG, STATS, WEIGHTS)),
-        overridden=wanted.semantics is not None,
+        overridden=semantics is not None,
     )
 
 
@@ -102,23 +101,21 @@ def robot_of(directory: Path, wanted: Wanted) -> RobotConfig:
         CheckpointError: there is none, it cannot be read, the two are different robots, or the
             rate of the actions is another, or not known.
     """
-    path = directory / ROBOT
+    path, ours, rate_hz = directory / ROBOT, wanted.get("robot"), wanted.get("rate_hz")
     if not path.is_file():
-        if wanted.robot is None:
+        if ours is None:
             raise CheckpointError(
                 f"{directory}: no {ROBOT}, so this does not say which robot it moves; "
                 "give a robot file (--robot FILE)"
             )
-        _check_rate(directory, wanted.robot, wanted.rate_hz)
-        return wanted.robot
-    try:
+        _check_rate(directory, ours, rate_hz)
+        return ours
+    with naming(path):
         robot = load_robot(path)
-    except RobotConfigError as error:
-        raise CheckpointError(str(error)) from error
-    if wanted.robot is not None:
-        check_same_robot(directory, wanted.robot, robot)
-    if wanted.rate_hz is not None:
-        _check_rate(directory, robot, wanted.rate_hz)
+    if ours is not None:
+        check_same_robot(directory, ours, robot)
+    if rate_hz is not None:
+        _check_rate(directory, robot, rate_hz)
     return robot
 
 
@@ -159,28 +156,26 @@ def read_json(path: Path) -> Mapping[str, Any]:
     Raises:
         CheckpointError: it cannot be read, or holds something else.
     """
-    try:
+    with naming(path):
         data = untrusted.read_json(path, what="description of a checkpoint")
-    except untrusted.UntrustedError as error:
-        raise CheckpointError(str(error)) from error
     if not isinstance(data, Mapping):
         raise CheckpointError(f"{path}: expected a mapping, got {type(data).__name__}")
     return data
 
 
-def integer(data: Mapping[str, Any], path: Path, *keys: str, default: int) -> int:
-    """The first of these keys that a config has.
+def number(data: Mapping[str, Any], path: Path, key: str, default: Number) -> Number:
+    """A number in a config, a whole one where the default is one.
 
     Raises:
-        CheckpointError: it is no whole number.
+        CheckpointError: it is something else.
     """
-    for key in keys:
-        if key in data:
-            value = data[key]
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise CheckpointError(f"{path}: {key}: expected a whole number, got {value!r}")
-            return value
-    return default
+    value = data.get(key, default)
+    whole = isinstance(default, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
+        kind = "whole number" if whole else "number"
+        raise CheckpointError(f"{path}: {key}: expected a {kind}, got {value!r}")
+    found: Number = value
+    return found
 
 
 def mapping(data: Mapping[str, Any], path: Path, key: str) -> Mapping[str, Any]:
@@ -221,10 +216,8 @@ def read_model_config(path: Path) -> Evo1Config:
             f"{path}: version: expected {VERSION}, got {data.get('version')!r}; "
             "written by another version of this package"
         )
-    try:
-        return Evo1Config.from_dict(data.get("model"))
-    except ConfigError as error:
-        raise CheckpointError(f"{path}: model: {error}") from error
+    with naming(path):
+        return Evo1Config.from_dict(data.get("model"), path="model")
 
 
 def tokenizer_files(source: Path) -> list[Path]:

@@ -16,7 +16,8 @@ import torch
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from evo1_policy.checkpoint_layouts.contents import CheckpointError, shown
-from evo1_policy.untrusted import UntrustedError, printable, refuse_lfs_pointer
+from evo1_policy.command_line import printable
+from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
 
 _HARMLESS = ("deepspeed.", "numpy.", "argparse.Namespace", "omegaconf.")
 _MOST_PICKLE_BYTES = 64 << 20  # of the objects; the weights are files beside them

@@ -18,7 +18,8 @@ from torch import Tensor
 from evo1_policy.checkpoint_layouts.contents import CheckpointError, shown
 from evo1_policy.checkpoint_layouts.restricted_unpickler import load_plain
 from evo1_policy.checkpoint_layouts.tensor_names import Place, Places, Shape, file_shapes
-from evo1_policy.untrusted import UntrustedError, printable, refuse_lfs_pointer
+from evo1_policy.command_line import printable
+from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 _LARGEST = 1e6  # no trained weight is near it; products of larger ones overflow in the model

@@ -16,47 +16,26 @@ VLM = "embedder.model."
 LEROBOT_PREFIX = "model."
 Shape = tuple[int, ...]
 
-# (ours, theirs) below `embedder.model.`; {i} stands for a layer's number, the rest is the tail.
 _FUSED = re.compile(r"vision_tower\.encoder\.layer\.(\d+)\.attention\.([qkv])_proj\.(weight|bias)")
 _TABLE = re.compile(r"(action_head\..+)\.linear\.(weight|bias)")
-_RULES = tuple(
-    (re.compile(ours), theirs)
-    for ours, theirs in (
-        (r"vision_tower\.embeddings\.cls_token", r"vision_model.embeddings.class_embedding"),
-        (
-            r"vision_tower\.embeddings\.position_embeddings",
-            r"vision_model.embeddings.position_embedding",
-        ),
-        (
-            r"vision_tower\.embeddings\.patch_embeddings\.projection\.(\w+)",
-            r"vision_model.embeddings.patch_embedding.\1",
-        ),
-        (
-            r"vision_tower\.encoder\.layer\.(\d+)\.attention\.projection_layer\.(\w+)",
-            r"vision_model.encoder.layers.\1.attn.proj.\2",
-        ),
-        (
-            r"vision_tower\.encoder\.layer\.(\d+)\.layernorm_before\.(\w+)",
-            r"vision_model.encoder.layers.\1.norm1.\2",
-        ),
-        (
-            r"vision_tower\.encoder\.layer\.(\d+)\.layernorm_after\.(\w+)",
-            r"vision_model.encoder.layers.\1.norm2.\2",
-        ),
-        (
-            r"vision_tower\.encoder\.layer\.(\d+)\.lambda_([12])",
-            r"vision_model.encoder.layers.\1.ls\2",
-        ),
-        (
-            r"vision_tower\.encoder\.layer\.(\d+)\.mlp\.(fc[12])\.(\w+)",
-            r"vision_model.encoder.layers.\1.mlp.\2.\3",
-        ),
-        (r"multi_modal_projector\.layer_norm\.(\w+)", r"mlp1.0.\1"),
-        (r"multi_modal_projector\.linear_1\.(\w+)", r"mlp1.1.\1"),
-        (r"multi_modal_projector\.linear_2\.(\w+)", r"mlp1.3.\1"),
-        (r"language_model\.(.+)", r"language_model.model.\1"),
-    )
+_RENAMED = (  # parts of names below `embedder.model.`: ours, theirs
+    ("vision_tower.embeddings.cls_token", "vision_model.embeddings.class_embedding"),
+    ("vision_tower.embeddings.position_embeddings", "vision_model.embeddings.position_embedding"),
+    (
+        "vision_tower.embeddings.patch_embeddings.projection",
+        "vision_model.embeddings.patch_embedding",
+    ),
+    ("vision_tower.encoder.layer.", "vision_model.encoder.layers."),
+    (".attention.projection_layer.", ".attn.proj."),
+    (".layernorm_before.", ".norm1."),
+    (".layernorm_after.", ".norm2."),
+    (".lambda_", ".ls"),
+    ("multi_modal_projector.layer_norm.", "mlp1.0."),
+    ("multi_modal_projector.linear_1.", "mlp1.1."),
+    ("multi_modal_projector.linear_2.", "mlp1.3."),
+    ("language_model.", "language_model.model."),
 )
+_THEIRS = ("vision_model.", "mlp1.", "language_model.model.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +135,9 @@ def _official(tail: str, prefix: str) -> Place:
         layer, part, kind = fused.groups()
         name = f"{prefix}vision_model.encoder.layers.{layer}.attn.qkv.{kind}"
         return Place(name=name, third="qkv".index(part))
-    for pattern, theirs in _RULES:
-        if pattern.fullmatch(tail):
-            return Place(name=prefix + pattern.sub(theirs, tail))
-    raise KeyError(f"{tail}: no official name is known for this tensor")
+    name = tail
+    for ours, theirs in _RENAMED:
+        name = name.replace(ours, theirs)
+    if not name.startswith(_THEIRS):
+        raise KeyError(f"{tail}: no official name is known for this tensor")
+    return Place(name=prefix + name)

@@ -7,8 +7,8 @@ from typing import Any
 _NAMES = ("embodiment", "semantics", "norm_mode", "tokenizer", "units", "rate_hz", "action_space")
 
 
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add what read_checkpoint may be told, apart from the robot."""
+def add_reading_options(parser: argparse.ArgumentParser, *, rate: bool = True) -> None:
+    """Add what read_checkpoint may be told, apart from the robot; `rate`: and that of actions."""
     add = parser.add_argument_group("folders of others (official, LeRobot's)").add_argument
     add(
         "--embodiment",
@@ -39,14 +39,16 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         help="units of the norm stats where they are not radians, such as those in evo1_bringup's "
         "robots/units: xarm6_authors (degrees, pulses), so100_lerobot (degrees, percent)",
     )
-    add(
-        "--rate",
-        type=float,
-        metavar="HZ",
-        dest="rate_hz",
-        help="actions in a second of the data that the weights were trained on (the dataset's "
-        "fps); needed where there is no robot.yaml, and must be the robot file's rate_hz",
-    )
+    if rate:
+        add(
+            "--rate",
+            type=float,
+            metavar="HZ",
+            dest="rate_hz",
+            help="actions in a second of the data that the weights were trained on (the "
+            "dataset's fps); needed where there is no robot.yaml, and must be the robot file's "
+            "rate_hz",
+        )
     add(
         "--action-space",
         metavar="NAME",
@@ -57,5 +59,5 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
     """What was said, as keywords of read_checkpoint and of Policy.load."""
-    given = {name: getattr(options, name) for name in _NAMES}
+    given = {name: getattr(options, name, None) for name in _NAMES}
     return {name: value for name, value in given.items() if value is not None}

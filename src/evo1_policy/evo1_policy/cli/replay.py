@@ -3,21 +3,14 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from tqdm import tqdm
 
+from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import entry_point, positive
-from evo1_policy.replay.replaying import (
-    TOLERANCE_RAD,
-    Policy,
-    PolicyLoader,
-    Report,
-    Request,
-    replay,
-)
+from evo1_policy.replay.replaying import TOLERANCE_RAD, Policy, PolicyLoader, Report, replay
 from evo1_policy.replay.report import as_json, summary, table
 from evo1_policy.robot_config import RobotConfig
 
@@ -65,27 +58,25 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    request = Request(
-        bag=options.bag,
-        robot=options.robot,
-        chunks=options.chunks,
-        other_model=options.checkpoint is not None,
-        seed=options.seed,
-        tolerance_rad=options.tolerance,
-    )
     with tqdm(desc="replay", unit="chunk", file=sys.stderr, disable=None, leave=False) as bar:
-        report = replay(request, _loader(options), _progress(bar))
+
+        def progress(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        report = replay(
+            options.bag,
+            _loader(options),
+            robot_file=options.robot,
+            chunk_topic=options.chunks,
+            other_model=options.checkpoint is not None,
+            seed=options.seed,
+            tolerance_rad=options.tolerance,
+            progress=progress,
+        )
     print(f"{table(report)}\n\n{summary(report)}")
     _write(report, options)
     return 0 if report.passed or (report.compared and not report.is_test) else 1
-
-
-def _progress(bar: "tqdm[NoReturn]") -> Callable[[int, int], None]:
-    def show(done: int, of: int) -> None:
-        bar.total = of
-        bar.update(done - bar.n)
-
-    return show
 
 
 def _write(report: Report, options: argparse.Namespace) -> None:
@@ -111,11 +102,8 @@ def _loader(options: argparse.Namespace) -> PolicyLoader:
             device=options.device,
             seed=seed,
             num_steps=steps or None,
-            embodiment=options.embodiment,
-            semantics=options.semantics,
-            tokenizer=options.tokenizer,
-            units=options.units,
             rate_hz=robot.rate_hz,  # what was recorded is repeated as it was
+            **reading(options),
         )
 
     return load
@@ -164,11 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seed", type=int, help="of the noise instead of the recorded one, or where none is told"
     )
-    foreign = parser.add_argument_group("for checkpoints of others, as the node's parameters")
-    foreign.add_argument("--embodiment", metavar="KEY", help="key of the norm stats")
-    foreign.add_argument("--semantics", help="authors_main, evo1_flash or lerobot")
-    foreign.add_argument("--tokenizer", type=Path, metavar="DIR")
-    foreign.add_argument("--units", type=Path, metavar="FILE")
+    add_reading_options(parser, rate=False)
     return parser
 
 

@@ -18,12 +18,19 @@ ImageDtype = Literal["float32", "bfloat16"]
 EpisodeTail = Literal["masked", "counted"]
 Stem = Literal["patch", "convolutional"]
 
+_MOST_INTEGER = 10**300  # that is read as a float
 _LATER = {"later": True}  # a key that older checkpoints lack; they mean its default
+T = TypeVar("T")
 TIME_TABLE_LENGTH = 1000  # rows of the sinusoid table for the denoising time
 
 
 class ConfigError(ValueError):
     """A model config that cannot be used; the message names the dotted key."""
+
+
+def _within(low: float, high: float, default: T, **more: bool) -> T:
+    """A number's field, with what it may be: no config from outside shall fill the machine."""
+    return field(default=default, metadata={"span": (low, high), **more})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +42,13 @@ class VisionConfig:
     (Xiao et al. 2021, Early Convolutions Help Transformers See Better).
     """
 
-    image_size: int = 448  # px, square; a multiple of 2 * patch_size
+    image_size: int = _within(1, 4096, 448)  # px, square; a multiple of 2 * patch_size
     patch_size: int = 14  # px
-    width: int = 1024
-    layers: int = 24
+    width: int = _within(1, 16_384, 1024)
+    layers: int = _within(0, 256, 24)
     heads: int = 16
-    mlp_width: int = 4096
-    layer_scale_init: float = 0.1  # only for new weights
+    mlp_width: int = _within(1, 131_072, 4096)
+    layer_scale_init: float = _within(0, 1e3, 0.1)  # only for new weights
     stem: Stem = field(default="patch", metadata=_LATER)
 
     @property
@@ -54,25 +61,25 @@ class VisionConfig:
 class LanguageConfig:
     """The language model (Qwen2), already cut to the layers that Evo-1 keeps."""
 
-    vocab_size: int = 151674
-    width: int = 896  # E, also the width of the action head
-    layers: int = 14
+    vocab_size: int = _within(1, 1 << 20, 151674)
+    width: int = _within(1, 16_384, 896)  # E, also the width of the action head
+    layers: int = _within(0, 256, 14)
     heads: int = 14
     kv_heads: int = 2
-    mlp_width: int = 4864
-    rope_theta: float = 1e6
-    max_positions: int = 32768
+    mlp_width: int = _within(1, 131_072, 4864)
+    rope_theta: float = _within(1, 1e12, 1e6)
+    max_positions: int = _within(1, 1 << 20, 32768)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeadConfig:
     """The cross-attention flow-matching head."""
 
-    layers: int = 8
+    layers: int = _within(0, 256, 8)
     heads: int = 8
-    state_hidden: int = 1024
-    output_hidden: int = 1024
-    dropout: float = 0.0  # on attention probabilities, in training only
+    state_hidden: int = _within(1, 131_072, 1024)
+    output_hidden: int = _within(1, 131_072, 1024)
+    dropout: float = _within(0, 0.99, 0.0)  # on attention probabilities, in training only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +107,9 @@ class Semantics:
     prediction: Prediction = "velocity"
     context_mode: ContextMode = "official_fa2"
     context_padding: ContextPadding = "fixed"
-    context_length: int = 1024
-    time_scale: int = 1000
-    state_pad: float = 0.0
+    context_length: int = _within(1, 1 << 20, 1024)
+    time_scale: int = _within(999, 1000, 1000)
+    state_pad: float = _within(-10, 10, 0.0)
     integration: Integration = "A"
     channel_order: ChannelOrder = field(default="rgb", metadata=_LATER)
     image_dtype: ImageDtype = field(default="float32", metadata=_LATER)
@@ -129,12 +136,12 @@ class Evo1Config:
     language: LanguageConfig = field(default_factory=LanguageConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
     semantics: Semantics = field(default_factory=Semantics)
-    views: int = 3
-    horizon: int = 50
-    action_width: int = 24
-    state_width: int = 24
-    num_inference_steps: int = 32
-    execute_actions: int = field(default=0, metadata=_LATER)
+    views: int = _within(1, 64, 3)
+    horizon: int = _within(0, 10_000, 50)
+    action_width: int = _within(1, 1024, 24)
+    state_width: int = _within(1, 1024, 24)
+    num_inference_steps: int = _within(1, 10_000, 32)
+    execute_actions: int = _within(0, 10_000, 0, later=True)
 
     def __post_init__(self) -> None:
         _check_sizes(self)
@@ -144,13 +151,17 @@ class Evo1Config:
         return dataclasses.asdict(self)
 
     @classmethod
-    def from_dict(cls, data: object) -> "Evo1Config":
+    def from_dict(cls, data: object, path: str = "") -> "Evo1Config":
         """Read what to_dict wrote; every key must be there but those added since, and no other.
+
+        Args:
+            data: plain data.
+            path: where they stand, for error messages.
 
         Raises:
             ConfigError: a key is unknown, missing, of another type or impossible.
         """
-        return _parse(cls, data, "")
+        return _parse(cls, data, path)
 
 
 def preset(name: str) -> Evo1Config:
@@ -162,27 +173,6 @@ def preset(name: str) -> Evo1Config:
     if name not in _PRESETS:
         raise ConfigError(f"no preset '{name}'; known: {', '.join(_PRESETS)}")
     return _PRESETS[name]
-
-
-# What a size may be: a config from outside must not make a model that fills the machine.
-_BOUNDS = {
-    "views": (1, 64),
-    "action_width": (1, 1024),
-    "state_width": (1, 1024),
-    "num_inference_steps": (1, 10_000),
-    "execute_actions": (0, 10_000),
-    "horizon": (0, 10_000),
-    "image_size": (1, 4096),
-    "width": (1, 16_384),
-    "layers": (0, 256),
-    "mlp_width": (1, 131_072),
-    "state_hidden": (1, 131_072),
-    "output_hidden": (1, 131_072),
-    "vocab_size": (1, 1 << 20),
-    "max_positions": (1, 1 << 20),
-    "rope_theta": (1.0, 1e12),
-    "layer_scale_init": (0.0, 1e3),
-}
 
 
 def _check_sizes(config: Evo1Config) -> None:
@@ -202,37 +192,25 @@ def _check_sizes(config: Evo1Config) -> None:
         ("vision.", vision),
         ("language.", language),
         ("head.", head),
+        ("semantics.", config.semantics),
     ):
-        for key, (low, high) in _BOUNDS.items():
-            value = getattr(part, key, low)
+        for item in dataclasses.fields(part):
+            if "span" not in item.metadata:
+                continue
+            (low, high), value = item.metadata["span"], getattr(part, item.name)
             if not low <= value <= high:
                 bounds = f"{low} or more" if value < low else f"{high:,} at most"
-                raise ConfigError(f"{name}{key}: expected {bounds}, got {value}")
+                raise ConfigError(f"{name}{item.name}: expected {bounds}, got {value}")
     if config.horizon < 2:
         raise ConfigError(
             f"horizon: expected 2 or more, got {config.horizon}; the published head for chunks of "
             "one action has other layers, which are not in this model"
         )
-    length = config.semantics.context_length
-    if not 1 <= length <= 1 << 20:
-        raise ConfigError(f"semantics.context_length: expected 1 to {1 << 20:,}, got {length}")
-    if not abs(config.semantics.state_pad) <= 10:
-        raise ConfigError(
-            f"semantics.state_pad: expected -10 to 10, got {config.semantics.state_pad}"
-        )
-    scale = config.semantics.time_scale
-    if scale not in (999, 1000):
-        raise ConfigError(f"semantics.time_scale: expected 999 or 1000, got {scale}")
-    if not 0.0 <= head.dropout < 1.0:
-        raise ConfigError(f"head.dropout: expected [0, 1), got {head.dropout}")
 
 
 def _divides(key: str, value: int, divisor: int) -> None:
     if divisor < 1 or value < divisor or value % divisor:
         raise ConfigError(f"{key}: expected a multiple of {divisor}, got {value}")
-
-
-T = TypeVar("T")
 
 
 def _parse(kind: type[T], data: object, path: str) -> T:
@@ -265,7 +243,7 @@ def _value(hint: Any, value: object, path: str) -> Any:
         if value not in choices:
             raise ConfigError(f"{path}: expected one of {', '.join(choices)}, got {value!r}")
         return value
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int and abs(value) < _MOST_INTEGER:
         return float(value)
     if not isinstance(value, hint) or isinstance(value, bool):
         raise ConfigError(f"{path}: expected {hint.__name__}, got {value!r}")

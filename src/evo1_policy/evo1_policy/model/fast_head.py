@@ -5,7 +5,7 @@ softmax stay fp32. Letters: B batch, H horizon, d used action dimensions, S keys
 A heads, F head width, L blocks. Must not import ROS.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -175,16 +175,6 @@ def reduce_precision(head: ActionExpert, dtype: torch.dtype) -> None:
 
     The readable path of this head cannot run afterwards.
     """
-    kept: Mapping[str, Tensor] = {
-        name: tensor.detach()
-        for name, tensor in head.state_dict().items()
-        if "norm" in name or name.endswith(".pe")
-    }
-    head.to(dtype)
-    for name, tensor in kept.items():
-        module = head.get_submodule(name.rpartition(".")[0])
-        leaf = name.rpartition(".")[2]
-        if leaf == "pe":
-            module.register_buffer(leaf, tensor)
-        else:
-            setattr(module, leaf, nn.Parameter(tensor, requires_grad=False))
+    for name, parameter in head.named_parameters():
+        if "norm" not in name:
+            parameter.data = parameter.data.to(dtype)

@@ -16,8 +16,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
+from evo1_policy.command_line import printable
 from evo1_policy.model.config import ChannelOrder, Evo1Config, ImageDtype
-from evo1_policy.untrusted import MOST_JSON_BYTES, UntrustedError, printable, read_text
+from evo1_policy.untrusted import MOST_JSON_BYTES, UntrustedError, read_text
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)  # RGB
 IMAGE_STD = (0.229, 0.224, 0.225)
@@ -206,15 +207,8 @@ def _slow_tokenizer(directory: Path) -> Tokenizer:
     return tokenizer
 
 
-def _token_id(tokenizer: Tokenizer, token: str) -> int:
-    number = tokenizer.token_to_id(token)
-    if number is None:
-        raise TokenizerError(f"the tokenizer lacks the special token {token}")
-    return int(number)
-
-
 class PromptEncoder:
-    """Turns instructions into tokens for one model config."""
+    """Turns instructions into tokens for one model config; the tokenizer is load_tokenizer's."""
 
     def __init__(self, tokenizer: Tokenizer, config: Evo1Config) -> None:
         """Check that the tokenizer fits the model.
@@ -230,8 +224,8 @@ class PromptEncoder:
             )
         self._tokenizer = tokenizer
         self._config = config
-        self._pad = _token_id(tokenizer, PAD)
-        self._image_context = _token_id(tokenizer, IMAGE_CONTEXT)
+        ids = tokenizer.get_vocab(with_added_tokens=True)
+        self._pad, self._image_context = ids[PAD], ids[IMAGE_CONTEXT]
 
     def encode(self, instructions: Sequence[str], present: Sequence[int]) -> PromptTokens:
         """Tokenise a batch.

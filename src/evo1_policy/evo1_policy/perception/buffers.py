@@ -257,7 +257,7 @@ class JointBuffer:
         stamp_ns: int,
         received_ns: int,
     ) -> None:
-        """Merge a message (n,) [rad] into the rows; joints of no interest are ignored.
+        """Merge a message (n,) [rad], finite, into the rows; joints of no interest are ignored.
 
         A message may be late, but not repeat a stamp of a joint; where the source's clock was
         set back by more than a second, the rows start afresh.
@@ -269,9 +269,7 @@ class JointBuffer:
             return
         values = np.asarray(positions, dtype=np.float64)[sources]
         stamp_ns = self.stream.time_of(stamp_ns, received_ns)
-        problem = self.stream.stamp_problem(stamp_ns, received_ns) or self._not_finite(
-            places, values
-        )
+        problem = self.stream.stamp_problem(stamp_ns, received_ns)
         if not problem and int(self.newest_ns[places].max()) - stamp_ns > RESTART_NS:
             self.clear()
         problem = problem or self._merge(places, values, stamp_ns, received_ns)
@@ -333,17 +331,6 @@ class JointBuffer:
         old = max(old, len(self.stamps) - JOINT_ROWS_KEPT)
         if old > 0:
             del self.stamps[:old], self.arrivals[:old], self.rows[:old]
-
-    def _not_finite(self, places: Places, values: Floats) -> str:
-        if np.isfinite(values).all():
-            return ""
-        names = list(self._places)
-        bad = ", ".join(
-            names[place]
-            for place, value in zip(places, values, strict=True)
-            if not np.isfinite(value)
-        )
-        return f"{self.stream.topic}: position of {bad} is not finite; expected rad"
 
     def _strangers(self, names: Sequence[str]) -> str:
         return (

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import Floats
+from evo1_policy.untrusted import MOST_PIXELS
 
 try:
     import simplejpeg
@@ -29,7 +30,6 @@ except ImportError:  # a host with OpenCV alone, which hides damage inside of a 
     simplejpeg = None
 
 Image = npt.NDArray[np.uint8]
-MOST_PIXELS = 7680 * 4320  # of a compressed picture: 100 MB once it is decoded
 _JPEG_BEGIN, _JPEG_END, _PNG_END = b"\xff\xd8", b"\xff\xd9", b"IEND"
 _NO_FRAMES = (0xC4, 0xC8, 0xCC)  # tables, among the kinds of segments that begin a frame
 _HEAD_BYTES = 1 << 20  # comments and thumbnails come before the size

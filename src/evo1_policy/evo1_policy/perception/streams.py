@@ -73,6 +73,7 @@ class Streams:
             ),
             robot.joint_names,
         )
+        self._buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]
         self._latest: Observation | None = None
 
     def add_image(
@@ -197,7 +198,6 @@ class Streams:
 
     def report(self, now_ns: int) -> tuple[StreamReport, ...]:
         """Tell how each stream does, cameras first, in the robot file's order."""
-        buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]
         return tuple(
             StreamReport(
                 name=buffer.stream.name,
@@ -210,14 +210,13 @@ class Streams:
                 rejected=buffer.stream.rejected,
                 problem=buffer.stream.problem or buffer.stream.clock_problem(now_ns),
             )
-            for buffer in buffers
+            for buffer in self._buffers
         )
 
     def reset(self) -> None:
         """Forget every message, because the clock jumped back or the node stops; counters stay."""
-        for buffer in self._cameras.values():
+        for buffer in self._buffers:
             buffer.clear()
-        self._joints.clear()
         self._latest = None
 
     def _stream(self, name: str) -> Stream:
@@ -235,8 +234,7 @@ class Streams:
 
     def _absent(self, now_ns: int) -> Missing | None:
         """The first stream that never came, is stale, or is of another clock."""
-        buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]
-        for buffer in buffers:
+        for buffer in self._buffers:
             stream = buffer.stream
             if not buffer.stamps:
                 text = f"nothing usable received on {stream.topic} yet"
@@ -295,8 +293,7 @@ class Streams:
 
     def _slowest(self) -> Stream:
         """The stream whose newest stamp is the oldest."""
-        buffers: list[FrameBuffer | JointBuffer] = [*self._cameras.values(), self._joints]
-        return min(buffers, key=lambda buffer: buffer.stamps[-1]).stream
+        return min(self._buffers, key=lambda buffer: buffer.stamps[-1]).stream
 
     def _observation(self, tick_ns: int, aligned: Aligned, instruction: str) -> Observation:
         images: dict[str, Frame | Image] = {}

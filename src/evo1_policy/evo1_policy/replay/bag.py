@@ -5,12 +5,11 @@ not import ROS or torch.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from evo1_policy.robot_config import RobotConfig
+from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 from evo1_policy.untrusted import parse_json
 
 if TYPE_CHECKING:
@@ -26,16 +25,8 @@ class ReplayError(ValueError):
     """A bag that cannot be replayed; names it, what was expected and what to do."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BagMessage:
-    """One message as it was received.
-
-    Attributes:
-        topic: resolved name.
-        type: such as 'sensor_msgs/msg/Image'.
-        log_ns: when it was received, the recorder's clock [ns].
-        data: CDR.
-    """
+class BagMessage(NamedTuple):
+    """One message as it was received: resolved topic, type, when by the recorder's clock, CDR."""
 
     topic: str
     type: str
@@ -43,21 +34,9 @@ class BagMessage:
     data: bytes
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpisodeNotes:
-    """What our recorder notes in a bag.
-
-    Attributes:
-        robot_text: the robot file as read.
-        topics: role such as 'state' or 'camera:image_1' -> resolved topic.
-    """
-
-    robot_text: str
-    topics: Mapping[str, str]
-
-
-class Bag:
-    """An open bag; use it in a `with` statement.
+@contextmanager
+def open_bag(path: Path) -> Iterator["Bag"]:
+    """Open a bag.
 
     Args:
         path: folder with metadata.yaml, or an .mcap or .db3 file.
@@ -65,53 +44,41 @@ class Bag:
     Raises:
         ReplayError: it is no bag, or was cut off.
     """
+    from rosbags.highlevel import AnyReader, AnyReaderError
+    from rosbags.typesys import Stores, get_typestore
 
-    def __init__(self, path: Path) -> None:
+    if not path.exists():
+        raise ReplayError(f"{path}: no such file or folder; give a recorded bag")
+    if path.is_dir() and not (path / _METADATA).is_file():
+        raise ReplayError(_without_metadata(path))
+    try:
+        reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
+        reader.open()
+    except (AnyReaderError, OSError) as error:
+        raise ReplayError(
+            f"{path}: cannot be opened: {error}; a bag that was cut off is mended by "
+            "'evo1 recover' or 'ros2 bag reindex'"
+        ) from error
+    try:
+        yield Bag(path, reader)
+    finally:
+        reader.close()
+
+
+class Bag:
+    """An open bag.
+
+    Attributes:
+        path: of it.
+        topics: resolved topic -> its type, of every topic with a message.
+        start_ns: when its first message was received [ns].
+    """
+
+    def __init__(self, path: Path, reader: "AnyReader") -> None:
         self.path = path
-        self._reader: AnyReader | None = None
-
-    def __enter__(self) -> "Bag":
-        from rosbags.highlevel import AnyReader, AnyReaderError
-        from rosbags.typesys import Stores, get_typestore
-
-        if not self.path.exists():
-            raise ReplayError(f"{self.path}: no such file or folder; give a recorded bag")
-        if self.path.is_dir() and not (self.path / _METADATA).is_file():
-            raise ReplayError(self._without_metadata())
-        try:
-            reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
-            reader.open()
-        except (AnyReaderError, OSError) as error:
-            raise ReplayError(
-                f"{self.path}: cannot be opened: {error}; a bag that was cut off is mended by "
-                "'evo1 recover' or 'ros2 bag reindex'"
-            ) from error
+        self.topics = {one.topic: one.msgtype for one in reader.connections if one.msgcount}
+        self.start_ns = int(reader.start_time)
         self._reader = reader
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._reader is not None:
-            self._reader.close()
-            self._reader = None
-
-    @property
-    def topics(self) -> dict[str, str]:
-        """Resolved topic -> its type, of every topic with a message."""
-        return {
-            connection.topic: connection.msgtype
-            for connection in self._open.connections
-            if connection.msgcount
-        }
-
-    @property
-    def start_ns(self) -> int:
-        """When its first message was received [ns]."""
-        return int(self._open.start_time)
 
     def messages(self, topics: Collection[str]) -> Iterator[BagMessage]:
         """Give the messages of some topics in the order of arrival.
@@ -122,86 +89,60 @@ class Bag:
         from rosbags.highlevel import AnyReaderError
         from rosbags.rosbag2 import ReaderError
 
-        wanted = [one for one in self._open.connections if one.topic in topics]
+        wanted = [one for one in self._reader.connections if one.topic in topics]
         if not wanted:
             return
         try:
-            for connection, log_ns, data in self._open.messages(wanted):
-                yield BagMessage(
-                    topic=connection.topic, type=connection.msgtype, log_ns=log_ns, data=data
-                )
+            for one, log_ns, data in self._reader.messages(wanted):
+                yield BagMessage(one.topic, one.msgtype, log_ns, data)
         except (AnyReaderError, ReaderError, OSError) as error:
             raise ReplayError(f"{self.path}: damaged: {error}") from error
 
-    def deserialize(self, message: BagMessage) -> Any:
-        """Read a message by the definition that stands in the bag.
+    def contents(self, topic: str) -> Iterator[Any]:
+        """Read the messages of a topic by the definition that stands in the bag.
 
         Raises:
-            ReplayError: the bytes are no such message.
+            ReplayError: the bag is damaged, or bytes are no such message.
         """
-        try:
-            return self._open.deserialize(message.data, message.type)
-        except Exception as error:  # whatever the parser stumbles over
-            raise ReplayError(
-                f"{self.path}: a message on {message.topic} is no {message.type}: {error!r}"
-            ) from error
+        for message in self.messages([topic]):
+            try:
+                content = self._reader.deserialize(message.data, message.type)
+            except Exception as error:  # whatever the parser stumbles over
+                raise ReplayError(
+                    f"{self.path}: a message on {topic} is no {message.type}: {error!r}"
+                ) from error
+            yield content
 
-    def notes(self) -> EpisodeNotes | None:
-        """What our recorder noted; None in a bag of another.
+    def notes(self) -> tuple[str, Mapping[str, str]]:
+        """The robot file and the topic of each role ('state', 'camera:image_1') as noted here.
+
+        Both empty in a bag of another recorder.
 
         Raises:
             ReplayError: the note cannot be read.
         """
-        for message in self.messages([FACTS_TOPIC]):
+        for content in self.contents(FACTS_TOPIC):
             try:
-                facts = parse_json(
-                    self.deserialize(message).data, source=f"{self.path}: {FACTS_TOPIC}"
-                )["facts"]
-                topics = {one["role"]: one["name"] for one in facts["topics"]}
-                return EpisodeNotes(robot_text=facts["robot_text"], topics=topics)
+                facts = parse_json(content.data, source=f"{self.path}: {FACTS_TOPIC}")["facts"]
+                return facts["robot_text"], {one["role"]: one["name"] for one in facts["topics"]}
             except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ReplayError(
                     f"{self.path}: {FACTS_TOPIC} does not tell what was recorded: {error!r}; "
                     "give --robot"
                 ) from error
-        return None
-
-    @property
-    def _open(self) -> "AnyReader":
-        if self._reader is None:
-            raise ReplayError(f"{self.path}: the bag is not open")
-        return self._reader
-
-    def _without_metadata(self) -> str:
-        if next(self.path.glob("*.mcap"), None) or next(self.path.glob("*.db3"), None):
-            return (
-                f"{self.path}: no {_METADATA}: the recording was cut off; mend it with "
-                f"'evo1 recover {self.path}' or 'ros2 bag reindex'"
-            )
-        inside = sorted(path.parent.name for path in self.path.glob(f"*/{_METADATA}"))
-        if inside:
-            return f"{self.path}: holds {len(inside)} bags; give one, such as {inside[-1]}"
-        return f"{self.path}: no bag: {_METADATA} is missing; give the folder of a rosbag2 bag"
+        return "", {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class BagTopics:
-    """Resolved topics of one policy and its robot.
-
-    Attributes:
-        chunks: where the policy told of its chunks.
-        cameras: resolved topic -> camera's name, in the robot file's order.
-        joints: joint states.
-    """
-
-    chunks: str
-    cameras: Mapping[str, str]
-    joints: str
-
-    @property
-    def sensors(self) -> tuple[str, ...]:
-        """Cameras and joints."""
-        return (*self.cameras, self.joints)
+def _without_metadata(path: Path) -> str:
+    if next(path.glob("*.mcap"), None) or next(path.glob("*.db3"), None):
+        return (
+            f"{path}: no {_METADATA}: the recording was cut off; mend it with "
+            f"'evo1 recover {path}' or 'ros2 bag reindex'"
+        )
+    inside = sorted(found.parent.name for found in path.glob(f"*/{_METADATA}"))
+    if inside:
+        return f"{path}: holds {len(inside)} bags; give one, such as {inside[-1]}"
+    return f"{path}: no bag: {_METADATA} is missing; give the folder of a rosbag2 bag"
 
 
 def find_chunk_topic(bag: Bag, wanted: str = "") -> str:
@@ -232,32 +173,40 @@ def find_chunk_topic(bag: Bag, wanted: str = "") -> str:
     return wanted or found[0]
 
 
-def find_topics(
-    bag: Bag, robot: RobotConfig, chunks: str, notes: EpisodeNotes | None
-) -> BagTopics:
+def find_sensors(
+    bag: Bag, robot: RobotConfig, chunks: str, roles: Mapping[str, str]
+) -> dict[str, str]:
     """Find cameras and joint states of the policy that wrote the chunks.
 
     Where our recorder noted what each topic is for, that holds; else the robot file's names in
     the namespace of the policy node.
 
+    Args:
+        bag: open.
+        robot: the robot file.
+        chunks: topic of the policy's chunks.
+        roles: see Bag.notes.
+
+    Returns:
+        Resolved topic -> its stream: the cameras by name, in the robot file's order, then the
+        joint states.
+
     Raises:
         ReplayError: one is missing or has another type.
     """
-    roles = notes.topics if notes is not None else {}
     namespace = chunks.rsplit("/", 2)[0]
-
-    def resolved(role: str, written: str) -> str:
-        name = written if written.startswith("/") else f"{namespace}/{written}"
-        return roles.get(role, name)
-
-    cameras = {
-        resolved(f"camera:{camera.name}", camera.topic): camera.name for camera in robot.cameras
-    }
-    for (topic, name), camera in zip(cameras.items(), robot.cameras, strict=True):
-        _check(bag, topic, camera.type, f"camera '{name}'")
-    joints = resolved("state", robot.state.topic)
-    _check(bag, joints, JOINT_STATE_TYPE, "the joint states")
-    return BagTopics(chunks=chunks, cameras=cameras, joints=joints)
+    found = {}
+    for stream, role, written, kind, what in (
+        *(
+            (each.name, f"camera:{each.name}", each.topic, each.type, f"camera '{each.name}'")
+            for each in robot.cameras
+        ),
+        (JOINT_STREAM, "state", robot.state.topic, JOINT_STATE_TYPE, "the joint states"),
+    ):
+        topic = roles.get(role, written if written[0] == "/" else f"{namespace}/{written}")
+        _check(bag, topic, kind, what)
+        found[topic] = stream
+    return found
 
 
 def _check(bag: Bag, topic: str, kind: str, what: str) -> None:

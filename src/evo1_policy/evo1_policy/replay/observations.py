@@ -6,7 +6,7 @@ Letters: H horizon, D joints, K guided actions.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,14 +16,9 @@ import numpy as np
 from evo1_policy.action_chunk import Floats, Guidance
 from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.frames import DamagedImageError, Frame, decoded
-from evo1_policy.perception.messages import (
-    MessageError,
-    deserialize,
-    read_joints,
-    stamp_ns,
-)
+from evo1_policy.perception.messages import MessageError, deserialize, read_joints, stamp_ns
 from evo1_policy.perception.streams import Streams
-from evo1_policy.replay.bag import Bag, BagMessage, BagTopics, ReplayError
+from evo1_policy.replay.bag import Bag, BagMessage, ReplayError
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 
 _GUIDED_MODE = "rtc"
@@ -75,7 +70,7 @@ def read_chunks(bag: Bag, topic: str) -> list[RecordedChunk]:
     Raises:
         ReplayError: a message is damaged, or the clock was set back between two chunks.
     """
-    chunks = [read_chunk(bag.deserialize(message)) for message in bag.messages([topic])]
+    chunks = [read_chunk(message) for message in bag.contents(topic)]
     for before, after in pairwise(chunks):
         if after.stamp_ns < before.stamp_ns:
             raise ReplayError(
@@ -101,7 +96,7 @@ def read_chunk(message: Any) -> RecordedChunk:
             "do not all have one position each; the bag is damaged"
         )
     told = hasattr(message, "seed")
-    guidance = _guidance(message, len(names)) if told else None
+    state = np.array(message.state if told else (), np.float64)
     unknown = ""
     if message.mode == _GUIDED_MODE and not told:
         unknown = "mode rtc, and the message does not tell what the chunk had to begin with"
@@ -118,15 +113,10 @@ def read_chunk(message: Any) -> RecordedChunk:
         denoising_steps=int(message.denoising_steps) if told else 0,
         device=message.device if told else "",
         source_stamps_ns=tuple(map(stamp_ns, message.source_stamps)) if told else (),
-        state=_state(message, len(names)) if told else None,
-        guidance=guidance,
+        state=state if state.shape == (len(names),) else None,
+        guidance=_guidance(message, len(names)) if told else None,
         unknown=unknown,
     )
-
-
-def _state(message: Any, width: int) -> Floats | None:
-    state = np.array(message.state, np.float64)
-    return state if state.shape == (width,) else None
 
 
 def _guidance(message: Any, width: int) -> Guidance | None:
@@ -148,69 +138,56 @@ SETTLE_NS = 200_000_000
 PATIENCE_NS = 800_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unseen:
-    """Why the observation of a chunk cannot be made again."""
-
-    reason: str
-
-
 class BagStreams:
     """Takes in a bag's messages as the policy node does.
 
     Args:
         robot: the robot file.
-        topics: where its streams are in the bag.
+        sensors: resolved topic -> stream, from find_sensors.
     """
 
-    def __init__(self, robot: RobotConfig, topics: BagTopics) -> None:
-        self._robot = robot
-        self._topics = topics
+    def __init__(self, robot: RobotConfig, sensors: Mapping[str, str]) -> None:
+        self._joints = robot.joint_names
+        self._sensors = sensors
         self._streams = Streams(robot)
-        self._newest_ns = dict.fromkeys(topics.sensors, 0)
+        self._newest_ns = dict.fromkeys(sensors, 0)
         self._oldest_ns: dict[str, int] = {}
 
     def add(self, message: BagMessage) -> None:
         """Take in a message of a camera or the joints; one that cannot be used is left out."""
-        camera = self._topics.cameras.get(message.topic, JOINT_STREAM)
+        topic, received_ns = message.topic, message.log_ns
+        stream = self._sensors[topic]
         try:
-            content = deserialize(message.data, message.type, topic=message.topic)
-            if camera == JOINT_STREAM:
-                names, positions, stamp = read_joints(
-                    content, topic=message.topic, joints=self._robot.joint_names
-                )
-                self._streams.add_joints(
-                    names, positions, stamp_ns=stamp, received_ns=message.log_ns
-                )
+            content = deserialize(message.data, message.type, topic=topic)
+            if stream == JOINT_STREAM:
+                names, positions, stamp = read_joints(content, topic=topic, joints=self._joints)
+                self._streams.add_joints(names, positions, stamp_ns=stamp, received_ns=received_ns)
             else:
                 stamp = stamp_ns(content.header.stamp)
-                frame = Frame(content, topic=message.topic)
-                self._streams.add_image(camera, frame, stamp_ns=stamp, received_ns=message.log_ns)
+                frame = Frame(content, topic=topic)
+                self._streams.add_image(stream, frame, stamp_ns=stamp, received_ns=received_ns)
         except MessageError as error:
-            self._streams.reject(camera, str(error))
+            self._streams.reject(stream, str(error))
             return
-        time_ns = self._streams.time_of(camera, stamp, message.log_ns)
-        self._newest_ns[message.topic] = time_ns
-        self._oldest_ns.setdefault(message.topic, time_ns)
+        time_ns = self._streams.time_of(stream, stamp, received_ns)
+        self._newest_ns[topic] = time_ns
+        self._oldest_ns.setdefault(topic, time_ns)
 
     def is_settled(self, tick_ns: int) -> bool:
         """Whether what belongs to a tick has come, or will not come any more."""
         newest = self._newest_ns.values()
         return min(newest) >= tick_ns + SETTLE_NS or max(newest) >= tick_ns + PATIENCE_NS
 
-    def observe(self, chunk: RecordedChunk) -> Observation | Unseen:
+    def observe(self, chunk: RecordedChunk) -> Observation | str:
         """Make the observation of a chunk again, or say why that is not possible."""
         seen = self._streams.at(chunk.stamp_ns, chunk.instruction)
         if isinstance(seen, Missing):
-            return Unseen(reason=f"{seen.message}{self._beginning(chunk.stamp_ns)}")
-        names = [*(camera.name for camera in self._robot.cameras), JOINT_STREAM]
-        recorded = dict(zip(names, chunk.source_stamps_ns, strict=False))
-        for camera in self._robot.cameras:
-            used = recorded.get(camera.name, seen.source_stamps_ns[camera.name])
-            if used != seen.source_stamps_ns[camera.name]:
-                return Unseen(
-                    reason=f"the frame of '{camera.name}' stamped {used / 1e9:.3f} s that it was "
-                    "made from is not in the bag: lost while recording"
+            return f"{seen.message}{self._beginning(chunk.stamp_ns)}"
+        for stream, used in zip(self._sensors.values(), chunk.source_stamps_ns, strict=False):
+            if stream != JOINT_STREAM and used != seen.source_stamps_ns[stream]:
+                return (
+                    f"the frame of '{stream}' stamped {used / 1e9:.3f} s that it was made from is "
+                    "not in the bag: lost while recording"
                 )
         try:
             return decoded(seen)
@@ -219,10 +196,9 @@ class BagStreams:
             return self.observe(chunk)
 
     def _beginning(self, tick_ns: int) -> str:
-        if all(topic in self._oldest_ns for topic in self._topics.sensors):
-            first_ns = max(self._oldest_ns.values())
-            if tick_ns <= first_ns + SETTLE_NS:
-                return "; the recording had only just begun"
+        everything_came = len(self._oldest_ns) == len(self._sensors)
+        if everything_came and tick_ns <= max(self._oldest_ns.values()) + SETTLE_NS:
+            return "; the recording had only just begun"
         return ""
 
 
@@ -230,17 +206,17 @@ def observations(
     messages: Iterable[BagMessage],
     chunks: Sequence[RecordedChunk],
     robot: RobotConfig,
-    topics: BagTopics,
-) -> Iterator[tuple[RecordedChunk, Observation | Unseen]]:
-    """Give each chunk with the observation that it was made from, in order.
+    sensors: Mapping[str, str],
+) -> Iterator[tuple[RecordedChunk, Observation | str]]:
+    """Give each chunk with the observation that it was made from, or why there is none, in order.
 
     Args:
         messages: of the cameras and joints, in the order of arrival.
         chunks: by their stamps.
         robot: the robot file.
-        topics: where its streams are in the bag.
+        sensors: where its streams are in the bag.
     """
-    streams, waiting = BagStreams(robot, topics), deque(chunks)
+    streams, waiting = BagStreams(robot, sensors), deque(chunks)
     for message in messages:
         streams.add(message)
         while waiting and streams.is_settled(waiting[0].stamp_ns):

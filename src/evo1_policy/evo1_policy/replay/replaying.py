@@ -13,8 +13,8 @@ import numpy as np
 from evo1_policy.action_chunk import Floats
 from evo1_policy.control.inference import Policy as Policy
 from evo1_policy.observation import Observation
-from evo1_policy.replay.bag import Bag, ReplayError, find_chunk_topic, find_topics
-from evo1_policy.replay.observations import RecordedChunk, Unseen, observations, read_chunks
+from evo1_policy.replay.bag import ReplayError, find_chunk_topic, find_sensors, open_bag
+from evo1_policy.replay.observations import RecordedChunk, observations, read_chunks
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot, parse_robot
 
 TOLERANCE_RAD = 1e-4  # on the machine that recorded, or one of its kind
@@ -95,27 +95,6 @@ def compare(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
-    """What to replay.
-
-    Attributes:
-        bag: folder, or .mcap or .db3 file.
-        robot: robot file; None: the one in the bag.
-        chunks: topic of the chunks; '': the only one.
-        other_model: another model than the recorded one is welcome: compare, do not test.
-        seed: of the noise, where the chunks do not tell; None: then it is an error.
-        tolerance_rad: what counts as equal [rad].
-    """
-
-    bag: Path
-    robot: Path | None = None
-    chunks: str = ""
-    other_model: bool = False
-    seed: int | None = None
-    tolerance_rad: float = TOLERANCE_RAD
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
     """What came of it.
 
@@ -164,38 +143,55 @@ class Report:
 
 
 def replay(
-    request: Request,
+    path: Path,
     load: PolicyLoader,
+    *,
+    robot_file: Path | None = None,
+    chunk_topic: str = "",
+    other_model: bool = False,
+    seed: int | None = None,
+    tolerance_rad: float = TOLERANCE_RAD,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Report:
     """Make every chunk of a bag again and compare.
 
     Args:
-        request: what to replay.
+        path: folder of the bag, or its .mcap or .db3 file.
         load: called at least once, and again where seed or steps change within the bag.
+        robot_file: None: the one in the bag.
+        chunk_topic: of the chunks; '': the only one.
+        other_model: another model than the recorded one is welcome: compare, do not test.
+        seed: of the noise instead of the recorded one; None: an error where the chunks tell none.
+        tolerance_rad: what counts as equal [rad].
         progress: told how many chunks are done, and of how many.
 
     Raises:
         ReplayError: the bag lacks something, or was made by another robot or model.
     """
-    with Bag(request.bag) as bag:
-        chunk_topic = find_chunk_topic(bag, request.chunks)
-        notes = bag.notes()
-        robot = _robot(request, notes.robot_text if notes else "")
-        topics = find_topics(bag, robot, chunk_topic, notes)
-        chunks = read_chunks(bag, chunk_topic)
-        _check_robot(request.bag, robot, chunks)
-        maker = _Maker(request, robot, load, chunks)
+    with open_bag(path) as bag:
+        topic = find_chunk_topic(bag, chunk_topic)
+        robot_text, roles = bag.notes()
+        robot = _robot(path, robot_file, robot_text)
+        sensors = find_sensors(bag, robot, topic, roles)
+        chunks = read_chunks(bag, topic)
+        _check_robot(path, robot, chunks)
+        maker = _Maker(path, lambda *settings: load(robot, *settings), seed, chunks)
+        if not (maker.same_model or other_model):
+            made_by = " and ".join(sorted({chunk.model_hash for chunk in chunks}))
+            raise ReplayError(
+                f"{path}: its chunks were made by model {made_by}, this one is "
+                f"{maker.policy.model_hash}; give the checkpoint of the recording with "
+                "--checkpoint, or any other to compare them"
+            )
         results: list[Compared | NotComparable] = []
-        for chunk, seen in observations(bag.messages(topics.sensors), chunks, robot, topics):
-            results.append(maker.make(chunk, seen))
+        for chunk, seen in observations(bag.messages(sensors), chunks, robot, sensors):
+            results.append(maker.make(chunk, seen, tolerance_rad))
             progress(len(results), len(chunks))
-        start_ns = bag.start_ns
     return Report(
-        bag=request.bag,
+        bag=path,
         robot=robot,
-        start_ns=start_ns,
-        tolerance_rad=request.tolerance_rad,
+        start_ns=bag.start_ns,
+        tolerance_rad=tolerance_rad,
         model_hash=maker.policy.model_hash,
         device=maker.policy.device,
         results=tuple(results),
@@ -207,71 +203,55 @@ class _Maker:
 
     def __init__(
         self,
-        request: Request,
-        robot: RobotConfig,
-        load: PolicyLoader,
+        bag: Path,
+        load: Callable[[int, int], Policy],
+        seed: int | None,
         chunks: Sequence[RecordedChunk],
     ) -> None:
-        self._request = request
-        self._robot = robot
-        self._load = load
+        self._bag, self._load, self._seed = bag, load, seed
         self._key = self._settings(chunks[0])
-        self.policy = load(robot, *self._key)
-        made_by = sorted({chunk.model_hash for chunk in chunks})
-        self._same_model = self.policy.model_hash in made_by
-        if not self._same_model and not request.other_model:
-            raise ReplayError(
-                f"{request.bag}: its chunks were made by model {' and '.join(made_by)}, this one "
-                f"is {self.policy.model_hash}; give the checkpoint of the recording with "
-                "--checkpoint, or any other to compare them"
-            )
+        self.policy = load(*self._key)
+        self.same_model = any(chunk.model_hash == self.policy.model_hash for chunk in chunks)
 
-    def make(self, chunk: RecordedChunk, seen: Observation | Unseen) -> Compared | NotComparable:
+    def make(
+        self, chunk: RecordedChunk, seen: Observation | str, tolerance_rad: float
+    ) -> Compared | NotComparable:
         """Make one chunk again and compare, or say why not."""
-        reason = chunk.unknown
-        if not reason and isinstance(seen, Unseen):
-            reason = seen.reason
-        if not reason and self._same_model and chunk.model_hash != self.policy.model_hash:
+        reason = chunk.unknown or (seen if isinstance(seen, str) else "")
+        if not reason and self.same_model and chunk.model_hash != self.policy.model_hash:
             reason = f"made by another model, {chunk.model_hash}"
-        if reason or isinstance(seen, Unseen):
+        if reason or isinstance(seen, str):
             return NotComparable(recorded=chunk, reason=reason)
         apart = 0.0
-        if chunk.state is not None:
+        if chunk.state is not None:  # a joint sample may have come late, or be lost
             apart = float(np.abs(chunk.state - seen.state).max())
-            seen = replace(
-                seen, state=chunk.state
-            )  # a joint sample may have come late, or be lost
+            seen = replace(seen, state=chunk.state)
         settings = self._settings(chunk)
         if settings != self._key:
-            self._key, self.policy = settings, self._load(self._robot, *settings)
+            self._key, self.policy = settings, self._load(*settings)
         actions = self.policy.infer(seen, chunk.guidance).actions
-        return compare(
-            chunk,
-            actions,
-            tolerance_rad=self._request.tolerance_rad,
-            state_difference_rad=apart,
-        )
+        return compare(chunk, actions, tolerance_rad=tolerance_rad, state_difference_rad=apart)
 
     def _settings(self, chunk: RecordedChunk) -> tuple[int, int]:
-        seed = chunk.seed if self._request.seed is None else self._request.seed
+        seed = chunk.seed if self._seed is None else self._seed
         if seed is None:
             raise ReplayError(
-                f"{self._request.bag}: its chunks do not tell the seed of their noise (recorded "
-                "by an older version of the node); give it with --seed, 0 is the node's default"
+                f"{self._bag}: its chunks do not tell the seed of their noise (recorded by an "
+                "older version of the node); give it with --seed, 0 is the node's default"
             )
         return seed, chunk.denoising_steps
 
 
-def _robot(request: Request, noted: str) -> RobotConfig:
+def _robot(bag: Path, file: Path | None, noted: str) -> RobotConfig:
     try:
-        if request.robot is not None:
-            return load_robot(request.robot)
+        if file is not None:
+            return load_robot(file)
         if noted:
-            return parse_robot(noted, source=f"{request.bag}: robot file")
+            return parse_robot(noted, source=f"{bag}: robot file")
     except RobotConfigError as error:
         raise ReplayError(str(error)) from error
     raise ReplayError(
-        f"{request.bag}: carries no robot file (only this workspace's recorder puts one in); "
+        f"{bag}: carries no robot file (only this workspace's recorder puts one in); "
         "give it with --robot"
     )
 

@@ -185,20 +185,36 @@ def plot_replay(report: Report, path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot
 
-    names, results = report.robot.joint_names, report.results
-    begins_s = [(one.recorded.stamp_ns - report.start_ns) / 1e9 for one in results]
-    times, recorded, replayed = _curves(report, begins_s)
+    names, step_s = report.robot.joint_names, report.robot.step_ns / 1e9
+    begins_s = [(one.recorded.stamp_ns - report.start_ns) / 1e9 for one in report.results]
     figure, axes = pyplot.subplots(
         len(names), 1, figsize=(11, 1.6 * len(names) + 1), sharex=True, squeeze=False
     )
-    for place, (axis, name) in enumerate(zip(axes[:, 0], names, strict=True)):
-        axis.plot(times, recorded[:, place], color="0.55", linewidth=3, label="recorded")
-        axis.plot(times, replayed[:, place], color="tab:blue", linewidth=1, label="replayed")
-        for result, begin_s, end_s in zip(results, begins_s, _ends(report, begins_s), strict=True):
+    curves: list[tuple[list[Floats], list[Floats]]] = [([], []), ([], [])]
+    for result, begin_s, next_s in zip(
+        report.results, begins_s, [*begins_s[1:], np.inf], strict=True
+    ):
+        actions = result.recorded.actions
+        end_s = min(begin_s + len(actions) * step_s, next_s)
+        made = [actions, result.actions] if isinstance(result, Compared) else [actions]
+        for (times, rows), chunk in zip(curves, made, strict=False):
+            count = min(len(chunk), max(round((end_s - begin_s) / step_s), 1))
+            due_s = begin_s + (np.arange(count + 1) + 1) * step_s
+            times.append(due_s.astype(np.float64))
+            gap = np.full((1, len(names)), np.nan)  # cuts the line between two chunks
+            rows += [chunk[:count], gap]
+        for place, axis in enumerate(axes[:, 0]):
             if isinstance(result, NotComparable):
                 axis.axvspan(begin_s, end_s, color="0.9", linewidth=0)
             elif result.joint_difference_rad[place] > report.tolerance_rad:
                 axis.axvspan(begin_s, end_s, color="tab:red", alpha=0.25, linewidth=0)
+    for place, (axis, name) in enumerate(zip(axes[:, 0], names, strict=True)):
+        for (times, rows), label, color, width in zip(
+            curves, ("recorded", "replayed"), ("0.55", "tab:blue"), (3, 1), strict=True
+        ):
+            if times:
+                values = np.concatenate(rows)[:, place]
+                axis.plot(np.concatenate(times), values, color=color, linewidth=width, label=label)
         axis.set_ylabel(f"{name}\n[rad]")
         axis.grid(alpha=0.3)
     axes[0, 0].legend(loc="upper right", ncols=2)
@@ -215,36 +231,3 @@ def _title(report: Report) -> str:
         f"{report.bag.name}: {differing} of {compared} chunks differ by more than "
         f"{report.tolerance_rad:g} rad (red); {len(report.incomparable)} not comparable (grey)"
     )
-
-
-def _ends(report: Report, begins_s: list[float]) -> list[float]:
-    """When the next chunk begins, or this one is over."""
-    step_s = report.robot.step_ns / 1e9
-    return [
-        min(begin_s + len(one.recorded.actions) * step_s, next_s)
-        for one, begin_s, next_s in zip(
-            report.results, begins_s, [*begins_s[1:], np.inf], strict=True
-        )
-    ]
-
-
-def _curves(report: Report, begins_s: list[float]) -> tuple[Floats, Floats, Floats]:
-    """Times (N,) and positions (N, D) of both; a NaN row between two chunks cuts the line."""
-    step_s = report.robot.step_ns / 1e9
-    gap = np.full((1, report.robot.width), np.nan)
-    times: list[Floats] = [np.zeros(1)]
-    recorded, replayed = [gap], [gap]
-    for result, begin_s, end_s in zip(
-        report.results, begins_s, _ends(report, begins_s), strict=True
-    ):
-        due_s = begin_s + (np.arange(len(result.recorded.actions)) + 1) * step_s
-        count = max(int((due_s <= end_s + step_s).sum()), 1)
-        again = np.full((count, report.robot.width), np.nan)
-        if isinstance(result, Compared):
-            known = min(count, len(result.actions))
-            again[:known] = result.actions[:known]
-        cut: Floats = due_s[:count].astype(np.float64)
-        times += [cut, cut[-1:]]
-        recorded += [result.recorded.actions[:count], gap]
-        replayed += [again, gap]
-    return np.concatenate(times), np.concatenate(recorded), np.concatenate(replayed)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from evo1_msgs.action import RunPolicy
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
@@ -15,14 +16,16 @@ from evo1_policy.ros.runner import Runner
 FEEDBACK_PERIOD_NS = 200_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ending:
-    """How a goal ends: 'succeed', 'cancel' or 'abort', with the reason."""
+class Ending(NamedTuple):
+    """How a goal ends: 'succeed', 'canceled' or 'abort', with the reason."""
 
-    kind: str
-    success: bool
+    kind: Literal["succeed", "canceled", "abort"]
     code: str
     reason: str
+    success: bool = False
+
+
+_DEACTIVATED = Ending("abort", "deactivated", "the policy node was deactivated")
 
 
 @dataclass(kw_only=True)
@@ -66,7 +69,7 @@ class Goals:
     def attach(self, runner: Runner | None) -> None:
         """Tell which runner is active; None aborts the goal."""
         if runner is None:
-            self._conclude(_abort("deactivated", "the policy node was deactivated"))
+            self._conclude(_DEACTIVATED)
         self._runner = runner
 
     def tick(self) -> None:
@@ -122,7 +125,7 @@ class Goals:
         )
         self._goal, self._reserved = goal, False
         if runner is None:
-            self._conclude(_abort("deactivated", "the policy node was deactivated"))
+            self._conclude(_DEACTIVATED)
         result: RunPolicy.Result = await goal.done
         self._goal = None
         return result
@@ -132,27 +135,25 @@ class Goals:
         code = reason.code if reason else None
         text = reason.message if reason else ""
         if status.state is LoopState.STOPPED:
-            return _abort(StopCode.STOPPED.value, text)
+            return Ending("abort", StopCode.STOPPED.value, text)
         if goal.handle.is_cancel_requested:
             well = status.state is LoopState.RUNNING
-            return Ending(kind="cancel", success=well, code="cancelled", reason=text)
+            return Ending("canceled", "cancelled", text, well)
         if status.state is LoopState.IDLE:
-            return _abort("ended", "the policy was ended by another client")
+            return Ending("abort", "ended", "the policy was ended by another client")
         if code is not None and not (status.recovers or code.waits_for_a_person):
-            return _abort(code.value, text)
+            return Ending("abort", code.value, text)
         if status.state is LoopState.TAKEOVER:  # the person ends it, not the clock
             return None
         if goal.end_ns is not None and now_ns >= goal.end_ns:
-            return Ending(kind="succeed", success=True, code="finished", reason="")
+            return Ending("succeed", "finished", "", success=True)
         return None
 
     def _conclude(self, ending: Ending) -> None:
         goal = self._goal
         if goal is None or goal.done.done():
             return
-        {"succeed": goal.handle.succeed, "cancel": goal.handle.canceled}.get(
-            ending.kind, goal.handle.abort
-        )()
+        getattr(goal.handle, ending.kind)()
         chunks = self._runner.chunks_published - goal.chunks_before if self._runner else 0
         self._log.info(f"run_policy ended: {ending.code} {ending.reason}".rstrip())
         goal.done.set_result(
@@ -163,10 +164,6 @@ class Goals:
                 chunks=chunks,
             )
         )
-
-
-def _abort(code: str, reason: str) -> Ending:
-    return Ending(kind="abort", success=False, code=code, reason=reason)
 
 
 def _feedback(goal: _Goal, runner: Runner, now_ns: int) -> RunPolicy.Feedback:

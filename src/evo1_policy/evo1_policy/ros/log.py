@@ -7,7 +7,7 @@ from typing import Any
 from rclpy.impl import rcutils_logger
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from evo1_policy.untrusted import printable
+from evo1_policy.command_line import printable
 
 LONGEST = 4000  # characters of a line
 # rclpy tells callers apart by the first frame that is none of these files'

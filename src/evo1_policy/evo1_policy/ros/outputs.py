@@ -23,7 +23,7 @@ from evo1_policy.ros.movers import (
     other_publishers,
     publishers_of,
 )
-from evo1_policy.ros.publishing import ChunkWriter, ModelFacts, command_encoders, time_message
+from evo1_policy.ros.publishing import ChunkWriter, command_encoders, time_message
 from evo1_policy.ros.qos import (
     ARM_FAULT_TOPIC,
     INTERVENTION_TOPIC,
@@ -42,8 +42,14 @@ class Outputs:
     Args:
         node: owns the publishers.
         robot: the robot file.
-        model: stands in every chunk report.
+        model: what every chunk report says of the model; the same message is filled each time.
         dry_run: send no command, publish a preview instead.
+
+    Attributes:
+        status: publisher of ~/status.
+        diagnostics: publisher of the same for monitors.
+        second_source: who else moves this arm, or speaks for a controller or a camera, as seen by
+            look_around; None: nobody.
     """
 
     def __init__(
@@ -51,7 +57,7 @@ class Outputs:
         node: Node,
         *,
         robot: RobotConfig,
-        model: ModelFacts,
+        model: ActionChunk,
         dry_run: bool,
     ) -> None:
         self._node = node
@@ -64,15 +70,15 @@ class Outputs:
         ]
         self._trajectories = self._commands or [_publisher(node, JointTrajectory, "~/preview")]
         self._chunk = _publisher(node, ActionChunk, "~/action_chunk")
-        self._status = _publisher(node, PolicyStatus, "~/status")
-        self._diagnostics = _publisher(node, DiagnosticArray, "/diagnostics")
+        self.status = _publisher(node, PolicyStatus, "~/status")
+        self.diagnostics = _publisher(node, DiagnosticArray, "/diagnostics")
         self._states = [node.resolve_topic_name(output.state_topic) for output in robot.command]
         self._images = [node.resolve_topic_name(camera.topic) for camera in robot.cameras]
         self._joints = node.resolve_topic_name(robot.state.topic)
         self._senders = Senders(node, [*self._images, self._joints, *self._states])
         self._faults = node.resolve_topic_name(ARM_FAULT_TOPIC)
         self._without_controller: str | None = None
-        self._second_source: str | None = None
+        self.second_source: str | None = None
 
     def look_around(self, joint_parts: int) -> None:
         """See who else is there; for a timer, since asking the graph takes its time.
@@ -88,7 +94,7 @@ class Outputs:
             ),
             None,
         )
-        self._second_source = self._find_second_source(joint_parts)
+        self.second_source = self._find_second_source(joint_parts)
         self._senders.look()
 
     def named(self, problem: str) -> str:
@@ -101,10 +107,6 @@ class Outputs:
             if publisher.get_subscription_count() == 0:
                 return _no_controller(publisher.topic_name)
         return _no_controller(self._without_controller) if self._without_controller else None
-
-    def second_source(self) -> str | None:
-        """Say who else moves this arm, or speaks for a controller or a camera; None: nobody."""
-        return self._second_source
 
     def _find_second_source(self, joint_parts: int) -> str | None:
         for topic in (publisher.topic_name for publisher in self._commands):
@@ -133,24 +135,11 @@ class Outputs:
         """Publish what was proposed, what was sent and how long it took."""
         self._chunk.publish(self._chunk_writer.write(chunk_id, request, output, times))
 
-    def report_status(self, told: PolicyStatus) -> None:
-        """Publish the node's status."""
-        self._status.publish(told)
-
-    def tell_end(self, why: str) -> None:
-        """Say that the node ends because something failed."""
-        status = PolicyStatus(state=PolicyStatus.STOPPED, reason_code="ended", reason=why)
-        self._status.publish(status)
-
-    def report_diagnostics(self, told: DiagnosticArray) -> None:
-        """Publish the same as diagnostics."""
-        self._diagnostics.publish(told)
-
     def close(self) -> None:
         """Destroy the publishers once the last command has arrived."""
         for publisher in self._commands:
             publisher.wait_for_all_acked(_LAST_COMMAND)
-        for publisher in [*self._trajectories, self._chunk, self._status, self._diagnostics]:
+        for publisher in [*self._trajectories, self._chunk, self.status, self.diagnostics]:
             self._node.destroy_publisher(publisher)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from evo1_msgs.msg import ActionChunk, PolicyStatus
 from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
@@ -27,13 +28,14 @@ from evo1_policy.observation import instruction_problem
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.ros.goals import Goals
 from evo1_policy.ros.inference_thread import InferenceThread, PolicyFactory, load_policy
+from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.log import tell_failure
 from evo1_policy.ros.movers import other_movers
 from evo1_policy.ros.outputs import Interventions, Outputs
 from evo1_policy.ros.parameters import declare_parameters, keep_parameters, read_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed, steady_timer
-from evo1_policy.ros.publishing import ModelFacts
 from evo1_policy.ros.qos import JOY_TOPIC
+from evo1_policy.ros.reading_thread import ReadElsewhere
 from evo1_policy.ros.runner import Runner, Setup, unaskable
 from evo1_policy.ros.services import Answer, Services
 from evo1_policy.ros.status import StateLog, describe, log_state, took_effect
@@ -113,7 +115,9 @@ class PolicyNode(ManagedNode):
     def tell_end(self, why: str) -> None:
         """Say on ~/status that the node ends."""
         if self._configured is not None:
-            self._configured.outputs.tell_end(why)
+            self._configured.outputs.status.publish(
+                PolicyStatus(state=PolicyStatus.STOPPED, reason_code="ended", reason=why)
+            )
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Read the robot file, load the policy, offer topics, services and the action."""
@@ -135,6 +139,7 @@ class PolicyNode(ManagedNode):
         if configured is None:
             return TransitionCallbackReturn.ERROR
         configured.inference.forget()
+        listener = Listener(self, group=ReadElsewhere())
         runner = Runner(
             setup=configured.setup,
             outputs=configured.outputs,
@@ -144,12 +149,14 @@ class PolicyNode(ManagedNode):
             speed=self._speed,
             on_change=self._on_change,
             on_refused=self._refuse,
+            heard_twice=listener.second_source,
             dead_man=dead_man_button(configured.parameters, self.resolve_topic_name(JOY_TOPIC)),
         )
         self._active = Active(
             runner=runner,
             sensors=Sensors(
                 self,
+                listener=listener,
                 robot=configured.robot,
                 runner=runner,
                 now_ns=self._now_ns,
@@ -308,13 +315,12 @@ class PolicyNode(ManagedNode):
         if self._ticks % LOOK_EVERY == 0 and self._active and self._configured:
             self._configured.outputs.look_around(self._active.runner.joint_parts)
         if self._ticks % DIAGNOSTICS_EVERY == 0 and self._active and self._configured:
-            self._configured.outputs.report_diagnostics(
-                self._active.runner.diagnostics(full_name(self))
-            )
+            told = self._active.runner.diagnostics(full_name(self))
+            self._configured.outputs.diagnostics.publish(told)
 
     def _publish_status(self) -> None:
         if self._active is not None and self._configured is not None:
-            self._configured.outputs.report_status(self._active.runner.told())
+            self._configured.outputs.status.publish(self._active.runner.told())
 
     def _start_if_wanted(self) -> None:
         if self._start_wanted and self._active is not None and self._instruction:
@@ -349,9 +355,9 @@ class PolicyNode(ManagedNode):
             outputs=Outputs(
                 self,
                 robot=robot,
-                model=ModelFacts(
+                model=ActionChunk(
                     model_hash=policy.model_hash,
-                    mode=settings.mode,
+                    mode=settings.mode.value,
                     seed=parameters.seed,
                     denoising_steps=parameters.num_steps,
                     device=policy.device,
@@ -361,7 +367,7 @@ class PolicyNode(ManagedNode):
             interventions=Interventions(self, self._now_ns()),
             inference=InferenceThread(policy, now_ns=self._now_ns, wake=self._on_result),
             alarm=self.create_guard_condition(self._raise_failure),
-            services=Services(self, self),
+            services=Services(self),
             goals=Goals(self, now_ns=self._now_ns, start=self.start_goal),
             learnt=getattr(policy, "instructions", ()),
         )

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any, TypeVar
 
@@ -154,22 +154,11 @@ def run_managed(make: Callable[[], ManagedNode], arguments: Sequence[str] | None
 
     Where its parameter `auto_activate` is false it waits for a lifecycle manager.
     """
-    stop = _stop_by_signal()
-    node = _started(make, "evo1", arguments)
-    if node is None:
-        return 1
-    try:
-        return _spin_managed(node, stop)
-    finally:
-        node.destroy_node()
-        rclpy.try_shutdown()
+    return _run(make, "evo1", arguments, _spin_managed)
 
 
 def run_node(
-    make: Callable[[], Node],
-    *,
-    name: str,
-    arguments: Sequence[str] | None = None,
+    make: Callable[[], Node], *, name: str, arguments: Sequence[str] | None = None
 ) -> int:
     """Run a plain node until SIGINT or SIGTERM; return the exit status.
 
@@ -179,37 +168,66 @@ def run_node(
         name: of the node, for that line.
         arguments: of the command line.
     """
-    stop = _stop_by_signal()
-    node = _started(make, name, arguments)
-    if node is None:
-        return 1
-    guard_requests(node)
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
-    except Exception as error:
-        _last_words(node, error)
-        raise
-    finally:
-        executor.shutdown()
-        node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    return _run(make, name, arguments, _spin)
 
 
-def _started(make: Callable[[], N], name: str, arguments: Sequence[str] | None) -> N | None:
-    """Start ROS and make a node; None where the log says what a person can mend."""
+def _run(
+    make: Callable[[], N],
+    name: str,
+    arguments: Sequence[str] | None,
+    spin: Callable[[N, SingleThreadedExecutor, threading.Event], int],
+) -> int:
+    stop = threading.Event()
+    for number in SIGNALS:
+        signal.signal(number, lambda *_: stop.set())
     try:
         start_ros(arguments)
-        return make()
+        node = make()
     except Exception as error:
         if not is_expected(error):
             raise
         CleanLogger(name).fatal(str(error))
         rclpy.try_shutdown()
-        return None
+        return 1
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    with ExitStack() as ending:  # the last that was named is done first
+        ending.callback(rclpy.try_shutdown)
+        ending.callback(node.destroy_node)
+        ending.callback(executor.shutdown)
+        if isinstance(node, ManagedNode):
+            ending.callback(node.finish)
+        try:
+            return spin(node, executor, stop)
+        except Exception as error:
+            _last_words(node, error)
+            raise
+
+
+def _spin(node: Node, executor: SingleThreadedExecutor, stop: threading.Event) -> int:
+    guard_requests(node)
+    while not stop.is_set():
+        executor.spin_once(timeout_sec=0.1)
+    return 0
+
+
+def _spin_managed(
+    node: ManagedNode, executor: SingleThreadedExecutor, stop: threading.Event
+) -> int:
+    if not node.get_parameter("auto_activate").value:
+        node.get_logger().info("unconfigured; waiting for a lifecycle manager")
+    elif not node.start():
+        return 1
+    while not (stop.is_set() or node.broken):
+        executor.spin_once()
+    stop.clear()  # by a second signal the node ends at once
+    end_s = time.monotonic() + REST_S
+    while not (node.broken or stop.is_set() or node.may_end()) and time.monotonic() < end_s:
+        executor.spin_once(timeout_sec=0.05)
+    node.rest()
+    for _ in range(LAST_SPINS):
+        executor.spin_once(timeout_sec=0.01)
+    return int(node.broken)
 
 
 def _last_words(node: Node, error: Exception) -> None:
@@ -223,36 +241,3 @@ def _last_words(node: Node, error: Exception) -> None:
     for publisher in node.publishers:
         with suppress(Exception):
             publisher.wait_for_all_acked(_LAST_WORDS)
-
-
-def _spin_managed(node: ManagedNode, stop: threading.Event) -> int:
-    executor = SingleThreadedExecutor(context=node.context)
-    executor.add_node(node)
-    try:
-        if not node.get_parameter("auto_activate").value:
-            node.get_logger().info("unconfigured; waiting for a lifecycle manager")
-        elif not node.start():
-            return 1
-        while not (stop.is_set() or node.broken):
-            executor.spin_once()
-        stop.clear()  # by a second signal the node ends at once
-        end_s = time.monotonic() + REST_S
-        while not (node.broken or stop.is_set() or node.may_end()) and time.monotonic() < end_s:
-            executor.spin_once(timeout_sec=0.05)
-        node.rest()
-        for _ in range(LAST_SPINS):
-            executor.spin_once(timeout_sec=0.01)
-        return int(node.broken)
-    except Exception as error:
-        _last_words(node, error)
-        raise
-    finally:
-        node.finish()
-        executor.shutdown()
-
-
-def _stop_by_signal() -> threading.Event:
-    stop = threading.Event()
-    for number in SIGNALS:
-        signal.signal(number, lambda *_: stop.set())
-    return stop

@@ -11,7 +11,7 @@ filling one, and rclpy has serialised the message when publish returns.
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
@@ -22,11 +22,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_policy.action_chunk import Floats, Trajectory
 from evo1_policy.control.meters import ChunkTimes
-from evo1_policy.control.signals import (
-    ExecutionMode,
-    InferenceRequest,
-    LoopOutput,
-)
+from evo1_policy.control.signals import InferenceRequest, LoopOutput
 from evo1_policy.observation import Observation
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 
@@ -133,39 +129,20 @@ class TrajectoryWriter:
         return self._message
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelFacts:
-    """What stands in every chunk report of a node, for whoever makes a chunk again.
+class ChunkWriter:
+    """Fills the ActionChunk report.
 
-    Attributes:
-        model_hash: first 12 hex digits of the SHA-256 of the weights.
-        mode: how chunks are executed.
-        seed: of the policy's noise.
-        denoising_steps: 0: as many as the checkpoint says.
-        device: where the model runs.
+    Args:
+        robot: the robot file.
+        message: is filled again and again; says already what made the chunks: model_hash, mode,
+            seed, denoising_steps and device.
     """
 
-    model_hash: str
-    mode: ExecutionMode = ExecutionMode.REPLACE
-    seed: int = 0
-    denoising_steps: int = 0
-    device: str = ""
-
-
-class ChunkWriter:
-    """Fills the ActionChunk report."""
-
-    def __init__(self, robot: RobotConfig, model: ModelFacts) -> None:
+    def __init__(self, robot: RobotConfig, message: ActionChunkMessage) -> None:
         self._streams = [*(camera.name for camera in robot.cameras), JOINT_STREAM]
         self._proposed = TrajectoryWriter(robot.joint_names)
         self._commanded = TrajectoryWriter(robot.joint_names)
-        self._message = ActionChunkMessage(
-            model_hash=model.model_hash,
-            mode=model.mode.value,
-            seed=model.seed,
-            denoising_steps=model.denoising_steps,
-            device=model.device,
-        )
+        self._message = message
         self._message.embodiment = robot.embodiment
 
     def write(

@@ -69,6 +69,7 @@ class Runner:
         speed: share of the policy's own pace, at first.
         on_change: told the status whenever state or reason changed, on any thread.
         on_refused: told why a person's target was not followed, on any thread.
+        heard_twice: names two that speak in turn on a topic that is listened to; None: nobody.
         dead_man: the button that has to be held, if any.
     """
 
@@ -80,10 +81,11 @@ class Runner:
         inference: InferenceThread,
         now_ns: Callable[[], int],
         instruction: str,
-        speed: float = 1.0,
+        speed: float,
         on_change: Callable[[LoopStatus], None],
-        on_refused: Callable[[str], object] = lambda _: None,
-        dead_man: DeadMan | None = None,
+        on_refused: Callable[[str], object],
+        heard_twice: Callable[[], str | None],
+        dead_man: DeadMan | None,
     ) -> None:
         self._instruction, self._speed = instruction, speed
         self._transition: Transition | None = None  # to it; None: the settings'
@@ -108,11 +110,11 @@ class Runner:
         self._arm_fault: str | None = None
         self._on_change = on_change
         self._on_refused = on_refused
+        self._heard_twice = heard_twice
         self._dead_man = dead_man
         self._targets: list[TeleopTarget] = []
         self._going_home = False
         self._unsettled = False  # a frame came in that no observation was made of yet
-        self.second_source: Callable[[], str | None] = lambda: None  # of what is listened to
         self.status = LoopStatus(state=LoopState.IDLE, reason=None, lead_ms=0.0)
 
     def request(self, request: Request) -> LoopStatus:
@@ -296,7 +298,7 @@ class Runner:
             measured=measured,
             held=self._held.state(now_ns),
             controller_problem=self._controller_problem,
-            second_source=self.second_source() or self._outputs.second_source(),
+            second_source=self._heard_twice() or self._outputs.second_source,
             arm_fault=self._arm_fault,
             dead_man=self._released(),
             teleop=targets,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from evo1_msgs.srv import SetInstruction, SetSpeed
 from rclpy.node import Node
@@ -15,6 +15,9 @@ from evo1_policy.node_parameters import ParameterError
 from evo1_policy.ros.listening import Listener, hear_faults
 from evo1_policy.ros.qos import words_qos
 from evo1_policy.ros.stop_listener import StopListener
+
+if TYPE_CHECKING:
+    from evo1_policy.ros.policy_node import PolicyNode
 
 Answer = tuple[bool, str]
 
@@ -31,48 +34,31 @@ def offer(node: Node, name: str, act: Callable[[], Answer]) -> Service:
     return node.create_service(Trigger, name, on_call)
 
 
-class Asked(Protocol):
-    """Whoever does what people ask; each answers (success, what follows in words)."""
-
-    def ask(self, request: Request) -> Answer:
-        """Hand a request to the loop."""
-
-    def set_instruction(self, text: str, transition: str = "") -> Answer:
-        """Change the instruction by a transition ('': the default)."""
-
-    def set_speed(self, speed: float) -> Answer:
-        """Change the share of the policy's own pace; ParameterError outside of its span."""
-
-    def report_fault(self, fault: str) -> None:
-        """Hear why the arm's driver has stopped; empty when it goes on."""
-
-
 class Services:
     """Services, and the topics `instruction`, `stop` and `arm_fault`, of a configured node.
 
     Args:
-        node: owns them.
-        asked: does what they ask.
+        node: owns them, and does what they ask; answers (success, what follows in words).
 
     Raises:
         MoverThereError: another policy or relay has this namespace.
     """
 
-    def __init__(self, node: Node, asked: Asked) -> None:
-        self._node, self._asked = node, asked
-        self.stop = StopListener(node, on_stop=partial(asked.ask, Request.STOP))
+    def __init__(self, node: "PolicyNode") -> None:
+        self._node = node
+        self.stop = StopListener(node, on_stop=partial(node.ask, Request.STOP))
         listener = Listener(node)
         self._subscriptions = [
             listener.hear(
                 String,
                 "instruction",
-                lambda message, _: asked.set_instruction(message.data),
+                lambda message, _: node.set_instruction(message.data),
                 words_qos(),
             ),
-            hear_faults(listener, node, asked.report_fault),
+            hear_faults(listener, node, node.report_fault),
         ]
         self._services: list[Service] = [
-            *(offer(node, f"~/{each.value}", partial(asked.ask, each)) for each in _REQUESTS),
+            *(offer(node, f"~/{each.value}", partial(node.ask, each)) for each in _REQUESTS),
             node.create_service(SetInstruction, "~/set_instruction", self._on_set_instruction),
             node.create_service(SetSpeed, "~/set_speed", self._on_set_speed),
         ]
@@ -88,7 +74,7 @@ class Services:
     def _on_set_instruction(
         self, request: SetInstruction.Request, response: SetInstruction.Response
     ) -> SetInstruction.Response:
-        response.success, response.message = self._asked.set_instruction(
+        response.success, response.message = self._node.set_instruction(
             request.instruction, request.transition
         )
         return response
@@ -97,7 +83,7 @@ class Services:
         self, request: SetSpeed.Request, response: SetSpeed.Response
     ) -> SetSpeed.Response:
         try:
-            response.success, response.message = self._asked.set_speed(request.speed)
+            response.success, response.message = self._node.set_speed(request.speed)
         except ParameterError as error:
             response.message = str(error)
         return response

@@ -11,11 +11,11 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from evo1_msgs.msg import PolicyStatus, StreamStatus
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
+from evo1_policy.command_line import printable
 from evo1_policy.control.meters import WorstSeam
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, StopReason
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.ros.publishing import time_message
-from evo1_policy.untrusted import printable
 
 FLAPS = 3
 FLAP_WINDOW_NS = 10_000_000_000

@@ -22,7 +22,7 @@ from evo1_policy.perception.messages import (
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
 from evo1_policy.ros.listening import Listener, listen_to_controllers
 from evo1_policy.ros.qos import JOY_TOPIC, camera_qos, joy_qos, state_qos
-from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
+from evo1_policy.ros.reading_thread import ReadingThread
 from evo1_policy.ros.runner import Runner
 
 _IMAGE_TYPES = {
@@ -46,6 +46,7 @@ class Sensors:
 
     Args:
         node: owns the subscriptions.
+        listener: makes them, in the callback group ReadElsewhere.
         robot: the robot file with its topics as written, so that remappings apply.
         runner: gets the messages, images not decoded, on the reading thread.
         now_ns: the node's clock.
@@ -58,6 +59,7 @@ class Sensors:
         self,
         node: Node,
         *,
+        listener: Listener,
         robot: RobotConfig,
         runner: Runner,
         now_ns: Callable[[], int],
@@ -68,7 +70,7 @@ class Sensors:
         self._node = node
         self._runner = runner
         self._now_ns = now_ns
-        self._listener = Listener(node, group=ReadElsewhere())
+        self._listener = listener
         prepare_reading()
         # people first, then joints: they are read in this order, and frames wait for their joints
         urgent: list[Subscription] = [
@@ -87,7 +89,6 @@ class Sensors:
         ]
         cameras = [self._hear_camera(camera) for camera in robot.cameras]
         self._subscriptions = [*urgent, *cameras]
-        runner.second_source = self._listener.second_source
         self._thread = ReadingThread(
             self._subscriptions, node.context, on_failure, urgent=len(urgent)
         )

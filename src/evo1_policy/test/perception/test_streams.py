@@ -251,13 +251,6 @@ def test_repeated_joint_stamp_is_rejected_and_the_first_kept(running) -> None:
     assert running.observation(106).state.tolist() == [1.0, 2.0]
 
 
-def test_joint_position_that_is_not_finite_is_rejected_by_name(running) -> None:
-    running.joints(110, [1.0, float("nan")])
-    assert "position of finger is not finite" in running.report(111)["joint_states"].problem
-    running.joints(111, [float("nan"), 1.0, 2.0], ("wheel", *NAMES))
-    assert running.report(111)["joint_states"].rejected == 1
-
-
 @pytest.mark.parametrize(("stamp", "problem"), [(105, "same stamp"), (95, "goes back by 10.0 ms")])
 def test_frame_that_is_not_newer_is_rejected(running, stamp: int, problem: str) -> None:
     kept = running.observation(106).images["image_2"]

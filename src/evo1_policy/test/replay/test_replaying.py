@@ -25,7 +25,7 @@ from rosbags.rosbag2 import StoragePlugin
 from evo1_policy.cli import replay as command
 from evo1_policy.replay.bag import ReplayError
 from evo1_policy.replay.observations import RecordedChunk
-from evo1_policy.replay.replaying import Request, compare, replay
+from evo1_policy.replay.replaying import compare, replay
 from evo1_policy.replay.report import as_json, summary, table
 
 
@@ -37,7 +37,7 @@ def robot_file(tmp_path):
 
 
 def replayed(bag, loader=load, **changes):
-    return replay(Request(bag=bag, **changes), loader)
+    return replay(bag, loader, **changes)
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
@@ -59,7 +59,7 @@ def test_bag_of_ros2_bag_record_in_a_namespace_needs_only_a_robot_file(tmp_path,
     bag = run(namespace="/left").write(tmp_path / "bag", notes=False)
     with pytest.raises(ReplayError, match="give it with --robot"):
         replayed(bag)
-    assert replayed(bag, robot=robot_file).passed
+    assert replayed(bag, robot_file=robot_file).passed
 
 
 def test_single_file_of_a_bag_is_a_bag(tmp_path):
@@ -224,10 +224,10 @@ def test_other_robot_is_refused(tmp_path, robot_file):
     other = ROBOT_TEXT.replace("elbow", "wrist_joint")
     robot_file.write_text(other)
     with pytest.raises(ReplayError, match="with wrist_joint, finger; give the robot file"):
-        replayed(run().write(tmp_path / "other"), robot=robot_file)
+        replayed(run().write(tmp_path / "other"), robot_file=robot_file)
     robot_file.write_text("name: two\n")
     with pytest.raises(ReplayError, match=r"robot\.yaml"):
-        replayed(bag, robot=robot_file)
+        replayed(bag, robot_file=robot_file)
 
 
 def test_what_is_no_bag_is_named(tmp_path):

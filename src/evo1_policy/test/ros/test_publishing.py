@@ -97,10 +97,12 @@ def guided_request(state):
 
 
 def test_chunk_report_carries_proposal_command_and_seam(robot):
+    from evo1_msgs.msg import ActionChunk as Message
+
     from evo1_policy.action_chunk import Trajectory
     from evo1_policy.control.limits import Limits
     from evo1_policy.control.safety import check
-    from evo1_policy.ros.publishing import ChunkWriter, ModelFacts
+    from evo1_policy.ros.publishing import ChunkWriter
 
     home = np.array(robot.home)
     trajectory = Trajectory(
@@ -121,7 +123,7 @@ def test_chunk_report_carries_proposal_command_and_seam(robot):
         stamp_ns=0, received_ns=0, started_ns=0, finished_ns=0, planned_ns=0, published_ns=0
     )
     message = ChunkWriter(
-        robot, ModelFacts(model_hash="abc", seed=7, denoising_steps=4, device="cpu")
+        robot, Message(model_hash="abc", seed=7, denoising_steps=4, device="cpu")
     ).write(
         5,
         guided_request(home),

@@ -92,6 +92,8 @@ def replay(recording, robot) -> dict[int, Observation]:
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import CompressedImage, Image, JointState
 
+    from evo1_policy.ros.listening import Listener
+    from evo1_policy.ros.reading_thread import ReadElsewhere
     from evo1_policy.ros.subscriptions import Sensors
 
     classes = {c.__name__: c for c in (CompressedImage, Image, JointState)}
@@ -104,6 +106,7 @@ def replay(recording, robot) -> dict[int, Observation]:
     failures = []
     sensors = Sensors(
         node,
+        listener=Listener(node, group=ReadElsewhere()),
         robot=robot,
         runner=collector,
         now_ns=lambda: now[0],

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from evo1_policy.paths import confined
-from evo1_policy.untrusted import UntrustedError, parse_json, read_json, read_text
+from evo1_policy.untrusted import MOST_PIXELS, UntrustedError, parse_json, read_json, read_text
 from evo1_training.datasets.reader.problems import DatasetError, Findings
 
 Layout = Literal["v2.1", "v3.0"]
@@ -28,7 +28,6 @@ DEFAULTS: Mapping[str, str] = {
     "index": "int64",
     "task_index": "int64",
 }
-MOST_PIXELS = 50_000_000  # of a picture; a 4K camera has 8 million
 _COUNTS = ("total_episodes", "total_frames", "total_tasks", "total_videos", "total_chunks")
 _MOST_LINES_BYTES = 1 << 30
 _CHUNK = 1000

@@ -16,8 +16,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
-from evo1_training.datasets.reader.info import MOST_PIXELS
+from evo1_policy.untrusted import MOST_PIXELS, UntrustedError, refuse_lfs_pointer
 from evo1_training.datasets.reader.problems import DatasetError
 
 TOLERANCE_S = 1e-4  # LeRobot's: how far a frame may lie from the time that was asked for
