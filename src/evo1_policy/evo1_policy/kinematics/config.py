@@ -67,7 +67,7 @@ def read_collision(section: Section) -> CollisionConfig:
         leave_out=_pairs(section),
     )
     section.finish()
-    names = [obstacle.name for obstacle in (*config.planes, *config.boxes)]
+    names = [plane.name for plane in config.planes] + [box.name for box in config.boxes]
     for name in names:
         if names.count(name) > 1:
             raise section.error("planes", f"two planes or boxes are called '{name}'")
