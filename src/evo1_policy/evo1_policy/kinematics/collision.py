@@ -70,7 +70,7 @@ class Workspace:
         path = find_model(config.model)
         spec, followers = read_spec(path)
         names: dict[str, str] = {}  # of a shape -> of its body, plane or box
-        obstacles = _add_obstacles(spec, config)
+        obstacles = self._obstacles = _add_obstacles(spec, config)
         for body in spec.bodies:
             for number, geom in enumerate(list(body.geoms)):
                 if not geom.name or geom.name not in obstacles:
@@ -99,7 +99,7 @@ class Workspace:
                     f"safety.collision.leave_out: no link, plane or box '{name}'; there are: "
                     f"{', '.join(sorted(known))}"
                 )
-        self._set_pairs(config, grippers, obstacles)
+        self._set_pairs(config, grippers)
         for pose, positions in (("home", robot.home), ("park", robot.park)):
             touching = self.touching(np.array(positions)) if positions is not None else None
             if touching is not None:
@@ -184,7 +184,7 @@ class Workspace:
         if plane.any():
             height = np.einsum("ij,ij->i", apart, self._normal[pairs])
             spheres = np.where(plane, height, spheres)
-        distances = spheres - self._radius[pairs]
+        distances: Floats = spheres - self._radius[pairs]
         for k in np.flatnonzero(distances < np.minimum(enough, EXACT_M)):
             pair = pairs[k]
             first, second = int(self._first[pair]), int(self._second[pair])
@@ -194,13 +194,13 @@ class Workspace:
 
     def _contact(self, pair: int, tick: float, time_ns: int, distance: float) -> Contact:
         names = self._names[self._first[pair]], self._names[self._second[pair]]
+        if names[0] in self._obstacles:
+            names = names[::-1]
         return Contact(pair=names, tick=tick, time_ns=time_ns, distance=distance)
 
     # -- pairs -------------------------------------------------------------------------------
 
-    def _set_pairs(
-        self, config: CollisionConfig, grippers: Collection[str], obstacles: Collection[str]
-    ) -> None:
+    def _set_pairs(self, config: CollisionConfig, grippers: Collection[str]) -> None:
         """Which shapes are looked at together, and how far each joint moves them at most."""
         model = self.arm.model
         left_out = {frozenset(pair) for pair in config.leave_out}
@@ -220,7 +220,7 @@ class Workspace:
             # What no joint moves against each other stays as it was built; a gripper shall close.
             if between <= hand or names in left_out:
                 continue
-            if not names & set(obstacles) and self._neighbours(first, second):
+            if not names & self._obstacles and self._neighbours(first, second):
                 continue
             pairs.append((second, first) if planes[first] else (first, second))
             reaches.append(
@@ -330,7 +330,7 @@ def _workspace(robot: RobotConfig, _thread: int) -> Workspace:
     return Workspace(robot)
 
 
-def _add_obstacles(spec: mujoco.MjSpec, config: CollisionConfig) -> list[str]:
+def _add_obstacles(spec: mujoco.MjSpec, config: CollisionConfig) -> set[str]:
     """Put planes and boxes into the model; returns their names."""
     for plane in config.planes:
         quat = np.zeros(4)
@@ -344,7 +344,7 @@ def _add_obstacles(spec: mujoco.MjSpec, config: CollisionConfig) -> list[str]:
         mujoco.mju_euler2Quat(quat, np.array(box.rpy), "XYZ")
         kind = mujoco.mjtGeom.mjGEOM_BOX
         spec.worldbody.add_geom(name=box.name, type=kind, pos=box.center, quat=quat, size=half)
-    return [obstacle.name for obstacle in (*config.planes, *config.boxes)]
+    return {plane.name for plane in config.planes} | {box.name for box in config.boxes}
 
 
 def _lowest(distance: Floats) -> Floats:

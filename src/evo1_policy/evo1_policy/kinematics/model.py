@@ -124,7 +124,7 @@ class ArmModel:
 
     def qpos_at(self, positions: Floats) -> Floats:
         """(nq,) of MuJoCo for the robot's joint positions (D,); followers follow."""
-        qpos = self._rest.copy()
+        qpos: Floats = self._rest.copy()
         qpos[self.qpos[self._known]] = positions[self._known]
         for follower in self._followers:
             value, leader = 0.0, float(positions[follower.leader])
