@@ -128,26 +128,38 @@ class Workspace:
             return None
         part = trajectory.knots(first, trajectory.last_tick)
         curve, fastest = _curve(part)
-        moved = np.zeros((len(fastest) + 1, len(self._first)))  # (M + 1, P) [m], at most
-        np.cumsum(fastest @ self._reach, axis=0, out=moved[1:])
-        found = self._advance(curve, moved)
+        turned = np.zeros((len(fastest) + 1, fastest.shape[1]))  # (M + 1, D) at most
+        np.cumsum(fastest, axis=0, out=turned[1:])
+        total = turned[-1] @ self._reach  # (P,) [m] that each pair moves at most
+        pairs = np.flatnonzero(total > 0.0)
+        self.arm.place(part.positions[0])
+        distances = self._distances(pairs, total[pairs] + CLEAR_M)
+        near = distances + DEEPEST_M < total[pairs]
+        if not near.any():
+            return None  # the usual case, and five times cheaper
+        moved = turned @ self._reach[:, pairs[near]]
+        found = self._advance(curve, moved, pairs[near], distances[near])
         if found is None:
             return None
         pair, at, distance = found
         time_ns = round((first + at) * part.step_ns)
         return self._contact(pair, first + at, time_ns, distance)
 
-    def _advance(self, curve: Floats, moved: Floats) -> tuple[int, float, float] | None:
+    def _advance(
+        self, curve: Floats, moved: Floats, pairs: Indices, begin: Floats
+    ) -> tuple[int, float, float] | None:
         """The first touching pair: its number, when [grid steps], and the distance [m].
 
         Args:
             curve: (4, M, D) coefficients of the powers of a step's course.
-            moved: (M + 1, P) how far each pair has moved at most, up to each grid point [m].
+            moved: (M + 1, K) how far each pair has moved at most, up to each grid point [m].
+            pairs: (K,) that could touch.
+            begin: (K,) their distances at the first grid point [m].
         """
         steps, total = len(moved) - 1, moved[-1]
-        due_at = np.where(total > 0.0, 0.0, np.inf)  # (P,) when each pair is to be looked at
-        floor = np.full(len(total), CLEAR_M)  # (P,) nearer than this it must not come
-        now = float(due_at.min(initial=np.inf))
+        floor = _lowest(begin)  # (K,) nearer than this they must not come
+        due_at = _when(moved, _stride(begin, floor))  # (K,) when each is to be looked at
+        now = float(due_at.min())
         while now <= steps:
             segment = min(int(now), steps - 1)
             u = now - segment
@@ -156,22 +168,14 @@ class Workspace:
             due = np.flatnonzero(due_at <= now + TOGETHER)
             here = moved[segment, due]
             here = here + u * (moved[segment + 1, due] - here)
-            distance = self._distances(due, total[due] - here + CLEAR_M)
-            if now == 0.0:
-                floor[due] = _lowest(distance)
+            distance = self._distances(pairs[due], total[due] - here + CLEAR_M)
             short = distance - floor[due]
             worst = int(np.argmin(short))
             if short[worst] < 0.0:
-                return int(due[worst]), now, float(distance[worst])
-            lowest = floor[due]
-            least = np.where(lowest < -DEEPEST_M, FREEING_STRIDE_M, LEAST_STRIDE_M)
-            # What is d apart now and then cannot be nearer than d - s / 2 on a way of s between.
-            until = here + np.maximum(distance + lowest + 2.0 * DEEPEST_M, least)
-            due_at[due] = _when(moved[:, due], until)
+                return int(pairs[due[worst]]), now, float(distance[worst])
+            due_at[due] = _when(moved[:, due], here + _stride(distance, floor[due]))
             due_at[due[here + distance + DEEPEST_M >= total[due]]] = np.inf
-            if now >= steps:
-                return None
-            now = min(float(due_at.min()), float(steps)) if np.isfinite(due_at).any() else np.inf
+            now = float(due_at.min()) if now < steps else np.inf
         return None
 
     def _distances(self, pairs: Indices, enough: Floats) -> Floats:
@@ -351,6 +355,16 @@ def _lowest(distance: Floats) -> Floats:
     """How near pairs may come that begin at a distance (K,) [m]."""
     nearer = np.maximum(distance - NOISE_M, np.minimum(distance, -DEEPEST_M) - 1e-6)
     return np.minimum(CLEAR_M, nearer)
+
+
+def _stride(distance: Floats, floor: Floats) -> Floats:
+    """(K,) how far pairs may move until they are looked at again [m].
+
+    What is d apart, and not less than f after a way of s, cannot be nearer than (d + f - s) / 2
+    in between.
+    """
+    least = np.where(floor < -DEEPEST_M, FREEING_STRIDE_M, LEAST_STRIDE_M)
+    return np.asarray(np.maximum(distance + floor + 2.0 * DEEPEST_M, least))
 
 
 def _when(moved: Floats, until: Floats) -> Floats:
