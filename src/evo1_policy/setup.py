@@ -25,9 +25,11 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
+        (f"share/{NAME}/models", sorted(str(path) for path in Path("models").glob("*.xml"))),
         *shipped_files(),
     ],
     install_requires=[
+        "mujoco",
         "numpy",
         "opencv-python-headless",
         "PyYAML",

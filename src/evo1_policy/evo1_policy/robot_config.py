@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from evo1_policy.action_chunk import Floats
+from evo1_policy.kinematics.config import CollisionConfig, read_collision
 from evo1_policy.strict_yaml import Section, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 
@@ -88,6 +89,7 @@ class SafetyConfig:
     max_start_error_rad: float  # a chunk that begins further from the arm is rejected
     max_tracking_error_rad: float  # measured against commanded; beyond, the arm holds
     max_rest_error_rad: float = REST_ERROR_RAD  # at rest; beyond, somebody moved the arm
+    collision: CollisionConfig | None = None  # what it must not touch; None: nothing is checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,6 +298,9 @@ def _safety(section: Section) -> SafetyConfig:
         max_start_error_rad=section.positive("max_start_error_rad"),
         max_tracking_error_rad=section.positive("max_tracking_error_rad"),
         max_rest_error_rad=section.positive("max_rest_error_rad", REST_ERROR_RAD),
+        collision=read_collision(section.section("collision"))
+        if section.has("collision")
+        else None,
     )
     section.finish()
     return safety

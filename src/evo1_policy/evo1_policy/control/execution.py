@@ -10,7 +10,7 @@ import numpy as np
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.control.limits import Limits, brake, follow
-from evo1_policy.control.reference import Path, make_reference
+from evo1_policy.control.reference import Path, make_reference, slow_to_rest
 from evo1_policy.control.signals import SeamReport
 
 JERK_WINDOW_S = 0.2  # before and after a seam
@@ -37,6 +37,7 @@ class Plan:
         seam: how it joins what went before.
         intended: the whole chunk, as if nothing took over from it; what is sent equals it up to
             tail_ns.
+        cut: why it ends before it was meant to; empty where it does not.
     """
 
     trajectory: Trajectory
@@ -45,6 +46,7 @@ class Plan:
     tail_ns: int
     seam: SeamReport
     intended: Trajectory
+    cut: str = ""
 
 
 def first_tick_after(time_ns: int, step_ns: int) -> int:
@@ -137,6 +139,35 @@ def plan_path(
         limits,
         SeamReport(limited_points=limited),
         rest_ticks=rest_ticks,
+    )
+
+
+def cut_plan(
+    plan: Plan, executing: Trajectory, tick: int, *, now_ns: int, limits: Limits, why: str
+) -> Plan:
+    """The same up to a grid point after the splice, and braking from there."""
+    whole = plan.trajectory
+    rest_ticks = plan.sent.last_tick - whole.last_tick
+    path = whole.knots(whole.first_tick, tick)
+    return replace(
+        _finish(
+            path, executing, now_ns, plan.splice_tick, limits, plan.seam, rest_ticks=rest_ticks
+        ),
+        cut=why,
+    )
+
+
+def plan_hold_on_path(executing: Trajectory, *, now_ns: int, lead_ns: int, limits: Limits) -> Plan:
+    """Brake along what is executed: its time is slowed, its course stays."""
+    splice_tick = first_tick_after(now_ns + lead_ns, limits.step_ns)
+    return plan_path(
+        slow_to_rest(executing, splice_tick, limits),
+        executing,
+        now_ns=now_ns,
+        splice_tick=splice_tick,
+        limits=limits,
+        pace=limits,
+        rest_ticks=HOLD_REST_TICKS,
     )
 
 

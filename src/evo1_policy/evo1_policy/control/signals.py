@@ -122,6 +122,7 @@ class StopCode(enum.Enum):
     CHUNK_WRONG_SHAPE = "chunk_wrong_shape"
     CHUNK_TOO_FAR = "chunk_too_far"
     CHUNK_BREAKS_LIMITS = "chunk_breaks_limits"
+    WOULD_TOUCH = "would_touch"  # something, or itself
     TRACKING_ERROR = "tracking_error"
     PAUSED = "paused"
     DEAD_MAN = "dead_man"

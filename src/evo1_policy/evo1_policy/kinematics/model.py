@@ -1,0 +1,320 @@
+"""An arm's links and tool in space, from its URDF or MJCF, by MuJoCo. No ROS, no torch.
+
+The model's frame is the robot's base frame. Letters: D joints of the robot file in its order.
+"""
+
+import importlib.util
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import mujoco
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.action_chunk import Floats
+from evo1_policy.kinematics.config import PACKAGE
+from evo1_policy.paths import prefixes
+from evo1_policy.robot_config import RobotConfig
+from evo1_policy.untrusted import read_text
+
+MOST_MODEL_BYTES = 16 << 20
+
+
+class ModelError(ValueError):
+    """A model that cannot be used; the message names the file and what is wrong with it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """Where a frame is: position (3,) [m] in the base frame, rotation (3, 3), axes as columns."""
+
+    position: Floats
+    rotation: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Follower:
+    """A joint that follows one of the robot's by a polynomial, as the fingers of a gripper do."""
+
+    qpos: int
+    leader: int  # joint of the robot file
+    coefficients: tuple[float, ...]  # of the leader's powers, from 0 up
+
+
+class ArmModel:
+    """The bodies of one arm on its joints. Not for two threads at once.
+
+    Args:
+        source: of the model, for error messages.
+        spec: the model as MuJoCo edits it; other bodies may have been added.
+        joint_names: D names of the robot file.
+        fixed: those of them that the model need not have, such as a gripper's.
+        tool: site, body or link whose frame is the tool; empty: the last joint's body that moves.
+        followers: joint -> (leader, offset, multiplier), where the file says so outside of MJCF.
+
+    Attributes:
+        model: compiled; `mink.Configuration(arm.model)` takes it.
+        data: scratch of `place`: poses of the joint positions placed last.
+        joint_names: as given.
+        qpos: (D,) int, index of each joint in qpos; -1 where the model has no such joint.
+        dofs: (D,) int, likewise in qvel.
+        tool_name, tool_type: the tool as mink.FrameTask names frames ('site' or 'body').
+
+    Raises:
+        ModelError: a joint is missing or is no hinge or slide, or there is no such tool.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        spec: mujoco.MjSpec,
+        joint_names: Sequence[str],
+        *,
+        fixed: Sequence[str] = (),
+        tool: str = "",
+        followers: dict[str, tuple[str, float, float]] | None = None,
+    ) -> None:
+        # Masses do not matter here, and a frame without any shape has none.
+        spec.compiler.boundmass, spec.compiler.boundinertia = 1e-3, 1e-6
+        try:
+            self.model = spec.compile()
+        except (ValueError, mujoco.FatalError) as error:
+            raise ModelError(f"{source}: {error}") from error
+        self.data = mujoco.MjData(self.model)
+        self.joint_names = tuple(joint_names)
+        self._source = source
+        ids = [self._joint(name, fixed) for name in self.joint_names]
+        self.qpos = np.array([-1 if i < 0 else self.model.jnt_qposadr[i] for i in ids])
+        self.dofs = np.array([-1 if i < 0 else self.model.jnt_dofadr[i] for i in ids])
+        self.joints = np.array(ids)
+        self._known = self.qpos >= 0
+        self._rest = self.model.qpos0.copy()
+        self._followers = tuple(self._coupled(ids)) + tuple(self._mimics(followers or {}))
+        self.tool_type, self.tool_name, self._tool = self._find_tool(tool)
+
+    @property
+    def leaders(self) -> npt.NDArray[np.int64]:
+        """(njnt,) joint of the robot file that moves each joint of the model; -1: none does."""
+        leaders = np.full(self.model.njnt, -1)
+        for number, joint in enumerate(self.joints):
+            if joint >= 0:
+                leaders[joint] = number
+        addresses = list(self.model.jnt_qposadr)
+        for follower in self._followers:
+            leaders[addresses.index(follower.qpos)] = follower.leader
+        return leaders
+
+    def rate(self, joint: int, lower: Floats, upper: Floats) -> float:
+        """How far a joint of the model moves at most for one of its leader [-].
+
+        Args:
+            joint: number in the model.
+            lower: (D,) limits of the robot file [rad or m].
+            upper: (D,) likewise.
+        """
+        address = self.model.jnt_qposadr[joint]
+        for follower in self._followers:
+            if follower.qpos == address:
+                slope = np.polynomial.Polynomial(follower.coefficients).deriv()
+                within = np.linspace(lower[follower.leader], upper[follower.leader], 65)
+                return float(np.abs(slope(within)).max())
+        return 1.0
+
+    def qpos_at(self, positions: Floats) -> Floats:
+        """(nq,) of MuJoCo for the robot's joint positions (D,); followers follow."""
+        qpos: Floats = self._rest.copy()
+        qpos[self.qpos[self._known]] = positions[self._known]
+        for follower in self._followers:
+            value, leader = 0.0, float(positions[follower.leader])
+            for coefficient in reversed(follower.coefficients):
+                value = value * leader + coefficient
+            qpos[follower.qpos] = value
+        return qpos
+
+    def positions_of(self, qpos: Floats, default: Floats) -> Floats:
+        """(D,) of the robot file from qpos (nq,); `default` (D,) for joints not in the model."""
+        return np.asarray(np.where(self._known, qpos[self.qpos], default))
+
+    def place(self, positions: Floats) -> None:
+        """Put the arm at joint positions (D,) [rad or m]; its poses stand in `data`."""
+        self.data.qpos[:] = self.qpos_at(positions)
+        mujoco.mj_kinematics(self.model, self.data)
+
+    def forward(self, positions: Floats) -> Pose:
+        """Pose of the tool at joint positions (D,)."""
+        self.place(positions)
+        site = self.tool_type == "site"
+        position = (self.data.site_xpos if site else self.data.xpos)[self._tool]
+        rotation = (self.data.site_xmat if site else self.data.xmat)[self._tool]
+        return Pose(position=position.copy(), rotation=rotation.reshape(3, 3).copy())
+
+    def jacobian(self, positions: Floats) -> Floats:
+        """(6, D) velocity of the tool [m/s], then its turning [rad/s], each per joint's speed.
+
+        Both in the base frame. Joints that the model lacks, and followers, have columns of 0.
+        """
+        self.place(positions)
+        mujoco.mj_comPos(self.model, self.data)
+        whole = np.zeros((6, self.model.nv))
+        of = mujoco.mj_jacSite if self.tool_type == "site" else mujoco.mj_jacBody
+        of(self.model, self.data, whole[:3], whole[3:], self._tool)
+        jacobian = np.zeros((6, len(self.joint_names)))
+        jacobian[:, self._known] = whole[:, self.dofs[self._known]]
+        return jacobian
+
+    def _joint(self, name: str, fixed: Sequence[str]) -> int:
+        joint = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_JOINT, name)
+        if joint < 0 and name not in fixed:
+            known = [self.model.joint(i).name for i in range(self.model.njnt)]
+            raise ModelError(
+                f"{self._source}: it has no joint '{name}' of the robot file; joints there: "
+                f"{', '.join(known)}; name the joints alike"
+            )
+        kinds = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
+        if joint >= 0 and int(self.model.jnt_type[joint]) not in kinds:
+            raise ModelError(f"{self._source}: joint '{name}' neither turns nor slides on an axis")
+        return int(joint)
+
+    def _coupled(self, ids: Sequence[int]) -> list[_Follower]:
+        """Of MJCF: equality constraints between two joints."""
+        found = []
+        for i in range(self.model.neq):
+            if int(self.model.eq_type[i]) != int(mujoco.mjtEq.mjEQ_JOINT):
+                continue
+            follower, leader = int(self.model.eq_obj1id[i]), int(self.model.eq_obj2id[i])
+            if leader in ids:
+                rests = self._rest[self.model.jnt_qposadr[[follower, leader]]]
+                shift = np.polynomial.Polynomial([-rests[1], 1.0])
+                curve = np.polynomial.Polynomial(self.model.eq_data[i][:5])(shift)
+                coefficients = [float(c) for c in np.trim_zeros((curve + rests[0]).coef, "b")]
+                found.append(self._follower(follower, ids.index(leader), coefficients or [0.0]))
+        return found
+
+    def _mimics(self, followers: dict[str, tuple[str, float, float]]) -> list[_Follower]:
+        """Of URDF: <mimic>."""
+        found = []
+        for name, (leader, offset, multiplier) in followers.items():
+            joint = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_JOINT, name)
+            if joint >= 0 and leader in self.joint_names:
+                number = self.joint_names.index(leader)
+                found.append(self._follower(joint, number, [offset, multiplier]))
+        return found
+
+    def _follower(self, joint: int, leader: int, coefficients: Sequence[float]) -> _Follower:
+        address = int(self.model.jnt_qposadr[joint])
+        return _Follower(qpos=address, leader=leader, coefficients=tuple(coefficients))
+
+    def _find_tool(self, tool: str) -> tuple[str, str, int]:
+        kinds = {"site": mujoco.mjtObj.mjOBJ_SITE, "body": mujoco.mjtObj.mjOBJ_BODY}
+        for kind, number in kinds.items():
+            found = mujoco.mj_name2id(self.model, number, tool) if tool else -1
+            if found >= 0:
+                return kind, tool, found
+        if tool:
+            known = [self.model.site(i).name for i in range(self.model.nsite)]
+            known += [self.model.body(i).name for i in range(1, self.model.nbody)]
+            raise ModelError(
+                f"{self._source}: it has no site, body or link '{tool}'; there: {', '.join(known)}"
+            )
+        body = int(self.model.jnt_bodyid[self.joints].max())
+        return "body", self.model.body(body).name, body
+
+
+def arm_model(robot: RobotConfig) -> ArmModel:
+    """The arm of a robot file that names a model (safety.collision.model).
+
+    Raises:
+        ModelError: it names none, or one that cannot be used.
+    """
+    collision = robot.safety.collision
+    if collision is None:
+        raise ModelError(
+            f"the robot file of '{robot.name}' names no model; name a URDF or MJCF in "
+            "safety.collision.model"
+        )
+    path = find_model(collision.model)
+    spec, followers = read_spec(path)
+    return ArmModel(
+        str(path),
+        spec,
+        robot.joint_names,
+        fixed=[gripper.joint for gripper in robot.grippers],
+        tool=collision.tool,
+        followers=followers,
+    )
+
+
+def find_model(name: str) -> Path:
+    """The file that a robot file names: a path, or package://NAME/PATH of an installed package.
+
+    Raises:
+        ModelError: no such file.
+    """
+    if not name.startswith(PACKAGE):
+        path = Path(name).expanduser()
+        if path.is_file():
+            return path
+        raise ModelError(f"{name}: no such model file; give a path or {PACKAGE}NAME/PATH")
+    package, _, rest = name.removeprefix(PACKAGE).partition("/")
+    for prefix in prefixes():
+        path = prefix / "share" / package / rest
+        if path.is_file():
+            return path
+    python = importlib.util.find_spec(package) if package.isidentifier() else None
+    for folder in (python.submodule_search_locations if python else None) or ():
+        path = Path(folder).resolve().parent / rest  # of a source tree, without any workspace
+        if path.is_file():
+            return path
+    raise ModelError(f"{name}: no installed package has it; build and source its workspace")
+
+
+def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, float]]]:
+    """A URDF or MJCF, with the joints that URDF's <mimic> lets follow others.
+
+    Raises:
+        ModelError: it cannot be read, or is neither.
+    """
+    try:
+        text = read_text(path, what="model file", max_bytes=MOST_MODEL_BYTES)
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise ModelError(f"{path}: it declares entities; expected a plain URDF or MJCF")
+        root = ElementTree.fromstring(text)
+        if root.tag == "mujoco":
+            return mujoco.MjSpec.from_file(str(path)), {}
+        if root.tag != "robot" or "xacro" in text:
+            raise ModelError(
+                f"{path}: expected MJCF or URDF (of xacro: run `xacro FILE > arm.urdf` first)"
+            )
+        _prepare_urdf(root, path)
+        return mujoco.MjSpec.from_string(ElementTree.tostring(root, "unicode")), _mimics(root)
+    except ModelError:
+        raise
+    except (ValueError, ElementTree.ParseError, mujoco.FatalError) as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _prepare_urdf(root: ElementTree.Element, path: Path) -> None:
+    """Leave out what only looks, and name meshes by their paths on this machine."""
+    for link in root.iter("link"):
+        for visual in link.findall("visual"):
+            link.remove(visual)
+    for mesh in root.iter("mesh"):
+        name = mesh.get("filename", "").removeprefix("file://")
+        found = find_model(name) if name.startswith(PACKAGE) else path.parent / name
+        mesh.set("filename", str(found.resolve()))
+    for extension in root.findall("mujoco"):
+        root.remove(extension)
+    options = {"strippath": "false", "fusestatic": "false", "balanceinertia": "true"}
+    ElementTree.SubElement(ElementTree.SubElement(root, "mujoco"), "compiler", options)
+
+
+def _mimics(root: ElementTree.Element) -> dict[str, tuple[str, float, float]]:
+    found = {}
+    for joint in root.findall("joint"):
+        mimic = joint.find("mimic")
+        if mimic is not None:
+            values = float(mimic.get("offset", "0")), float(mimic.get("multiplier", "1"))
+            found[joint.get("name", "")] = (mimic.get("joint", ""), *values)
+    return found
