@@ -12,6 +12,19 @@ Floats = npt.NDArray[np.float64]  # shapes and units stand in docstrings
 
 
 @dataclass(frozen=True, kw_only=True)
+class ToolError:
+    """How far the joint targets of a chunk leave the tool from where its actions want it.
+
+    Attributes:
+        position_m: the largest of the chunk's distances [m].
+        rotation_rad: the largest of its angles [rad].
+    """
+
+    position_m: float
+    rotation_rad: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ActionChunk:
     """What the policy wants: absolute joint targets, anchored to the clock.
 
@@ -24,6 +37,7 @@ class ActionChunk:
         step_ns: time between two actions [ns].
         observation_stamp_ns: capture time of the observation [ns].
         instruction: what it was made for.
+        tool_error: of a policy whose actions are the end effector's.
     """
 
     actions: Floats
@@ -31,6 +45,7 @@ class ActionChunk:
     step_ns: int
     observation_stamp_ns: int
     instruction: str
+    tool_error: ToolError | None = None
 
     @property
     def horizon(self) -> int:

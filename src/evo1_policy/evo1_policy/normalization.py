@@ -19,14 +19,14 @@ from evo1_policy.feature_stats import FeatureStats as FeatureStats
 from evo1_policy.feature_stats import Mode as Mode
 from evo1_policy.feature_stats import NormStatsError as NormStatsError
 from evo1_policy.joint_units import JointUnits, JointUnitsError
+from evo1_policy.kinematics.end_effector import EndEffector, EndEffectorError
 from evo1_policy.untrusted import UntrustedError, read_json
 
 ZeroGuard = Literal["added", "if_zero"]
-ActionSpace = Literal["joint", "joint_relative"]
+ActionSpace = Literal["joint", "joint_relative", "ee_pose", "ee_delta"]
 
 _EPSILON = 1e-8  # of the published code; keeps a constant joint from dividing by zero
 _FARTHEST = 10.0  # a normalised state beyond is cut: no data lay there, only a tiny width
-_NOT_INVERTED = ("ee_pose", "ee_delta")  # action spaces that have a name, and no joints yet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +108,10 @@ class NormStats(NormRules):
         state: of observation.state.
         action: of the chunks' actions, in their action space.
         constant_action_to_zero: evo1-flash trains action dimensions that never moved as 0.
-        action_space: 'joint', or 'joint_relative': each action of a chunk is less the state of
-            the chunk's observation.
+        action_space: 'joint'; 'joint_relative': each action of a chunk is less the state of
+            the chunk's observation; 'ee_pose', 'ee_delta': of the end effector.
         absolute_joints: indices of the joints that stay as they are in 'joint_relative'.
+        end_effector: what the numbers mean in 'ee_pose' and 'ee_delta'.
     """
 
     embodiment: str
@@ -119,28 +120,55 @@ class NormStats(NormRules):
     constant_action_to_zero: bool = False
     action_space: ActionSpace = "joint"
     absolute_joints: tuple[int, ...] = ()
+    end_effector: EndEffector | None = None
 
     def __post_init__(self) -> None:
-        for name, stats in (("observation.state", self.state), ("action", self.action)):
+        for name, stats in self.features.items():
             try:
                 stats.pair(self.mode)
             except NormStatsError as error:
                 raise NormStatsError(f"{self.embodiment}.{name}: {error}") from None
-        if self.action_space == "joint_relative":
-            width = self.state.shape[0]
-            if self.action.shape != (width,) or self.units is not None:
-                raise NormStatsError(
-                    f"{self.embodiment}: action_space joint_relative: expected actions of the "
-                    f"state's {width} joints, in radians"
-                )
-            if not set(self.absolute_joints) <= set(range(width)):
-                raise NormStatsError(f"absolute_joints: expected indices from 0 to {width - 1}")
+        problem = self._space_problem()
+        if problem:
+            raise NormStatsError(f"{self.embodiment}: action_space {self.action_space}: {problem}")
+
+    @property
+    def features(self) -> dict[str, FeatureStats]:
+        """By LeRobot's names: state and action, in this order."""
+        return {"observation.state": self.state, "action": self.action}
+
+    def widths(self, joints: int) -> tuple[int, int]:
+        """How many numbers state and action of a robot with so many joints have."""
+        ee = self.end_effector
+        if ee is None:
+            return joints, joints
+        return joints if ee.state is None else len(ee.state.names), len(ee.action.names)
+
+    def _space_problem(self) -> str:
+        """Why the statistics cannot be those of this action space; '' where they can."""
+        found, ee = (self.state.shape[0], self.action.shape[0]), self.end_effector
+        if self.action_space == "joint" and ee is None:
+            return ""
+        if (ee is None) == (self.action_space in ("ee_pose", "ee_delta")):
+            return f"end_effector: {'missing' if ee is None else 'expected none'}"
+        if ee is not None and ee.action_space != self.action_space:
+            return f"end_effector.reference: '{ee.reference}' is that of {ee.action_space}"
+        if found != self.widths(found[0]) or self.units is not None:
+            names = "the state's joints" if ee is None else ", ".join(ee.action.names)
+            return (
+                f"expected actions of {names} in radians and metres, of {self.widths(found[0])} "
+                f"numbers (state, action); got {found}{'' if self.units is None else ' and units'}"
+            )
+        if not set(self.absolute_joints) <= set(range(found[0])):
+            return f"absolute_joints: expected indices from 0 to {found[0] - 1}"
+        return ""
 
     def normalise_actions(self, actions: npt.ArrayLike, state: npt.ArrayLike) -> Array:
         """Joint targets (..., D) [rad] of a chunk -> the model's numbers.
 
         Args:
-            actions: where the joints shall be.
+            actions: where the joints shall be; in 'ee_pose' and 'ee_delta' the end effector's
+                numbers (kinematics.inverse.ToolSpace makes them).
             state: (D,) where they were when the chunk's observation was made [rad].
         """
         shifted = np.asarray(actions, np.float64) - self._origin(state)
@@ -152,7 +180,7 @@ class NormStats(NormRules):
 
     def _origin(self, state: npt.ArrayLike) -> Array:
         """What the chunk's actions count from: (D,), or 0 where they are absolute."""
-        if self.action_space == "joint":
+        if self.action_space != "joint_relative":
             return np.zeros(())
         origin = np.array(state, np.float64)
         origin[list(self.absolute_joints)] = 0.0
@@ -183,12 +211,12 @@ class NormStats(NormRules):
             **({} if self.units is None else {"units": self.units.to_dict()}),
             **({} if self.action_space == "joint" else {"action_space": self.action_space}),
             **({"absolute_joints": list(self.absolute_joints)} if self.absolute_joints else {}),
+            **({"end_effector": self.end_effector.to_dict()} if self.end_effector else {}),
         }
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON data, with LeRobot's feature names under the embodiment."""
-        features = {"observation.state": self.state, "action": self.action}
-        data = {name: stats.to_dict() for name, stats in features.items()}
+        data = {name: stats.to_dict() for name, stats in self.features.items()}
         return {**self.rules(), "stats": {self.embodiment: data}}
 
     @classmethod
@@ -220,7 +248,7 @@ _RULES = ("mode", "clamp", "range_floor")
 # Older files lack them and mean their defaults.
 _LATER_RULES = (
     *("zero_guard", "constant_action_to_zero", "units"),
-    *("action_space", "absolute_joints"),
+    *("action_space", "absolute_joints", "end_effector"),
 )
 
 
@@ -228,13 +256,8 @@ def action_space(name: object) -> ActionSpace:
     """An action space by its name.
 
     Raises:
-        NormStatsError: unknown, or none whose actions become joint targets here.
+        NormStatsError: unknown.
     """
-    if name in _NOT_INVERTED:
-        raise NormStatsError(
-            f"action_space: {name}: poses of the end effector are not done here: nothing turns "
-            f"them into joint targets; use one of {', '.join(get_args(ActionSpace))}"
-        )
     if name not in get_args(ActionSpace):
         known = ", ".join(get_args(ActionSpace))
         raise NormStatsError(f"action_space: expected one of {known}, got {name!r}")
@@ -271,8 +294,12 @@ def _typed(rules: dict[str, Any], source: str) -> dict[str, Any]:
             rules["units"] = JointUnits.from_dict(rules["units"])
         if "action_space" in rules:
             action_space(rules["action_space"])
+        if "end_effector" in rules:
+            rules["end_effector"] = EndEffector.from_dict(rules["end_effector"])
     except JointUnitsError as error:
         raise NormStatsError(f"{source}: units: {error}") from error
+    except EndEffectorError as error:
+        raise NormStatsError(f"{source}: end_effector: {error}") from error
     except NormStatsError as error:
         raise NormStatsError(f"{source}: {error}") from None
     if "absolute_joints" in rules:

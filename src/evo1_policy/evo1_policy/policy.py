@@ -15,6 +15,8 @@ from torch import Tensor
 
 from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.checkpoint import Checkpoint, CheckpointError, load_model, read_checkpoint
+from evo1_policy.kinematics.inverse import ToolSpace
+from evo1_policy.kinematics.model import ModelError
 from evo1_policy.model.finite import first_nonfinite
 from evo1_policy.model.flow_matching import Prefix, sample_noise
 from evo1_policy.model.preprocessing import (
@@ -62,7 +64,9 @@ class Policy:
         self._engine = Engine.for_device(model, device)
         self._robot = robot
         self._config = checkpoint.config
-        self._stats = checkpoint.stats
+        self._stats, meaning = checkpoint.stats, checkpoint.stats.end_effector
+        self._tool = None if meaning is None else ToolSpace(meaning, robot)
+        self._width = self._stats.action.shape[0]  # A, numbers of an action
         self._device = device
         self._prompts = PromptEncoder(load_tokenizer(checkpoint.tokenizer_dir), checkpoint.config)
         self._noise = self._draw_noise(seed)
@@ -111,6 +115,9 @@ class Policy:
             return cls(model, checkpoint, robot=robot, device=target, model_hash=digest, seed=seed)
         except TokenizerError as error:
             raise CheckpointError(str(error)) from error
+        except ModelError as error:
+            space = checkpoint.stats.action_space
+            raise CheckpointError(f"{path}: its action_space is {space}: {error}") from error
 
     @property
     def horizon(self) -> int:
@@ -147,11 +154,16 @@ class Policy:
             actions = self._engine.sample_actions(
                 inputs, self._noise, prefix=self._prefix(guidance, observation.state)
             )  # (1, H, action width)
-            normalised = actions[0, :, : self._robot.width].double().cpu().numpy()  # (H, D)
+            normalised = actions[0, :, : self._width].double().cpu().numpy()  # (H, A)
             if not np.isfinite(normalised).all():
                 self._blame(inputs)
+        wanted = self._stats.unnormalise_actions(normalised, observation.state)
+        tool_error = None
+        if self._tool is not None:
+            wanted, tool_error = self._tool.joints(wanted, observation.state)
         return ActionChunk(
-            actions=self._stats.unnormalise_actions(normalised, observation.state),
+            actions=wanted,
+            tool_error=tool_error,
             start_ns=observation.stamp_ns + self._robot.step_ns,
             step_ns=self._robot.step_ns,
             observation_stamp_ns=observation.stamp_ns,
@@ -210,8 +222,10 @@ class Policy:
         shape = (1, self.horizon, self._config.action_width)
         actions, weights = torch.zeros(shape), torch.zeros(shape[:2])
         wanted = guidance.actions[:count]
-        normalised = self._stats.normalise_actions(wanted, state)  # (K, D)
-        actions[0, :count, : self._robot.width] = torch.from_numpy(normalised.astype(np.float32))
+        if self._tool is not None:
+            wanted = self._tool.numbers(wanted, state)
+        normalised = self._stats.normalise_actions(wanted, state)  # (K, A)
+        actions[0, :count, : self._width] = torch.from_numpy(normalised.astype(np.float32))
         weights[0, :count] = torch.from_numpy(guidance.weights[:count].astype(np.float32))
         return Prefix(actions=actions, weights=weights)
 
@@ -230,12 +244,13 @@ class Policy:
             raise PolicyError(
                 f"state: expected {self._robot.width} finite joint positions, got {state}"
             )
-        normalised = self._stats.state_normalizer.normalise(state)  # (D,)
+        known = state if self._tool is None else self._tool.state(state)
+        normalised = self._stats.state_normalizer.normalise(known)
         padded = pad_width(normalised, self._config.state_width, self._config.semantics.state_pad)
         return torch.from_numpy(padded.astype(np.float32))[None]
 
     def _action_mask(self) -> Tensor:
-        return torch.from_numpy(width_mask(self._robot.width, self._config.action_width))[None]
+        return torch.from_numpy(width_mask(self._width, self._config.action_width))[None]
 
     def _draw_noise(self, seed: int) -> Tensor:
         # Drawn on the CPU so that a seed means the same noise on every device.

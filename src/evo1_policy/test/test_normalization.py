@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evo1_policy.kinematics.end_effector import KNOWN
 from evo1_policy.normalization import (
     FeatureStats,
     Normalizer,
     NormStats,
     NormStatsError,
-    action_space,
     pad_width,
     read_norm_stats,
     width_mask,
@@ -195,24 +195,50 @@ def test_the_action_space_travels_in_the_file_and_joint_needs_no_word(tmp_path):
     assert "action_space" not in NORM_STATS.to_dict()
 
 
-@pytest.mark.parametrize("name", ["ee_pose", "ee_delta"])
-def test_poses_of_the_end_effector_are_refused_by_name(tmp_path, name):
-    with pytest.raises(NormStatsError, match=f"action_space: {name}: .* not done here"):
-        action_space(name)
-    data = RELATIVE.to_dict() | {"action_space": name}
-    (tmp_path / "a.json").write_text(json.dumps(data))
-    with pytest.raises(NormStatsError, match=f"a.json: action_space: {name}.* not done here"):
-        read_norm_stats(tmp_path / "a.json")
+def test_what_end_effector_numbers_mean_travels_in_the_file(tmp_path):
+    libero, width = KNOWN["libero"], 8
+    state, action = (feature_of(count) for count in (width, 7))
+    stats = NormStats(
+        embodiment="xarm6",
+        state=state,
+        action=action,
+        action_space="ee_delta",
+        end_effector=libero,
+    )
+    write_norm_stats(stats, tmp_path / "a.json")
+    assert read_norm_stats(tmp_path / "a.json").end_effector == libero
+    assert stats.widths(7) == (8, 7)
+    for changes, message in (
+        ({"action_space": "ee_pose"}, "reference: 'previous' is that of ee_delta"),
+        ({"end_effector": None}, "ee_delta: end_effector: missing"),
+        ({"state": action}, r"numbers \(state, action\); got \(7, 7\)"),
+        ({"action_space": "joint"}, "joint: end_effector: expected none"),
+    ):
+        with pytest.raises(NormStatsError, match=message):
+            dataclasses.replace(stats, **changes)
+    data = stats.to_dict() | {"end_effector": {"action": {"turn": 3}}}
+    with pytest.raises(NormStatsError, match=r"end_effector: action: unknown key 'turn'"):
+        NormStats.from_dict(data)
+
+
+def feature_of(width):
+    return FeatureStats(min=-np.ones(width), max=np.ones(width))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"action_space": "polar"}, "expected one of joint, joint_relative, got 'polar'"),
+        (
+            {"action_space": "polar"},
+            "expected one of joint, .*ee_delta, got 'polar'",
+        ),
         ({"absolute_joints": [2]}, "absolute_joints: expected indices from 0 to 1"),
         ({"absolute_joints": [True]}, "absolute_joints: expected whole numbers"),
         ({"absolute_joints": "1"}, "absolute_joints: expected whole numbers"),
-        ({"units": {"scale": [1, 1], "offset": [0, 0]}}, "joint_relative: expected .* in radians"),
+        (
+            {"units": {"scale": [1, 1], "offset": [0, 0]}},
+            "relative: expected .* in radians.*units",
+        ),
     ],
 )
 def test_relative_stats_that_cannot_be_inverted_are_refused(changes, message):

@@ -206,17 +206,19 @@ def check_agreement(
             f"{directory}: the norm stats are for embodiment '{stats.embodiment}', "
             f"the robot file for '{robot.embodiment}'"
         )
-    for name, feature in (("observation.state", stats.state), ("action", stats.action)):
-        if feature.shape != (robot.width,):
+    widths, most = stats.widths(robot.width), (config.state_width, config.action_width)
+    for (name, feature), width, fits in zip(stats.features.items(), widths, most, strict=True):
+        if feature.shape != (width,):
             raise CheckpointError(
                 f"{directory}: norm stats: {name} has {feature.shape[0]} entries, the robot file "
                 f"has {robot.width} joints ({', '.join(robot.joint_names)})"
             )
-    if robot.width > min(config.action_width, config.state_width):
-        raise CheckpointError(
-            f"{directory}: the robot file has {robot.width} joints, the model takes "
-            f"{config.state_width} state and {config.action_width} action entries"
-        )
+        if width > fits:
+            raise CheckpointError(
+                f"{directory}: {name} has {width} entries (the robot file has {robot.width} "
+                f"joints), the model takes {config.state_width} state and {config.action_width} "
+                "action entries"
+            )
     if len(robot.cameras) > config.views:
         raise CheckpointError(
             f"{directory}: the robot file has {len(robot.cameras)} cameras, "
@@ -236,9 +238,11 @@ def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
         CheckpointError: names the joint, its statistics and its limits.
     """
     slack = _SLACK * (robot.position_max - robot.position_min)
-    for name, feature in (("observation.state", stats.state), ("action", stats.action)):
-        if name == "action" and stats.action_space != "joint":
-            continue  # differences have no limits
+    ee = stats.end_effector
+    for name, feature in stats.features.items():
+        is_joint = stats.action_space == "joint" if name == "action" else not (ee and ee.state)
+        if not is_joint:
+            continue  # differences and poses have no limits
         ends = np.array([feature.min, feature.max])
         ends = np.sort(ends if stats.units is None else stats.units.to_rad(ends), axis=0)
         below = ends[0] < robot.position_min - slack
@@ -264,7 +268,7 @@ def check_quantiles(directory: Path, stats: NormStats, robot: RobotConfig) -> No
     """
     if stats.mode != "quantiles":
         return
-    for name, feature in (("observation.state", stats.state), ("action", stats.action)):
+    for name, feature in stats.features.items():
         for k in feature.collapsed():
             assert feature.q01 is not None
             raise CheckpointError(

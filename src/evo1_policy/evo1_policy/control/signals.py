@@ -6,7 +6,7 @@ Must not import ROS or torch.
 import enum
 from dataclasses import dataclass, field
 
-from evo1_policy.action_chunk import ActionChunk, Guidance, Trajectory
+from evo1_policy.action_chunk import ActionChunk, Guidance, ToolError, Trajectory
 from evo1_policy.control.held import HeldState as HeldState
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
@@ -121,6 +121,7 @@ class StopCode(enum.Enum):
     CHUNK_NOT_FINITE = "chunk_not_finite"
     CHUNK_WRONG_SHAPE = "chunk_wrong_shape"
     CHUNK_TOO_FAR = "chunk_too_far"
+    CHUNK_OUT_OF_REACH = "chunk_out_of_reach"
     CHUNK_BREAKS_LIMITS = "chunk_breaks_limits"
     WOULD_TOUCH = "would_touch"  # something, or itself
     TRACKING_ERROR = "tracking_error"
@@ -317,6 +318,7 @@ class LoopStatus:
     takeovers: int = 0
     idle_fraction: float = 0.0  # of the time running, at rest for want of a chunk
     mode: ExecutionMode = ExecutionMode.REPLACE
+    tool_error: ToolError | None = None  # of the last chunk, where its actions are poses
 
 
 @dataclass(frozen=True, kw_only=True)

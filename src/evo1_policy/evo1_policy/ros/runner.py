@@ -246,6 +246,7 @@ class Runner:
         """Return what the node does and why; ages and skews are -1 without an observation."""
         with self._lock:
             now_ns, last, loop = self._now_ns(), self._newest, self.status
+            tool = loop.tool_error
             message = PolicyStatus(
                 state=loop.state.value,
                 reason_code=loop.reason.code.value if loop.reason else "",
@@ -271,6 +272,8 @@ class Runner:
                 mode=loop.mode.value,
                 idle_fraction=loop.idle_fraction,
                 speed=self._speed,
+                tool_error_mm=-1.0 if tool is None else 1e3 * tool.position_m,
+                tool_error_mrad=-1.0 if tool is None else 1e3 * tool.rotation_rad,
             )
         message.header.stamp = time_message(now_ns)
         return message

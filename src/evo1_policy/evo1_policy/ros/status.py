@@ -184,6 +184,8 @@ def _inference_status(told: PolicyStatus) -> DiagnosticStatus:
             "overhead p95 [ms]": f"{told.overhead_ms_p95:.1f}",
             "lead [ms]": f"{told.lead_ms:.0f}",
             "duty": f"{told.duty:.2f}",
+            "tool error [mm]": f"{told.tool_error_mm:.2f}",
+            "tool error [mrad]": f"{told.tool_error_mrad:.1f}",
         },
     )
 

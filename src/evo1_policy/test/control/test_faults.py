@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from evo1_policy.action_chunk import ToolError
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.policy_loop import LoopSettings
 from evo1_policy.control.safety import check
@@ -195,6 +196,19 @@ def test_a_lost_inference_is_given_up_and_asked_for_again(kit):
     assert cell.code == "inference_late"
     cell.latency_ns = lambda: 100 * MS
     cell.run_until(lambda: cell.state is LoopState.RUNNING)
+
+
+@pytest.mark.parametrize(("mm", "mrad"), [(2, 10), (30, 0), (0, 400)])
+def test_a_chunk_that_leaves_the_tool_off_holds_with_the_numbers_on_the_status(kit, mm, mrad):
+    cell, error = kit.moving_cell(), ToolError(position_m=mm / 1e3, rotation_rad=mrad / 1e3)
+    cell.spoil = lambda chunk: dataclasses.replace(chunk, tool_error=error)
+    cell.run_until(lambda: cell.output.status.tool_error == error)
+    if mm == 2:
+        assert cell.state is LoopState.RUNNING
+        return
+    message = cell.output.status.reason.message
+    assert f"{mm}.0 mm and {mrad} mrad off, allowed 10 mm and 100 mrad" in message
+    kit.comes_to_rest(cell, "chunk_out_of_reach")
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,10 @@ class Collator:
         return pad_width(normalised, self._config.action_width)
 
     def _milestones(self, sample: Sample) -> Array:
-        """(2, W): joint positions, in any action space, normalised and padded."""
+        """(2, W): joint positions, in any action space of joints, normalised and padded."""
         stats = self._stats[sample.embodiment]
+        if stats.end_effector is not None:
+            return np.zeros((len(sample.milestones), self._config.action_width))  # none is known
         is_joint = stats.action_space == "joint"
         normalizer = stats.action_normalizer if is_joint else stats.state_normalizer
         return pad_width(normalizer.normalise(sample.milestones), self._config.action_width)

@@ -41,17 +41,21 @@ class OpenLoopError:
     """Mean absolute error over held-out frames and chunks.
 
     Attributes:
-        joints: by name [rad].
+        joints: by name; of an end effector, by the name of the number.
         normalised: mean over the joints, each in the units that the model sees.
+        unit: of `joints`.
     """
 
     joints: dict[str, float]
     normalised: float
+    unit: str = "rad"
 
     def describe(self) -> str:
         """One line for people."""
         listing = ", ".join(f"{name} {error:.4f}" for name, error in self.joints.items())
-        return f"held-out error {self.normalised:.4f} of the normalised range; rad: {listing}"
+        return (
+            f"held-out error {self.normalised:.4f} of the normalised range; {self.unit}: {listing}"
+        )
 
 
 class OpenLoopMeter:
@@ -75,6 +79,9 @@ class OpenLoopMeter:
         ]
         self._collator, self._stats, self._config, self._robot = collator, stats, config, robot
         self._frames, self._batch_size = frames, batch_size
+        ee = stats.end_effector
+        self._names = robot.joint_names if ee is None else ee.action.names
+        self._unit = "rad" if ee is None else "as in the data"
 
     @property
     def available(self) -> bool:
@@ -105,7 +112,7 @@ class OpenLoopMeter:
         """Draw demonstrated and predicted joints over time into a PNG."""
         from matplotlib.figure import Figure
 
-        joints, rate = self._robot.joint_names, self._robot.rate_hz
+        joints, rate = self._names, self._robot.rate_hz
         figure = Figure(figsize=(10, 1.6 * len(joints)), layout="constrained")
         axes = figure.subplots(len(joints), 1, sharex=True, squeeze=False)[:, 0]
         for k, (axis, name) in enumerate(zip(axes, joints, strict=True)):
@@ -115,7 +122,7 @@ class OpenLoopMeter:
                 demonstrated = chunk.demonstrated[chunk.mask, k]
                 axis.plot(seconds, demonstrated, color="0.4", linewidth=2, label=labels[0])
                 axis.plot(seconds, chunk.predicted[chunk.mask, k], color="C1", label=labels[1])
-            axis.set_ylabel(f"{name} [rad]", fontsize="small")
+            axis.set_ylabel(f"{name} [{self._unit}]", fontsize="small")
         axes[0].legend(loc="upper right", fontsize="small")
         axes[-1].set_xlabel("time in a held-out episode [s]; each predicted piece is one chunk")
         path.parent.mkdir(exist_ok=True)
@@ -162,8 +169,8 @@ class OpenLoopMeter:
         physical = np.abs(predicted - demonstrated).mean(axis=0)  # (D,)
         scale = self._stats.action_normalizer.unnormalise(np.ones(predicted.shape[1]))
         scale = scale - self._stats.action_normalizer.unnormalise(np.zeros(predicted.shape[1]))
-        names = self._robot.joint_names
         return OpenLoopError(
-            joints={name: float(e) for name, e in zip(names, physical, strict=True)},
+            joints={name: float(e) for name, e in zip(self._names, physical, strict=True)},
             normalised=float((physical / scale).mean()),
+            unit=self._unit,
         )

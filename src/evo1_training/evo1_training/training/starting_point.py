@@ -17,8 +17,17 @@ from evo1_policy.checkpoint import (
 from evo1_policy.checkpoint_layouts.contents import gripper_indices
 from evo1_policy.checkpoint_layouts.hub import local_checkpoint
 from evo1_policy.checkpoint_layouts.own import ROBOT, TOKENIZER_FILES
+from evo1_policy.kinematics.end_effector import EndEffector
+from evo1_policy.kinematics.inverse import ToolSpace
+from evo1_policy.kinematics.model import ModelError
 from evo1_policy.model.config import Evo1Config
-from evo1_policy.normalization import NormStats, NormStatsError, action_space, read_norm_stats
+from evo1_policy.normalization import (
+    ActionSpace,
+    NormStats,
+    NormStatsError,
+    action_space,
+    read_norm_stats,
+)
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.robot_config import differences as robot_differences
 from evo1_training.training.backbone import new_model_on_backbone
@@ -141,19 +150,20 @@ def choose_stats(
         TrainConfigError: the file cannot be read.
         DatasetError: they are not of these data.
     """
-    space = action_space(config.action_space)
+    space, meaning = _action_space(config, data, robot)
     if space != "joint" and data.embodiments != (robot.embodiment,):
         raise TrainConfigError(
             f"action_space: {space}: for one robot at a time; the data are of "
             f"{', '.join(data.embodiments)}"
         )
     compute = partial(compute_stats, data, config.normalization, action_space=space)
-    if space != "joint" and config.absolute_grippers:
+    if space == "joint_relative" and config.absolute_grippers:
         compute = partial(compute, absolute_joints=gripper_indices(robot))
     wanted = config.normalization.stats
     if resume is not None:
         return _saved_stats(resume.policy)
-    if wanted == "auto" and isinstance(start, Checkpoint) and start.stats.action_space == space:
+    own = isinstance(start, Checkpoint) and _is_of(start.stats, space, meaning)
+    if wanted == "auto" and isinstance(start, Checkpoint) and own:
         found = _saved_stats(start.directory) if start.layout == "own" else {}
         stats = {**found, start.stats.embodiment: start.stats}
         missing = set(data.embodiments) - set(stats)
@@ -170,9 +180,36 @@ def choose_stats(
             raise TrainConfigError(f"normalization.stats: {error}") from error
         stats, source = {read.embodiment: read}, wanted
     check_widths(stats, data, source=source)
-    if any(stats[name].action_space != space for name in data.embodiments):
+    if any(not _is_of(stats[name], space, meaning) for name in data.embodiments):
         raise TrainConfigError(f"{source}: norm stats of another action_space than {space}")
     return {name: stats[name] for name in data.embodiments}
+
+
+def _action_space(
+    config: TrainConfig, data: TrainingData, robot: RobotConfig
+) -> tuple[ActionSpace, EndEffector | None]:
+    """What is learnt: as the datasets say, else as the choices do."""
+    space, meaning = action_space(config.action_space), data.end_effector
+    if meaning is None:
+        if space not in ("joint", "joint_relative"):
+            raise TrainConfigError(
+                f"action_space: {space}: the data are joints; where they are the end effector's, "
+                "say so with end_effector in a dataset file (--groups)"
+            )
+        return space, None
+    if space not in ("joint", meaning.action_space):
+        raise TrainConfigError(
+            f"action_space: {space}: the data are of {meaning.action_space}; leave it out"
+        )
+    try:
+        ToolSpace(meaning, robot)  # said before the first step, not when it is deployed
+    except ModelError as error:
+        raise TrainConfigError(f"action_space: {meaning.action_space}: {error}") from error
+    return meaning.action_space, meaning
+
+
+def _is_of(stats: NormStats, space: ActionSpace, meaning: EndEffector | None) -> bool:
+    return (stats.action_space, stats.end_effector) == (space, meaning)
 
 
 def tokenizer_source(config: TrainConfig, start: Weights | None) -> Path:

@@ -35,8 +35,10 @@ def describe_start(
         f"{section.accumulation} accumulated x {ranks} {accelerator.device.type}), "
         f"{'bf16' if accelerator.mixed_precision == 'bf16' else 'fp32'}, seed {config.seed}",
     ]
-    if config.action_space != "joint":
-        lines.append(f"action space: {config.action_space}")
+    meaning = data.end_effector
+    space = config.action_space if meaning is None else meaning.action_space
+    if space != "joint":
+        lines.append(f"action space: {space}")
     noise, pool = config.model.horizon * robot.width, config.model.language.width
     if config.model.semantics.prediction == "velocity" and pool < noise:
         lines.append(

@@ -15,6 +15,7 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     few_instructions,
     read_training,
 )
+from evo1_policy.kinematics.end_effector import EndEffector
 from evo1_policy.normalization import ActionSpace, FeatureStats, NormStats
 from evo1_policy.untrusted import MOST_JSON_BYTES, UntrustedError, parse_json, read_text
 from evo1_training.datasets.lerobot.contents import SOURCES
@@ -76,6 +77,11 @@ class TrainingData:
     def embodiments(self) -> tuple[str, ...]:
         """Keys of the norm stats that are needed, sorted."""
         return tuple(sorted({part.samples.spec.embodiment for part in self.train}))
+
+    @property
+    def end_effector(self) -> EndEffector | None:
+        """What the numbers mean, where they are the end effector's; None: joints."""
+        return self.train[0].samples.spec.suite.end_effector
 
     @property
     def instructions(self) -> frozenset[str]:
@@ -190,7 +196,7 @@ def compute_stats(
         spec, rows = part.samples.spec, part.rows()
         numbers = read_columns(part.samples.folder, spec.suite.columns)
         states, actions = spec.suite.states(numbers), spec.suite.actions(numbers)
-        if action_space == "joint":
+        if action_space != "joint_relative":
             learnt = actions[rows]
         else:
             learnt = _relative(part.samples, rows, states, actions, absolute_joints)
@@ -204,6 +210,7 @@ def compute_stats(
             clamp=rules.clamp,
             range_floor=rules.range_floor,
             action_space=action_space,
+            end_effector=data.end_effector,
             absolute_joints=absolute_joints,
         )
         for embodiment, pairs in columns.items()

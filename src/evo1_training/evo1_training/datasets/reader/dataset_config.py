@@ -8,6 +8,8 @@
           weight: 2.0               # ours: how often a frame is seen in an epoch
           joints: [joint1, joint2]  # ours: what the numbers of state and action are, where the
                                     # dataset has no names or others than the robot file
+          end_effector: libero      # ours: actions, and maybe states, are the end effector's; a
+                                    # name that is known, or a mapping (docs/training.md)
 
 Must not import ROS or torch.
 """
@@ -16,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from evo1_policy.kinematics.end_effector import EndEffector, EndEffectorError
 from evo1_policy.normalization import Mode
 from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
@@ -169,7 +172,8 @@ def _spec(section: Section, folder: Path, embodiment: str, name: str) -> Dataset
         name=name, path=path if path.is_absolute() else folder / path, embodiment=embodiment
     )
     # What the file says of joints and columns counts, and an adoption where it says nothing.
-    said = [key for key in ("process_suite", "suite_config", "joints") if section.has(key)]
+    keys = ("process_suite", "suite_config", "joints", "end_effector")
+    said = [key for key in keys if section.has(key)]
     if not said:
         spec = dataset_spec(spec.path, embodiment=embodiment, name=name)
     view_map, suite = _view_map(section), _suite(section)
@@ -204,17 +208,25 @@ def _suite(section: Section) -> Suite:
         if delta:
             raise section.error(
                 "use_delta_action",
-                "true would teach changes of position, but a policy here answers with positions "
-                "of joints: the arm would take each change for a place to go to; set it to false",
+                "true would teach changes of position that it makes itself, and a checkpoint here "
+                "would not say which: set it to false; where the dataset holds deltas of the end "
+                "effector, end_effector says so, and action_space=joint_relative trains on joints",
             )
     name = section.text("process_suite") if section.has("process_suite") else "default"
     config = (section.has("suite_config") and section.get("suite_config", "a mapping")) or {}
     if not isinstance(config, dict):
         raise section.error("suite_config", f"expected a mapping, got {config!r}")
     try:
-        return official_suite(name, config)
+        suite = official_suite(name, config)
     except ValueError as error:
         raise section.error("suite_config" if config else "process_suite", str(error)) from error
+    if not section.has("end_effector"):
+        return suite
+    meaning = section.get("end_effector", "a name, or a mapping")
+    try:
+        return replace(suite, end_effector=EndEffector.from_dict(meaning))
+    except EndEffectorError as error:
+        raise section.error("end_effector", str(error)) from error
 
 
 def _whole(section: Section, key: str, default: int) -> int:

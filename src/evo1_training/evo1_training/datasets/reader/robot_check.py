@@ -1,8 +1,9 @@
 """Whether a dataset is of the robot, and in the units, that a policy will drive.
 
-A policy here answers with positions of the robot file's joints in radians. Whatever else a
-dataset holds is refused before the first step: it would train without complaint, and the arm would
-go where no demonstrator sent it. Must not import ROS or torch. Letters: N frames, D joints.
+Numbers are positions of the robot file's joints in radians, or what the dataset file or adoption
+says of an end effector. Whatever else a dataset holds is refused before the first step: it would
+train without complaint, and the arm would go where no demonstrator sent it. Must not import ROS or
+torch. Letters: N frames, D joints.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.kinematics.end_effector import EndEffector, PoseForm
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, differences, load_robot
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
 from evo1_training.datasets.reader.folder import DatasetFolder
@@ -19,6 +21,7 @@ from evo1_training.datasets.reader.problems import DatasetError
 ROBOT_COPY = "meta/evo1/robot.yaml"
 # How far beyond the limits a badly calibrated zero or a leader's longer travel may lead [rad].
 SLACK_RAD = 0.5
+LARGEST_M = 5.0  # from the base of any arm that stands on a table
 
 
 def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) -> None:
@@ -29,13 +32,15 @@ def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) ->
     """
     info, suite = folder.info, spec.suite
     check_rate(folder, robot)
-    if suite.poses:
+    if suite.end_effector is not None:
+        _check_end_effector(folder, robot, spec, suite.end_effector)
+    elif suite.poses:
         raise DatasetError(
             f"{spec.source or info.path}: process_suite: '{suite.name}' makes poses of the end "
-            f"effector, but a policy of {robot.embodiment} drives joints; choose the columns of "
-            "its joints with process_suite: custom, or put the dataset under another embodiment"
+            f"effector, but nothing says what they mean: say it with end_effector (or choose the "
+            f"columns of the joints of {robot.embodiment} with process_suite: custom)"
         )
-    if not suite.state_picks:
+    elif not suite.state_picks:
         for columns in (suite.state, suite.action):
             _check_names(folder, robot, spec, columns)
     elif spec.joints != robot.joint_names:
@@ -52,6 +57,31 @@ def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) ->
         raise DatasetError(str(error)) from error
     for what, ours, other in differences(robot, theirs):
         raise DatasetError(f"{copy}: {what}: {other}; the robot file here has {ours}")
+
+
+def _check_end_effector(
+    folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec, meaning: EndEffector
+) -> None:
+    """Refuse columns that do not hold what end_effector says."""
+    suite, where = spec.suite, f"{spec.source}.end_effector"
+    if meaning.reference == "start":
+        raise DatasetError(
+            f"{where}: reference: 'start' counts from the first frame of a chunk, which a row of "
+            "a dataset does not know; expected base or previous"
+        )
+    wanted = [("action", suite.action, meaning.action.names)]
+    if meaning.state is None:
+        _check_names(folder, robot, spec, suite.state)
+    else:
+        wanted.append(("state", suite.state, meaning.state.names))
+    for what, columns, names in wanted:
+        width = sum(int(np.prod(folder.info.feature(key).shape)) for key in columns)
+        if width != len(names):
+            raise DatasetError(
+                f"{where}: {what}: {', '.join(names)}: {len(names)} numbers, but "
+                f"{'+'.join(columns)} of {folder.info.path} has {width}; say what each of them is "
+                "(rotation, grippers), or choose columns with process_suite: custom"
+            )
 
 
 def check_rate(folder: DatasetFolder, robot: RobotConfig) -> None:
@@ -83,8 +113,8 @@ def _check_names(
         listing = f" ({', '.join(names)})" if names else ""
         raise DatasetError(
             f"{info.path}: features.{'+'.join(columns)}.shape: {width} numbers{listing}; expected "
-            f"the joints of the robot file, {', '.join(robot.joint_names)}, in state and action: "
-            "poses of the end effector cannot be trained on"
+            f"the joints of the robot file, {', '.join(robot.joint_names)}, in state and action "
+            "(what poses mean is said with end_effector in a dataset file)"
         )
     if tuple(found) != robot.joint_names:
         raise DatasetError(
@@ -98,20 +128,23 @@ def _check_names(
 def check_ranges(
     folder: DatasetFolder,
     robot: RobotConfig,
-    values: Sequence[tuple[str, npt.NDArray[np.float32]]],
+    values: Sequence[tuple[str, npt.NDArray[np.float32], PoseForm | None]],
 ) -> None:
     """Refuse numbers that no joint of the robot file could mean, such as degrees.
 
     Args:
         folder: the dataset.
         robot: whose limits count.
-        values: (what, (N, D)) such as the states and the actions.
+        values: (what, (N, D), form) such as the states and the actions; form: of poses.
 
     Raises:
         DatasetError: names the joint, its range, its limits and where it is farthest from them.
     """
     low, high = robot.position_min, robot.position_max
-    for what, rows in values:
+    for what, rows, form in values:
+        if form is not None:
+            _check_metres(folder, what, form.position_scale * np.abs(rows[:, :3]))
+            continue
         beyond = np.maximum(low - rows.min(axis=0), rows.max(axis=0) - high)  # (D,)
         if beyond.max(initial=0.0) <= SLACK_RAD:
             continue
@@ -128,6 +161,15 @@ def check_ranges(
             f"{listing} (worst at frame {row - episode.first_row} of episode {episode.index}); "
             "are these degrees, percent or ticks? `evo1 adopt` says once what they are; or leave "
             "out a damaged episode"
+        )
+
+
+def _check_metres(folder: DatasetFolder, what: str, distances: npt.NDArray[np.floating]) -> None:
+    if len(distances) and distances.max() > LARGEST_M:
+        raise DatasetError(
+            f"{folder.root}: {what}: the tool would be, or move, {distances.max():.4g} m along an "
+            f"axis, expected at most {LARGEST_M:g}; are these millimetres? Say what 1 is with "
+            "end_effector: position_scale"
         )
 
 

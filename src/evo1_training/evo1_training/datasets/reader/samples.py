@@ -35,8 +35,8 @@ class Sample:
         images: (V, H, W, 3) uint8 RGB by image slot; absent ones are black.
         view_mask: (V,) bool, False for absent slots.
         state: (D,) float32.
-        actions: (H, D) float32; beyond the episode's end its last action repeats. Where pauses
-            are shortened they are those of the frames that are left.
+        actions: (H, D) float32; beyond the episode's end its last action repeats (a delta: 0).
+            Where pauses are shortened they are those of the frames that are left.
         action_mask: (H,) bool, False beyond the episode's end (and where `mask_held` says so).
         milestones: (2, D) float32, at the next grasp and release; see demonstrations.py.
         milestone_mask: (2,) bool, which of them the episode still has.
@@ -127,7 +127,9 @@ class TrainingSamples:
         self._image_shape = self._choose_shape()
         self._read_numbers()
         if robot is not None:
-            numbers = [("state", self._states), ("action", self._actions)]
+            ee = spec.suite.end_effector
+            forms = (None, None) if ee is None else (ee.state, ee.action)
+            numbers = (("state", self._states, forms[0]), ("action", self._actions, forms[1]))
             check_ranges(self.folder, robot, numbers)
         self._find_milestones(robot)
         self._starts = np.array([episode.first_row for episode in self.folder.episodes])
@@ -165,6 +167,9 @@ class TrainingSamples:
         episode = self.folder.episodes[index]
         row = episode.first_row + frame
         (rows,), (mask,) = self.chunks(np.array([row]))
+        actions = self._actions[rows]
+        if self._still is not None:  # a delta that repeats moves on
+            actions[~mask, : len(self._still)] = self._still
         if self._held is not None:
             mask &= ~self._held[rows]
         images, present = self._images(row)
@@ -172,7 +177,7 @@ class TrainingSamples:
             images=images,
             view_mask=present,
             state=self._states[row].copy(),
-            actions=self._actions[rows],
+            actions=actions,
             action_mask=mask,
             milestones=self._milestones[row],
             milestone_mask=self._milestone_mask[row],
@@ -226,6 +231,8 @@ class TrainingSamples:
         columns = read_columns(self.folder, [*keys, HELD_KEY] if held else keys)
         self._states = suite.states(columns)
         self._actions = suite.actions(columns)
+        ee = suite.end_effector
+        self._still = None if ee is None or ee.reference == "base" else ee.action.still
         self._tasks = columns["task_index"]
         self._held = columns[HELD_KEY].astype(bool) if held else None
 
@@ -234,14 +241,18 @@ class TrainingSamples:
         longest_s = self.options.max_pause_s
         if longest_s is None:
             return None
-        frames = round(longest_s * self.folder.info.fps)
-        return kept_rows(self._actions, self._starts.tolist(), longest=frames)
+        frames, places = round(longest_s * self.folder.info.fps), self._actions
+        if self._still is not None:  # deltas: where they lead
+            count = len(self._still)
+            moved = np.cumsum(self._actions[:, :count] - self._still, axis=0, dtype=np.float64)
+            places = np.concatenate([moved, self._actions[:, count:]], axis=1)
+        return kept_rows(places, self._starts.tolist(), longest=frames)
 
     def _find_milestones(self, robot: RobotConfig | None) -> None:
         rows, width = self._actions.shape
         self._milestones = np.zeros((rows, 2, width), np.float32)
         self._milestone_mask = np.zeros((rows, 2), np.bool_)
-        if robot is not None and robot.width == width:
+        if robot is not None and self.spec.suite.end_effector is None and robot.width == width:
             starts = [episode.first_row for episode in self.folder.episodes]
             found = find_milestones(self._actions, starts, robot)
             self._milestones, self._milestone_mask = found
@@ -308,8 +319,9 @@ def check_embodiments(datasets: Sequence[TrainingSamples]) -> None:
             ("action width", dataset.action_width, other.action_width),
             ("fps", dataset.folder.info.fps, other.folder.info.fps),
             ("names", _names(dataset), _names(other)),
+            ("end_effector", dataset.spec.suite.end_effector, other.spec.suite.end_effector),
         ):
-            if ours != theirs and ours is not None and theirs is not None:
+            if ours != theirs and (what == "end_effector" or None not in (ours, theirs)):
                 raise DatasetError(
                     f"{dataset.folder.info.path}: {what}: {ours}, but {other.spec.path} of the "
                     f"same embodiment '{dataset.spec.embodiment}' has {theirs}; give it another "

@@ -1,9 +1,9 @@
 """Which columns make up state and action: by the authors' 'process suites', or by an adoption.
 
 A suite is data here: columns that are joined, grippers that are turned round, and whether the
-numbers are poses; or numbers that are picked one by one and turned into radians. The authors'
-ranges (relative_dims, ...) say only what use_delta_action would make relative; that is refused,
-so they are checked and left aside. Must not import ROS or torch.
+numbers are poses, and which; or numbers that are picked one by one and turned into radians. The
+authors' ranges (relative_dims, ...) say only what use_delta_action would make relative; that is
+refused, so they are checked and left aside. Must not import ROS or torch.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.joint_units import JointUnits
+from evo1_policy.kinematics.end_effector import EndEffector
 from evo1_training.datasets.reader.info import ACTION_KEY, STATE_KEY
 
 Pick = tuple[str, int]  # a number: its column, and its place there
@@ -33,6 +34,7 @@ class Suite:
         state_picks: the numbers of the state, one a joint; empty for all of its columns.
         action_picks: likewise of the actions.
         units: of the numbers picked; None for radians.
+        end_effector: what the numbers mean where they are the end effector's; None: joints.
     """
 
     name: str = "default"
@@ -43,6 +45,7 @@ class Suite:
     state_picks: tuple[Pick, ...] = ()
     action_picks: tuple[Pick, ...] = ()
     units: JointUnits | None = None
+    end_effector: EndEffector | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:

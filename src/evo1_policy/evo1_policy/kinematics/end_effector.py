@@ -1,0 +1,261 @@
+"""What the numbers of an end-effector action or state mean, and the poses that they are.
+
+Poses are those of the robot file's tool in its base frame; nothing here knows an arm. Must not
+import ROS, torch or mujoco. Letters: N rows, W numbers of a row, K of its rotation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from evo1_policy.action_chunk import Floats
+
+RotationForm = Literal["axis_angle", "rpy", "rotation_6d"]
+Reference = Literal["base", "start", "previous"]
+Axes = Literal["base", "tool"]
+_NUMBERS = {
+    "axis_angle": ("rx", "ry", "rz"),
+    "rpy": ("roll", "pitch", "yaw"),
+    "rotation_6d": ("r11", "r21", "r31", "r12", "r22", "r32"),
+}
+
+
+class EndEffectorError(ValueError):
+    """A description that cannot be used; the message names the key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoseForm:
+    """How a pose and the grippers stand in a row of numbers: x, y, z, the rotation, the grippers.
+
+    Attributes:
+        rotation: 'axis_angle' (axis times angle [rad], of at most pi), 'rpy' (about the fixed
+            axes, x first [rad]), or 'rotation_6d' (the first two columns of the matrix).
+        position_scale: metres for 1.
+        rotation_scale: radians for 1; 1 for 'rotation_6d'.
+        grippers: of each gripper's number, what it is when open and when closed.
+    """
+
+    rotation: RotationForm = "axis_angle"
+    position_scale: float = 1.0
+    rotation_scale: float = 1.0
+    grippers: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.rotation not in get_args(RotationForm):
+            raise EndEffectorError(f"rotation: expected one of {', '.join(_NUMBERS)}")
+        for name in ("position_scale", "rotation_scale"):
+            if not (_is_number(getattr(self, name)) and getattr(self, name) > 0):
+                raise EndEffectorError(f"{name}: expected a number above 0")
+        if self.rotation == "rotation_6d" and self.rotation_scale != 1:
+            raise EndEffectorError("rotation_scale: expected 1 with rotation_6d")
+        if not isinstance(self.grippers, list | tuple):
+            raise EndEffectorError("grippers: expected a list of pairs [open, closed]")
+        for pair in self.grippers:
+            right = isinstance(pair, list | tuple) and len(pair) == 2
+            if not right or not all(map(_is_number, pair)) or pair[0] == pair[1]:
+                raise EndEffectorError(
+                    f"grippers: expected pairs of different numbers [open, closed], got {pair!r}"
+                )
+        pairs = tuple((float(pair[0]), float(pair[1])) for pair in self.grippers)
+        object.__setattr__(self, "grippers", pairs)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the numbers, in their order."""
+        count = len(self.grippers)
+        grippers = ("gripper",) if count == 1 else tuple(f"gripper_{k}" for k in range(count))
+        return ("x", "y", "z", *_NUMBERS[self.rotation], *grippers)
+
+    @property
+    def still(self) -> Floats:
+        """The numbers of a delta that moves nothing, without grippers."""
+        bare = replace(self, grippers=())
+        return bare.pack(np.zeros((1, 3)), np.eye(3)[None], np.zeros(1)).ravel()
+
+    def pack(self, position: Floats, rotation: Floats, closed: Floats) -> Floats:
+        """Rows (N, W) of poses.
+
+        Args:
+            position: (N, 3) [m].
+            rotation: (N, 3, 3).
+            closed: (N,) of the gripper, 0 open to 1 closed.
+        """
+        columns = [position / self.position_scale, self._turns(rotation) / self.rotation_scale]
+        columns += [(low + (high - low) * closed)[:, None] for low, high in self.grippers]
+        return np.concatenate(columns, axis=1)
+
+    def unpack(self, numbers: npt.ArrayLike) -> tuple[Floats, Floats, Floats | None]:
+        """The inverse: None where no number is a gripper's. What is no rotation becomes NaN."""
+        rows = np.asarray(numbers, np.float64)
+        place = 3 + len(_NUMBERS[self.rotation])
+        closed = None
+        if self.grippers:
+            low, high = self.grippers[0]
+            closed = np.clip((rows[:, place] - low) / (high - low), 0.0, 1.0)
+        rotation = self._matrices(rows[:, 3:place] * self.rotation_scale)
+        return rows[:, :3] * self.position_scale, rotation, closed
+
+    def _turns(self, rotation: Floats) -> Floats:
+        """(N, 3, 3) -> (N, K)."""
+        if self.rotation == "rotation_6d":
+            return np.concatenate([rotation[:, :, 0], rotation[:, :, 1]], axis=1)
+        from scipy.spatial.transform import Rotation  # a third of a second, for few policies
+
+        turn = Rotation.from_matrix(rotation)
+        found = turn.as_rotvec() if self.rotation == "axis_angle" else turn.as_euler("xyz")
+        return np.asarray(found)
+
+    def _matrices(self, turns: Floats) -> Floats:
+        """(N, K) -> (N, 3, 3)."""
+        if self.rotation == "rotation_6d":
+            with np.errstate(invalid="ignore", divide="ignore"):
+                first = turns[:, :3] / np.linalg.norm(turns[:, :3], axis=1, keepdims=True)
+                second = turns[:, 3:] - (first * turns[:, 3:]).sum(axis=1, keepdims=True) * first
+                second = second / np.linalg.norm(second, axis=1, keepdims=True)
+            return np.stack([first, second, np.cross(first, second)], axis=2)
+        from scipy.spatial.transform import Rotation
+
+        is_axis = self.rotation == "axis_angle"
+        made = Rotation.from_rotvec(turns) if is_axis else Rotation.from_euler("xyz", turns)
+        return np.asarray(made.as_matrix())
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON data."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        return found | {"grippers": [list(pair) for pair in self.grippers]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndEffector:
+    """What end-effector actions, and maybe states, mean.
+
+    Attributes:
+        action: form of an action.
+        reference: what an action counts from: 'base' (ee_pose: the pose itself), 'previous'
+            (ee_delta: the action before, the first from the state of the chunk's observation) or
+            'start' (ee_delta: that state, for all actions of a chunk).
+        axes: whose axes a delta moves along and turns about: 'base', or the 'tool' that it
+            counts from.
+        state: form of the state; None: joints [rad], as the robot file has them.
+    """
+
+    action: PoseForm
+    reference: Reference = "base"
+    axes: Axes = "base"
+    state: PoseForm | None = None
+
+    def __post_init__(self) -> None:
+        for name, kind in (("reference", Reference), ("axes", Axes)):
+            if getattr(self, name) not in get_args(kind):
+                raise EndEffectorError(f"{name}: expected one of {', '.join(get_args(kind))}")
+        if len(self.action.grippers) > 1:
+            raise EndEffectorError("action.grippers: expected one gripper at most")
+
+    @property
+    def action_space(self) -> Literal["ee_pose", "ee_delta"]:
+        """The word for it."""
+        return "ee_pose" if self.reference == "base" else "ee_delta"
+
+    def numbers(
+        self, position: Floats, rotation: Floats, closed: Floats, start: tuple[Floats, Floats]
+    ) -> Floats:
+        """The actions (H, W) that lead through poses.
+
+        Args:
+            position: (H, 3) [m].
+            rotation: (H, 3, 3).
+            closed: (H,) of the gripper, 0 open to 1 closed.
+            start: position (3,) and rotation (3, 3) in the state of the chunk's observation.
+        """
+        if self.reference == "base":
+            return self.action.pack(position, rotation, closed)
+        origin, turned = start[0][None], start[1][None]  # (1, 3), (1, 3, 3)
+        if self.reference == "previous":
+            origin = np.concatenate([origin, position[:-1]])
+            turned = np.concatenate([turned, rotation[:-1]])
+        moved, back = position - origin, np.swapaxes(turned, 1, 2)
+        if self.axes == "tool":
+            moved = (back @ moved[:, :, None])[:, :, 0]
+            return self.action.pack(moved, back @ rotation, closed)
+        return self.action.pack(moved, rotation @ back, closed)
+
+    def poses(
+        self, numbers: npt.ArrayLike, start: tuple[Floats, Floats]
+    ) -> tuple[Floats, Floats, Floats | None]:
+        """The inverse of `numbers`: position (H, 3), rotation (H, 3, 3), gripper (H,) or None."""
+        moved, turned, closed = self.action.unpack(numbers)
+        if self.reference == "base":
+            return moved, turned, closed
+        position, rotation = np.empty_like(moved), np.empty_like(turned)
+        origin, frame = start
+        for k in range(len(moved)):
+            if self.axes == "tool":
+                position[k], rotation[k] = origin + frame @ moved[k], frame @ turned[k]
+            else:
+                position[k], rotation[k] = origin + moved[k], turned[k] @ frame
+            if self.reference == "previous":
+                origin, frame = position[k], rotation[k]
+        return position, rotation, closed
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON data."""
+        return {
+            "action": self.action.to_dict(),
+            "reference": self.reference,
+            "axes": self.axes,
+            "state": None if self.state is None else self.state.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: object) -> "EndEffector":
+        """Read what to_dict wrote, or the name of a description that is known.
+
+        Raises:
+            EndEffectorError: a key is missing, unknown or wrong; names it.
+        """
+        if isinstance(data, str) and data in KNOWN:
+            return KNOWN[data]
+        values = _known_keys(cls, data, f"; or one of {', '.join(KNOWN)}")
+        if "action" not in values:
+            raise EndEffectorError("missing key 'action'")
+        for key in ("action", "state"):
+            if values.get(key) is not None:
+                try:
+                    values[key] = PoseForm(**_known_keys(PoseForm, values[key]))
+                except EndEffectorError as error:
+                    raise EndEffectorError(f"{key}: {error}") from None
+        return cls(**values)
+
+
+def _known_keys(kind: type, data: object, more: str = "") -> dict[str, Any]:
+    names = [item.name for item in fields(kind)]
+    if not isinstance(data, Mapping):
+        raise EndEffectorError(f"expected a mapping of {', '.join(names)}{more}, got {data!r:.80}")
+    unknown = sorted(str(key) for key in data if key not in names)
+    if unknown:
+        raise EndEffectorError(f"unknown key '{unknown[0]}'; known: {', '.join(names)}")
+    return dict(data)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and bool(np.isfinite(value))  # type: ignore[call-overload]
+
+
+# Descriptions of datasets that many have. Measured: see facts of their suites in docs/training.md.
+KNOWN: Mapping[str, EndEffector] = {
+    # robosuite's OSC_POSE: its controller counts each delta from where the tool is then.
+    "libero": EndEffector(
+        action=PoseForm(position_scale=0.05, rotation_scale=0.5, grippers=((-1, 1),)),
+        reference="previous",
+        state=PoseForm(grippers=((0.04, 0.0), (-0.04, 0.0))),
+    ),
+    "bridge": EndEffector(
+        action=PoseForm(rotation="rpy", grippers=((1, 0),)),
+        reference="previous",
+        state=PoseForm(rotation="rpy", grippers=((1, 0),)),
+    ),
+}

@@ -1,0 +1,259 @@
+"""A dataset of end-effector deltas, as LIBERO's, trains to a policy that moves the joints."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from evo1_policy.action_chunk import ActionChunk, Guidance
+from evo1_policy.checkpoint import CheckpointError, save_checkpoint, shipped_checkpoint
+from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN
+from evo1_policy.conversion import convert_checkpoint
+from evo1_policy.kinematics.end_effector import KNOWN, EndEffector, PoseForm
+from evo1_policy.kinematics.inverse import ToolSpace
+from evo1_policy.model.evo1 import new_model
+from evo1_policy.model.preprocessing import load_tokenizer
+from evo1_policy.normalization import read_norm_stats
+from evo1_policy.observation import Observation
+from evo1_policy.policy import Policy
+from evo1_sim.experts import STEP_NS, Expert
+from evo1_sim.world import World
+from evo1_training.datasets.reader import DatasetError
+from evo1_training.evaluation.pilots import PolicyPilot
+from evo1_training.evaluation.rollouts import START_NS
+from evo1_training.training.batch import Collator
+from evo1_training.training.config_values import TrainConfigError
+from evo1_training.training.data_selection import open_data
+from evo1_training.training.session import train
+from evo1_training.training.train_config import DataConfig, NormalizationConfig
+from evo1_training.training.training_data import compute_stats
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "datasets" / "reader"))
+import small_dataset
+from swaying_arm import MODEL
+
+GROUPS = """
+data_groups:
+  xarm6:
+    cubes:
+      path: cubes
+      end_effector: {meaning}
+"""
+
+
+def joints_at(row, robot):
+    """(D,) of the demonstration, which the arm follows without lag."""
+    swayed = np.array(robot.home) + 0.2 * np.sin(row / 5 + np.arange(robot.width))
+    return np.clip(swayed, robot.position_min, robot.position_max)
+
+
+def write_cubes(root, robot, meaning):
+    """The demonstration as LIBERO would have recorded it, from this arm."""
+    space = ToolSpace(meaning, robot)
+
+    def state_of(row, width=0):
+        return space.state(joints_at(row, robot)).astype(np.float32)
+
+    def action_of(row, width=0):
+        numbers = space.numbers([joints_at(row + 1, robot)], joints_at(row, robot))
+        return numbers[0].astype(np.float32)
+
+    names = meaning.state.names if meaning.state else robot.joint_names
+    what = small_dataset.SmallDataset(lengths=(12, 14, 10), joints=names, dtype="image")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(small_dataset, "state_of", state_of)
+        patch.setattr(small_dataset, "action_of", action_of)
+        small_dataset.write(root, what)
+    (root / "meta" / "evo1").mkdir()
+    (root / "meta" / "evo1" / "robot.yaml").write_text(robot.text)
+    info = json.loads((root / "meta" / "info.json").read_text())
+    count = len(meaning.action.names)
+    info["features"]["action"] = {"dtype": "float32", "shape": [count], "names": None}
+    small_dataset.edit_info(root, **info)
+
+
+@pytest.fixture(scope="module")
+def cubes(tmp_path_factory, robot):
+    root = tmp_path_factory.mktemp("libero")
+    write_cubes(root / "cubes", robot, KNOWN["libero"])
+    return root
+
+
+def selection(root, meaning, robots_dir):
+    path = root / "groups.yaml"
+    path.write_text(GROUPS.format(meaning=meaning))
+    return DataConfig(groups=str(path), robot=str(robots_dir / "xarm6.yaml"), workers=0)
+
+
+def seen_in(sample, robot, joints):
+    return Observation(
+        images={camera.name: sample.images[k] for k, camera in enumerate(robot.cameras)},
+        state=joints,
+        instruction=sample.instruction,
+        stamp_ns=0,
+        received_ns=0,
+        skew_ns=0,
+    )
+
+
+@pytest.mark.parametrize(
+    "meaning",
+    [
+        KNOWN["libero"],
+        EndEffector(action=PoseForm(rotation="rotation_6d", grippers=((1, 0),))),
+    ],
+    ids=["libero", "poses_with_joints_as_state"],
+)
+def test_what_training_learns_is_what_the_policy_integrates(tmp_path, robot, robots_dir, meaning):
+    write_cubes(tmp_path / "cubes", robot, meaning)
+    config = selection(tmp_path, json.dumps(meaning.to_dict()), robots_dir)
+    data, _ = open_data(config, dataclasses.replace(MODEL, action_width=12), seed=0)
+    stats = compute_stats(data, NormalizationConfig(), action_space=meaning.action_space)
+    assert stats["xarm6"].end_effector == meaning
+    model = dataclasses.replace(MODEL, action_width=12)
+    tokenizer = shipped_checkpoint("xarm6") / "tokenizer"
+    save_checkpoint(
+        tmp_path / "policy",
+        model=new_model(model, seed=0),
+        stats=stats["xarm6"],
+        robot_text=robot.text,
+        tokenizer_dir=tokenizer,
+        training=UNKNOWN,
+    )
+    policy = Policy.load(tmp_path / "policy", robot=robot, device="cpu")
+    collator, (train_part,) = Collator(model, load_tokenizer(tokenizer), stats), data.train
+    for number in (2, 13):  # of the first and the last episode; their chunks are whole
+        sample = train_part[number]
+        row = sample.frame + (0, 12, 26)[sample.episode]
+        seen = seen_in(sample, robot, joints_at(row, robot))
+        batch = collator([sample])
+        torch.testing.assert_close(policy._inputs(seen).state, batch.state, atol=1e-4, rtol=0)
+        policy._engine.sample_actions = lambda *_, actions=batch.actions, **__: actions
+        chunk = policy.infer(seen)
+        demonstrated = [joints_at(row + k, robot) for k in range(1, 6)]
+        np.testing.assert_allclose(chunk.actions, demonstrated, atol=5e-3)
+        assert chunk.tool_error.position_m < 1e-3
+        assert chunk.tool_error.rotation_rad < 5e-3
+        prefix = policy._prefix(_guided(chunk.actions), seen.state).actions
+        torch.testing.assert_close(prefix, batch.actions, atol=2e-3, rtol=0)
+
+
+def _guided(actions):
+    return Guidance(actions=actions, weights=np.ones(len(actions)))
+
+
+def test_beyond_an_episodes_end_a_delta_moves_nothing(cubes, robots_dir):
+    data, _ = open_data(selection(cubes, "libero", robots_dir), MODEL, seed=0)
+    last = data.train[0][11]  # of the first episode
+    assert last.action_mask.tolist() == [True, False, False, False, False]
+    assert not last.actions[1:, :6].any()
+    np.testing.assert_array_equal(last.actions[1:, 6], last.actions[[0] * 4, 6])
+    assert not last.milestone_mask.any()
+
+
+def test_a_policy_of_deltas_is_trained_goes_on_and_drives_the_simulated_arm(
+    cubes, config, robot, robots_dir
+):
+    data = selection(cubes, "libero", robots_dir)
+    short = dataclasses.replace(config.stage1, steps=2)
+    deltas = dataclasses.replace(config, data=data, stage1=short)
+    first = train(deltas, "stage1").folder.path / "last"
+    stats = read_norm_stats(first / "norm_stats.json")
+    assert (stats.action_space, stats.end_effector) == ("ee_delta", KNOWN["libero"])
+    assert (stats.state.shape, stats.action.shape) == ((8,), (7,))
+    assert "action space: ee_delta" in (first / "README.md").read_text()
+    again = dataclasses.replace(deltas, name="again", start_from=str(first))
+    second = train(again, "stage1").folder.path
+    kept = (second / "last" / "norm_stats.json").read_text()
+    assert kept == (first / "norm_stats.json").read_text()
+    with pytest.raises(CheckpointError, match="lerobot layout has no word for action_space ee"):
+        convert_checkpoint(second / "last", first.parent / "out", "lerobot")
+
+    world = World("xarm6", seed=1_000_000)
+    policy = Policy.load(second / "last", robot=robot, device="cpu")
+    pilot = PolicyPilot(policy, robot, latency_ns=50_000_000)
+    pilot.begin(world, "pour")
+    images = {camera.name: np.zeros((48, 64, 3), np.uint8) for camera in robot.cameras}
+    start = world.joint_positions()
+    for k in range(30):
+        target = pilot.act(images, world.joint_positions(), START_NS + k * STEP_NS)
+        world.move(target, STEP_NS)
+    assert pilot.stopped == ("", "")
+    assert pilot.status.chunks_accepted > 0
+    assert pilot.status.tool_error.position_m < 1e-3
+    assert np.abs(world.joint_positions() - start).max() > 1e-3
+
+
+def test_the_simulations_demonstration_as_deltas_solves_the_task_behind_the_gate(robot):
+    world, space = World("xarm6", seed=1_000_000), ToolSpace(KNOWN["libero"], robot)
+    plan = Expert(world).plan()
+    demonstrated, returned = [], []
+
+    class Deltas:
+        """The expert's plan, as a policy that was trained on deltas answers it."""
+
+        horizon = 50
+
+        def infer(self, observation, guidance=None):
+            first = (observation.stamp_ns - START_NS) // STEP_NS
+            wanted = plan[np.minimum(np.arange(first, first + 50), len(plan) - 1)]
+            numbers = space.numbers(wanted, observation.state)
+            joints, error = space.joints(numbers, observation.state)
+            demonstrated.append(wanted)
+            returned.append(joints)
+            return ActionChunk(
+                actions=joints,
+                tool_error=error,
+                start_ns=observation.stamp_ns + STEP_NS,
+                step_ns=STEP_NS,
+                observation_stamp_ns=observation.stamp_ns,
+                instruction=observation.instruction,
+            )
+
+    pilot = PolicyPilot(Deltas(), robot, latency_ns=100_000_000)
+    pilot.begin(world, "put the can into the box")
+    for k in range(len(plan) + 30):
+        target = pilot.act({}, world.joint_positions(), START_NS + k * STEP_NS)
+        world.move(target, STEP_NS)
+    assert world.task_status().success, world.task_status().detail
+    assert pilot.status.holds == 0
+    np.testing.assert_allclose(np.array(returned), np.array(demonstrated), atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("meaning", "message"),
+    [
+        ("bridge", r"cubes\.end_effector: state: x, y, z, roll.*: 7 numbers, but observation\.s"),
+        ("{action: {}}", r"state\.shape: 8 numbers .*expected the joints of the robot file"),
+        ("{action: {rotation: 3}}", r"cubes\.end_effector: action: rotation: expected one of"),
+        (
+            "{action: {grippers: [[0, 1]]}, reference: start}",
+            "reference: 'start' counts from the first frame of a chunk",
+        ),
+        (
+            "{action: {grippers: [[0, 1]]}, state: {position_scale: 100, grippers: [[0, 1], "
+            "[0, 1]]}}",
+            r"state: the tool would be, or move, \d+\.\d+ m .*are these millimetres",
+        ),
+    ],
+)
+def test_a_dataset_that_does_not_hold_what_is_said_is_refused(
+    cubes, tmp_path, robots_dir, meaning, message
+):
+    (tmp_path / "cubes").symlink_to(cubes / "cubes")
+    with pytest.raises(DatasetError, match=message):
+        open_data(selection(tmp_path, meaning, robots_dir), MODEL, seed=0)
+
+
+def test_choices_that_contradict_the_data_are_refused(cubes, config, robots_dir):
+    data = selection(cubes, "libero", robots_dir)
+    joint = dataclasses.replace(config, data=data, action_space="joint_relative")
+    with pytest.raises(TrainConfigError, match="joint_relative: the data are of ee_delta"):
+        train(joint, "stage1")
+    poses = dataclasses.replace(config, name="poses", action_space="ee_pose")
+    with pytest.raises(TrainConfigError, match="ee_pose: the data are joints"):
+        train(poses, "stage1")
