@@ -21,6 +21,8 @@ setup(
         (f"share/{NAME}/launch", files("launch", "*.launch.py")),
         (f"share/{NAME}/robots", files("robots", "*.yaml")),
         (f"share/{NAME}/robots/units", files("robots/units", "*.yaml")),
+        (f"share/{NAME}/robots/urdf", files("robots/urdf", "*.urdf")),
+        (f"share/{NAME}/robots/ros2_control", files("robots/ros2_control", "*.yaml")),
         (f"share/{NAME}/config", files("config", "*.xml")),
         ("bin", ["bin/evo1"]),  # on PATH once install/setup.bash is sourced
     ],
