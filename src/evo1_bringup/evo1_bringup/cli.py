@@ -65,6 +65,8 @@ PROGRAMS = {
     "train": ("evo1_training", "train"),
     "evaluate": ("evo1_training", "evaluate"),
     "norm-stats": ("evo1_training", "norm_stats"),
+    "new-robot": ("evo1_bringup", "new_robot"),
+    "check-robot": ("evo1_bringup", "check_robot"),
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),
 }
