@@ -21,6 +21,8 @@ setup(
         (f"share/{NAME}/launch", files("launch", "*.launch.py")),
         (f"share/{NAME}/robots", files("robots", "*.yaml")),
         (f"share/{NAME}/robots/units", files("robots/units", "*.yaml")),
+        (f"share/{NAME}/robots/urdf", files("robots/urdf", "*.urdf")),
+        (f"share/{NAME}/robots/ros2_control", files("robots/ros2_control", "*.yaml")),
         (f"share/{NAME}/config", files("config", "*.xml")),
         ("bin", ["bin/evo1"]),  # on PATH once install/setup.bash is sourced
     ],
@@ -35,6 +37,8 @@ setup(
             f"demo = {NAME}.demo:main",
             f"gripper_bridge = {NAME}.ros.gripper_bridge_node:main",
             f"calibrate_so100 = {NAME}.drivers.calibrate:main",
+            f"new_robot = {NAME}.new_robot:main",
+            f"check_robot = {NAME}.new_robot:check",
             f"xarm_direct = {NAME}.ros.xarm_direct_node:main",
             f"xarm_monitor = {NAME}.ros.xarm_monitor_node:main",
             f"so100_driver = {NAME}.ros.so100_driver_node:main",

@@ -35,6 +35,8 @@ examples:
   evo1 launch two_arms right_robot:=so100       two arms, each with its own policy
   evo1 launch xarm6_bimanual checkpoint:=DIR    two arms, one policy for both
   evo1 stop --namespace left             every command takes the namespace of its arm
+  evo1 launch policy robot_file:=ur5e checkpoint:=DIR      a robot that runs already
+  evo1 launch policy robot_file:=mine.yaml simulated:=true teleop:=true   made from its URDF
   evo1 launch so100 port:=emulated       the real driver on an emulated servo bus
   evo1 unplug arm / plug arm / recover-arm    its cable, and what a person does then
   evo1 reset --seed 7                    put the simulated scene into a start state
@@ -63,6 +65,8 @@ PROGRAMS = {
     "train": ("evo1_training", "train"),
     "evaluate": ("evo1_training", "evaluate"),
     "norm-stats": ("evo1_training", "norm_stats"),
+    "new-robot": ("evo1_bringup", "new_robot"),
+    "check-robot": ("evo1_bringup", "check_robot"),
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),
 }
@@ -107,7 +111,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     launch = commands.add_parser("launch", help="Start an arm and the policy.")
-    launch.add_argument("name", help="Which robot, or two_arms.")
+    launch.add_argument(
+        "name", help="Which robot; policy: any one, by its robot_file; or two_arms."
+    )
     launch.add_argument("arguments", nargs="*", metavar="name:=value")
     launch.add_argument("--show-args", action="store_true", help="List the options and end.")
     launch.add_argument("--dry-list", action="store_true", help="List what would start and end.")
@@ -219,10 +225,10 @@ def system_lines(system: "System") -> list[str]:
 
 def _launch(arguments: argparse.Namespace) -> int:
     from evo1_bringup.processes import together
-    from evo1_bringup.system import LAUNCHABLE, check_installed, systems_of
+    from evo1_bringup.system import check_installed, launchable, systems_of
 
-    if arguments.name not in LAUNCHABLE:
-        raise UsageError(f"launch {arguments.name}: expected one of {', '.join(LAUNCHABLE)}")
+    if arguments.name not in launchable():
+        raise UsageError(f"launch {arguments.name}: expected one of {', '.join(launchable())}")
     if arguments.show_args:
         _say(*option_lines(arguments.name))
         return 0

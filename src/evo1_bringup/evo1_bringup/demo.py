@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from evo1_bringup.cli import UsageError, parse_assignments
-from evo1_bringup.options import EMULATED, ROBOTS, parse_options
+from evo1_bringup.installation import robots
+from evo1_bringup.options import EMULATED, parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import System, check_installed, describe
 from evo1_policy.command_line import INTERRUPTED, entry_point, positive, tell
@@ -168,7 +169,7 @@ def _parser() -> argparse.ArgumentParser:
         "--show-args`. While it runs, try in another terminal: evo1 status --follow, "
         'evo1 instruct "...", evo1 pause, evo1 resume.',
     )
-    parser.add_argument("--robot", choices=ROBOTS, default="xarm6")
+    parser.add_argument("--robot", choices=robots(), default="xarm6")
     parser.add_argument("--seconds", type=positive, default=30.0, help="Length of the run [s].")
     parser.add_argument(
         "--ready-timeout",

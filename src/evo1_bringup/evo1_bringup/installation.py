@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import evo1_policy
 from evo1_bringup.processes import Include
 from evo1_policy.paths import prefixes
 
@@ -20,7 +21,7 @@ _HINTS = {
     "controller_manager": "install ros-jazzy-ros2-control",
     **dict.fromkeys(
         ("xarm_api", "xarm_controller", "xarm_description"),
-        f"a real xArm6 needs xarm_ros2: {_ROBOTS} xarm_controller",
+        f"a real xArm needs xarm_ros2: {_ROBOTS} xarm_controller",
     ),
     "so_arm100_description": f"driver:=ros2_control needs ros2_so_arm100: {_ROBOTS} "
     "so_arm100_description",
@@ -43,8 +44,7 @@ def share_file(*parts: str) -> Path:
     Raises:
         NotInstalledError: neither an installed copy nor the source tree has it.
     """
-    roots = [prefix / "share" / "evo1_bringup" for prefix in prefixes()]
-    for root in (*roots, _SOURCE):
+    for root in _roots():
         if (path := root.joinpath(*parts)).is_file():
             return path
     raise NotInstalledError(f"evo1_bringup: no {Path(*parts)} found; {_DEFAULT_HINT}")
@@ -53,6 +53,23 @@ def share_file(*parts: str) -> Path:
 def robot_file(robot: str) -> Path:
     """The robot file that ships for `robot`."""
     return share_file("robots", f"{robot}.yaml")
+
+
+def robots() -> dict[str, Path]:
+    """Every robot file that ships, by the robot's name."""
+    found = {path.stem: path for root in reversed(_roots()) for path in root.glob("robots/*.yaml")}
+    return dict(sorted(found.items()))
+
+
+def ships_policy(embodiment: str) -> bool:
+    """Whether a small policy for it comes with the workspace (checkpoint.shipped_checkpoint)."""
+    places = [prefix / "share" / "evo1_policy" for prefix in prefixes()]
+    places.append(Path(evo1_policy.__file__).parents[1])
+    return any((place / "checkpoints" / f"{embodiment}_tiny").is_dir() for place in places)
+
+
+def _roots() -> list[Path]:
+    return [*(prefix / "share" / "evo1_bringup" for prefix in prefixes()), _SOURCE]
 
 
 def find_executable(package: str, name: str) -> Path:

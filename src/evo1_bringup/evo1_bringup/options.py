@@ -4,12 +4,17 @@ Every parameter of the policy node is one, by its own table; the rest is SystemO
 files and the `evo1` command both declare their arguments from here. Must not import ROS or launch.
 """
 
+import importlib
+import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from evo1_bringup import arms, installation
+from evo1_bringup.processes import Include, Process, Setting
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     Parameter,
@@ -18,16 +23,15 @@ from evo1_policy.node_parameters import (
     parameter,
     parameters_of,
 )
+from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_policy.untrusted import MOST_YAML_BYTES, parse_yaml, read_text
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
 OptionError = ParameterError  # its message begins with the option's name
 
-SINGLE_ARMS = ("xarm6", "so100")
-BIMANUAL = "xarm6_bimanual"  # one policy for two arms; in simulation, or on drivers of one's own
-ROBOTS = (*SINGLE_ARMS, BIMANUAL)
+ANY_ROBOT = "policy"  # what is launched for a robot that runs already, or that a file describes
 EMULATED = "emulated"  # a port: the whole hardware path, without hardware
-DIRECT, ROS2_CONTROL, FEETECH = "direct", "ros2_control", "feetech"
+ROS2_CONTROL = "ros2_control"
 USB_CAM, V4L2_CAMERA, REALSENSE = "usb_cam", "v4l2_camera", "realsense2_camera"
 CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
 
@@ -35,9 +39,7 @@ _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _PIXELS = (16, 4096)
 _AUTO = "auto"
 REAL_SPEED = 0.3  # at which a real arm begins to follow a policy
-_REAL_ARM = ("robot_ip", "port", "calibration", "driver")  # which of them a robot has: _OWN
-_OWN = {"xarm6": ("robot_ip", "driver"), "so100": ("port", "calibration", "driver"), BIMANUAL: ()}
-_DRIVERS = {"xarm6": (ROS2_CONTROL, DIRECT), "so100": (FEETECH, ROS2_CONTROL)}  # the default first
+_REAL_ARM = ("robot_ip", "port", "calibration", "driver")  # which a robot has: its Driver's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,24 +49,25 @@ class SystemOptions:
     Attributes:
         policy: parameters of the policy node. `autostart` and `speed` are decided here;
             `robot_file`, `instruction` and `seed` are for the other programs too.
+        runs_already: whether the robot is there, with a driver that nobody starts here.
     """
 
-    robot_ip: str = parameter("", "Address of the xArm6's control box. Not given: the MuJoCo arm.")
+    robot_ip: str = parameter("", "Address of the xArm's control box. Not given: the MuJoCo arm.")
     port: str = parameter(
         "",
-        "Serial port of the SO-100, such as /dev/ttyACM0. Not given: the MuJoCo arm. 'emulated': "
-        "the real driver on an emulated servo bus that moves the MuJoCo arm.",
+        "Serial port of the SO-100 or SO-101, such as /dev/ttyACM0. Not given: the MuJoCo arm. "
+        "'emulated': the real driver on an emulated servo bus that moves the MuJoCo arm.",
     )
     calibration: str = parameter(
         "",
-        "LeRobot calibration file (JSON) of this SO-100. Needed with port, but for "
+        "LeRobot calibration file (JSON) of this arm. Needed with port, but for "
         "port:=emulated, which makes one.",
     )
     driver: str = parameter(
         "",
-        "Way to the real arm. xArm6: xarm_ros2's ros2_control hardware (servo mode), or direct: "
-        "the control box plans between our targets (mode 6, firmware 1.10 or newer). SO-100: "
-        "feetech, our driver, or ros2_control: the controllers of ros2_so_arm100, which "
+        "Way to the real arm. xArm: xarm_ros2's ros2_control hardware (servo mode), or direct: "
+        "the control box plans between our targets (mode 6, firmware 1.10 or newer). SO-100 and "
+        "SO-101: feetech, our driver, or ros2_control: the controllers of ros2_so_arm100, which "
         "calibrates by its own file.",
     )
     task: str = parameter("", "Scene of the simulation. Not given: the first task of the robot.")
@@ -111,24 +114,85 @@ class SystemOptions:
     camera_height: int = parameter(
         IMAGE_HEIGHT, "Height of the rendered cameras [pixels].", span=_PIXELS
     )
+    simulated: bool = parameter(
+        False,
+        "Simulate the robot of the file: in its cell where this workspace has one, else as a "
+        "kinematic arm made from its URDF. Not given: it runs already, or robot_ip or port says "
+        "where it is.",
+    )
     policy: PolicyParameters = field(default_factory=PolicyParameters)
+    runs_already: bool = False
 
     @property
     def hardware(self) -> bool:
         """Whether a real arm is meant."""
-        return bool(self.robot_ip or self.port) and not self.emulated
+        return self.runs_already or (bool(self.robot_ip or self.port) and not self.emulated)
 
     @property
     def emulated(self) -> bool:
-        """Whether the servo bus of the SO-100 is emulated."""
+        """Whether the servo bus of the arm is emulated."""
         return self.port == EMULATED
+
+    def driver_node(
+        self, executable: str, *, package: str = "evo1_bringup", **parameters: Setting
+    ) -> Process:
+        """A program of the arm's side, in its namespace."""
+        return Process.node(package, executable, self.namespace, "driver", **parameters)
+
+
+Arm = tuple[list[Process], tuple[Include, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """A family of drivers, which robot files name by their key `driver`.
+
+    Attributes:
+        device: the option that says where the arm is; not given, it is simulated.
+        options: all that only its arms have, but for `driver`.
+        ways: what `driver` may be, the usual one first.
+        check: refuses options that do not go together, by OptionError.
+        start: what to start, given the options, the robot file, what stands in it, and the
+            simulation, which an emulated arm is moved in.
+    """
+
+    device: str
+    options: tuple[str, ...]
+    ways: tuple[str, ...]
+    check: Callable[[SystemOptions], None]
+    start: Callable[[SystemOptions, Path, RobotConfig, Process], Arm]
+
+
+def find_driver(name: str) -> Driver | None:
+    """The family that a robot file names; None for ''.
+
+    Raises:
+        OptionError: neither the folder arms/ nor an entry point `evo1.drivers` has it.
+    """
+    if not name:
+        return None
+    ours = [module.name for module in pkgutil.iter_modules(arms.__path__)]
+    if name in ours:
+        found: Driver = importlib.import_module(f"{arms.__name__}.{name}").DRIVER
+        return found
+    others = {point.name: point for point in entry_points(group="evo1.drivers")}
+    if name not in others:
+        known = ", ".join([*ours, *others])
+        raise OptionError(f"robot_file: driver: '{name}' is unknown; known: {known}")
+    found = others[name].load()
+    if not isinstance(found, Driver):
+        raise OptionError(f"robot_file: driver: the entry point '{name}' is no Driver")
+    return found
 
 
 _SYSTEM = parameters_of(SystemOptions)
 _FIRST = (*_REAL_ARM, "checkpoint", "instruction", "task", "seed", "cameras", "camera_driver")
 # What a parameter of the policy node means to a whole system.
 _CHANGED: dict[str, dict[str, Any]] = {
-    "robot_file": {"description": "Another robot file (YAML). Not given: this package's."},
+    "robot_file": {
+        "description": "Another robot file (YAML), or the name of one that ships. Not given: this "
+        "package's."
+    },
     "checkpoint": {
         "description": "Folder of a trained policy. Not given: in simulation the small one that "
         "ships; a real arm needs one."
@@ -160,41 +224,94 @@ def options_of(robot: str) -> tuple[Parameter, ...]:
     Raises:
         OptionError: no such robot.
     """
-    changed = {**_CHANGED, "driver": {"default": next(iter(_DRIVERS.get(robot, ())), "")}}
-    return tuple(replace(row, **changed.get(row.name, {})) for row in _rows(robot).values())
+    changed = dict(_CHANGED)
+    if robot == ANY_ROBOT:  # whatever its file will say
+        rows = [*_rows(robot, None).values(), *(_SYSTEM[name] for name in _REAL_ARM)]
+        changed["robot_file"] = {
+            "description": "Robot file (YAML) of any robot, or the name of one that ships. Needed."
+        }
+    else:
+        driver = find_driver(_shipped(robot).driver)
+        rows = [*_rows(robot, driver).values()]
+        changed["driver"] = {"default": driver.ways[0] if driver else ""}
+    return tuple(replace(row, **changed.get(row.name, {})) for row in rows)
 
 
 def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
     """Parse options as typed; what is empty or not given takes its default.
 
     Args:
-        robot: one of ROBOTS.
+        robot: the name of a robot file that ships, or ANY_ROBOT.
         given: option name -> text.
 
     Raises:
         OptionError: an option that this robot has not, or a value that cannot be used.
     """
-    rows = _rows(robot)
-    unknown = sorted(set(given) - set(rows))
+    texts = {name: text.strip() for name, text in given.items() if text.strip()}
+    namespace = read_namespace(texts.get("namespace", ""))
+    policy = read_params_file(texts.get("params_file", ""), namespace)
+    file = texts.get("robot_file", str(policy.get("robot_file", "")))
+    own = find_driver((read_robot(file)[1] if robot == ANY_ROBOT else _shipped(robot)).driver)
+    rows = _rows(robot, own)
+    hidden = _REAL_ARM if robot == ANY_ROBOT else ()  # launch gives every one, empty
+    unknown = sorted(set(given) - set(rows) - set(hidden)) or sorted(set(texts) - set(rows))
     if unknown:
         raise OptionError(f"{unknown[0]}: no option of {robot}; known: {', '.join(rows)}")
-    texts = {name: text.strip() for name, text in given.items() if text.strip()}
     for name in ("autostart", "speed"):
         if texts.get(name, "").lower() == _AUTO:
             del texts[name]
     typed: dict[str, Any] = {name: rows[name].read(text) for name, text in texts.items()}
-    namespace = read_namespace(texts.get("namespace", ""))
-    policy = read_params_file(texts.get("params_file", ""), namespace)
     policy |= {name: value for name, value in typed.items() if name in POLICY_PARAMETERS}
-    policy["robot_file"] = read_file("robot_file", str(policy.get("robot_file", "")))
     policy["checkpoint"] = _read_checkpoint(str(policy.get("checkpoint", "")))
     system = {name: value for name, value in typed.items() if name in _SYSTEM}
-    options = _read(robot, {**system, "namespace": namespace})
+    options = _read(robot, own, {**system, "namespace": namespace})
+    policy["robot_file"] = str(read_robot(file or _own_file(robot, options))[0])
     options = replace(
         options, policy=PolicyParameters(**{**_decided(hardware=options.hardware), **policy})
     )
+    if own is not None:
+        own.check(options)
     _check_together(options)
     return options
+
+
+def read_robot(text: str) -> tuple[Path, RobotConfig]:
+    """A robot file by its path or, of those that ship, by its name, and what stands in it.
+
+    Raises:
+        OptionError: there is none, or it cannot be used.
+    """
+    if not text:
+        raise OptionError(
+            "robot_file: missing; give the robot's own (evo1 new-robot writes one), or the name "
+            f"of one that ships: {', '.join(installation.robots())}"
+        )
+    shipped = installation.robots().get(text.removesuffix(".yaml"))
+    path = shipped if shipped and not Path(text).exists() else Path(read_file("robot_file", text))
+    try:
+        return path, load_robot(path)
+    except RobotConfigError as error:
+        raise OptionError(f"robot_file: {error}") from error
+
+
+def _shipped(robot: str) -> RobotConfig:
+    known = installation.robots()
+    if robot not in known:
+        raise OptionError(
+            f"robot: '{robot}' is unknown; known: {', '.join(known)}; any other one: launch "
+            f"{ANY_ROBOT} with robot_file:=FILE"
+        )
+    return load_robot(known[robot])
+
+
+def _own_file(robot: str, options: SystemOptions) -> str:
+    """What ships for a robot; a way to the real arm may have a file of its own."""
+    if options.port or options.robot_ip:
+        try:
+            return str(installation.share_file("robots", options.driver, f"{robot}.yaml"))
+        except installation.NotInstalledError:
+            pass
+    return robot
 
 
 def _decided(*, hardware: bool) -> dict[str, Any]:
@@ -202,25 +319,33 @@ def _decided(*, hardware: bool) -> dict[str, Any]:
     return {"autostart": not hardware, "speed": REAL_SPEED if hardware else 1.0}
 
 
-def _rows(robot: str) -> dict[str, Parameter]:
+def _rows(robot: str, driver: Driver | None) -> dict[str, Parameter]:
     """Everything that this robot's options are, the important ones first."""
-    if robot not in _OWN:
-        raise OptionError(f"robot: '{robot}' is unknown; known: {', '.join(ROBOTS)}")
     every = {**_SYSTEM, **POLICY_PARAMETERS}
-    every["driver"] = replace(every["driver"], choices=_DRIVERS.get(robot, ()))
-    names = dict.fromkeys((*_FIRST, *every))
-    return {name: every[name] for name in names if name in _OWN[robot] or name not in _REAL_ARM}
+    own: tuple[str, ...] = ()
+    if driver is not None:
+        own = (*driver.options, "driver")
+        every["driver"] = replace(every["driver"], choices=driver.ways)
+    first = _FIRST if robot != ANY_ROBOT else ("robot_file", "simulated", *_FIRST)
+    if robot != ANY_ROBOT:
+        del every["simulated"]
+    names = dict.fromkeys((*first, *every))
+    return {name: every[name] for name in names if name in own or name not in _REAL_ARM}
 
 
-def _read(robot: str, values: dict[str, Any]) -> SystemOptions:
-    if robot in _DRIVERS:
-        values.setdefault("driver", _DRIVERS[robot][0])
+def _read(robot: str, driver: Driver | None, values: dict[str, Any]) -> SystemOptions:
+    device = values.get(driver.device, "") if driver is not None else ""
+    if driver is not None:
+        values.setdefault("driver", driver.ways[0])
+    if device and values.get("simulated"):
+        raise OptionError(f"simulated: {driver and driver.device} names a real arm; leave one out")
     if values.get("cameras") == "none":
         values["cameras"] = ""
     values["calibration"] = read_file("calibration", str(values.get("calibration", "")))
     if "record_root" in values:
         values["record_root"] = str(Path(values["record_root"]).expanduser().resolve())
-    return SystemOptions(**values)
+    there = robot == ANY_ROBOT and not (device or values.get("simulated"))
+    return SystemOptions(**values, runs_already=there)
 
 
 def _check_together(options: SystemOptions) -> None:
@@ -230,39 +355,16 @@ def _check_together(options: SystemOptions) -> None:
         )
     if options.task and options.hardware:
         raise OptionError("task: a real arm has no simulated scene; leave it out")
-    _check_so100(options)
     if options.record_root and not options.record:
         raise OptionError("record_root: only used with record:=true; give it, or leave this out")
     if options.teleop and (options.policy.checkpoint or options.policy.dry_run):
         name = "checkpoint" if options.policy.checkpoint else "dry_run"
         raise OptionError(f"{name}: with teleop:=true no policy runs; leave one of them out")
-    if options.robot_ip and options.namespace and options.driver != DIRECT:
-        raise OptionError(
-            "driver: the xArm6 of ros2_control cannot run in a namespace (names in "
-            "controller_manager are fixed); choose direct, or leave the namespace out"
-        )
     if options.hardware and not (options.policy.checkpoint or options.teleop):
         raise OptionError(
             "checkpoint: missing; the policies that ship were trained in simulation and no real "
             "arm should follow them. Give the folder of one trained for this arm, or teleop:=true"
         )
-
-
-def _check_so100(options: SystemOptions) -> None:
-    if options.driver == ROS2_CONTROL and options.port:
-        if options.emulated or options.calibration or options.namespace:
-            raise OptionError(
-                "driver: with ros2_control there is no port:=emulated, no calibration (it has "
-                "offsets of its own) and no namespace (it renames the joints); leave them out"
-            )
-        return
-    if options.port and not (options.calibration or options.emulated):
-        raise OptionError(
-            "calibration: missing; a real SO-100 needs the JSON file that evo1 calibrate or "
-            "LeRobot's calibration wrote for it"
-        )
-    if options.calibration and not options.port:
-        raise OptionError("calibration: only used with port; give port, or leave it out")
 
 
 def read_file(name: str, text: str) -> str:

@@ -1,9 +1,10 @@
 """What to start for a name and its options: one pure description, whoever starts it.
 
-A name is a robot's, or two_arms: twice the same description in the namespaces left and right, each
-with its own policy. One policy for both is another thing: a robot file with the joints of both.
-The launch files turn it into launch actions (launching.py), the `evo1` command and the demo into
-subprocesses (supervisor.py). Must not import ROS or launch.
+A name is that of a robot file that ships (robots/), or `policy`: a robot of any file, which runs
+already unless its options say otherwise. Or two_arms: twice the same description in the namespaces
+left and right, each with its own policy. One policy for both is another thing: a robot file with
+the joints of both. The launch files turn it into launch actions (launching.py), the `evo1` command
+and the demo into subprocesses (supervisor.py). Must not import ROS or launch.
 """
 
 from collections.abc import Mapping
@@ -11,26 +12,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from evo1_bringup import installation
+from evo1_bringup.cameras import camera_processes
 from evo1_bringup.discovery import PROFILE
-from evo1_bringup.hardware import camera_processes, so100_arm, so100_emulated, xarm6_arm
 from evo1_bringup.options import (
-    BIMANUAL,
+    ANY_ROBOT,
     EMULATED,
-    ROBOTS,
-    ROS2_CONTROL,
-    SINGLE_ARMS,
     OptionError,
     SystemOptions,
+    find_driver,
     options_of,
     parse_options,
+    read_robot,
 )
 from evo1_bringup.processes import Include, Process, Programs, Setting
 from evo1_policy.checkpoint_layouts.training_facts import read_training
 from evo1_policy.node_parameters import Parameter
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.robot_config import RobotConfig
 
 TWO_ARMS = "two_arms"
-LAUNCHABLE = (*ROBOTS, TWO_ARMS)
+USUAL = "xarm6"  # of two arms, where nobody says
 SIDES = ("left", "right")
 
 _DEVICES = ("robot_ip", "port", "cameras")  # no device serves two arms
@@ -55,22 +55,22 @@ class System(Programs):
     robot_path: Path
 
 
+def launchable() -> tuple[str, ...]:
+    """What can be launched: a robot by its name, one of any file, or two arms."""
+    return (*installation.robots(), ANY_ROBOT, TWO_ARMS)
+
+
 def arguments_of(name: str) -> tuple[Parameter, ...]:
-    """The options of one of LAUNCHABLE.
+    """The options of something launchable.
 
     Raises:
         OptionError: there is no such robot.
     """
     if name != TWO_ARMS:
         return options_of(name)
-    every = {option.name: option for robot in SINGLE_ARMS for option in options_of(robot)}
-    robot = Parameter(
-        name="robot",
-        default=SINGLE_ARMS[0],
-        description="The kind of this arm.",
-        choices=SINGLE_ARMS,
-    )
-    every["driver"] = replace(every["driver"], default="", choices=())  # by the kind of the arm
+    every = {option.name: option for option in options_of(ANY_ROBOT) if option.name != "simulated"}
+    about = "The kind of this arm: the name of a robot file with one gripper or none."
+    robot = Parameter(name="robot", default=USUAL, description=about)
     own = [robot, *(every[name] for name in _OF_EACH_ARM)]
     return (
         *(replace(one, name=f"{side}_{one.name}") for side in SIDES for one in own),
@@ -79,10 +79,10 @@ def arguments_of(name: str) -> tuple[Parameter, ...]:
 
 
 def systems_of(name: str, given: Mapping[str, str]) -> tuple[System, ...]:
-    """What to start for one of LAUNCHABLE: a system for each policy, the left arm's first.
+    """What to start for something launchable: a system for each policy, the left arm's first.
 
     Args:
-        name: one of LAUNCHABLE.
+        name: one of `launchable`.
         given: option name -> text, as typed.
 
     Raises:
@@ -113,18 +113,15 @@ def describe(robot: str, options: SystemOptions) -> System:
     Raises:
         OptionError: options that do not fit it.
     """
-    if robot == BIMANUAL and not (options.policy.checkpoint or options.teleop):
-        raise OptionError(
-            f"checkpoint: no policy ships for {robot}; give one (docs/launch.md), or teleop:=true"
-        )
-    if options.hardware and options.policy.checkpoint:
-        _check_origin(options)
-    path = Path(options.policy.robot_file or _own_robot_file(robot, options))
-    try:
-        config = load_robot(path)
-    except RobotConfigError as error:
-        raise OptionError(f"robot_file: {error}") from error
-    options = options if options.hardware else _with_task(robot, options)
+    path, config = read_robot(options.policy.robot_file)
+    if robot != ANY_ROBOT:
+        _check_same_robot(robot, path, config)
+    if options.hardware:
+        if options.policy.checkpoint:
+            _check_origin(options)
+    else:
+        _check_policy(options, config)
+        options = _with_task(_cell_of(robot, config), options, config)
     arm, includes = _arm(robot, options, path, config)
     cameras = camera_processes(options, config)
     recorder = [_recorder(options, path)] if options.record else []
@@ -156,10 +153,10 @@ def _one_of_two(side: str, given: Mapping[str, str]) -> System:
     own = {
         name.removeprefix(start): text for name, text in given.items() if name.startswith(start)
     }
-    robot = own.pop("robot", SINGLE_ARMS[0])
-    if robot not in SINGLE_ARMS:
-        known = ", ".join(SINGLE_ARMS)
-        raise OptionError(f"{side}_robot: '{robot}' is no single arm; known: {known}")
+    robot = own.pop("robot", USUAL)
+    known = installation.robots()
+    if robot not in known or len(read_robot(robot)[1].grippers) > 1:
+        raise OptionError(f"{side}_robot: '{robot}' is no single arm; known: {', '.join(known)}")
     shared = {name: text for name, text in given.items() if not name.startswith(SIDES)}
     around = shared.get("namespace", "").strip("/")
     shared["namespace"] = f"{around}/{side}" if around else side
@@ -173,6 +170,31 @@ def _one_of_two(side: str, given: Mapping[str, str]) -> System:
         raise OptionError(f"{place}{error}") from error
 
 
+def _check_same_robot(robot: str, path: Path, config: RobotConfig) -> None:
+    """Refuse a file that describes another arm than the one that is named."""
+    own = read_robot(robot)[1]
+    if config.joint_names != own.joint_names:
+        raise OptionError(
+            f"robot_file: {path} is no {robot} (joints {', '.join(config.joint_names)}); launch "
+            f"{ANY_ROBOT} with robot_file:={path}, and simulated:=true where it shall be simulated"
+        )
+
+
+def _check_policy(options: SystemOptions, config: RobotConfig) -> None:
+    """Refuse a simulation that nobody would move."""
+    given = options.policy.checkpoint or options.teleop
+    if not given and not installation.ships_policy(config.embodiment):
+        raise OptionError(
+            f"checkpoint: no policy ships for {config.embodiment}; give one (docs/launch.md), or "
+            "teleop:=true"
+        )
+
+
+def _cell_of(robot: str, config: RobotConfig) -> str:
+    """The name by which the simulation may have a cell for the robot."""
+    return config.name if robot == ANY_ROBOT else robot
+
+
 def _check_origin(options: SystemOptions) -> None:
     """Refuse a simulation's policy on a real arm, unless somebody asked for that in words."""
     simulated = read_training(options.policy.checkpoint).trained_in == "simulation"
@@ -184,14 +206,19 @@ def _check_origin(options: SystemOptions) -> None:
         )
 
 
-def _with_task(robot: str, options: SystemOptions) -> SystemOptions:
+def _with_task(cell: str, options: SystemOptions, config: RobotConfig) -> SystemOptions:
     """Fill in the scene, and the instruction that goes with it."""
-    from evo1_sim.tasks import TASKS  # here: a real arm's machine may lack MuJoCo
+    from evo1_sim.tasks import TASKS, tasks_of  # here: a real arm's machine may lack MuJoCo
 
-    tasks = {task.name: task for task in TASKS[robot]}
+    if cell not in TASKS and not config.urdf:
+        raise OptionError(
+            f"robot_file: '{config.name}' has no cell in the simulation and names no urdf, so "
+            "there is nothing to simulate; add `urdf: FILE` to it"
+        )
+    tasks = {task.name: task for task in tasks_of(cell)}
     name = options.task or next(iter(tasks))
     if name not in tasks:
-        raise OptionError(f"task: '{name}' is unknown; known for {robot}: {', '.join(tasks)}")
+        raise OptionError(f"task: '{name}' is unknown; known for {cell}: {', '.join(tasks)}")
     instruction = options.policy.instruction or tasks[name].instruction
     return replace(options, task=name, policy=replace(options.policy, instruction=instruction))
 
@@ -199,34 +226,25 @@ def _with_task(robot: str, options: SystemOptions) -> SystemOptions:
 def _arm(
     robot: str, options: SystemOptions, path: Path, config: RobotConfig
 ) -> tuple[list[Process], tuple[Include, ...]]:
-    if options.robot_ip:
-        return xarm6_arm(options, path, config)
-    simulation = _simulation(robot, options, path)
-    if options.emulated:
-        return so100_emulated(options, path, config, simulation), ()
-    if options.port:
-        return so100_arm(options, path, config)
-    return [simulation], ()
-
-
-def _own_robot_file(robot: str, options: SystemOptions) -> Path:
-    other = robot == "so100" and bool(options.port) and options.driver == ROS2_CONTROL
-    return installation.robot_file("so100_ros2_control" if other else robot)
-
-
-def _simulation(robot: str, options: SystemOptions, path: Path) -> Process:
-    return Process.node(
-        "evo1_sim",
+    """The real arm's drivers, or the simulation; nothing where it runs already."""
+    simulation = options.driver_node(
         "sim_robot",
-        options.namespace,
-        "driver",
-        arm=robot,
+        package="evo1_sim",
+        arm=_cell_of(robot, config),
         robot_file=str(path),
         task=options.task,
         seed=options.policy.seed,
         camera_width=options.camera_width,
         camera_height=options.camera_height,
     )
+    if options.runs_already:
+        return [], ()
+    if options.hardware or options.emulated:
+        own = config if robot == ANY_ROBOT else read_robot(robot)[1]
+        driver = find_driver(own.driver)
+        assert driver is not None  # whose option the device is
+        return driver.start(options, path, config, simulation)
+    return [simulation], ()
 
 
 def _mover(options: SystemOptions, path: Path) -> Process:
@@ -255,11 +273,12 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
 
 
 def _teleop_note(robot: str, options: SystemOptions, config: RobotConfig) -> str:
-    where = f"--robot {robot}{_namespace_words(options)}"
-    if robot == BIMANUAL:
+    named = options.policy.robot_file if robot == ANY_ROBOT else robot
+    where = f"--robot {named}{_namespace_words(options)}"
+    if len(config.grippers) > 1:
         return f"The arms follow {config.teleop_topic}, joints by name, of one arm or of both."
     ways = f"evo1 teleop {where} --device keyboard (gamepad, leader)"
-    if not options.hardware and not options.emulated:  # its resets tear at the emulated servos
+    if options.task not in ("", "free") and not options.emulated:  # resets tear at servos
         ways += f", or evo1 demonstrate {where} --episodes 5"
     return f"The arm follows a demonstrator: {ways}."
 
@@ -271,8 +290,10 @@ def _namespace_words(options: SystemOptions) -> str:
 def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str, ...]:
     notes = []
     if options.hardware:
-        where = options.robot_ip or options.port
-        notes.append(f"A REAL {config.name} at {where}: keep its workspace clear.")
+        topics = ", ".join(command.topic for command in config.command)
+        where = options.robot_ip or options.port or f"{config.state.topic}, {topics}"
+        runs = "that runs already, " if options.runs_already else ""
+        notes.append(f"A REAL {config.name} {runs}at {where}: keep its workspace clear.")
         checkpoint = options.policy.checkpoint
         if checkpoint and read_training(checkpoint).trained_in == "unknown":
             notes.append("The checkpoint does not say whether it was trained in simulation.")
@@ -281,7 +302,8 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
             notes.append(f"Start the cameras yourself; they are expected on {topics}.")
     else:
         bus = " behind an emulated servo bus" if options.emulated else ""
-        notes.append(f"Simulated {config.name} (MuJoCo){bus}.")
+        kind = "as a kinematic arm" if options.task == "free" else "MuJoCo"
+        notes.append(f"Simulated {config.name} ({kind}){bus}.")
     if options.teleop:
         notes.append(_teleop_note(robot, options, config))
     elif options.policy.dry_run:

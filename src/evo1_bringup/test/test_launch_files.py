@@ -13,11 +13,12 @@ import pytest
 import yaml
 
 from evo1_bringup.options import parse_options
-from evo1_bringup.system import LAUNCHABLE, arguments_of
+from evo1_bringup.system import arguments_of
 
 pytestmark = pytest.mark.launch_files  # launch_pytest takes the name launch for itself
 
 LAUNCH_DIR = Path(__file__).resolve().parents[1] / "launch"
+LAUNCHES = sorted(file.name.removesuffix(".launch.py") for file in LAUNCH_DIR.iterdir())
 SHELL: dict[str, str] = {}
 
 
@@ -45,7 +46,7 @@ def nodes_of(actions):
     return [action for action in actions if isinstance(action, Node)]
 
 
-@pytest.mark.parametrize("name", LAUNCHABLE)
+@pytest.mark.parametrize("name", LAUNCHES)
 def test_every_option_is_an_argument_with_its_description(name):
     arguments = {item.name: item for item in description_of(name).get_launch_arguments()}
     assert list(arguments) == [option.name for option in arguments_of(name)]

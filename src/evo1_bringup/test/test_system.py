@@ -288,7 +288,7 @@ def test_real_xarm6_in_a_namespace_keeps_every_name_in_it():
 
 def test_so100_behind_the_controllers_of_ros2_so_arm100():
     system = system_of("so100", port="/dev/ttyACM0", driver="ros2_control")
-    assert system.robot_path.name == "so100_ros2_control.yaml"
+    assert system.robot_path.parts[-2:] == ("ros2_control", "so100.yaml")
     assert [process.executable for process in system.processes] == [
         "gripper_bridge",
         "policy_node",
@@ -302,7 +302,7 @@ def test_so100_behind_the_controllers_of_ros2_so_arm100():
 
 def test_both_files_of_the_so100_are_one_robot_to_a_checkpoint(robots_dir):
     ours, other = (
-        load_robot(robots_dir / f"{name}.yaml") for name in ("so100", "so100_ros2_control")
+        load_robot(robots_dir / f"{name}.yaml") for name in ("so100", "ros2_control/so100")
     )
     assert differences(ours, other) == []
     assert ours.joints == other.joints

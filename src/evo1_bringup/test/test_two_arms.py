@@ -105,7 +105,7 @@ def test_episodes_of_the_arms_go_to_folders_of_their_own(tmp_path):
     ("given", "problem"),
     [
         ({"robot": "xarm6"}, "robot: no option of two_arms; known: left_robot, "),
-        ({"right_robot": "ur5"}, "right_robot: 'ur5' is no single arm; known: xarm6, so100"),
+        ({"right_robot": "ur5"}, "right_robot: 'ur5' is no single arm; known: fr3, "),
         ({"left_seed": "many"}, "left_seed: expected an integer"),
         ({"left_port": "/dev/ttyACM0"}, "left_port: no option of xarm6"),
         ({"right_task": "dance"}, "right_task: 'dance' is unknown"),

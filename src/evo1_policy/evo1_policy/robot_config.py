@@ -22,6 +22,7 @@ MAX_RATE_HZ = 1000.0  # faster actions than any controller interpolates
 SLOWEST_CONTROLLER_HZ = 50.0  # of the controllers in use; assumed where a robot file does not say
 REST_ERROR_RAD = 0.05  # likewise, of an arm at rest
 STAMPS = ("header", "arrival")
+UNITS = ("rad", "m", "share")  # of a joint; share: from 0 to 1 of a gripper's way
 
 
 class RobotConfigError(ValueError):
@@ -30,18 +31,19 @@ class RobotConfigError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class JointConfig:
-    """One joint and its limits, in the order of state and action everywhere."""
+    """One joint and its limits, in the order of state and action everywhere, in its own unit."""
 
     name: str
-    position_min: float  # rad
-    position_max: float  # rad
+    position_min: float  # rad, or what `unit` says
+    position_max: float
     velocity_max: float  # rad/s
     acceleration_max: float  # rad/s^2
+    unit: str = UNITS[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class GripperConfig:
-    """Which joint is the gripper, and its positions when open and closed [rad]."""
+    """Which joint is the gripper, and its positions when open and closed [the joint's unit]."""
 
     joint: str
     open: float
@@ -110,6 +112,8 @@ class RobotConfig:
     safety: SafetyConfig
     text: str  # the file as read, to be copied beside data and weights
     park: tuple[float, ...] | None = None  # rad; where it goes before its drives are let go
+    driver: str = ""  # family of its drivers, where this workspace starts one; '': it runs already
+    urdf: str = ""  # its description, relative to the robot file; '': none
 
     @property
     def gripper(self) -> GripperConfig | None:
@@ -193,6 +197,8 @@ def _robot(root: Section, text: str) -> RobotConfig:
         park=_pose(root.section("park"), joints) if root.has("park") else None,
         max_skew_ms=root.positive("max_skew_ms"),
         safety=_safety(root.section("safety")),
+        driver=root.text("driver") if root.has("driver") else "",
+        urdf=root.text("urdf") if root.has("urdf") else "",
         text=text,
     )
     root.finish()
@@ -220,6 +226,7 @@ def _joint(section: Section) -> JointConfig:
         position_max=upper,
         velocity_max=section.positive("velocity"),
         acceleration_max=section.positive("acceleration"),
+        unit=section.choice("unit", UNITS, UNITS[0]),
     )
     section.finish()
     return joint
@@ -247,7 +254,7 @@ def _gripper(section: Section, joints: Sequence[JointConfig]) -> GripperConfig:
         closed=_within(section, "closed", joint),
     )
     if gripper.open == gripper.closed:
-        raise section.error("closed", f"is the same as open, {gripper.open} rad")
+        raise section.error("closed", f"is the same as open, {gripper.open} {joint.unit}")
     section.finish()
     return gripper
 
@@ -313,12 +320,12 @@ def _pose(section: Section, joints: Sequence[JointConfig]) -> tuple[float, ...]:
 
 
 def _within(section: Section, key: str, joint: JointConfig) -> float:
-    """Read a position of a joint that must lie within its limits [rad]."""
+    """Read a position of a joint that must lie within its limits [the joint's unit]."""
     angle = section.number(key)
     if not joint.position_min <= angle <= joint.position_max:
         raise section.error(
             key,
-            f"{angle} rad is outside the position limits of {joint.name}, "
+            f"{angle} {joint.unit} is outside the position limits of {joint.name}, "
             f"[{joint.position_min}, {joint.position_max}]",
         )
     return angle
@@ -360,7 +367,7 @@ def differences(
     """What makes a checkpoint or dataset of `theirs` unusable on `ours`: (key, ours, theirs)."""
     pairs = (
         ("embodiment", ours.embodiment, theirs.embodiment),
-        ("joints", ", ".join(ours.joint_names), ", ".join(theirs.joint_names)),
+        ("joints", _joints_and_units(ours), _joints_and_units(theirs)),
         (
             "cameras",
             ", ".join(camera.name for camera in ours.cameras),
@@ -369,3 +376,11 @@ def differences(
         ("rate_hz", f"{ours.rate_hz:g}", f"{theirs.rate_hz:g}"),
     )
     return [(key, mine, other) for key, mine, other in pairs if mine != other]  # type: ignore[misc]
+
+
+def _joints_and_units(robot: RobotConfig) -> str:
+    """Names in order, with the unit where it is not radians."""
+    return ", ".join(
+        joint.name if joint.unit == UNITS[0] else f"{joint.name} [{joint.unit}]"
+        for joint in robot.joints
+    )

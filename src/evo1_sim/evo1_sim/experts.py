@@ -27,7 +27,7 @@ MAX_JOINT_SPEED = 1.2  # rad/s; a move that needs more is slowed, below every ro
 MAX_JOINT_ACCELERATION = 5.0  # rad/s^2; the same
 MAX_SLOWDOWNS = 12
 MAX_WAYPOINTS = 16  # of one task
-_SPEEDS = {"xarm6": 0.30, "so100": 0.16}  # m/s, mean over a move
+_SPEEDS = {"xarm6": 0.30, "so100": 0.16, "so101": 0.16}  # m/s, mean over a move
 MAX_JOINT_STEP = 0.3  # rad between ticks of a raw plan; more is a flip of the arm
 
 GRASP_HEIGHT = 0.035  # of the xArm6's tool over the can's foot [m]: pads at its middle

@@ -47,6 +47,7 @@ class Roughness:
 ROUGHNESS = {
     "xarm6": Roughness(sway_rad=0.06, push_m=0.09, floor_m=0.15),
     "so100": Roughness(sway_rad=0.05, push_m=0.05, floor_m=0.055),
+    "so101": Roughness(sway_rad=0.05, push_m=0.05, floor_m=0.055),
 }
 
 

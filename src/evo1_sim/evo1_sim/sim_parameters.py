@@ -17,7 +17,9 @@ class SimParameters(ParameterTable):
     """
 
     arm: str = parameter(
-        "", "Which arm to simulate: xarm6 or so100; empty: the name in the robot file."
+        "",
+        "Which arm to simulate; empty: the name in the robot file. One that is not known here is "
+        "made from the robot file's urdf.",
     )
     robot_file: str = parameter(
         "", "Path of the robot file (YAML): topics, joints, home pose. Required.", required=True

@@ -4,11 +4,10 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from evo1_sim.arms import ARMS
+from evo1_sim.arms import ARMS, Arm
 from evo1_sim.scene import TIMESTEP_NS, scene_xml
 from evo1_sim.tasks import (
     DISTURBANCES,
-    TASKS,
     UNDISTURBED,
     Cell,
     Disturbance,
@@ -16,6 +15,7 @@ from evo1_sim.tasks import (
     TaskResult,
     judge,
     lifted,
+    tasks_of,
 )
 
 __all__ = ["TaskResult", "World", "WorldError"]
@@ -36,7 +36,7 @@ class World:
     Joint arrays are (D,) float64 in the robot file's order.
 
     Args:
-        arm: 'xarm6', 'so100' or 'xarm6_bimanual'.
+        arm: a name in ARMS, or an arm that was made elsewhere.
         task: one of `task_names`; None takes the first.
         seed: start state.
         disturbance: a name in tasks.DISTURBANCES.
@@ -47,15 +47,15 @@ class World:
 
     def __init__(
         self,
-        arm: str,
+        arm: str | Arm,
         *,
         task: str | None = None,
         seed: int = 0,
         disturbance: str = UNDISTURBED.name,
     ) -> None:
-        if arm not in ARMS:
+        if isinstance(arm, str) and arm not in ARMS:
             raise WorldError(f"no arm '{arm}'; known: {', '.join(ARMS)}")
-        self.arm = ARMS[arm]
+        self.arm = ARMS[arm] if isinstance(arm, str) else arm
         self._time_ns = 0
         self._start_ns = 0
         self._due_ns = 0
@@ -70,7 +70,7 @@ class World:
     @property
     def task_names(self) -> tuple[str, ...]:
         """Tasks of this arm; the first is the default."""
-        return tuple(task.name for task in TASKS[self.arm.name])
+        return tuple(task.name for task in tasks_of(self.arm.name))
 
     @property
     def time_ns(self) -> int:
@@ -116,9 +116,13 @@ class World:
             -1, 1, size=len(self.arm.home)
         )
         self._targets = np.clip(start, self.arm.lower, self.arm.upper)
-        self.data.qpos[self._qpos] = self._targets
         self.data.ctrl[:] = self._targets
-        mujoco.mj_forward(self.model, self.data)
+        self._speeds[:] = 0.0
+        if self.arm.followers:
+            self._place()
+        else:
+            self.data.qpos[self._qpos] = self._targets
+            mujoco.mj_forward(self.model, self.data)
         self.seed = seed
         self._due_ns = 0
         self._start_ns = self._time_ns
@@ -139,6 +143,9 @@ class World:
         self._due_ns += duration_ns
         steps, self._due_ns = divmod(self._due_ns, TIMESTEP_NS)
         self._time_ns += steps * TIMESTEP_NS
+        if self.arm.followers:
+            self._go(steps)
+            return
         for _ in range(steps):
             change = self._targets - self.data.ctrl
             if not change.any():
@@ -166,15 +173,16 @@ class World:
 
     def joint_positions(self) -> Joints:
         """Measured positions (D,) [rad]."""
-        return np.array(self.data.qpos[self._qpos])
+        return np.array(self.data.ctrl if self.arm.followers else self.data.qpos[self._qpos])
 
     def joint_velocities(self) -> Joints:
         """Measured velocities (D,) [rad/s]."""
-        return np.array(self.data.qvel[self._dofs])
+        return np.array(self._speeds if self.arm.followers else self.data.qvel[self._dofs])
 
     def joint_efforts(self) -> Joints:
         """Torques of the servos (D,) [N m], without the compensation of gravity."""
-        return np.array(self.data.actuator_force)
+        forces = np.array(self.data.actuator_force)
+        return np.zeros_like(forces) if self.arm.followers else forces
 
     def task_status(self) -> TaskResult:
         """Whether the task is solved now, and what is missing."""
@@ -185,6 +193,20 @@ class World:
     def lifted(self) -> str:
         """Which of the things that only the words tell apart the arm has lifted; '' for none."""
         return lifted(self.task, self.cell)
+
+    def _go(self, steps: int) -> None:
+        """An arm without weight is at its targets, no sooner than its velocities allow."""
+        furthest = self._max_change * steps
+        change = np.clip(self._targets - self.data.ctrl, -furthest, furthest)
+        self.data.ctrl += change
+        self._speeds = change / (max(steps, 1) * TIMESTEP_NS * 1e-9)
+        self._place()
+
+    def _place(self) -> None:
+        for follower in self.arm.followers:
+            at = follower.offset + follower.factor * self.data.ctrl[follower.column]
+            self.data.joint(follower.joint).qpos[0] = at
+        mujoco.mj_forward(self.model, self.data)
 
     def _checked(self, targets: npt.ArrayLike) -> Joints:
         wanted = np.asarray(targets, dtype=np.float64)
@@ -199,7 +221,7 @@ class World:
         return np.clip(wanted, self.arm.lower, self.arm.upper)
 
     def _find_task(self, name: str | None) -> Task:
-        tasks = TASKS[self.arm.name]
+        tasks = tasks_of(self.arm.name)
         if name is None:
             return tasks[0]
         for task in tasks:
@@ -220,6 +242,7 @@ class World:
         self._dofs = np.array([joint.dofadr[0] for joint in joints])
         self._max_change = self.arm.velocity_max * TIMESTEP_NS * 1e-9
         self._targets = np.array(self.arm.home)
+        self._speeds = np.zeros(len(self.arm.home))
 
 
 def _find_disturbance(name: str) -> Disturbance:

@@ -3,7 +3,8 @@ from math import pi
 import numpy as np
 import pytest
 
-from evo1_sim.arms import SO100, XARM6
+from evo1_sim.arms.so100 import SO100
+from evo1_sim.arms.xarm6 import XARM6
 from evo1_sim.kinematics import InverseKinematicsError, Kinematics
 from evo1_sim.world import World
 

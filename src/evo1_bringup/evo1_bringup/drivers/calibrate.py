@@ -1,4 +1,4 @@
-"""`ros2 run evo1_bringup calibrate_so100`: writes LeRobot's calibration file of an SO-100.
+"""`ros2 run evo1_bringup calibrate_so100`: writes LeRobot's calibration of an SO-100 or SO-101.
 
 Step by step, as LeRobot does: homing offsets, then ranges of motion. For follower and leader arms
 alike. Must not import ROS.
@@ -19,11 +19,12 @@ from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_policy.robot_config import JointConfig, load_robot
 from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.so100_calibration import (
-    FULL_TURN_JOINT,
+    FULL_TURN,
     MAX_HOMING_OFFSET,
     CalibrationError,
     ServoCalibration,
     check_range,
+    lerobot_name,
     middle_rad,
     save_calibration,
 )
@@ -132,7 +133,10 @@ class So100Calibrator:
 
     def _calibration(self, joint: str) -> ServoCalibration:
         lower, upper = self.ranges[joint]
-        if joint == FULL_TURN_JOINT and not MIN_RANGE <= upper - lower < TICKS_PER_TURN - 1:
+        if (
+            lerobot_name(joint) == FULL_TURN
+            and not MIN_RANGE <= upper - lower < TICKS_PER_TURN - 1
+        ):
             lower, upper = 0, TICKS_PER_TURN - 1  # left alone, or turned all around
         if upper - lower < MIN_RANGE:
             raise CalibrationError(
@@ -163,7 +167,7 @@ steps:
   3. move every joint through its whole range, press Enter; leave the wrist's roll alone where
      it has no stops
   4. offsets and ranges are stored in the servos and in the file, which LeRobot reads too:
-     ~/.cache/huggingface/lerobot/calibration/robots/so100_follower/<id>.json
+     ~/.cache/huggingface/lerobot/calibration/robots/so101_follower/<id>.json
 
 example:
   evo1 calibrate --port /dev/ttyACM0 --to my_arm.json
@@ -185,19 +189,22 @@ def _entered(keys: TextIO) -> bool:
     return True
 
 
-def calibrate(bus: FeetechBus, keys: TextIO, say: Say) -> tuple[ServoCalibration, ...]:
+def calibrate(
+    bus: FeetechBus, keys: TextIO, say: Say, robot: str = "so100"
+) -> tuple[ServoCalibration, ...]:
     """Lead a person through the steps.
 
     Args:
         bus: an open one.
         keys: where the presses of Enter come from.
         say: takes each line.
+        robot: name of the robot file that ships for this arm.
 
     Raises:
         BusError: a servo is missing or does not answer.
         CalibrationError: the arm was not moved as it must be, or nobody is there.
     """
-    calibrator = So100Calibrator(bus, load_robot(robot_file("so100")).joints)
+    calibrator = So100Calibrator(bus, load_robot(robot_file(robot)).joints)
     say("1. Support the arm: its torque goes off. Press Enter.")
     _wait_for_enter(keys)
     calibrator.begin()
@@ -228,10 +235,12 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="ros2 run evo1_bringup calibrate_so100",
-        description="Calibrate an SO-100, follower or leader, into a file in LeRobot's format.",
+        description="Calibrate an SO-100 or SO-101, follower or leader, into a file in LeRobot's "
+        "format.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--robot", choices=("so100", "so101"), default="so100")
     parser.add_argument("--port", required=True, help="Serial port, such as /dev/ttyACM0.")
     parser.add_argument("--to", required=True, type=Path, help="File to write (JSON).")
     parser.add_argument("--overwrite", action="store_true", help="Where the file exists already.")
@@ -247,7 +256,7 @@ def main(argv: Sequence[str] | None = None, keys: TextIO | None = None) -> int:
         parser.error(f"--to: '{arguments.to}' exists; give --overwrite, or another name")
     bus = FeetechBus(arguments.port)
     try:
-        servos = calibrate(bus, keys or sys.stdin, _say)
+        servos = calibrate(bus, keys or sys.stdin, _say, arguments.robot)
     except KeyboardInterrupt:
         tell("calibrate", "given up; calibrate before use")
         return INTERRUPTED

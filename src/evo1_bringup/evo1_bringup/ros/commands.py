@@ -99,8 +99,8 @@ def stop(target: Target, *, everywhere: bool = False) -> Answer:
         )
         return confirmed and waited_s > _DISCOVERY_S and not everywhere
 
-    with _node() as node:
-        if not _spin_for(node, target.timeout_s, said):
+    with command_node() as node:
+        if not spin_for(node, target.timeout_s, said):
             raise NoAnswerError(_absence(node, target, [STOP_TOPIC], "nobody hears"))
         answers = [text for item in stops.values() for text in item.answers.values()]
         missing = [f"{n} that hear {topic}" for topic, s in stops.items() if (n := s.missing)]
@@ -145,12 +145,12 @@ class _Stop:
 
 def clear_stop(target: Target) -> Answer:
     """Leave the latched stop: drivers by the topic, whoever moves the arm by its service."""
-    with _node() as node:
+    with command_node() as node:
         topic = node.create_publisher(Bool, target.name(STOP_TOPIC), words_qos())
         try:
             there = _await(node, target, Trigger, [f"{mover}/clear_stop" for mover in MOVERS])
         finally:  # a driver without a policy is told too
-            _spin_for(node, _DISCOVERY_S)
+            spin_for(node, _DISCOVERY_S)
             topic.publish(Bool(data=False))
         freed = _answer(node, target, Trigger, there, Trigger.Request())
     idle = freed.message == STATES[PolicyStatus.IDLE]
@@ -165,16 +165,16 @@ def reset(target: Target, task: str, seed: int) -> Answer:
     policy: list[PolicyStatus] = []
     relay: list[str] = []
     request = ResetTask.Request(task=task, seed=seed)
-    with _node() as node:
+    with command_node() as node:
         _follow(node, target, policy.append, relay.append)
         _await(node, target, ResetTask, ["sim_robot/reset"])
-        _spin_for(node, _DISCOVERY_S, lambda: bool(policy or relay))
+        spin_for(node, _DISCOVERY_S, lambda: bool(policy or relay))
         runs = bool(policy and policy[-1].state == PolicyStatus.RUNNING)
         names = ["policy"] * runs + ["teleop_relay"] * (bool(relay) and _moves(relay[-1]))
         _ask(node, target, Trigger, [f"{name}/pause" for name in names], Trigger.Request())
-        _spin_for(node, _SETTLE_S if names else 0.0)
+        spin_for(node, _SETTLE_S if names else 0.0)
         answers = _ask(node, target, ResetTask, ["sim_robot/reset"], request)
-        _spin_for(node, _SETTLE_S if names else 0.0)
+        spin_for(node, _SETTLE_S if names else 0.0)
         resumed = _ask(node, target, Trigger, [f"{n}/resume" for n in names], Trigger.Request())
     lines = [answer.message for answer in answers]
     lines += [f"{answer.message}; evo1 resume goes on" for answer in resumed if not answer.success]
@@ -213,7 +213,7 @@ def recover_arm(target: Target) -> Answer:
 def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int:
     """Print what the policy or the relay does, once or until Ctrl-C."""
     heard: list[list[str]] = []
-    with _node() as node:
+    with command_node() as node:
         _follow(
             node,
             target,
@@ -222,12 +222,12 @@ def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int
         )
         try:
             names = [f"{mover}/status" for mover in MOVERS]
-            if not _spin_for(node, target.timeout_s, lambda: bool(heard)):
+            if not spin_for(node, target.timeout_s, lambda: bool(heard)):
                 raise NoAnswerError(_absence(node, target, names))
             printer(*heard.pop())
             while follow:
                 heard.clear()
-                _spin_for(node, target.timeout_s, lambda: bool(heard))
+                spin_for(node, target.timeout_s, lambda: bool(heard))
                 printer(*(heard or [["nothing heard"]])[-1][:1])
         except KeyboardInterrupt:
             pass
@@ -297,7 +297,7 @@ def _follow(
 
 def _set_parameter(target: Target, name: str, parameter: Parameter) -> Answer:
     request = SetParametersAtomically.Request(parameters=[parameter])
-    with _node() as node:
+    with command_node() as node:
         names = [f"{name}/set_parameters_atomically"]
         _await(node, target, SetParametersAtomically, names)
         (response,) = _ask(node, target, SetParametersAtomically, names, request)
@@ -306,7 +306,7 @@ def _set_parameter(target: Target, name: str, parameter: Parameter) -> Answer:
 
 def _call(target: Target, kind: Any, relatives: Sequence[str], request: object) -> Answer:
     """Call whichever of the services are there."""
-    with _node() as node:
+    with command_node() as node:
         there = _await(node, target, kind, relatives)
         return _answer(node, target, kind, there, request)
 
@@ -332,7 +332,7 @@ def _await(node: Node, target: Target, kind: Any, relatives: Sequence[str]) -> l
     def there() -> list[str]:
         return [relative for relative, item in clients.items() if item.service_is_ready()]
 
-    if not _spin_for(node, target.timeout_s, lambda: bool(there())):
+    if not spin_for(node, target.timeout_s, lambda: bool(there())):
         raise NoAnswerError(_absence(node, target, relatives))
     return there()
 
@@ -346,7 +346,7 @@ def _ask(
     for client in clients:
         client.wait_for_service(timeout_sec=end - time.monotonic())
     futures = [client.call_async(request) for client in clients]
-    if not _spin_for(node, target.timeout_s, lambda: all(future.done() for future in futures)):
+    if not spin_for(node, target.timeout_s, lambda: all(future.done() for future in futures)):
         names = ", ".join(target.name(relative) for relative in relatives)
         raise NoAnswerError(f"service {names}: no answer within {target.timeout_s:g} s")
     return [future.result() for future in futures]
@@ -375,7 +375,7 @@ def _absence(
     return text + "here are: " + ", ".join(f"--namespace {place or '/'}" for place in places)
 
 
-def _spin_for(node: Node, timeout_s: float, done: Callable[[], bool] = lambda: False) -> bool:
+def spin_for(node: Node, timeout_s: float, done: Callable[[], bool] = lambda: False) -> bool:
     """Serve the node until `done`, or for `timeout_s`; returns whether it is done."""
     end_s = time.monotonic() + timeout_s
     while not done():
@@ -386,7 +386,8 @@ def _spin_for(node: Node, timeout_s: float, done: Callable[[], bool] = lambda: F
 
 
 @contextmanager
-def _node() -> Iterator[Node]:
+def command_node() -> Iterator[Node]:
+    """A node for one command, and ROS around it."""
     # Ctrl-C stays Python's; no file is logged to: a home or log folder may be unwritable
     start_ros(["--ros-args", NO_LOG])
     node = rclpy.create_node("evo1_command")

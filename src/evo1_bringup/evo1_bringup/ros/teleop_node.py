@@ -8,6 +8,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,9 +23,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
-from evo1_bringup import installation
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
-from evo1_bringup.options import SINGLE_ARMS
+from evo1_bringup.options import read_robot
 from evo1_bringup.ros.commands import STATES
 from evo1_bringup.teleop.devices import (
     HELP,
@@ -38,7 +38,7 @@ from evo1_bringup.teleop.jog import JogCommand, Jogger
 from evo1_policy.action_chunk import Floats
 from evo1_policy.command_line import entry_point
 from evo1_policy.control.teleop_target import TeleopWindow
-from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 PERIOD_S = 0.02
 IDLE_S = 3.0  # stillness after which nothing is published any more
 JOY_TIMEOUT_S = 0.5  # a gamepad silent for longer is not held any more
+_JOINTS_OF_A_POSE = 6  # beside the gripper
 MAX_STEP_S = 0.05  # that one step of a held-up loop may stand for
 
 _EPILOG = """\
@@ -65,8 +66,8 @@ devices:
   keyboard  jogs the arm from this terminal; the xArm6's tool, the SO-100's joints
   gamepad   the same from sensor_msgs/Joy (ros2 run joy joy_node); hold RB to move; give axes and
             buttons other numbers with --ros-args -p axis_z:=3 -p button_enable:=4
-  leader    an SO-100 leader arm on a serial port, calibrated with LeRobot; the arm follows it,
-            slowly at first where it stands elsewhere
+  leader    an SO-100 or SO-101 leader arm on a serial port, calibrated with LeRobot; the
+            arm follows it, slowly at first where it stands elsewhere
 """
 
 
@@ -229,20 +230,21 @@ class TeleopNode(CleanLog, Node):
             self.resume()
 
 
-def load_solver(robot: str) -> "Kinematics":
-    """Kinematics of the arm, from its MuJoCo model.
+def load_solver(robot: RobotConfig, robot_file: Path) -> "Kinematics":
+    """Kinematics of the arm, from its MuJoCo model or its URDF.
 
     Raises:
         TeleopError: MuJoCo is not installed.
     """
     try:
+        from evo1_sim.arms import find_arm
         from evo1_sim.kinematics import Kinematics
         from evo1_sim.world import World
     except ImportError as error:
         raise TeleopError(
             f"moving the tool needs MuJoCo ({error}): pip install mujoco, or use --space joint"
         ) from error
-    world = World(robot)
+    world = World(find_arm(robot.name, robot, robot_file))
     return Kinematics(world.arm, world.model)
 
 
@@ -254,23 +256,25 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--robot", choices=SINGLE_ARMS, required=True)
+    parser.add_argument(
+        "--robot", required=True, help="Name of a robot file that ships, or the path of one."
+    )
     parser.add_argument("--device", choices=("keyboard", "gamepad", "leader"), default="keyboard")
     parser.add_argument(
         "--space",
         choices=("cartesian", "joint"),
-        help="Not given: cartesian for the xArm6, joint for the SO-100.",
+        help="Not given: cartesian for an arm of six joints or more, else joint.",
     )
     parser.add_argument("--port", default="", help="Serial port of the leader arm.")
     parser.add_argument("--calibration", default="", help="LeRobot's file (JSON) of the leader.")
-    parser.add_argument("--robot-file", default="", help="Not given: the one of this package.")
+    parser.add_argument("--robot-file", default="", help="The same as a path for --robot.")
     parser.add_argument("--namespace", default="", help="Of the arm.")
     return parser
 
 
-def moves_tool(arguments: argparse.Namespace) -> bool:
+def moves_tool(arguments: argparse.Namespace, robot: RobotConfig) -> bool:
     """Whether keys and sticks move the tool rather than joints."""
-    usual = "cartesian" if arguments.robot == "xarm6" else "joint"
+    usual = "cartesian" if robot.gripper and robot.width > _JOINTS_OF_A_POSE else "joint"
     return arguments.device != "leader" and (arguments.space or usual) == "cartesian"
 
 
@@ -313,23 +317,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(remove_ros_args(["teleop", *words])[1:])
     if arguments.device == "leader" and not (arguments.port and arguments.calibration):
         parser.error("--device leader needs --port and --calibration of the leader arm")
-    if arguments.device == "leader" and arguments.robot != "so100":
-        parser.error("--device leader is an SO-100 leader arm; it drives --robot so100")
+    path, robot = read_robot(arguments.robot_file or arguments.robot)
+    if arguments.space == "cartesian" and robot.gripper is None:
+        parser.error("--space cartesian: needs an arm with one gripper, whose joint is the last")
+    if len(robot.grippers) > 1:
+        parser.error(f"--robot {arguments.robot}: one device moves one arm")
+    if arguments.device == "leader" and robot.driver != "so_arm":
+        parser.error("--device leader is an SO-100 or SO-101; it drives --robot so100 or so101")
     start_ros(words)
     bus = None
     try:
-        robot = load_robot(arguments.robot_file or installation.robot_file(arguments.robot))
         leader = None
         if arguments.device == "leader":
             servos = load_calibration(arguments.calibration, robot.joints)
             bus = FeetechBus(arguments.port)
             leader = LeaderArm(LeaderServos(bus, servos), servos, robot)
-        cartesian = moves_tool(arguments)
+        cartesian = moves_tool(arguments, robot)
         node = TeleopNode(
             robot,
             namespace=arguments.namespace,
             device=arguments.device,
-            jogger=Jogger(robot, solver=load_solver(arguments.robot) if cartesian else None),
+            jogger=Jogger(robot, solver=load_solver(robot, path) if cartesian else None),
             cartesian=cartesian,
             leader=leader,
         )

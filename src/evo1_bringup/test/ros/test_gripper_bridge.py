@@ -125,7 +125,7 @@ def test_the_xarms_gripper_gets_few_goals_and_its_state_is_merged(start):
 
 
 def test_the_so100s_gripper_takes_parallel_goals_and_nothing_is_republished(start):
-    cell = start("so100_ros2_control", action_type="ParallelGripperCommand", merge_states="false")
+    cell = start("ros2_control/so100", action_type="ParallelGripperCommand", merge_states="false")
     cell.send(1.5, 1)
     cell.wait(lambda: cell.goals and abs(cell.goals[-1].position[0] - 1.5) < 0.021, "goals")
     assert list(cell.goals[-1].name) == ["gripper_joint"]

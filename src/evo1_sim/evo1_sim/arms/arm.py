@@ -31,6 +31,21 @@ class Joint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Follower:
+    """A joint of the model that stands at offset + factor * a driven joint's position.
+
+    Attributes:
+        joint: its name in the model.
+        column: which of the arm's joints it follows.
+    """
+
+    joint: str
+    column: int
+    factor: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arm:
     """One arm with its gripper. Arrays are (D,) float64 in the order of `joints`.
 
@@ -46,6 +61,7 @@ class Arm:
         gripper_open: position of the gripper [rad].
         gripper_closed: position of the gripper [rad].
         controller: of each of its command outputs; the simulation runs it at its own rate.
+        followers: for an arm without weight, every joint of its model; it is moved by them.
     """
 
     name: str
@@ -58,6 +74,7 @@ class Arm:
     gripper_open: float
     gripper_closed: float
     controller: ControllerSettings
+    followers: tuple[Follower, ...] = ()
 
     @property
     def joint_names(self) -> tuple[str, ...]:

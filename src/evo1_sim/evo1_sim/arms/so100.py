@@ -15,7 +15,8 @@ PAD_FACE = -0.002  # x of the fixed finger's inner face in gripper_link [m]
 TOOL_REACH = 0.100  # from the wrist's roll joint to between the finger tips [m]
 
 
-def _joint(name: str, lower: float, upper: float) -> Joint:
+def servo(name: str, lower: float, upper: float) -> Joint:
+    """A joint that an STS3215 turns."""
     return Joint(
         name=name,
         lower=lower,
@@ -42,7 +43,7 @@ JAW = Joint(
 LINKS = (
     Link(
         name="shoulder_link",
-        joint=_joint("shoulder_pan_joint", -2.0, 2.0),
+        joint=servo("shoulder_pan_joint", -2.0, 2.0),
         xyz=(0, -0.0452, 0.0165),
         rpy=(pi / 2, 0, 0),
         axis=(0, -1, 0),
@@ -57,7 +58,7 @@ LINKS = (
     ),
     Link(
         name="upper_arm_link",
-        joint=_joint("shoulder_lift_joint", -1.75, 1.75),
+        joint=servo("shoulder_lift_joint", -1.75, 1.75),
         xyz=(0, 0.1025, 0.0306),
         rpy=(0, 0, 0),
         axis=(1, 0, 0),
@@ -71,7 +72,7 @@ LINKS = (
     ),
     Link(
         name="lower_arm_link",
-        joint=_joint("elbow_flex_joint", -1.575, 1.57),
+        joint=servo("elbow_flex_joint", -1.575, 1.57),
         xyz=(0, 0.11257, 0.028),
         rpy=(0, 0, 0),
         axis=(1, 0, 0),
@@ -85,7 +86,7 @@ LINKS = (
     ),
     Link(
         name="wrist_link",
-        joint=_joint("wrist_flex_joint", -3.5, 0.2),
+        joint=servo("wrist_flex_joint", -3.5, 0.2),
         xyz=(0, 0.0052, 0.1349),
         rpy=(0, 0, 0),
         axis=(1, 0, 0),
@@ -97,7 +98,7 @@ LINKS = (
     ),
     Link(
         name="gripper_link",
-        joint=_joint("wrist_roll_joint", -1.0, 4.0),
+        joint=servo("wrist_roll_joint", -1.0, 4.0),
         xyz=(0, -0.0601, 0),
         rpy=(0, 0, 0),
         axis=(0, 1, 0),
@@ -114,8 +115,13 @@ LINKS = (
     ),
 )
 
-# At 0.13 rad the gap is one cube wide and the jaw's pad (tilted by -0.13) faces the fixed one.
-_GRIPPER = f"""
+
+def gripper(jaw: Joint) -> str:
+    """MJCF of the wrist's camera, the sites and the jaw, in the frame of `gripper_link`.
+
+    At 0.13 rad the gap is one cube wide and the jaw's pad (tilted by -0.13) faces the fixed one.
+    """
+    return f"""
       <geom class="look" type="box" pos="0 -0.002 0.058" size="0.014 0.006 0.010"
         rgba="0.2 0.2 0.22 1"/>
       <geom class="look" type="box" pos="0 -0.002 0.032" size="0.006 0.003 0.018"
@@ -124,7 +130,7 @@ _GRIPPER = f"""
       <site name="flange" class="frame"/>
       <site name="tool" pos="{PAD_FACE} {-TOOL_REACH} 0" euler="{pi / 2} 0 0" class="frame"/>
       <body name="jaw_link" pos="-0.0202 -0.0244 0" euler="0 3.14158 0" gravcomp="1">
-        <joint name="{JAW.name}" axis="0 0 1" range="{JAW.lower} {JAW.upper}" class="{JAW.kind}"/>
+        <joint name="{jaw.name}" axis="0 0 1" range="{jaw.lower} {jaw.upper}" class="{jaw.kind}"/>
         {inertial(0.02, (0, -0.03, 0))}
         <geom class="print" type="cylinder" fromto="0 0 -0.015 0 0 0.015" size="0.010"/>
         <geom class="print" type="capsule" fromto="0.002 -0.004 0 0.012 -0.045 0" size="0.007"/>
@@ -134,13 +140,14 @@ _GRIPPER = f"""
           size="0.002 0.015 0.010"/>
       </body>"""
 
+
 _BODY = f"""
     <body name="arm" euler="0 0 {pi / 2}">
       {inertial(0.6, (0, 0, 0.03))}
       <geom class="print" type="box" pos="0 -0.012 0.006" size="0.045 0.055 0.006"/>
       <geom class="cap" type="box" pos="0 -0.034 0.026" size="0.014 0.026 0.018"/>
       <geom class="print" type="box" pos="0 0.020 0.024" size="0.034 0.016 0.020"/>
-      {chain(LINKS, _GRIPPER)}
+      {chain(LINKS, gripper(JAW))}
     </body>"""
 
 SO100 = Arm(

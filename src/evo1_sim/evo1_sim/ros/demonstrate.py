@@ -62,7 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--robot", choices=("xarm6", "so100"), default="", help="Not given: the one that runs."
+        "--robot",
+        choices=("xarm6", "so100", "so101"),
+        default="",
+        help="Not given: the one that runs.",
     )
     parser.add_argument("--task", default="", help="Not given: the one that runs.")
     parser.add_argument("--episodes", type=int, default=1, help="How many shall succeed.")

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from array import array
+from pathlib import Path
 
 import rclpy
 from builtin_interfaces.msg import Time as TimeMessage
@@ -32,6 +33,7 @@ from evo1_policy.ros.parameters import declare_parameters, read_parameters
 from evo1_policy.ros.process import full_name, guard_requests
 from evo1_policy.ros.qos import OVERRIDABLE, report_qos, state_qos
 from evo1_policy.ros.starting import start_ros
+from evo1_sim.arms import find_arm
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
 from evo1_sim.ros.fault_parameters import FaultParameters
@@ -62,7 +64,8 @@ class SimNode(CleanLog, Node):
         declare_parameters(self, SimParameters, read_only=True)
         self._settings = read_parameters(self, SimParameters)
         self._robot = load_robot(self._settings.robot_file)
-        arm = self._settings.arm or self._robot.name
+        name = self._settings.arm or self._robot.name
+        arm = find_arm(name, self._robot, Path(self._settings.robot_file))
         self._world = World(arm, task=self._settings.task or None, seed=self._settings.seed)
         start_ns = 0 if self._settings.publish_clock else time.time_ns()
         self._simulated = SimulatedRobot(self._world, self._robot, start_ns=start_ns)

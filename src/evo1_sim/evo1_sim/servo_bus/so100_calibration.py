@@ -1,7 +1,6 @@
-"""LeRobot's calibration of an SO-100: from servo ticks, and from LeRobot's units, to radians.
+"""LeRobot's calibration of an SO-100 or SO-101: from servo ticks and LeRobot's units to radians.
 
 Must not import ROS. Ticks exist only in this folder and in evo1_bringup's drivers.
-Must not import ROS. Ticks exist only here, in the other servos of this folder and in drivers.
 """
 
 import json
@@ -25,10 +24,11 @@ RAD_PER_TICK = 2 * math.pi / TICKS_PER_TURN
 NARROWEST = 0.75  # of a joint's range in the robot file; a calibration that has less has missed it
 WIDEST_RAD = 1.0  # more than the robot file's range, no stop is so far beyond it
 
-# The joint's name here -> (its name in LeRobot's file, middle of its mechanical range [rad]).
-# LeRobot counts from the middle of the calibrated range, the joint axes from another zero.
 MAX_HOMING_OFFSET = 2047
 _MOST_BYTES = 1 << 20
+# The joint's name here -> (its name in LeRobot's file, middle of its mechanical range [rad]).
+# LeRobot counts from the middle of the calibrated range; so do the SO-101's joints, but for its
+# gripper. The SO-100's have another zero.
 _JOINTS = {
     "shoulder_pan_joint": ("shoulder_pan", 0.0),
     "shoulder_lift_joint": ("shoulder_lift", 0.0),
@@ -36,8 +36,13 @@ _JOINTS = {
     "wrist_flex_joint": ("wrist_flex", -1.65),
     "wrist_roll_joint": ("wrist_roll", 1.5),
     "gripper_joint": ("gripper", 0.9),
+    **{
+        name: (name, 0.0)
+        for name in ("shoulder_pan", "shoulder_lift", "elbow_flex", "wrist_flex", "wrist_roll")
+    },
+    "gripper": ("gripper", 0.7854),
 }
-FULL_TURN_JOINT = "wrist_roll_joint"  # turns all around where it has no stops
+FULL_TURN = "wrist_roll"  # turns all around where it has no stops
 _AGAIN = "calibrate again (evo1 calibrate)"
 
 
@@ -136,7 +141,7 @@ def lerobot_name(joint: str) -> str:
     """LeRobot's name of a joint.
 
     Raises:
-        CalibrationError: the SO-100 has no such joint.
+        CalibrationError: neither arm has such a joint.
     """
     return _facts(joint)[0]
 
@@ -145,7 +150,7 @@ def middle_rad(joint: str) -> float:
     """The joint's angle in the middle of its mechanical range [rad].
 
     Raises:
-        CalibrationError: the SO-100 has no such joint.
+        CalibrationError: neither arm has such a joint.
     """
     return _facts(joint)[1]
 
@@ -196,7 +201,7 @@ def check_range(joint: JointConfig, lower: int, upper: int) -> None:
     has, needs = (upper - lower) * RAD_PER_TICK, joint.position_max - joint.position_min
     what = f"{joint.name}: a range of {lower} to {upper} ticks is {has:.2f} rad, and the robot "
     what += f"file's limits are {needs:.2f} rad apart"
-    if has > needs + WIDEST_RAD and joint.name != FULL_TURN_JOINT:
+    if has > needs + WIDEST_RAD and lerobot_name(joint.name) != FULL_TURN:
         raise CalibrationError(
             f"{what}: its encoder jumped from 4095 to 0 on the way, so that its middle is not "
             f"where it seems; {_AGAIN}, with the joint in its middle when you are asked for it"
@@ -217,7 +222,8 @@ def _scales(
 
 def _facts(joint: str) -> tuple[str, float]:
     if joint not in _JOINTS:
-        raise CalibrationError(f"'{joint}' is no joint of an SO-100; known: {', '.join(_JOINTS)}")
+        known = ", ".join(_JOINTS)
+        raise CalibrationError(f"'{joint}' is no joint of an SO-100 or SO-101; known: {known}")
     return _JOINTS[joint]
 
 

@@ -55,11 +55,15 @@ class Disturbance:
 
     def objects(self, task: Task) -> str:
         """MJCF of the bodies that it adds to a task's."""
+        if not task.target:  # nothing to disturb
+            return ""
         bottle = _bottle() if self.distractor else ""
         return bottle + (_pedestal(task.target_radius, self.up) if self.up else "")
 
     def apply(self, task: Task, cell: Cell, seed: int) -> None:
         """Change a start state whose objects have just been placed."""
+        if not task.target:
+            return
         x, y, z = cell.position(task.target)
         if self.back:
             x = task.target_area[1][0] + self.back

@@ -269,3 +269,26 @@ def refused_or_within(raw: bytes) -> None:
     for servo in servos:
         assert 0 <= servo.range_min < servo.range_max < 4096
         assert abs(servo.homing_offset) <= 2047
+
+
+SO101 = load_robot(Path(__file__).parents[3] / "evo1_bringup" / "robots" / "so101.yaml").joints
+
+
+def test_an_so101_in_its_own_ranges_turns_its_elbow_to_both_ends(file):
+    ranges = {
+        "shoulder_pan": (1, 746, 3477),
+        "shoulder_lift": (2, 822, 3211),
+        "elbow_flex": (3, 901, 3110),
+        "wrist_flex": (4, 849, 3216),
+        "wrist_roll": (5, 135, 3984),
+        "gripper": (6, 1975, 3565),
+    }
+    servos = load_calibration(file({name: entry(*row) for name, row in ranges.items()}), SO101)
+    middles = to_radians([servo.middle_ticks for servo in servos], servos)
+    assert middles == pytest.approx(
+        [0, 0, 0, 0, 0, 0.7854]
+    )  # LeRobot's zeros, but for the gripper
+    pose = np.array([0.0, 0.0, 1.69, 0.0, 0.0, 1.7])
+    for elbow in (1.69, -1.69):
+        pose[2] = elbow
+        assert to_radians(to_ticks(pose, servos), servos) == pytest.approx(pose, abs=2e-3)

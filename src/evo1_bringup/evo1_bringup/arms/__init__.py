@@ -1,0 +1,1 @@
+"""Families of real arms: each module here has a DRIVER, found by the robot file's key `driver`."""

@@ -1,0 +1,143 @@
+"""`evo1 new-robot` and `evo1 check-robot`: a robot file from what is there, and held against it.
+
+ROS is imported where a running robot is listened to. Must not import ROS or launch otherwise.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evo1_bringup.options import read_namespace, read_robot
+from evo1_policy.command_line import entry_point, positive, printable
+from evo1_sim.arms.urdf import Urdf, parse_urdf, read_urdf
+from evo1_sim.heard import Graph
+from evo1_sim.robot_check import check_robot
+from evo1_sim.robot_draft import answered, draft_robot
+
+_EPILOG = """\
+examples:
+  evo1 new-robot my_arm --urdf my_arm.urdf --to my_arm.yaml --set acceleration=3
+  evo1 new-robot my_arm --live --to my_arm.yaml          from /joint_states, controllers, cameras
+  evo1 new-robot my_arm --urdf arm.urdf.xacro --live --to my_arm.yaml
+  evo1 check-robot my_arm.yaml                           before the first motion
+
+What neither the URDF nor the running robot says is asked here, or given by --set KEY=VALUE:
+acceleration (or acceleration:JOINT), velocity:JOINT, lower:JOINT, upper:JOINT, open:JOINT,
+max_start_error_rad, max_tracking_error_rad.
+"""
+
+
+class NewRobotError(ValueError):
+    """A command line, or a description, that cannot be used."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `evo1 new-robot`."""
+    parser = argparse.ArgumentParser(
+        prog="evo1 new-robot",
+        description="Propose a robot file from a URDF or xacro, a running robot, or both.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("name", help="Of the robot; also the key of its norm stats.")
+    parser.add_argument("--urdf", type=Path, help="Its URDF or xacro.")
+    parser.add_argument("--live", action="store_true", help="Listen to the robot that runs.")
+    parser.add_argument("--to", type=Path, required=True, help="Robot file to write (YAML).")
+    parser.add_argument("--overwrite", action="store_true", help="Where the file exists already.")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="answers")
+    _add_listening(parser)
+    return parser
+
+
+def _add_listening(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--namespace", default="", help="Of the running robot.")
+    parser.add_argument("--seconds", type=positive, default=3.0, help="How long to listen [s].")
+
+
+@entry_point("new-robot", failed=2)
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write a robot file; return the exit code."""
+    arguments = build_parser().parse_args(argv)
+    if arguments.to.exists() and not arguments.overwrite:
+        raise NewRobotError(f"--to: '{arguments.to}' exists; give --overwrite, or another name")
+    answers = dict(word.partition("=")[::2] for word in arguments.answers)
+    graph = _listen(arguments) if arguments.live else None
+    urdf, where = _description(arguments, graph)
+    text = draft_robot(
+        arguments.name,
+        urdf=urdf,
+        urdf_path=where,
+        graph=graph,
+        ask=answered(answers, _ask if sys.stdin.isatty() else None),
+    )
+    arguments.to.write_text(text, encoding="utf-8")
+    _say(f"wrote {arguments.to}: read it, then evo1 check-robot {arguments.to}")
+    return 0
+
+
+@entry_point("check-robot", failed=2)
+def check(argv: Sequence[str] | None = None) -> int:
+    """Hold a robot file against the running robot; 1 where a policy could not run."""
+    parser = argparse.ArgumentParser(
+        prog="evo1 check-robot", description="Hold a robot file against the robot that runs."
+    )
+    parser.add_argument("robot", help="Robot file (YAML), or the name of one that ships.")
+    _add_listening(parser)
+    arguments = parser.parse_args(argv)
+    robot = read_robot(arguments.robot)[1]
+    found = check_robot(robot, _listen(arguments))
+    _say(*(finding.line for finding in found))
+    errors = sum(finding.level == "error" for finding in found)
+    _say(f"{robot.name}: {errors} errors, {len(found) - errors} warnings")
+    return 1 if errors else 0
+
+
+def _listen(arguments: argparse.Namespace) -> Graph:
+    from evo1_bringup.ros.graph import listen
+
+    return listen(read_namespace(arguments.namespace), arguments.seconds)
+
+
+def _description(arguments: argparse.Namespace, graph: Graph | None) -> tuple[Urdf | None, str]:
+    """The robot's URDF, and where the robot file finds it: what was expanded or heard is kept."""
+    if arguments.urdf is None:
+        text = graph.description if graph is not None else ""
+        if not text:
+            return None, ""
+    elif arguments.urdf.suffix == ".xacro":
+        text = _expand(arguments.urdf)
+    else:
+        return read_urdf(arguments.urdf), os.path.relpath(arguments.urdf, arguments.to.parent)
+    urdf = parse_urdf(text, source="robot_description")
+    kept = arguments.to.with_suffix(".urdf")
+    if kept.exists() and not arguments.overwrite:
+        raise NewRobotError(f"--to: '{kept}' exists; give --overwrite, or another name")
+    kept.write_text(text, encoding="utf-8")
+    return urdf, kept.name
+
+
+def _expand(path: Path) -> str:
+    program = shutil.which("xacro")
+    if program is None:
+        raise NewRobotError(f"{path}: 'xacro' is not in the PATH; install ros-jazzy-xacro")
+    made = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise NewRobotError(f"{path}: xacro: {made.stderr.strip()[-500:]}")
+    return made.stdout
+
+
+def _ask(key: str, question: str) -> str:
+    return input(f"{key}: {question}: ")
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(printable(line, 1000), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())
