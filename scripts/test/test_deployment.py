@@ -1,6 +1,7 @@
 """What the Docker files and the workflow promise; read, because neither can run here."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,57 @@ def test_a_container_has_no_more_rights_than_it_needs(name: str) -> None:
         assert source == target
         assert re.fullmatch(r"\$\{(SO100_PORT|CAMERA_[12]):-/dev/(null|zero|full)\}", source)
     assert "/var/run/docker.sock" not in str(service["volumes"])
+
+
+RANGE, PEERS, ONLY = "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_STATIC_PEERS", "ROS_LOCALHOST_ONLY"
+PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+
+
+@pytest.mark.parametrize(
+    ("shell", "found_by", "profile"),
+    [
+        ({}, {RANGE: "LOCALHOST"}, "fastdds_local.xml"),
+        ({RANGE: ""}, {RANGE: "LOCALHOST"}, "fastdds_local.xml"),
+        ({RANGE: "LOCALHOST"}, {RANGE: "LOCALHOST"}, "fastdds_local.xml"),
+        ({RANGE: "SUBNET"}, {RANGE: "SUBNET"}, "fastdds.xml"),
+        ({ONLY: "0"}, {ONLY: "0"}, "fastdds.xml"),
+        ({PEERS: "10.0.0.2"}, {PEERS: "10.0.0.2"}, "fastdds.xml"),
+        (
+            {RANGE: "LOCALHOST", PEERS: "10.0.0.2"},
+            {RANGE: "LOCALHOST", PEERS: "10.0.0.2"},
+            "fastdds.xml",
+        ),
+        ({PROFILE: "/mine.xml"}, {RANGE: "LOCALHOST"}, "/mine.xml"),
+    ],
+)
+def test_workspace_and_container_are_found_by_this_machine_alone_unless_the_shell_says_otherwise(
+    shell: dict[str, str], found_by: dict[str, str], profile: str, tmp_path: Path
+) -> None:
+    """The script of both, run on a workspace with nothing in it."""
+    (entry,) = [words for kind, words in instructions() if kind == "ENTRYPOINT"]
+    (script,) = re.findall(r"/opt/evo1/([\w/.]+)", entry)
+    for name, text in {script: (ROOT / script).read_text(), "install/setup.bash": ""}.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    done = subprocess.run(
+        ["bash", tmp_path / script, "/usr/bin/env"],
+        env=shell,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert {name: said[name] for name in (RANGE, PEERS, ONLY) if said.get(name)} == found_by
+    folder = tmp_path / "src" / "evo1_bringup" / "config"
+    assert said[PROFILE] == str(folder / profile)  # an absolute path stays
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_hands_on_what_the_shell_says_of_discovery_and_no_more(name: str) -> None:
+    asked = {line.partition("=")[0]: line for line in SERVICES[name]["environment"]}
+    assert {RANGE, PEERS, ONLY} <= asked.keys()
+    assert not any("=" in asked[name] for name in (RANGE, PEERS, ONLY))
+    assert PROFILE not in asked
 
 
 @pytest.mark.parametrize("name", SERVICES)

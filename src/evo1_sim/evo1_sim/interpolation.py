@@ -52,7 +52,7 @@ class Course:
 
         The last point comes back as it was given, with what velocity it had.
         """
-        if now_ns >= self.end_ns:
+        if now_ns >= self.end_ns or not len(self._coefficients):  # a single point
             positions, velocities, accelerations = self._last
             return CommandedState(
                 positions=positions, velocities=velocities, accelerations=accelerations

@@ -89,6 +89,14 @@ def test_a_stamp_is_the_absolute_start():
     assert arm.end_ns == T0 + 3 * S
 
 
+def test_a_single_point_is_what_is_commanded_also_before_its_time():
+    """A driver that steps finely looks at instants before it took the trajectory."""
+    target = follower()
+    accept(target, point(0.0, [0.5, -0.5]))
+    for ms in (-5, 0, 5):
+        np.testing.assert_array_equal(target.sample(T0 + ms * 1_000_000), [0.5, -0.5])
+
+
 def test_points_already_past_are_skipped():
     arm = follower()
     accept(arm, *(point(i, (float(i), 0.0)) for i in range(5)), stamp_ns=T0 - 5 * S // 2)

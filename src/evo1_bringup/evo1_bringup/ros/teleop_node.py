@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 PERIOD_S = 0.02
 IDLE_S = 3.0  # stillness after which nothing is published any more
+SILENT_S = 1.5  # a mover that said nothing for longer is gone: it speaks three times as often
 JOY_TIMEOUT_S = 0.5  # a gamepad silent for longer is not held any more
 _JOINTS_OF_A_POSE = 6  # beside the gripper
 MAX_STEP_S = 0.05  # that one step of a held-up loop may stand for
@@ -104,7 +105,7 @@ class TeleopNode(CleanLog, Node):
         self._leader = leader
         self._window = TeleopWindow(robot.joint_names)
         self._joints: dict[str, float] = {}
-        self._relay = self._policy = ""
+        self._movers: dict[str, tuple[str, float]] = {}  # last words, and when they were heard
         self._joy: tuple[Joy, float] | None = None
         self._moved_at = self._stepped_at = 0.0
         self.note = ""
@@ -126,11 +127,24 @@ class TeleopNode(CleanLog, Node):
         self._hand_back = self.create_client(Trigger, "policy/hand_back")
 
     @property
-    def relay(self) -> str:
-        """What the relay, or the policy node, says it does."""
-        if self._relay:
-            return f"relay: {self._relay}"
-        return self._policy or "nobody moves the arm: evo1 launch ..., with teleop:=true or not"
+    def mover(self) -> str:
+        """What the relay, or the policy node, says it does; that it fell silent, where it did."""
+        if not self._movers:
+            return "nobody moves the arm: evo1 launch ..., with teleop:=true or not"
+        name = self._newest_mover()
+        words = self._movers[name][0]
+        if self._silent(name):
+            return f"nobody moves the arm: the {name} fell silent; its last words: {words}"
+        return f"{name}: {words}"
+
+    def _newest_mover(self) -> str:
+        """The relay where it speaks, else whoever spoke last."""
+        if "relay" in self._movers and not self._silent("relay"):
+            return "relay"
+        return max(self._movers, key=lambda name: self._movers[name][1])
+
+    def _silent(self, name: str) -> bool:
+        return time.monotonic() - self._movers[name][1] > SILENT_S
 
     def press(self, text: str) -> None:
         """Take typed characters."""
@@ -178,9 +192,9 @@ class TeleopNode(CleanLog, Node):
 
     def _jog(self, now_s: float, duration_s: float) -> Floats | None:
         command = self._wanted(now_s)
-        if self._relay.startswith("holding"):
+        if self._movers and (self._silent(self._newest_mover()) or self._held()):
             self._jogger.stop()  # the next wish begins where the arm is then
-            self.note = "held; [c] or the resume button goes on"
+            self.note = "held; [c] or the resume button goes on" if self._held() else ""
             return None
         if not command.still:
             self._moved_at = now_s
@@ -198,6 +212,9 @@ class TeleopNode(CleanLog, Node):
         self.note = self._jogger.note
         return positions
 
+    def _held(self) -> bool:
+        return self._newest_mover() == "relay" and self._movers["relay"][0].startswith("holding")
+
     def _wanted(self, now_s: float) -> JogCommand:
         if self._device == "keyboard":
             return self.keyboard.command(now_s)
@@ -212,11 +229,11 @@ class TeleopNode(CleanLog, Node):
         return np.array([self._joints[name] for name in names])
 
     def _on_relay(self, message: String) -> None:
-        self._relay = message.data
+        self._movers["relay"] = message.data, time.monotonic()
 
     def _on_policy(self, message: PolicyStatus) -> None:
         state = STATES.get(message.state, str(message.state))
-        self._policy = f"policy {state} {message.reason_code}".rstrip()
+        self._movers["policy"] = f"{state} {message.reason_code}".rstrip(), time.monotonic()
 
     def _on_joints(self, names: Sequence[str], positions: Floats, _: int) -> None:
         self._joints.update(zip(names, positions.tolist(), strict=True))
@@ -293,7 +310,7 @@ def run(node: TeleopNode) -> None:
                 break
             node.press(typed)
             node.step()
-            line = f"{node.relay}   speed x{node.keyboard.speed:.2f}   {node.note}"
+            line = f"{node.mover}   speed x{node.keyboard.speed:.2f}   {node.note}"
             if line != shown:
                 shown = line
                 _show(line)

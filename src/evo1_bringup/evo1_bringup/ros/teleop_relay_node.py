@@ -35,6 +35,7 @@ from evo1_policy.ros.stop_listener import MoverThereError, StopListener
 
 WATCH_PERIOD_S = 0.04
 DIAGNOSTICS_EVERY = 25  # watch periods
+STATUS_EVERY = 10  # watch periods: whoever was killed is missed (teleop_node.SILENT_S)
 REPEAT_S = 2.0  # a problem that lasts is logged this often
 DISCOVERY_S = 1.0  # for another machine's mover to be known before this one begins
 _NUMBER = re.compile(r"\d+")  # a reason with another number is no news
@@ -158,6 +159,8 @@ class TeleopRelayNode(CleanLog, Node):
         self._send(self._follower.watch(self._measured(), self._now_ns()))
         self._tell()
         self._ticks += 1
+        if self._ticks % STATUS_EVERY == 0:
+            self._status.publish(String(data=self._told))
         if self._ticks % DIAGNOSTICS_EVERY == 0:
             self._diagnostics.publish(self._diagnose())
             self._senders.look()

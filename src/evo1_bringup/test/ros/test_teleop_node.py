@@ -115,6 +115,33 @@ def test_a_gamepad_moves_joints_while_its_button_is_held(arm, teleop, robot_file
     assert terminal.ended() == 0
 
 
+def test_a_relay_that_was_killed_is_missed_though_its_last_words_are_known(teleop, robot_file):
+    import rclpy
+    from std_msgs.msg import String
+
+    from evo1_policy.ros.qos import fault_qos
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("relay_to_die", context=context)
+    words = node.create_publisher(String, "teleop_relay/status", fault_qos())
+    arguments = ("--robot", "xarm6", "--space", "joint", "--robot-file", str(robot_file))
+    terminal = teleop(*arguments)
+
+    def speak():
+        words.publish(String(data="following"))
+        return "relay: following" in terminal.output
+
+    terminal.wait(speak, "relay")
+    terminal.wait(
+        lambda: "the relay fell silent; its last words: following" in terminal.output, "silence"
+    )
+    heard = terminal.output.count("relay: following")
+    terminal.wait(lambda: speak() and terminal.output.count("relay: following") > heard, "return")
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
 def test_a_leader_needs_its_port_and_its_calibration(teleop, tmp_path):
     terminal = teleop("--robot", "so100", "--device", "leader")
     assert terminal.ended() == 2

@@ -19,7 +19,7 @@ from evo1_training.datasets.reader.info import IMAGE_PREFIX, read_meta_lines
 from evo1_training.datasets.reader.pictures import FrameSource
 from evo1_training.datasets.reader.problems import Refusing
 
-_ROBOT_BYTES = _LIST_BYTES = 64 << 20
+_ROBOT_BYTES = 64 << 20
 
 
 class EditError(ValueError):
@@ -92,9 +92,16 @@ class Source:
         """What the converter noted of each episode."""
         if not (self.root / SOURCES).is_file():
             return {}
-        text = read_text(self.root / SOURCES, what="list of episodes", max_bytes=_LIST_BYTES)
-        lines = [parse_json(line, source=SOURCES) for line in text.splitlines()]
-        return {line["episode_index"]: line for line in lines}
+        lines = list(read_meta_lines(self.root, SOURCES, Refusing()) or ())
+        for number, line in enumerate(lines, 1):
+            offsets = line.get("offsets_ms", {})
+            if type(line.get("episode_index")) is not int or not isinstance(offsets, dict):
+                raise EditError(
+                    f"{self.root / SOURCES}: entry {number}: expected a whole number as "
+                    "'episode_index', and 'offsets_ms' by stream if any; restore it, or delete "
+                    "the file: then the names of the recordings are lost"
+                )
+        return {line["episode_index"]: dict(line) for line in lines}
 
 
 def _picture_statistics(folder: DatasetFolder) -> dict[int, dict[str, Statistics]]:
@@ -136,7 +143,7 @@ def _columns(table: Path, features: Mapping[str, Any]) -> pa.Schema:
         types = described["info"]["features"]
         described["info"]["features"] = {k: v for k, v in types.items() if k in features}
         return pa.schema(kept, metadata={"huggingface": json.dumps(described)})
-    except (KeyError, TypeError, ValueError):
+    except (LookupError, TypeError, AttributeError, ValueError):
         return pa.schema(kept)
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from evo1_policy.robot_config import JOINT_STREAM
 from evo1_training.datasets.frames import DatasetSchema
+from evo1_training.datasets.reader.info import vector_names
 
 Version = Literal["v2.1", "v3.0"]
 Features = Mapping[str, Mapping[str, Any]]
@@ -157,6 +158,7 @@ def _brief(feature: Mapping[str, Any]) -> str:
     codec = (feature.get("info") or {}).get("video.codec")
     if codec:
         parts.append(codec)
-    if feature.get("names") and feature["dtype"] == "float32":
-        parts.append("/".join(feature["names"]))
+    names = vector_names(feature.get("names"))
+    if names and feature["dtype"] == "float32":
+        parts.append("/".join(names))
     return " ".join(parts)

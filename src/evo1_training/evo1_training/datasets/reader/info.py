@@ -354,7 +354,7 @@ def _feature(key: str, item: object, path: Path, problems: Findings) -> Feature 
     feature = Feature(
         dtype=dtype,
         shape=tuple(shape),
-        names=_names(item.get("names")),
+        names=vector_names(item.get("names")),
         video_fps=_number(details.get("video.fps")),
         depth=details.get("is_depth_map", details.get("video.is_depth_map")) is True,
     )
@@ -384,8 +384,8 @@ def _picture(where: str, feature: Feature, path: Path, problems: Findings) -> Fe
     return turned
 
 
-def _names(data: object) -> tuple[str, ...] | None:
-    """Names of the numbers; some wrap the list: {"motors": [...]}, [[...]]."""
+def vector_names(data: object) -> tuple[str, ...] | None:
+    """Names of a vector's numbers; some wrap the list: {"motors": [...]}, [[...]]."""
     if isinstance(data, dict) and len(data) == 1:
         data = next(iter(data.values()))
     if isinstance(data, list) and len(data) == 1 and isinstance(data[0], list):

@@ -244,6 +244,20 @@ def test_a_pipe_in_place_of_a_video_is_not_waited_for(tmp_path, capsys):
     assert f"{path}: no regular file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "line",
+    ['{"a": "b"}', '{"episode_index": "0"}', '{"episode_index": 0, "offsets_ms": "x"}', "[]", "{"],
+)
+def test_a_list_of_recordings_that_says_nonsense_is_named(tmp_path, capsys, line):
+    root = write(tmp_path / "cans", "v2.1")
+    path = root / "meta" / "evo1" / "sources.jsonl"
+    path.write_text(line)
+    for words in ([str(root), "--delete", "0"], [str(root), str(root)]):
+        assert main([*words, "--to", str(tmp_path / "new")]) == 1
+        assert str(path) in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
 DYING = """
 import os, sys
 from evo1_training.cli.edit_dataset import main

@@ -13,6 +13,7 @@ import pytest
 from made_episodes import encoded, schema
 
 from evo1_training.datasets.lerobot import staging
+from evo1_training.datasets.lerobot.schema import differences
 from evo1_training.datasets.lerobot.staging import DatasetWriteError, is_interrupted
 from evo1_training.datasets.lerobot.writing import open_dataset
 from evo1_training.datasets.reader import DatasetError, open_folder
@@ -264,3 +265,16 @@ def test_killed_writer_leaves_what_was_added(tmp_path, version):
         writer = create(root, version, append=True)
         assert check_consistent(root, version) >= done
         writer.abandon()
+
+
+def test_names_of_joints_are_compared_however_a_dataset_wraps_them():
+    def vector(names):
+        return {"observation.state": {"dtype": "float32", "shape": [2], "names": names}}
+
+    ours = vector(["pan", "lift"])
+    assert not differences(ours, vector([["pan", "lift"]]))
+    assert not differences(ours, vector({"motors": ["pan", "lift"]}))
+    for other in ([["lift", "pan"]], {"motors": ["lift", "pan"]}):
+        assert differences(vector({"motors": ["pan", "lift"]}), vector(other)) == [
+            "'observation.state' is float32 [2] lift/pan in the dataset, here float32 [2] pan/lift"
+        ]
