@@ -66,7 +66,7 @@ class FrameCache:
         """
         self._parts, self._shape, self._kind = tuple(parts), shape, kind
         self._starts = np.array([part.first_row for part in parts])
-        self._maps: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]] = {}
+        self._maps: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] = {}
         for part in parts:
             if not _is_whole(part, shape, kind):
                 raise DatasetError(
@@ -100,10 +100,10 @@ class FrameCache:
             "built again"
         )
 
-    def _open(self, part: _Part) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64]]:
+    def _open(self, part: _Part) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         data = np.memmap(part.path, mode="r", dtype=np.uint8)
         if self._kind == "raw":
-            return data, np.arange(part.length + 1, dtype=np.uint64) * np.prod(self._shape)
+            return data, np.arange(part.length + 1) * int(np.prod(self._shape))
         return data, _offsets(data, part.length)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -195,9 +195,10 @@ def _identity(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {hashlib.sha256(ends).hexdigest()}"
 
 
-def _offsets(data: npt.NDArray[np.uint8], length: int) -> npt.NDArray[np.uint64]:
+def _offsets(data: npt.NDArray[np.uint8], length: int) -> npt.NDArray[np.int64]:
     """Where each of the JPEGs begins, and the last one ends, as the file's end says (n + 1,)."""
-    return np.frombuffer(data[len(data) - (length + 1) * _INDEX.itemsize :].tobytes(), _INDEX)
+    tail = data[len(data) - (length + 1) * _INDEX.itemsize :].tobytes()
+    return np.frombuffer(tail, _INDEX).astype(np.int64)
 
 
 def _is_whole(part: _Part, shape: tuple[int, ...], kind: Kind) -> bool:
