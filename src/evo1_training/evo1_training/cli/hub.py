@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,14 @@ def push(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--private", action="store_true", help="if it is not there yet")
     options = parser.parse_args(arguments)
     from huggingface_hub import CommitOperationAdd, HfApi, errors  # lazily: half a second
-    from huggingface_hub.utils import filter_repo_objects
 
     folder, name = options.folder.expanduser(), options.name.removeprefix(HUB)
     kind, tag = _kind(folder)
     card = _card(folder, kind, options.license or _asked(folder))
-    patterns = list(DATASET_FILES if kind == "dataset" else CHECKPOINT_FILES)
+    patterns = DATASET_FILES if kind == "dataset" else CHECKPOINT_FILES  # what pull brings
     there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    files = sorted(set(filter_repo_objects(there, allow_patterns=patterns)) - {_CARD})
+    known = {name for name in there if any(fnmatchcase(name, one) for one in patterns)}
+    files = sorted(known - {_CARD})
     added: list[Any] = [CommitOperationAdd(_CARD, card.encode())]
     added += [CommitOperationAdd(file, str(folder / file)) for file in files]
     hub = HfApi()
@@ -147,18 +148,19 @@ def _card(folder: Path, kind: str, said: str) -> str:
     card = (DatasetCard if kind == "dataset" else ModelCard)(
         text if text.startswith("---\n") else f"---\n{{}}\n---\n{text}"
     )
-    card.data.license = said
+    data: Any = card.data
+    data.license = said
     if kind == "dataset":
         info = json.loads((folder / "meta" / "info.json").read_text(encoding="utf-8"))
         robot = [str(info["robot_type"])] if info.get("robot_type") else []
-        card.data.tags = ["LeRobot", *robot]
-        card.data.task_categories = ["robotics"]
-        card.data.configs = [{"config_name": "default", "data_files": "data/*/*.parquet"}]
+        data.tags = ["LeRobot", *robot]
+        data.task_categories = ["robotics"]
+        data.configs = [{"config_name": "default", "data_files": "data/*/*.parquet"}]
         if not path.is_file():
             facts = {
                 key: info[key] for key in sorted(info) if key.startswith(("total", "fps", "code"))
             }
             card.text += f"\nA LeRobot dataset:\n\n```json\n{json.dumps(facts, indent=2)}\n```\n"
     else:
-        card.data.tags, card.data.pipeline_tag = ["robotics", "evo1"], "robotics"
+        data.tags, data.pipeline_tag = ["robotics", "evo1"], "robotics"
     return str(card)

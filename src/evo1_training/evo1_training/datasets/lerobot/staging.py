@@ -11,9 +11,11 @@ wait in `.adding/lines/<list>/<bytes that the list has>`, and are added once it 
 import fcntl
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from evo1_policy.paths import confined, sync
 
@@ -24,6 +26,28 @@ _FILES, _OLD, _LINES, _LOCK = "files", "old", "lines", "lock"
 
 class DatasetWriteError(ValueError):
     """A dataset that cannot be written; the message names the folder and what to do."""
+
+
+class Whole(ABC):
+    """A file that is whole once a `with` has ended without an error."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is left, and what makes the file whole."""
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Close the file as it is."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with suppress(OSError):  # the error that came first counts
+                self._let_go()
 
 
 class Staging:
