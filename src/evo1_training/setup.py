@@ -30,6 +30,8 @@ setup(
             "view = evo1_training.cli.view:main",
             "evaluate = evo1_training.cli.evaluate:main",
             "train = evo1_training.cli.train:main",
+            "push = evo1_training.cli.hub:push",
+            "pull = evo1_training.cli.hub:pull",
             "norm_stats = evo1_training.cli.norm_stats:main",
         ]
     },

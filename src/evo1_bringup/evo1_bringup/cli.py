@@ -61,6 +61,8 @@ PROGRAMS = {
     "adopt": ("evo1_training", "adopt"),
     "check-dataset": ("evo1_training", "check_dataset"),
     "edit-dataset": ("evo1_training", "edit_dataset"),
+    "push": ("evo1_training", "push"),
+    "pull": ("evo1_training", "pull"),
     "view": ("evo1_training", "view"),
     "train": ("evo1_training", "train"),
     "evaluate": ("evo1_training", "evaluate"),

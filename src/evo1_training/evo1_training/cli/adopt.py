@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,34 +171,16 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("path", metavar="DATASET", help="folder of the dataset, or hub:user/name[@revision]")
     add("--robot", required=True, metavar="ROBOT", help="a robot file, or so100, xarm6, ...")
-    add(
-        "--units",
-        action="append",
-        default=[],
-        metavar="[JOINT=]UNIT",
-        help="what the numbers count, of all joints or of one",
-    )
-    add(
-        "--calibration",
-        type=Path,
-        metavar="FILE",
-        help="LeRobot's calibration of the arm that was recorded (the follower)",
-    )
-    add(
-        "--joint",
-        action="append",
-        default=[],
-        metavar="JOINT=NAME",
-        help="which number is a joint of the robot file, by its name or place (0 and on)",
-    )
+    many = partial(add, action="append", default=[])
+    units = "what the numbers count, of all joints or of one"
+    many("--units", metavar="[JOINT=]UNIT", help=units)
+    follower = "LeRobot's calibration of the arm that was recorded (the follower)"
+    add("--calibration", type=Path, metavar="FILE", help=follower)
+    which = "which number is a joint of the robot file, by its name or place (0 and on)"
+    many("--joint", metavar="JOINT=NAME", help=which)
     add("--in-order", action="store_true", help="the numbers are the joints in their order")
-    add(
-        "--camera",
-        action="append",
-        default=[],
-        metavar="SLOT=NAME",
-        help="which camera is an image slot, such as image_1=front",
-    )
+    camera = "which camera is an image slot, such as image_1=front"
+    many("--camera", metavar="SLOT=NAME", help=camera)
     add("--state", default="", metavar="COLUMN", help="measured positions, if not the usual one")
     add("--action", default="", metavar="COLUMN", help="demonstrated ones, likewise")
     return parser

@@ -114,14 +114,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("path", metavar="PATH", type=Path, help="folder of the dataset")
-    parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="write report.html with plots into this folder"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings as JSON")
-    parser.add_argument(
-        "--quick", action="store_true", help="look at a few pictures of each video, not at all"
-    )
+    add = parser.add_argument
+    add("path", metavar="PATH", type=Path, help="folder of the dataset")
+    add("--report", type=Path, metavar="DIR", help="write report.html with plots into this folder")
+    add("--json", type=Path, metavar="FILE", help="write all findings as JSON")
+    add("--quick", action="store_true", help="look at a few pictures of each video, not at all")
     return parser
 
 

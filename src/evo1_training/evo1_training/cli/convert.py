@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -197,64 +198,29 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "episodes", nargs="+", type=Path, metavar="EPISODES", help="episodes, or folders of some"
-    )
-    parser.add_argument(
-        "--to", required=True, type=Path, metavar="DATASET", help="folder to write"
-    )
-    parser.add_argument(
-        "--format",
-        choices=("v2.1", "v3.0"),
-        default="v2.1",
-        help="v2.1: what the authors' code reads (default); v3.0: what LeRobot reads today",
-    )
-    parser.add_argument(
-        "--storage",
-        choices=("h264", "av1", "png"),
-        default="h264",
-        help="of images: h264 is fast (default), av1 half the size, png without loss",
-    )
-    parser.add_argument(
-        "--gaps", choices=("auto", "split", "hold", "refuse"), default="auto", help="see below"
-    )
-    parser.add_argument(
-        "--min-frames",
-        type=_positive,
-        default=30,
-        metavar="N",
-        help="between two gaps, fewer are dropped and reported (default: 30)",
-    )
-    parser.add_argument(
-        "--horizon",
-        type=_positive,
-        default=50,
-        metavar="N",
-        help="of the policy; episodes that are shorter are pointed out (default: 50)",
-    )
-    parser.add_argument(
-        "--workers",
-        type=_positive,
-        default=available_cores(),
-        metavar="N",
-        help="processes (default: one for each core, %(default)s here)",
-    )
-    parser.add_argument("--append", action="store_true", help="add to a dataset that is there")
-    parser.add_argument(
-        "--include-failed", action="store_true", help="take episodes graded 'fail', too"
-    )
-    _add_bags(parser)
-    parser.add_argument(
-        "--shards", type=_shards, metavar="k/N", help="encode only the k-th of N parts"
-    )
+    add = parser.add_argument
+    add("episodes", nargs="+", type=Path, metavar="EPISODES", help="episodes, or folders of some")
+    add("--to", required=True, type=Path, metavar="DATASET", help="folder to write")
+    formats = "v2.1: what the authors' code reads (default); v3.0: what LeRobot reads today"
+    add("--format", choices=("v2.1", "v3.0"), default="v2.1", help=formats)
+    storage = "of images: h264 is fast (default), av1 half the size, png without loss"
+    add("--storage", choices=("h264", "av1", "png"), default="h264", help=storage)
+    add("--gaps", choices=("auto", "split", "hold", "refuse"), default="auto", help="see below")
+    count = partial(add, type=_positive, metavar="N")
+    fewer = "between two gaps, fewer are dropped and reported (default: 30)"
+    count("--min-frames", default=30, help=fewer)
+    shorter = "of the policy; episodes that are shorter are pointed out (default: 50)"
+    count("--horizon", default=50, help=shorter)
+    processes = "processes (default: one for each core, %(default)s here)"
+    count("--workers", default=available_cores(), help=processes)
+    add("--append", action="store_true", help="add to a dataset that is there")
+    add("--include-failed", action="store_true", help="take episodes graded 'fail', too")
+    bags = parser.add_argument_group("bags of other recorders").add_argument
+    bags("--robot", type=Path, metavar="FILE", help="the robot file of the arm")
+    bags("--map", type=Path, metavar="FILE", help="names the topics; see below")
+    bags("--instruction", default="", metavar="TEXT", help="what was done in them")
+    add("--shards", type=_shards, metavar="k/N", help="encode only the k-th of N parts")
     return parser
-
-
-def _add_bags(parser: argparse.ArgumentParser) -> None:
-    bags = parser.add_argument_group("bags of other recorders")
-    bags.add_argument("--robot", type=Path, metavar="FILE", help="the robot file of the arm")
-    bags.add_argument("--map", type=Path, metavar="FILE", help="names the topics; see below")
-    bags.add_argument("--instruction", default="", metavar="TEXT", help="what was done in them")
 
 
 if __name__ == "__main__":

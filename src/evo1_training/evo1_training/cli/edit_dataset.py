@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from evo1_policy.command_line import entry_point, printable
@@ -124,31 +125,13 @@ def _parser() -> argparse.ArgumentParser:
     none: frozenset[int] = frozenset()
     add("--delete", type=_numbers, default=none, metavar="EPISODES", help="leave these out")
     add("--keep", type=_numbers, default=none, metavar="EPISODES", help="leave all others out")
-    add(
-        "--task",
-        type=_task,
-        action="append",
-        default=[],
-        metavar="[EPISODES=]TEXT",
-        help="another label",
-    )
-    add(
-        "--split",
-        type=_split,
-        action="append",
-        default=[],
-        metavar="EPISODE:FRAME,...",
-        help="each frame begins a new episode",
-    )
-    add(
-        "--trim",
-        type=_trim,
-        action="append",
-        default=[],
-        metavar="EPISODE:FIRST-END",
-        help="keep these frames only, END left out",
-    )
-    add("--drop-camera", action="append", default=[], metavar="NAME", help="such as image_2")
+    many = partial(add, action="append", default=[])
+    many("--task", type=_task, metavar="[EPISODES=]TEXT", help="another label")
+    cuts = "each frame begins a new episode"
+    many("--split", type=_split, metavar="EPISODE:FRAME,...", help=cuts)
+    kept = "keep these frames only, END left out"
+    many("--trim", type=_trim, metavar="EPISODE:FIRST-END", help=kept)
+    many("--drop-camera", metavar="NAME", help="such as image_2")
     return parser
 
 

@@ -79,39 +79,17 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "path",
-        metavar="PATH",
-        type=Path,
-        help="folder of an episode, of many episodes, or of a dataset",
-    )
-    parser.add_argument(
-        "--episode",
-        type=int,
-        metavar="N",
-        help="its number (default: the newest recording, or a dataset's first)",
-    )
-    parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="where to write (default: here)"
-    )
-    parser.add_argument(
-        "--columns",
-        type=_positive,
-        default=12,
-        metavar="N",
-        help="pictures a camera (default: 12)",
-    )
-    parser.add_argument(
-        "--rerun",
-        action="store_true",
-        help=f"open the rerun viewer, too, with up to {_RERUN_COLUMNS} pictures a camera",
-    )
-    parser.add_argument(
-        "--rrd",
-        type=Path,
-        metavar="FILE",
-        help="write what rerun would show into this .rrd file, in place of a window",
-    )
+    add = parser.add_argument
+    add("path", metavar="PATH", type=Path, help="an episode, a folder of many, or a dataset")
+    number = "its number (default: the newest recording, or a dataset's first)"
+    add("--episode", type=int, metavar="N", help=number)
+    add("--out", type=Path, default=Path(), metavar="DIR", help="where to write (default: here)")
+    pictures = "pictures a camera (default: 12)"
+    add("--columns", type=_positive, default=12, metavar="N", help=pictures)
+    window = f"open the rerun viewer, too, with up to {_RERUN_COLUMNS} pictures a camera"
+    add("--rerun", action="store_true", help=window)
+    file = "write what rerun would show into this .rrd file, in place of a window"
+    add("--rrd", type=Path, metavar="FILE", help=file)
     return parser
 
 

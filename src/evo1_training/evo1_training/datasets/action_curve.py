@@ -15,7 +15,7 @@ Must not import ROS or torch. Letters: T times, D joints, K named joints.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,11 +30,11 @@ from evo1_policy.control.teleop_target import (
     target_problem,
 )
 from evo1_policy.perception.messages import MessageError, deserialize
-from evo1_training.datasets.interventions import Interventions, read_interventions
 from evo1_training.datasets.recorded_streams import Rejections
 from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import TELEOP, EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
+from evo1_training.recording.pre_roll import INTERVENTION, read_change
 
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 COMMAND = "command"
@@ -42,6 +42,7 @@ POLICY_TRACE = "evo1_msgs/msg/ActionChunk"  # a policy drove where such messages
 MAX_SILENCE_NS = 500_000_000  # so long a target outlives its message; then newer commands count
 _JUMP_NS = 1_000  # how long a target takes to jump after a silence; floats tell that apart
 _LONG_NS = 10**15
+_FOREVER_NS = np.iinfo(np.int64).max
 # A command may plan far ahead, and what was recorded late was still sent.
 _COMMAND_SETTINGS = TeleopSettings(max_delay_ns=_LONG_NS, max_ahead_ns=_LONG_NS)
 
@@ -79,6 +80,20 @@ class Demonstrated:
         return (
             f"nobody demonstrates: no target on {self.topics} for over {MAX_SILENCE_NS / 1e9:g} s"
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interventions:
+    """The take-overs of an episode: [begin, end) each, increasing [ns]."""
+
+    spans: tuple[tuple[int, int], ...]
+
+    def at(self, times_ns: Times) -> npt.NDArray[np.bool_]:
+        """(T,) whether a person drove at each time."""
+        driven = np.zeros(len(times_ns), np.bool_)
+        for begin, end in self.spans:
+            driven |= (times_ns >= begin) & (times_ns < end)
+        return driven
 
 
 class SourceCurve:
@@ -263,3 +278,27 @@ def _nothing(episode: Episode, actions: Floats, topics: set[str], rejections: Re
 
 def _listed(topics: set[str]) -> str:
     return " or ".join(sorted(topics)) or "any teleop or command topic"
+
+
+def read_interventions(episode: Episode) -> Interventions | None:
+    """The take-overs that an episode's policy node told of; None where it told of none."""
+    topics = {topic.name for topic in episode.sidecar.facts.topics if topic.type == INTERVENTION}
+    if not topics:
+        return None
+    messages = episode.read(Wanted(topics=frozenset(topics)))
+    told = [read_change(message.data) for message in messages]
+    return Interventions(spans=_spans(sorted(set(told)))) if told else None
+
+
+def _spans(changes: Iterable[tuple[int, bool]]) -> tuple[tuple[int, int], ...]:
+    spans: list[tuple[int, int]] = []
+    begin: int | None = None
+    for stamp_ns, active in changes:
+        if active and begin is None:
+            begin = stamp_ns
+        elif not active and begin is not None:
+            spans.append((begin, stamp_ns))
+            begin = None
+    if begin is not None:  # the recording ended before the person handed back
+        spans.append((begin, _FOREVER_NS))
+    return tuple(spans)

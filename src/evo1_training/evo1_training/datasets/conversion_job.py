@@ -8,11 +8,13 @@ import glob
 import hashlib
 import json
 import shutil
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from evo1_policy.paths import confined
 from evo1_policy.untrusted import read_json
@@ -26,11 +28,11 @@ from evo1_training.datasets.episode_plan import (
 from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
 from evo1_training.datasets.lerobot.encoding import encode_episode
 from evo1_training.datasets.lerobot.schema import MAX_SECONDS
-from evo1_training.datasets.read_ahead import read_ahead
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.episode import EpisodeError, EpisodeFacts, checked
 from evo1_training.recording.foreign_bag import ForeignTake
 
+T = TypeVar("T")
 _AHEAD = 4  # frames that wait, decoded
 Advance = Callable[[int], None]  # told how many more frames are encoded
 
@@ -224,28 +226,40 @@ def _result(job: Job, episode: Episode, key: str, plan: EpisodePlan) -> EpisodeR
 
 
 class _Counted:
-    """Tells how many frames went by, not at every single one."""
-
-    EVERY_S = 0.2
+    """Tells how many frames went by, and takes it back."""
 
     def __init__(self, advance: Advance) -> None:
         self._advance = advance
         self._told = 0
 
     def iterate(self, source: Iterable[AlignedFrame]) -> Iterator[AlignedFrame]:
-        count, last_s = 0, time.monotonic()
         for frame in source:
             yield frame
-            count += 1
-            if time.monotonic() - last_s > self.EVERY_S:
-                self._tell(count)
-                count, last_s = 0, time.monotonic()
-        self._tell(count)
+            self._told += 1
+            self._advance(1)
 
     def take_back(self) -> None:
         """Start again."""
-        self._tell(-self._told)
+        self._advance(-self._told)
+        self._told = 0
 
-    def _tell(self, count: int) -> None:
-        self._told += count
-        self._advance(count)
+
+def read_ahead(source: Iterator[T], *, items: int) -> Iterator[T]:
+    """Give what `source` gives, while a thread gets the next items.
+
+    Args:
+        source: used by the thread only.
+        items: how many may wait.
+
+    Raises:
+        Exception: whatever the source raises, at its place.
+    """
+    end = object()
+    pool = ThreadPoolExecutor(1, thread_name_prefix="read_ahead")
+    try:
+        waiting = deque(pool.submit(next, source, end) for _ in range(items + 1))
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, source, end))
+            yield item  # type: ignore[misc]  # only the source's items are left
+    finally:
+        pool.shutdown(cancel_futures=True)

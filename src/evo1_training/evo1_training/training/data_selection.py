@@ -140,6 +140,7 @@ def open_data(
         mask_held=config.mask_held,
         max_pause_s=config.max_pause_s,
         cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else None,
+        cache_kind=config.cache_kind,
     )
     if not config.groups:
         specs = [replace(spec, embodiment=robot.embodiment) for spec in specs]

@@ -30,11 +30,11 @@ class DecodingBar:
         self._enabled = enabled
         self._bar: tqdm[NoReturn] | None = None
 
-    def __call__(self, camera: str, frames: int, of: int) -> None:
-        """So many more frames of a camera are there."""
-        if self._enabled and frames:
+    def __call__(self, what: str, frames: int, of: int) -> None:
+        """So many more frames are there; `what` names the camera and the size it will have."""
+        if self._enabled:
             if self._bar is None:
-                title = f"decoding {printable(camera.rsplit('.', 1)[-1])}, once"
+                title = f"decoding {printable(what)}, once"
                 self._bar = tqdm(total=of, desc=title, unit="frame", mininterval=1.0)
             self._bar.update(frames)
             if self._bar.n >= of:

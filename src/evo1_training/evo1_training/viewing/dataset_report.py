@@ -6,10 +6,10 @@ Must not import ROS or torch.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
-from html import escape
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -28,12 +28,37 @@ from evo1_training.viewing.episode_view import ViewError, spread
 from evo1_training.viewing.in_dataset import view_episode
 
 _SHOWN, _PICTURES = 8, 6  # episodes, and pictures of each camera in one
-_STYLE = """
+_PAGE = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>Check of {{ dataset }}</title><style>
 body { font: 15px/1.45 sans-serif; margin: 2em auto; max-width: 76em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 } img { max-width: 100%; border: 1px solid #ddd }
 td, th { text-align: left; vertical-align: top; padding: .25em .8em }
 tr { border-bottom: 1px solid #ddd }
 .error { color: #b00020; font-weight: bold } .warning { color: #a05a00 } .note { color: #555 }
+</style><h1>Check of {{ dataset }}</h1>
+{% if version is defined %}
+<p>LeRobot {{ version }}, robot {{ robot }}, {{ episodes }} episodes, {{ frames }} frames at
+{{ fps }} fps ({{ "%.1f" % (frames / fps / 60) }} min), tasks: {{ tasks | join("; ") }}</p>
+{% endif %}
+{% if quick %}<p>Quick check: only some pictures of each video were looked at.</p>{% endif %}
+{% if findings %}<h2>Findings</h2><table>
+<tr><th></th><th>code</th><th>where</th><th>what</th><th>what to do</th></tr>
+{% for one in findings %}<tr><td class="{{ one.severity }}">{{ one.severity }}</td>
+<td>{{ one.code }}</td><td>{{ one.where }}</td><td>{{ one.what }}</td>
+<td>{{ one.remedy }}</td></tr>
+{% endfor %}</table>{% else %}<p>Nothing was found.</p>{% endif %}
+{% if lengths %}<h2>Episodes</h2><img src="episodes.png" alt="lengths of the episodes">{% endif %}
+{% if lags %}<h2>Joints</h2><table>
+<tr><th>joint</th><th>state</th><th>state follows the action by</th></tr>
+{% for one in joints %}<tr><td>{{ one.name }}</td>
+<td>{% if one.state_min is not none %}{{ "%.3f .. %.3f" % (one.state_min, one.state_max) }}\
+{% endif %}</td>
+<td>{{ "cannot be told" if one.lag_ms is none else "%.0f ms" % one.lag_ms }}</td></tr>
+{% endfor %}</table><img src="lags.png" alt="delay of each joint">{% endif %}
+{% for number in drawn %}<h2>Episode {{ number }}</h2>
+{% for what in ("contact_sheet", "joints") %}
+<img src="{{ "episode_%06d_%s.png" % (number, what) }}" alt="{{ what }}">
+{% endfor %}{% endfor %}</html>
 """
 
 
@@ -47,22 +72,23 @@ def write_report(report: CheckReport, folder: Path) -> Path:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = [_head(report), _findings_table(report.findings)]
-    if report.meta is not None and report.meta.episodes:
+    meta, joints = report.meta, report.joints
+    lengths = meta is not None and bool(meta.episodes)
+    lags = joints is not None and bool(joints.lag_ms.size)
+    if lengths:
         _draw_lengths(report, folder / "episodes.png")
-        parts.append('<h2>Episodes</h2><img src="episodes.png" alt="lengths of the episodes">')
-    if report.joints is not None and report.joints.lag_ms.size:
-        _draw_lags(report.joints, folder / "lags.png")
-        parts += [_joints_table(report.joints), '<img src="lags.png" alt="delay of each joint">']
-    if report.meta is not None:
-        parts += _episodes(report.meta, report.findings, folder)
-    page = folder / "report.html"
-    title = escape(f"Check of {report.root}")
-    page.write_text(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{_STYLE}</style><h1>{title}</h1>{''.join(parts)}</html>\n",
-        encoding="utf-8",
+    if joints is not None and lags:
+        _draw_lags(joints, folder / "lags.png")
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    text = environment.from_string(_PAGE).render(
+        to_json(report),
+        robot=meta.info.robot_type or "unknown" if meta is not None else "",
+        lengths=lengths,
+        lags=lags,
+        drawn=list(_draw_episodes(meta, report.findings, folder)) if meta is not None else [],
     )
+    page = folder / "report.html"
+    page.write_text(text, encoding="utf-8")
     return page
 
 
@@ -107,47 +133,6 @@ def _joint_records(joints: JointFacts) -> Iterator[Mapping[str, Any]]:
         }
 
 
-def _head(report: CheckReport) -> str:
-    lines = []
-    if report.meta is not None:
-        info, episodes = report.meta.info, report.meta.episodes
-        frames = sum(episode.length for episode in episodes)
-        lines.append(
-            f"LeRobot {escape(info.version)}, robot {escape(info.robot_type or 'unknown')}, "
-            f"{len(episodes)} episodes, {frames} frames at {info.fps} fps "
-            f"({frames / info.fps / 60:.1f} min), tasks: "
-            + "; ".join(escape(task) for task in report.meta.tasks.values())
-        )
-    if report.quick:
-        lines.append("Quick check: only some pictures of each video were looked at.")
-    if not report.findings:
-        lines.append("Nothing was found.")
-    return "".join(f"<p>{line}</p>" for line in lines)
-
-
-def _findings_table(findings: Iterable[Finding]) -> str:
-    rows = "".join(
-        f'<tr><td class="{one.severity}">{one.severity}</td><td>{escape(one.code)}</td>'
-        f"<td>{escape(one.where)}</td><td>{escape(one.what)}</td><td>{escape(one.remedy)}</td></tr>"
-        for one in findings
-    )
-    if not rows:
-        return ""
-    head = "<tr><th></th><th>code</th><th>where</th><th>what</th><th>what to do</th></tr>"
-    return f"<h2>Findings</h2><table>{head}{rows}</table>"
-
-
-def _joints_table(joints: JointFacts) -> str:
-    head = "<tr><th>joint</th><th>state</th><th>state follows the action by</th></tr>"
-    rows = []
-    for record in _joint_records(joints):
-        lag = "cannot be told" if record["lag_ms"] is None else f"{record['lag_ms']:.0f} ms"
-        low, high = record["state_min"], record["state_max"]
-        span = "" if low is None else f"{low:.3f} .. {high:.3f}"
-        rows.append(f"<tr><td>{escape(record['name'])}</td><td>{span}</td><td>{lag}</td></tr>")
-    return f"<h2>Joints</h2><table>{head}{''.join(rows)}</table>"
-
-
 def _draw_lengths(report: CheckReport, path: Path) -> None:
     """Draw a bar for each episode, coloured by its worst finding."""
     if report.meta is None:
@@ -188,7 +173,9 @@ def _draw_lags(joints: JointFacts, path: Path) -> None:
     figure.savefig(path)
 
 
-def _episodes(meta: DatasetFolder, findings: Iterable[Finding], folder: Path) -> Iterator[str]:
+def _draw_episodes(
+    meta: DatasetFolder, findings: Iterable[Finding], folder: Path
+) -> Iterator[int]:
     """Draw some episodes, evenly over the dataset; those that cannot be read are left out."""
     for number in spread(len(meta.episodes), _SHOWN):
         episode = meta.episodes[number]
@@ -203,8 +190,4 @@ def _episodes(meta: DatasetFolder, findings: Iterable[Finding], folder: Path) ->
         stem = f"episode_{episode.index:06d}"
         draw_contact_sheet(view, folder / f"{stem}_contact_sheet.png")
         draw_joints(view, folder / f"{stem}_joints.png")
-        yield (
-            f"<h2>Episode {episode.index}</h2>"
-            f'<img src="{stem}_contact_sheet.png" alt="pictures">'
-            f'<img src="{stem}_joints.png" alt="joints">'
-        )
+        yield episode.index

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from evo1_training.datasets.read_ahead import read_ahead
+from evo1_training.datasets.conversion_job import read_ahead
 
 
 def test_items_come_in_order_and_end():

@@ -9,7 +9,7 @@ import rclpy
 
 from evo1_policy.control.signals import LoopState, LoopStatus, StopCode, StopReason
 from evo1_policy.ros.outputs import Interventions
-from evo1_training.datasets.interventions import read_interventions
+from evo1_training.datasets.action_curve import read_interventions
 from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.mcap_records import Wanted
 

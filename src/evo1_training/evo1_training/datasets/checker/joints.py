@@ -12,10 +12,13 @@ import numpy.typing as npt
 
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.checker.motion import (
+    Courses,
     jumps,
     lags_steps,
+    longest_rest,
     longest_run,
     repeated_share,
+    rest_offset,
     usual_step,
 )
 from evo1_training.datasets.reader.problems import Findings
@@ -31,6 +34,8 @@ _STILL = 1e-3
 _LARGEST_RAD = 7.0
 _LATE_S = 0.5
 _VARIES_STEPS = 2.0
+_REST_S, _REST_SHARE = 2.0, 0.3
+_OFFSET = 0.04  # of a joint's range
 _FASTER = 5.0  # a target that moves so many times faster than the joint can is a jump
 
 
@@ -71,7 +76,9 @@ class JointWatch:
         self._at_limit = {"state": np.zeros(width), "action": np.zeros(width)}
         self._beyond = {"state": np.zeros(width), "action": np.zeros(width)}
         self._lags: list[Floats] = []
-        self._copies = 0
+        self._offsets: list[Floats] = []
+        self._copies: list[int] = []
+        self._courses = Courses()
 
     def add(
         self,
@@ -100,9 +107,13 @@ class JointWatch:
                 self._at_limit[name] += near.sum(axis=0)
                 beyond = (values < low - _BEYOND) | (values > high + _BEYOND)
                 self._beyond[name] += beyond.sum(axis=0)
-        self._copies += np.array_equal(action, state) or np.array_equal(action[:-1], state[1:])
+        if np.array_equal(action, state) or np.array_equal(action[:-1], state[1:]):
+            self._copies.append(episode)
+        self._courses.add(episode, action)
         run = longest_run(~held)
         self._lags.append(lags_steps(state[run], action[run], fps=self._fps))
+        self._offsets.append(rest_offset(state[run], action[run], self._lags[-1]))
+        self._check_rest(episode, action, findings)
         self._check_jumps(episode, action, findings, held=held)
         share = repeated_share(state, action)
         if share > 0.2:
@@ -120,8 +131,18 @@ class JointWatch:
         if self._rows:
             self._check_ranges(findings)
             self._check_lags(lags, findings)
-            if self._copies == len(self._lags):
-                findings.add("action-is-state", "action", "equals the state (or the next one)")
+            self._check_offsets(findings)
+            spans = self._ends["action"].high - self._ends["action"].low
+            for episode, other in self._courses.alike(spans):
+                what = f"moves as episode {other} does, within 0.2 % of every joint's range"
+                findings.add("near-duplicate", f"episode {episode}", what, episode=episode)
+            copied = "equals the state (or the next one)"
+            if len(self._copies) == len(self._lags):
+                findings.add("action-is-state", "action", copied)
+            else:
+                for episode in self._copies:
+                    where = f"episode {episode}: action"
+                    findings.add("action-is-state", where, copied, episode=episode)
         return JointFacts(
             names=self._names, low=ends.low, high=ends.high, lag_ms=lags * 1e3 / self._fps
         )
@@ -145,6 +166,32 @@ class JointWatch:
                 f"{step:.3f} in {1e3 / self._fps:.0f} ms",
                 episode=episode,
             )
+
+    def _check_rest(self, episode: int, action: Floats, findings: Findings) -> None:
+        rest, share = longest_rest(action)
+        seconds = (rest.stop - rest.start) / self._fps
+        if seconds > _REST_S and share > _REST_SHARE:
+            findings.add(
+                "standing-still",
+                f"episode {episode}",
+                f"no joint is moved for {seconds:.1f} s from frame {rest.start} on, nor in "
+                f"{100 * share:.0f} % of all frames",
+                episode=episode,
+            )
+
+    def _check_offsets(self, findings: Findings) -> None:
+        """A leader that was calibrated elsewhere: the arm stays off by the same everywhere."""
+        offsets, ends = np.array(self._offsets), self._ends["action"]
+        for j in np.flatnonzero(~self._grippers).tolist():  # a grasp keeps a gripper off
+            known = offsets[np.isfinite(offsets[:, j]), j]
+            limit = _OFFSET * float(ends.high[j] - ends.low[j])
+            if known.size and (known.min() > limit or known.max() < -limit):
+                findings.add(
+                    "leader-offset",
+                    self._names[j],
+                    f"the action is {np.median(known):+.3f} from where the state follows, in "
+                    f"all {known.size} episodes that tell",
+                )
 
     def _check_ranges(self, findings: Findings) -> None:
         for j, name in enumerate(self._names):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evo1_training.datasets.reader.demonstrations import runs
+from evo1_training.datasets.reader.demonstrations import STILL_SHARE, runs
 
 Floats = npt.NDArray[Any]
 
@@ -53,6 +53,70 @@ def lags_steps(state: Floats, action: Floats, *, fps: int) -> Floats:
 def longest_run(wanted: npt.NDArray[np.bool_]) -> slice:
     """The longest run of rows (T,) that are wanted; empty where none is."""
     return slice(*max(runs(wanted), key=lambda run: run[1] - run[0], default=(0, 0)))
+
+
+def rest_offset(state: Floats, action: Floats, lags: Floats) -> Floats:
+    """How far each joint (D,) stays from its action, delays left aside; NaN where one is unknown.
+
+    Args:
+        state: (T, D)
+        action: (T, D)
+        lags: steps that each joint follows its action (D,), as lags_steps gives them.
+    """
+    found = np.full(len(lags), np.nan)
+    for j in np.flatnonzero(np.isfinite(lags)).tolist():
+        lag = round(float(lags[j]))
+        asked = action[max(-lag, 0) : len(action) - max(lag, 0), j]
+        found[j] = np.median(asked - state[max(lag, 0) :, j][: len(asked)])
+    return found
+
+
+def longest_rest(action: Floats) -> tuple[slice, float]:
+    """The longest run of rows in which no target (T, D) moves, and which part rests at all."""
+    spans = np.ptp(action, axis=0)
+    still = (np.abs(np.diff(action, axis=0)) <= np.maximum(STILL_SHARE * spans, _STILL)).all(
+        axis=1
+    )
+    return longest_run(still), float(still.mean()) if len(still) else 0.0
+
+
+class Courses:
+    """The course of each episode, to find those that move alike."""
+
+    POINTS = 32
+    NEAR = 2e-3  # of a joint's range over the dataset
+    FRAMES = 2  # that lengths may differ by
+
+    def __init__(self) -> None:
+        self._rows: list[Floats] = []
+        self._lengths: list[int] = []
+        self._episodes: list[int] = []
+
+    def add(self, episode: int, action: Floats) -> None:
+        """Take the targets (T, D) of an episode."""
+        places = np.linspace(0, len(action) - 1, self.POINTS).round().astype(int)
+        self._rows.append(action[places].astype(np.float32))
+        self._lengths.append(len(action))
+        self._episodes.append(episode)
+
+    def alike(self, spans: Floats) -> list[tuple[int, int]]:
+        """(episode, an earlier one that it moves like), spans (D,) being the joints' ranges."""
+        used = spans > _STILL
+        if len(self._rows) < 2 or not used.any():
+            return []
+        courses = (np.stack(self._rows)[:, :, used] / spans[used]).reshape(len(self._rows), -1)
+        order = np.argsort(courses.mean(axis=1), kind="stable")
+        means = courses.mean(axis=1)[order]
+        found: dict[int, int] = {}
+        for place, one in enumerate(order.tolist()):
+            end = int(np.searchsorted(means, means[place] + self.NEAR, side="right"))
+            others = order[place + 1 : end]
+            near = np.abs(courses[others] - courses[one]).max(axis=1, initial=0.0) <= self.NEAR
+            for other in others[near].tolist():
+                first, second = sorted((one, other))
+                if abs(self._lengths[first] - self._lengths[second]) <= self.FRAMES:
+                    found[second] = min(first, found.get(second, first))
+        return [(self._episodes[one], self._episodes[two]) for one, two in sorted(found.items())]
 
 
 def jumps(action: Floats, limit: Floats) -> npt.NDArray[np.bool_]:

@@ -11,13 +11,14 @@ import yaml
 
 from evo1_policy.robot_config import parse_robot
 from evo1_policy.untrusted import parse_json, parse_yaml, read_json, read_text
+from evo1_training.datasets.checker.statistics import read_episode_stats
 from evo1_training.datasets.lerobot.contents import INFO, ROBOT, SOURCES, Identity
 from evo1_training.datasets.lerobot.schema import stamp_key
 from evo1_training.datasets.lerobot.statistics import Statistics
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
-from evo1_training.datasets.reader.info import IMAGE_PREFIX, read_meta_lines
+from evo1_training.datasets.reader.info import IMAGE_PREFIX
 from evo1_training.datasets.reader.pictures import FrameSource
-from evo1_training.datasets.reader.problems import Refusing
+from evo1_training.datasets.reader.problems import Findings
 
 _ROBOT_BYTES = 64 << 20
 
@@ -105,32 +106,16 @@ class Source:
 
 
 def _picture_statistics(folder: DatasetFolder) -> dict[int, dict[str, Statistics]]:
-    """What the dataset says of its pictures, by episode; what cannot be read is left out."""
+    """What the dataset says of its pictures, by episode; what cannot be used is left out."""
     found: dict[int, dict[str, Statistics]] = {}
     cameras = folder.info.cameras
-    try:
-        if folder.info.layout == "v2.1":
-            records = read_meta_lines(folder.root, "meta/episodes_stats.jsonl", Refusing()) or ()
-            rows = [(one["episode_index"], one["stats"]) for one in records]
-        else:
-            rows = []
-            for path in sorted((folder.root / "meta/episodes").glob("*/*.parquet")):
-                for one in pq.read_table(path).to_pylist():
-                    stats = {
-                        key: {
-                            name.rpartition("/")[2]: value
-                            for name, value in one.items()
-                            if name.startswith(f"stats/{key}/")
-                        }
-                        for key in cameras
-                    }
-                    rows.append((one["episode_index"], stats))
-        for index, stats in rows:
+    for index, stats in read_episode_stats(folder.info, Findings()).items():
+        try:
             given = {key: Statistics.from_dict(stats[key]) for key in cameras}
-            if all(item.mean.shape == (3, 1, 1) for item in given.values()):
-                found[index] = given
-    except (ValueError, LookupError, TypeError, AttributeError, OSError, pa.ArrowException):
-        return {}
+        except (ValueError, LookupError, TypeError, AttributeError):
+            continue
+        if all(item.mean.shape == (3, 1, 1) for item in given.values()):
+            found[index] = given
     return found
 
 

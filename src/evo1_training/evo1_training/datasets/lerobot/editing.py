@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evo1_training.datasets.lerobot.contents import ROBOT, SOURCES, STATS, Identity
-from evo1_training.datasets.lerobot.cutting import cut_video
 from evo1_training.datasets.lerobot.edit_source import EditError, Source
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
 from evo1_training.datasets.lerobot.schema import INDEX_COLUMNS, differences
 from evo1_training.datasets.lerobot.staging import DatasetWriteError, link_or_copy, telling_where
 from evo1_training.datasets.lerobot.statistics import PictureStatistics, Statistics, of_values
 from evo1_training.datasets.lerobot.tables import ROWS_WITH_PICTURES
+from evo1_training.datasets.lerobot.video import cut_video
 from evo1_training.datasets.lerobot.writing import NORM_STATS, open_dataset
 from evo1_training.datasets.reader.layouts import Episode
 

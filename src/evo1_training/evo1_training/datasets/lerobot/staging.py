@@ -1,27 +1,53 @@
 """Changes to a dataset that appear together or not at all. Must not import ROS or torch.
 
-New files are written below `.adding/files`, a whole new `meta` among them. Moving that `meta` to
-`.adding/meta` decides: before it the dataset is as it was, after it what is left is moved to its
-place by whoever opens the dataset next. No file tells names of files, and none that is there
-already is changed but by exchanging `meta`.
+New files are written below `.adding/files`, a whole new `meta` among them, whose unchanged files
+are links to those of the old one. Moving that `meta` to `.adding/meta` decides: before it the
+dataset is as it was, after it what is left is moved to its place by whoever opens the dataset
+next. No file tells names of files, and none that is there already is changed, but by exchanging
+`meta`, and by lines at the end of its lists: so that an episode costs what it is itself, new lines
+wait in `.adding/lines/<list>/<bytes that the list has>`, and are added once it is decided.
 """
 
 import fcntl
 import os
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 from evo1_policy.paths import confined, sync
 
 STAGING = ".adding"  # hidden, so that no reader's glob finds what is in it
 META = "meta"
-_FILES, _OLD, _LOCK = "files", "old", "lock"
+_FILES, _OLD, _LINES, _LOCK = "files", "old", "lines", "lock"
 
 
 class DatasetWriteError(ValueError):
     """A dataset that cannot be written; the message names the folder and what to do."""
+
+
+class Whole(ABC):
+    """A file that is whole once a `with` has ended without an error."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is left, and what makes the file whole."""
+
+    @abstractmethod
+    def _let_go(self) -> None:
+        """Close the file as it is."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            with suppress(OSError):  # the error that came first counts
+                self._let_go()
 
 
 class Staging:
@@ -39,7 +65,13 @@ class Staging:
         self._root = root
         self._folder = root / STAGING
         self._files = self._folder / _FILES
-        for name in (STAGING, META, f"{STAGING}/{META}", f"{STAGING}/{_FILES}"):
+        for name in (
+            STAGING,
+            META,
+            f"{STAGING}/{META}",
+            f"{STAGING}/{_FILES}",
+            f"{STAGING}/{_LINES}",
+        ):
             _inside(root, name)
         if self._folder.exists() and not (self._folder / _LOCK).is_file():
             raise DatasetWriteError(
@@ -70,7 +102,12 @@ class Staging:
         self._clear()
         present = self._root / META
         if present.is_dir():
-            shutil.copytree(present, self._files / META, symlinks=True)
+            shutil.copytree(
+                present,
+                self._files / META,
+                symlinks=True,
+                copy_function=lambda source, target: link_or_copy(Path(source), Path(target)),
+            )
 
     def file(self, relative: str) -> Path:
         """Return where to write a file of the dataset, which is not there."""
@@ -86,18 +123,19 @@ class Staging:
     def lines(self, relative: str, lines: Sequence[str]) -> None:
         """Add lines to a file of the metadata, which need not be there yet."""
         path = _inside(self._files, relative)
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        self.text(relative, before + "".join(f"{line}\n" for line in lines))
+        text = "".join(f"{line}\n" for line in lines)
+        if not path.is_file():
+            self.text(relative, text)
+            return
+        if path.stat().st_nlink > 2:  # somebody else's name of it, too, as of a copy by links
+            path.write_bytes(_taken_out(path))
+        waiting = _inside(self._folder / _LINES, f"{relative}/{path.stat().st_size}")
+        waiting.parent.mkdir(parents=True)
+        waiting.write_text(text, encoding="utf-8")
 
     def copy(self, relative: str, source: Path) -> None:
         """Give a file of the dataset the contents of another one."""
         link_or_copy(source, self.file(relative))
-
-    def remove(self, relative: str) -> None:
-        """Remove a folder of the metadata."""
-        path = _inside(self._files, relative)
-        if path.is_dir():
-            shutil.rmtree(path)
 
     def commit(self) -> None:
         """Make all changes; `meta` is among what was staged.
@@ -105,8 +143,9 @@ class Staging:
         Raises:
             OSError: the disk is full or gone. Unless is_interrupted, nothing has changed.
         """
-        for path in self._files.rglob("*"):
-            sync(path)
+        for folder in (self._files, self._folder / _LINES):
+            for path in folder.rglob("*"):
+                sync(path)
         (self._files / META).rename(self._folder / META)
         sync(self._folder)
         _finish(self._root)
@@ -119,7 +158,7 @@ class Staging:
             self._lock.close()
 
     def _clear(self) -> None:
-        for name in (_FILES, _OLD):
+        for name in (_FILES, _OLD, _LINES):
             if (self._folder / name).exists():
                 shutil.rmtree(self._folder / name)
 
@@ -160,10 +199,31 @@ def _finish(root: Path) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             path.replace(place)
             sync(place.parent)
+    for path in (folder / _LINES / META).rglob("*"):
+        if path.is_file() and path.name.isdecimal():
+            name = path.parent.relative_to(folder / _LINES / META).as_posix()
+            _extend(_inside(new, name), int(path.name), path.read_bytes())
     if (root / META).exists():
         (root / META).rename(old)
     new.rename(root / META)
     sync(root)
+
+
+def _extend(path: Path, size: int, data: bytes) -> None:
+    """Add to what a file had in `size` bytes, however much of it was added already."""
+    with path.open("r+b") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _taken_out(path: Path) -> bytes:
+    """The contents of a file that loses this name."""
+    data = path.read_bytes()
+    path.unlink()
+    return data
 
 
 def _inside(root: Path, name: str) -> Path:

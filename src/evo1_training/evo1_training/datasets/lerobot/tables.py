@@ -4,10 +4,8 @@ Must not import ROS or torch.
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from evo1_training.datasets.lerobot.schema import (
     arrow_schema,
     columns,
 )
+from evo1_training.datasets.lerobot.staging import Whole
 
 _ROWS, ROWS_WITH_PICTURES = 65536, 8  # a row group: what is held, and what one random read costs
 
@@ -45,7 +44,7 @@ def recorded(features: Features) -> dict[str, Mapping[str, Any]]:
     return {name: item for name, item in columns(features).items() if name not in INDEX_COLUMNS}
 
 
-class FrameTable:
+class FrameTable(Whole):
     """Writes the recorded columns of one episode, frame by frame, in bounded memory."""
 
     def __init__(self, path: Path, features: Features) -> None:
@@ -71,20 +70,8 @@ class FrameTable:
             self._flush()
         self._writer.close()
 
-    def __enter__(self) -> "FrameTable":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            with suppress(OSError):  # the error that came first counts
-                self._writer.close()
+    def _let_go(self) -> None:
+        self._writer.close()
 
     def _flush(self) -> None:
         arrays = [_array(self._rows[field.name], field.type) for field in self._schema]

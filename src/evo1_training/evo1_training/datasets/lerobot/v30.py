@@ -1,7 +1,7 @@
 """LeRobot v3.0: many episodes a file. Must not import ROS or torch.
 
 What is added gets files of its own, joined up to LeRobot's limits; data and videos that are there
-already are never written again. The list of episodes is one file.
+already are never written again, and of the list of episodes only a last file that is small.
 """
 
 import json
@@ -30,6 +30,7 @@ EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.par
 DATA_LIMIT_MB, VIDEO_LIMIT_MB = 100, 200  # LeRobot's defaults
 _MB = 1024**2
 _LIST = "meta/episodes"
+_LIST_LIMIT = 1 << 20  # bytes of its last file, up to which it is written again with more
 _TASKS = "meta/tasks.parquet"
 _NUMBERS = re.compile(r"chunk-(\d+)/file-(\d+)\.")
 
@@ -117,16 +118,16 @@ class LayoutV30:
             number += 1
 
     def _stage_list(self, staging: Staging, root: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Stage the list of all episodes as one file."""
-        listed = sorted((root / _LIST).glob("chunk-*/file-*.parquet"))
-        present = [pq.read_table(path) for path in listed]
-        schema = present[0].schema if present else _row_schema(rows[0])
-        table = pa.concat_tables([*present, pa.Table.from_pylist(rows, schema=schema)])
-        zeros = pa.array([0] * len(table), pa.int64())
-        for name in _prefixed(f"{_LIST}/", _at(0)):
-            table = table.set_column(table.schema.get_field_index(name), name, zeros)
-        staging.remove(_LIST)
-        pq.write_table(table, staging.file(EPISODES_PATH.format(**_at(0))))
+        """Stage the last file of the list with more rows, or a further one where it is large."""
+        number = _next_file(root / _LIST)
+        path = root / EPISODES_PATH.format(**_at(number - 1))
+        last = [] if number == 0 or path.stat().st_size > _LIST_LIMIT else [pq.read_table(path)]
+        number -= len(last)
+        places = _prefixed(f"{_LIST}/", _at(number))
+        added = [{**row, **places} for row in rows]
+        schema = pq.read_schema(path) if path.is_file() else _row_schema(added[0])
+        table = pa.concat_tables([*last, pa.Table.from_pylist(added, schema=schema)])
+        pq.write_table(table, staging.file(EPISODES_PATH.format(**_at(number))))
 
 
 def _row(addition: Addition) -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""Decoded frames on disk at training size, memory-mapped and shared by all processes.
+"""Decoded frames on disk at training size, an episode a file, shared by processes and datasets.
 
-A frame is read from the cache as fast as from memory, where decoding costs milliseconds. The cost
-is space: 0.6 GB for 1000 frames of 448x448, per camera. A cache belongs to the exact files it was
-made of, is used only when it is complete, and a build that was cut off goes on where it stopped:
+A raw frame is read from the cache as fast as from memory, where decoding a video costs
+milliseconds; the price is space: 0.6 GB for 1000 frames of 448x448, per camera. As JPEG they take
+about a tenth, cost a millisecond or two, and differ by little from what was decoded. The files of
+an episode are named after what it is made of, so only an episode that is new or was changed is
+decoded, and one that was copied into another dataset is not; a build that was cut off goes on:
 
-    <cache_dir>/<key>/cache.json               what it is; written last
-                      00000.frames    (n, H, W, 3) uint8
+    <cache_dir>/<ab>/<key>.frames    (n, H, W, 3) uint8, frame after frame
+    <cache_dir>/<ab>/<key>.jpegs     n JPEG files, then where each begins: n + 1 numbers, uint64
 
 Frames are rounded to 8 bits after the resize, as the policy does live. Must not import ROS or
 torch.
@@ -13,70 +15,96 @@ torch.
 
 import fcntl
 import hashlib
-import json
+import io
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from evo1_training.datasets.reader.folder import DatasetFolder
 from evo1_training.datasets.reader.pictures import FrameSource, resize
 from evo1_training.datasets.reader.problems import DatasetError
 
-FORMAT = 1
-SHARD_BYTES = 512 << 20
-_OPEN_SHARDS = 256  # each holds a file descriptor
-_FACTS = "cache.json"
+FORMAT = 2
+_OPEN_FILES = 256  # each holds a file descriptor
+_QUALITY = 95  # of JPEG, with colour at full resolution
+_MEASURED = 8  # frames that are decoded to tell how large a cache of JPEGs will be
+_ENDS = 4096  # bytes of a file's beginning and end that tell it from others
+_INDEX = np.dtype("<u8")
 
-Progress = Callable[[str, int, int], None]  # camera, frames more, frames in all
+Kind = Literal["raw", "jpeg"]
+Progress = Callable[[str, int, int], None]  # what is built, frames more, frames in all
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """The file of an episode: frames first_row .. first_row + length - 1 of the dataset."""
+
+    path: Path
+    first_row: int
+    length: int
 
 
 class FrameCache:
     """Frames of one camera of one dataset, ready to be read."""
 
-    def __init__(self, place: Path, *, rows: int, shape: tuple[int, int, int], per: int) -> None:
-        """Check that every shard is there in full.
+    def __init__(self, parts: Sequence[_Part], *, shape: tuple[int, int, int], kind: Kind) -> None:
+        """Check that every file is there in full.
 
         Raises:
-            DatasetError: one is missing, or has another size.
+            DatasetError: one is missing or cut off.
         """
-        self._place, self._rows, self._shape, self._per = place, rows, shape, per
-        self._maps: dict[int, npt.NDArray[np.uint8]] = {}
-        self._shards = [self._find(number) for number in range(-(-rows // per))]
+        self._parts, self._shape, self._kind = tuple(parts), shape, kind
+        self._starts = np.array([part.first_row for part in parts])
+        self._maps: dict[int, tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] = {}
+        for part in parts:
+            if not _is_whole(part, shape, kind):
+                raise DatasetError(
+                    f"{part.path}: missing or damaged; delete this file, it will be built again"
+                )
 
     def read(self, row: int) -> npt.NDArray[np.uint8]:
-        """The frame of a row of the dataset: (H, W, 3) uint8 RGB, read-only."""
-        number, offset = divmod(row, self._per)
+        """The frame of a row of the dataset: (H, W, 3) uint8 RGB, read-only.
+
+        Raises:
+            DatasetError: the file was damaged since.
+        """
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
         if number not in self._maps:
-            while len(self._maps) >= _OPEN_SHARDS:
+            while len(self._maps) >= _OPEN_FILES:
                 self._maps.pop(next(iter(self._maps)))
-            shape = (self._count(number), *self._shape)
-            self._maps[number] = np.memmap(
-                self._shards[number], mode="r", dtype=np.uint8, shape=shape
-            )
-        frame: npt.NDArray[np.uint8] = self._maps[number][offset]
-        return frame
+            self._maps[number] = self._open(self._parts[number])
+        data, offsets = self._maps[number]
+        place = row - self._parts[number].first_row
+        found = data[int(offsets[place]) : int(offsets[place + 1])]
+        if self._kind == "raw":
+            return found.reshape(self._shape)
+        try:
+            with Image.open(io.BytesIO(found.tobytes()), formats=("JPEG",)) as picture:
+                if (picture.height, picture.width) == self._shape[:2]:
+                    return np.asarray(picture.convert("RGB"))
+        except (OSError, SyntaxError):
+            pass
+        raise DatasetError(
+            f"{self._parts[number].path}: frame {place} is damaged; delete this file, it will be "
+            "built again"
+        )
 
-    def _find(self, number: int) -> Path:
-        found = list(self._place.glob(f"{number:05d}.*frames"))
-        size = self._count(number) * int(np.prod(self._shape))
-        if len(found) != 1 or found[0].stat().st_size != size:
-            raise DatasetError(
-                f"{self._place}: shard {number:05d} is missing or damaged; delete this folder, it "
-                "will be built again"
-            )
-        return found[0]
-
-    def _count(self, number: int) -> int:
-        return min(self._per, self._rows - number * self._per)
+    def _open(self, part: _Part) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        data = np.memmap(part.path, mode="r", dtype=np.uint8)
+        if self._kind == "raw":
+            return data, np.arange(part.length + 1) * int(np.prod(self._shape))
+        return data, _offsets(data, part.length)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_maps": {}}  # mapped again where it is unpickled
@@ -88,136 +116,179 @@ def open_frame_cache(
     *,
     size: int | None,
     cache_dir: Path,
+    kind: Kind = "raw",
     jobs: int = 1,
     progress: Progress | None = None,
-    shard_bytes: int = SHARD_BYTES,
 ) -> FrameCache:
-    """Open the cache of a camera; build it first where it is not complete.
+    """Open the cache of a camera; build the episodes first that it does not have.
 
-    Processes that ask for the same cache at once wait for the one that builds it.
+    Processes that ask for the same folder at once wait for the one that builds in it.
 
     Args:
         folder: the dataset.
         camera: its feature.
         size: edge of the square that frames are resized to [px]; None keeps their size.
         cache_dir: folder of all caches.
+        kind: 'raw', or 'jpeg' for a tenth of the space.
         jobs: threads that decode.
-        progress: called each time some frames are done.
-        shard_bytes: size of one file, at most.
+        progress: told what is built, and its size, each time some frames are done.
 
     Raises:
         DatasetError: a frame cannot be read, or the disk is too small.
     """
-    shape = (size, size, 3) if size else folder.info.feature(camera).shape
-    place = cache_dir / cache_key(folder, camera, size)
-    per = max(shard_bytes // int(np.prod(shape)), 1)
-    build = _Build(folder=folder, camera=camera, size=size, place=place, shape=shape, per=per)
+    height, width = (size, size) if size else folder.info.feature(camera).shape[:2]
+    shape = (height, width, 3)
+    keys = episode_keys(folder, camera, size, kind)
+    suffix = ".frames" if kind == "raw" else ".jpegs"
+    parts = [
+        _Part(
+            path=cache_dir / key[:2] / f"{key}{suffix}",
+            first_row=episode.first_row,
+            length=episode.length,
+        )
+        for key, episode in zip(keys, folder.episodes, strict=True)
+    ]
+    build = _Build(folder=folder, camera=camera, size=size, shape=shape, kind=kind)
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        with _lock(place / ".lock"):
-            if not (place / _FACTS).is_file():
-                build.run(jobs, progress)
-        per = _rows_per_shard(place / _FACTS)
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        with _lock(cache_dir / ".lock"):
+            gone = (part for part in parts if not _is_whole(part, shape, kind))
+            missing = list({part.path: part for part in gone}.values())  # an episode may be twice
+            if missing:
+                for left_over in cache_dir.glob("*/*.tmp"):
+                    left_over.unlink()
+                build.run(missing, cache_dir, jobs, progress)
     except OSError as error:
-        raise DatasetError(f"{place}: cannot build the frame cache: {error.strerror}") from error
-    return FrameCache(place, rows=folder.rows, shape=(shape[0], shape[1], 3), per=per)
+        raise DatasetError(f"{cache_dir}: cannot build the frame cache: {error}") from error
+    return FrameCache(parts, shape=shape, kind=kind)
 
 
-def _rows_per_shard(path: Path) -> int:
-    """The size of the shards that are there; a later build may be asked for another."""
+def episode_keys(
+    folder: DatasetFolder, camera: str, size: int | None, kind: Kind = "raw"
+) -> list[str]:
+    """Name of each episode's file: of what it is made of, wherever its dataset lies.
+
+    Changes with the file that holds its pictures, its place there, the size and the kind.
+    """
+    video = folder.info.feature(camera).dtype == "video"
+    starts = {file.path: file.first_row for file in folder.data_files}
+    identity = cache(_identity)
+    keys = []
+    for episode in folder.episodes:
+        span = episode.videos.get(camera)
+        path = span.path if video and span is not None else episode.data_path
+        at = f"{span.start_s:.6f}" if video and span is not None else ""
+        row = "" if video else f"{camera}\0{episode.first_row - starts[episode.data_path]}"
+        place = f"{at}\0{row}\0{episode.length}\0{folder.info.fps}"
+        text = f"{FORMAT}\0{identity(path)}\0{place}\0{size}\0{kind}"
+        keys.append(hashlib.sha256(text.encode()).hexdigest()[:32])
+    return keys
+
+
+def _identity(path: Path) -> str:
+    """A file whatever it is called: size, time, and both ends, where lists of frames stand."""
+    status = path.stat()
+    with path.open("rb") as file:
+        ends = file.read(_ENDS)
+        file.seek(max(status.st_size - _ENDS, 0))
+        ends += file.read(_ENDS)
+    return f"{status.st_size} {status.st_mtime_ns} {hashlib.sha256(ends).hexdigest()}"
+
+
+def _offsets(data: npt.NDArray[np.uint8], length: int) -> npt.NDArray[np.int64]:
+    """Where each of the JPEGs begins, and the last one ends, as the file's end says (n + 1,)."""
+    tail = data[len(data) - (length + 1) * _INDEX.itemsize :].tobytes()
+    return np.frombuffer(tail, _INDEX).astype(np.int64)
+
+
+def _is_whole(part: _Part, shape: tuple[int, ...], kind: Kind) -> bool:
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["rows_per_shard"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise DatasetError(
-            f"{path}: damaged ({error}); delete its folder, it will be built again"
-        ) from error
-
-
-def cache_key(folder: DatasetFolder, camera: str, size: int | None) -> str:
-    """Name of the cache: changes with the dataset's files, the camera, the size and the format."""
-    identity = hashlib.sha256(folder.info.path.read_bytes())
-    for path in folder.files:
-        status = path.stat()
-        name = path.relative_to(folder.root)
-        identity.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    identity.update(f"{FORMAT}\0{camera}\0{size}".encode())
-    return identity.hexdigest()[:24]
+        size = part.path.stat().st_size
+        if kind == "raw":
+            return bool(size == part.length * int(np.prod(shape)))
+        index = (part.length + 1) * _INDEX.itemsize
+        with part.path.open("rb") as file:
+            file.seek(max(size - index, 0))
+            offsets = np.frombuffer(file.read(index), _INDEX)
+    except (OSError, ValueError):
+        return False
+    rising = len(offsets) == part.length + 1 and bool(
+        (np.diff(offsets.astype(np.int64)) > 0).all()
+    )
+    return rising and int(offsets[0]) == 0 and int(offsets[-1]) == size - index
 
 
 @dataclass(kw_only=True)
 class _Build:
-    """Writes the shards of one cache that are not there yet, `per` frames in each."""
+    """Writes the episodes of one camera that are not there yet."""
 
     folder: DatasetFolder
     camera: str
     size: int | None
-    place: Path
-    shape: tuple[int, ...]
-    per: int
+    shape: tuple[int, int, int]
+    kind: Kind
     sources: threading.local = field(default_factory=threading.local)
 
-    def run(self, jobs: int, progress: Progress | None) -> None:
-        for left_over in self.place.glob("*.tmp"):
-            left_over.unlink()
-        starts = range(0, self.folder.rows, self.per)
-        missing = [start for start in starts if not self._done(start)]
+    def run(
+        self, missing: Sequence[_Part], cache_dir: Path, jobs: int, progress: Progress | None
+    ) -> None:
+        rows = sum(part.length for part in missing)
+        needed = self._bytes(missing, rows)
+        told = f"{self.camera.rpartition('.')[2]}, {needed / 1e9:.1f} GB ({self.kind})"
+        free = shutil.disk_usage(cache_dir).free
+        if needed > free:
+            raise DatasetError(
+                f"{cache_dir}: the frame cache of {self.camera} needs {needed / 1e9:.1f} GB, "
+                f"{free / 1e9:.1f} GB are free; choose another folder, "
+                f"{'jpeg, ' if self.kind == 'raw' else ''}a smaller size, or none"
+            )
         if progress is not None:
-            done = sum(self._count(start) for start in starts if start not in missing)
-            progress(self.camera, done, self.folder.rows)
-        self._check_space(sum(self._count(start) for start in missing))
+            progress(told, 0, rows)
+
+        def advance() -> None:
+            if progress is not None:
+                progress(told, 1, rows)
+
         with ThreadPoolExecutor(max(jobs, 1)) as pool:
-            tasks = [pool.submit(self._shard, start, progress) for start in missing]
+            tasks = [pool.submit(self._write, part, advance) for part in missing]
             try:
                 for task in tasks:
                     task.result()
             finally:
                 pool.shutdown(cancel_futures=True)
-        facts = {
-            "format": FORMAT,
-            "dataset": str(self.folder.root.resolve()),
-            "camera": self.camera,
-            "shape": list(self.shape),
-            "rows": self.folder.rows,
-            "rows_per_shard": self.per,
-        }
-        temporary = self.place / f"{_FACTS}.tmp"
-        temporary.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(self.place / _FACTS)
 
-    def _shard(self, start: int, progress: Progress | None) -> None:
-        if not hasattr(self.sources, "value"):
-            self.sources.value = FrameSource(self.folder)
-        temporary = self.place / f"{start // self.per:05d}.tmp"
+    def _bytes(self, missing: Sequence[_Part], rows: int) -> int:
+        """How much it will take; of JPEGs by some of them [bytes]."""
+        if self.kind == "raw":
+            return rows * int(np.prod(self.shape))
+        some = missing[:: max(len(missing) // _MEASURED, 1)][:_MEASURED]
+        sizes = [len(self._frame(part.first_row + part.length // 2)) for part in some]
+        return round(rows * (sum(sizes) / len(sizes) + _INDEX.itemsize))
+
+    def _write(self, part: _Part, advance: Callable[[], None]) -> None:
+        part.path.parent.mkdir(exist_ok=True)
+        temporary = part.path.with_suffix(".tmp")
+        offsets = [0]
         with temporary.open("wb") as file:
-            for row in range(start, start + self._count(start)):
-                image = self.sources.value.read(self.camera, row)
-                file.write((resize(image, self.size) if self.size else image).tobytes())
-                if progress is not None:
-                    progress(self.camera, 1, self.folder.rows)
+            for row in range(part.first_row, part.first_row + part.length):
+                offsets.append(offsets[-1] + file.write(self._frame(row)))
+                advance()
+            if self.kind == "jpeg":
+                file.write(np.array(offsets, _INDEX).tobytes())
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(self.place / f"{start // self.per:05d}.frames")
+        temporary.replace(part.path)
 
-    def _done(self, start: int) -> bool:
-        """Whether a shard is whole; what an earlier build with another size left is removed."""
-        size = self._count(start) * int(np.prod(self.shape))
-        found = list(self.place.glob(f"{start // self.per:05d}.*frames"))
-        for path in found:
-            if path.stat().st_size != size:
-                path.unlink()
-        return any(path.exists() for path in found)
-
-    def _count(self, start: int) -> int:
-        return min(self.per, self.folder.rows - start)
-
-    def _check_space(self, rows: int) -> None:
-        needed = rows * int(np.prod(self.shape))
-        free = shutil.disk_usage(self.place).free
-        if needed > free:
-            raise DatasetError(
-                f"{self.place}: the frame cache of {self.camera} needs {needed / 1e9:.1f} GB, "
-                f"{free / 1e9:.1f} GB are free; choose another folder, a smaller size, or none"
-            )
+    def _frame(self, row: int) -> bytes:
+        if not hasattr(self.sources, "value"):
+            self.sources.value = FrameSource(self.folder)
+        image = self.sources.value.read(self.camera, row)
+        image = resize(image, self.size) if self.size else image
+        if self.kind == "raw":
+            return bytes(image.tobytes())
+        written = io.BytesIO()
+        Image.fromarray(image).save(written, "JPEG", quality=_QUALITY, subsampling=0)
+        return written.getvalue()
 
 
 @contextmanager

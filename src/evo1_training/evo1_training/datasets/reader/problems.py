@@ -92,6 +92,16 @@ _QUALITY: Mapping[str, _Rule] = {
         "the delay changes from episode to episode: check stamps (an arm that `rehearse` pushes "
         "does this with right ones)",
     ),
+    "standing-still": (
+        "warning",
+        "a policy without a memory learns to wait: trim or leave the episode out, or train with "
+        "data.max_pause_s",
+    ),
+    "near-duplicate": (
+        "warning",
+        "it teaches nothing new, and held out it measures nothing: leave the episode out",
+    ),
+    "leader-offset": ("warning", "calibrate leader and follower in the same pose, record again"),
     "action-is-state": ("note", "the action is the measured motion, not what was asked for"),
     "beyond-limits": (
         "warning",

@@ -15,7 +15,12 @@ from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
 from evo1_training.datasets.reader.demonstrations import find_milestones, kept_rows
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
-from evo1_training.datasets.reader.frame_cache import FrameCache, Progress, open_frame_cache
+from evo1_training.datasets.reader.frame_cache import (
+    FrameCache,
+    Kind,
+    Progress,
+    open_frame_cache,
+)
 from evo1_training.datasets.reader.pictures import FrameSource, resize
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.robot_check import (
@@ -23,6 +28,7 @@ from evo1_training.datasets.reader.robot_check import (
     check_robot,
     views_of_robot,
 )
+from evo1_training.datasets.worker_pool import available_cores
 
 HELD_KEY = "evo1.held"
 
@@ -73,7 +79,8 @@ class SampleOptions:
         max_pause_s: shorten longer pauses inside chunks to this, see
             demonstrations.py [s]; None keeps them.
         cache_dir: folder of frame caches, which are built when they are missing; None for none.
-        cache_jobs: threads that build them.
+        cache_kind: 'raw', or 'jpeg' for a tenth of the space.
+        cache_jobs: threads that build them; None for one a core.
         open_videos: videos that stay open, in each process.
     """
 
@@ -83,7 +90,8 @@ class SampleOptions:
     mask_held: bool = False
     max_pause_s: float | None = None
     cache_dir: Path | None = None
-    cache_jobs: int = 1
+    cache_kind: Kind = "raw"
+    cache_jobs: int | None = None
     open_videos: int = 64
 
     def __post_init__(self) -> None:
@@ -298,7 +306,8 @@ class TrainingSamples:
                 camera,
                 size=options.image_size,
                 cache_dir=options.cache_dir,
-                jobs=options.cache_jobs,
+                kind=options.cache_kind,
+                jobs=options.cache_jobs or available_cores(),
                 progress=progress,
             )
             for camera in self._cameras

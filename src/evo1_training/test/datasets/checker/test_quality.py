@@ -145,6 +145,10 @@ MOTIONS = {
     "a joint that stands still": ("joint-still", still_elbow),
     "a target that jumps": ("action-jumps", jumping),
     "degrees": ("not-radians", lambda state, action: (57 * state, 57 * action)),
+    "a leader that is calibrated elsewhere": (
+        "leader-offset",
+        lambda state, action: (state, action + np.float32([0, 0.2, 0])),
+    ),
     "clipped at its own extremes": ("saturated", resting_on_the_end),
 }
 
@@ -208,3 +212,33 @@ def test_target_that_jumps_after_a_held_gap_is_no_jump(sound):
         held = (np.arange(length) >= 27) & (np.arange(length) < 30)
         edit_table(root / table(episode), evo1__held=pa.array(held))
     assert "action-jumps" not in quality(root)
+
+
+def of_episode(root, code):
+    return [one.episode for one in check_dataset(root).findings if one.code == code]
+
+
+def set_episode(root, episode, state, action):
+    edit_table(root / table(episode), observation__state=vectors(state), action=vectors(action))
+
+
+def test_an_episode_that_moves_as_another_one_is_told(sound):
+    root = sound(V21)
+    state, action = motion(0, LENGTHS[2])
+    set_episode(root, 2, state + np.float32(1e-4), action - np.float32(1e-4))
+    assert of_episode(root, "near-duplicate") == [2]
+
+
+def test_an_episode_whose_action_is_its_state_is_told(sound):
+    root = sound(V21)
+    state, _ = motion(1, LENGTHS[1])
+    set_episode(root, 1, state, state)
+    assert of_episode(root, "action-is-state") == [1]
+
+
+def test_an_episode_that_stands_still_is_told(sound):
+    root = sound(V21)
+    state, action = motion(1, LENGTHS[1])
+    state[3:], action[3:] = state[3], action[3]
+    set_episode(root, 1, state, action)
+    assert of_episode(root, "standing-still") == [1]

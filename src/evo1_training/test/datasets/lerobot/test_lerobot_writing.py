@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_episodes import encoded, schema
 
-from evo1_training.datasets.lerobot import staging
+from evo1_training.datasets.lerobot import staging, v30
 from evo1_training.datasets.lerobot.schema import differences
 from evo1_training.datasets.lerobot.staging import DatasetWriteError, is_interrupted
 from evo1_training.datasets.lerobot.writing import open_dataset
@@ -278,3 +279,65 @@ def test_names_of_joints_are_compared_however_a_dataset_wraps_them():
         assert differences(vector({"motors": ["pan", "lift"]}), vector(other)) == [
             "'observation.state' is float32 [2] lift/pan in the dataset, here float32 [2] pan/lift"
         ]
+
+
+def add(tmp_path, root, version, numbers):
+    writer = create(root, version, append=True)
+    for number in numbers:
+        writer.add(encoded(tmp_path / "work", number, 2))
+    writer.close()
+
+
+def sizes(root):
+    """Bytes of each file that was written, by what stays where it is only given another name."""
+    found = [path.stat() for path in root.rglob("*") if path.is_file()]
+    return {one.st_ino: one.st_size for one in found}
+
+
+@VERSIONS
+def test_an_added_episode_costs_what_it_is_itself(tmp_path, version, monkeypatch):
+    monkeypatch.setattr(v30, "_LIST_LIMIT", 60_000)
+    root, written = tmp_path / "set", []
+    for numbers in (range(1), range(1, 2), range(2, 12), range(12, 13)):
+        before = sizes(root)
+        add(tmp_path, root, version, numbers)
+        after = sizes(root)
+        written.append(sum(size - before.get(inode, 0) for inode, size in after.items()))
+    assert written[3] < written[1] + 4000  # a longer list of tasks and sources is told in stats
+    lists = [root / f"meta/{name}" for name in ("episodes.jsonl", "episodes_stats.jsonl")]
+    for path in lists if version == "v2.1" else []:
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [line["episode_index"] for line in lines] == list(range(13))
+    assert len(open_folder(root).episodes) == 13
+    assert not (root / staging.STAGING).exists()
+
+
+def test_lines_that_were_cut_off_half_way_are_added_once(tmp_path, monkeypatch):
+    root = with_one(tmp_path)
+    writer = create(root, append=True)
+    writer.add(encoded(tmp_path / "work", 1))
+    extend = staging._extend
+
+    def torn(path, size, data):
+        extend(path, size, data[: len(data) // 2])
+        raise OSError(5, "the plug was pulled")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(staging, "_extend", torn)
+        with pytest.raises(OSError, match="plug"):
+            writer.close()
+    assert is_interrupted(root)
+    with pytest.raises(DatasetError, match="cut off half-way"):
+        open_folder(root)
+    create(root, append=True).abandon()
+    found = (root / "meta/episodes_stats.jsonl").read_text().splitlines()
+    assert [json.loads(line)["episode_index"] for line in found] == [0, 1]
+    assert len(open_folder(root).episodes) == 2
+
+
+def test_a_copy_by_links_is_not_changed_by_what_is_added(tmp_path):
+    root = with_one(tmp_path)
+    shutil.copytree(root, tmp_path / "copy", copy_function=os.link)
+    add(tmp_path, root, "v2.1", [1])
+    assert len(open_folder(root).episodes) == 2
+    assert len(open_folder(tmp_path / "copy").episodes) == 1

@@ -11,10 +11,11 @@ from small_dataset import SmallDataset, write
 
 from evo1_policy.model.preprocessing import resize_image
 from evo1_training.datasets.reader import DatasetError, frame_cache, open_folder
-from evo1_training.datasets.reader.frame_cache import cache_key, open_frame_cache
+from evo1_training.datasets.reader.frame_cache import episode_keys, open_frame_cache
 from evo1_training.datasets.reader.pictures import FrameSource, resize
 
 CAMERA = "observation.images.image_1"
+KINDS = pytest.mark.parametrize("kind", ["raw", "jpeg"])
 
 
 @pytest.fixture
@@ -22,12 +23,22 @@ def folder(v21):
     return open_folder(v21)
 
 
-def shards(cache_dir):
-    return sorted(cache_dir.glob("*/*.frames"))
+def files(cache_dir):
+    return sorted(path for path in cache_dir.glob("*/*") if path.suffix in (".frames", ".jpegs"))
 
 
 def build(folder, cache_dir, **options):
     return open_frame_cache(folder, CAMERA, **{"size": 28, "cache_dir": cache_dir, **options})
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Rows that were decoded."""
+    rows, read = [], FrameSource.read
+    monkeypatch.setattr(
+        FrameSource, "read", lambda self, key, row: rows.append(row) or read(self, key, row)
+    )
+    return rows
 
 
 def test_cached_samples_equal_decoded_ones(any_dataset, tmp_path, open_samples):
@@ -43,23 +54,56 @@ def test_cache_without_resizing_keeps_the_frames(folder, tmp_path):
     assert all((cache.read(row) == source.read(CAMERA, row)).all() for row in range(16))
 
 
-def test_frames_are_split_into_shards(folder, tmp_path):
-    done = []
-    cache = build(
-        folder, tmp_path, shard_bytes=5 * 28 * 28 * 3, progress=lambda *told: done.append(told)
-    )
-    assert len(shards(tmp_path)) == 4  # 5 + 5 + 5 + 1
-    assert sum(frames for _, frames, _ in done) == 16
-    assert {(camera, of) for camera, _, of in done} == {(CAMERA, 16)}
-    source = FrameSource(folder)
-    assert all((cache.read(r) == resize(source.read(CAMERA, r), 28)).all() for r in range(16))
+def test_jpegs_are_a_fraction_of_the_size_and_look_the_same(tmp_path, any_dataset):
+    folder = open_folder(any_dataset)
+    exact = build(folder, tmp_path / "raw", size=112)
+    small = build(folder, tmp_path / "jpeg", size=112, kind="jpeg")
+    for row in range(16):
+        error = exact.read(row).astype(float) - small.read(row)
+        assert (error**2).mean() < 6.5  # 40 dB
+    sizes = [
+        sum(path.stat().st_size for path in files(tmp_path / kind)) for kind in ("raw", "jpeg")
+    ]
+    assert sizes[1] < sizes[0] / 4
+
+
+@KINDS
+def test_the_size_is_told_before_the_first_frame_is_decoded(folder, tmp_path, kind):
+    told = []
+    build(folder, tmp_path, size=448, kind=kind, progress=lambda *what: told.append(what))
+    size = {"raw": "image_1, 0.0 GB (raw)", "jpeg": "image_1, 0.0 GB (jpeg)"}[kind]
+    assert told == [(size, 0, 16), *[(size, 1, 16)] * 16]
 
 
 def test_second_opening_builds_nothing(folder, tmp_path):
     build(folder, tmp_path)
-    before = shards(tmp_path)[0].stat().st_mtime_ns
+    before = files(tmp_path)[0].stat().st_mtime_ns
     build(folder, tmp_path, progress=lambda *told: pytest.fail("built again"))
-    assert shards(tmp_path)[0].stat().st_mtime_ns == before
+    assert files(tmp_path)[0].stat().st_mtime_ns == before
+
+
+@KINDS
+def test_only_a_changed_episode_is_decoded_again(folder, tmp_path, decoded, kind):
+    build(folder, tmp_path, kind=kind)
+    video = folder.episodes[1].videos[CAMERA].path
+    os.utime(video, ns=(0, video.stat().st_mtime_ns + 1))
+    decoded.clear()
+    build(folder, tmp_path, kind=kind)
+    first = folder.episodes[1].first_row
+    span = range(first, first + folder.episodes[1].length)
+    assert set(decoded) == set(span)
+    assert len(decoded) <= len(span) + 1  # one more told the size
+
+
+def test_an_added_episode_is_all_that_is_decoded(tmp_path, decoded):
+    short = write(tmp_path / "short", SmallDataset(lengths=(3, 4)))
+    longer = write(tmp_path / "longer", SmallDataset(lengths=(3, 4, 5)))
+    for video in short.glob("videos/**/*.mp4"):  # what adding an episode leaves as it was
+        shutil.copystat(video, longer / video.relative_to(short))
+    build(open_folder(short), tmp_path / "c")
+    decoded.clear()
+    build(open_folder(longer), tmp_path / "c")
+    assert decoded == [7, 8, 9, 10, 11]
 
 
 def test_processes_that_ask_at_once_build_it_once(folder, tmp_path):
@@ -83,55 +127,60 @@ def _count_built(folder, tmp_path, built):
 
 
 def test_cut_off_build_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
-    per_shard = {"shard_bytes": 5 * 28 * 28 * 3}
     read = FrameSource.read
+    last = folder.episodes[-1].first_row
 
     def failing(self, key, row):
-        if row == 12:
+        if row == last + 1:
             raise DatasetError("pulled the plug")
         return read(self, key, row)
 
-    monkeypatch.setattr(FrameSource, "read", failing)
-    with pytest.raises(DatasetError, match="pulled the plug"):
-        build(folder, tmp_path, **per_shard)
-    assert "00002" not in [path.name[:5] for path in shards(tmp_path)]
-    assert not list(tmp_path.glob("*/cache.json"))
+    with monkeypatch.context() as patched:
+        patched.setattr(FrameSource, "read", failing)
+        with pytest.raises(DatasetError, match="pulled the plug"):
+            build(folder, tmp_path)
+    assert len(files(tmp_path)) == len(folder.episodes) - 1
     rows = []
     monkeypatch.setattr(
         FrameSource, "read", lambda self, key, row: rows.append(row) or read(self, key, row)
     )
-    build(folder, tmp_path, **per_shard)
-    assert rows[:5] == [10, 11, 12, 13, 14]
-    assert min(rows) == 10
-
-
-def test_shard_that_lost_bytes_is_refused(folder, tmp_path):
     build(folder, tmp_path)
-    with shards(tmp_path)[0].open("r+b") as file:
+    assert rows == list(range(last, 16))
+    assert not list(tmp_path.glob("*/*.tmp"))
+
+
+@KINDS
+def test_a_file_that_lost_bytes_is_built_again(folder, tmp_path, kind):
+    build(folder, tmp_path, kind=kind)
+    with files(tmp_path)[0].open("r+b") as file:
         file.truncate(100)
-    with pytest.raises(DatasetError, match="shard 00000 is missing or damaged; delete"):
-        build(folder, tmp_path)
+    cache = build(folder, tmp_path, kind=kind)
+    assert all(cache.read(row).shape == (28, 28, 3) for row in range(16))
 
 
-def test_cut_off_facts_are_refused(folder, tmp_path):
-    build(folder, tmp_path)
-    next(tmp_path.glob("*/cache.json")).write_text("")
-    with pytest.raises(DatasetError, match=r"cache\.json: damaged"):
-        build(folder, tmp_path)
+def test_a_damaged_jpeg_is_named(folder, tmp_path):
+    cache = build(folder, tmp_path, kind="jpeg")
+    for path in files(tmp_path):
+        with path.open("r+b") as file:
+            file.write(b"no picture")
+    with pytest.raises(DatasetError, match=r"\.jpegs: frame 0 is damaged; delete this file"):
+        cache.read(0)
 
 
-def test_changed_dataset_gets_another_cache(folder, tmp_path):
-    before = cache_key(folder, CAMERA, 28)
-    assert cache_key(folder, CAMERA, 56) != before
-    assert cache_key(folder, "observation.images.image_2", 28) != before
-    video = folder.episodes[1].videos[CAMERA].path
-    os.utime(video, ns=(0, video.stat().st_mtime_ns + 1))
-    assert cache_key(folder, CAMERA, 28) != before
+def test_an_episode_that_is_there_twice_is_decoded_once(tmp_path, decoded):
+    root = write(tmp_path / "d", SmallDataset(lengths=(4, 4)))
+    first, second = (episode.videos[CAMERA].path for episode in open_folder(root).episodes)
+    second.unlink()
+    os.link(first, second)
+    cache = build(open_folder(root), tmp_path / "c", jobs=2)
+    assert len(decoded) == 4
+    assert (cache.read(5) == cache.read(1)).all()
 
 
 def test_moved_dataset_keeps_its_cache(folder, tmp_path):
     moved = shutil.copytree(folder.root, tmp_path / "moved")
-    assert cache_key(open_folder(moved), CAMERA, 28) == cache_key(folder, CAMERA, 28)
+    assert episode_keys(open_folder(moved), CAMERA, 28) == episode_keys(folder, CAMERA, 28)
+    assert not set(episode_keys(folder, CAMERA, 56)) & set(episode_keys(folder, CAMERA, 28))
 
 
 def test_disk_that_is_too_small_is_said_before_anything_is_written(folder, tmp_path, monkeypatch):
@@ -139,7 +188,7 @@ def test_disk_that_is_too_small_is_said_before_anything_is_written(folder, tmp_p
     monkeypatch.setattr(frame_cache.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(DatasetError, match=r"image_1 needs 0\.0 GB, 0\.0 GB are free; choose"):
         build(folder, tmp_path)
-    assert not shards(tmp_path)
+    assert not files(tmp_path)
 
 
 def test_cache_travels_to_another_process_without_its_frames(tmp_path):
