@@ -6,7 +6,6 @@ from pathlib import Path
 
 from evo1_policy.paths import confined
 from evo1_policy.untrusted import UntrustedError, parse_yaml, read_text
-from evo1_training.recording.bag_metadata import METADATA
 from evo1_training.recording.episode import (
     SIDECAR,
     EpisodeError,
@@ -22,6 +21,7 @@ from evo1_training.recording.mcap_records import (
     Wanted,
     is_torn,
 )
+from evo1_training.recording.mcap_writer import METADATA
 
 TORN_SUFFIX = ".torn"  # the original while a recovery is under way
 BACKUP_SUFFIX = ".before_recover"

@@ -5,21 +5,25 @@ it, and nothing is touched that another recorder or tool made. Must not import R
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, parse_robot
 from evo1_policy.untrusted import parse_yaml
-from evo1_training.recording.bag_metadata import METADATA, write_metadata
 from evo1_training.recording.bag_reader import facts_in
-from evo1_training.recording.bag_writer import RESERVE, custom_facts, facts_topic, string_cdr
+from evo1_training.recording.bag_writer import RESERVE, custom_facts, string_topic
+from evo1_training.recording.cdr import string_cdr
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
+    LABEL_TOPIC,
     SIDECAR,
     EpisodeError,
     EpisodeFacts,
     ForeignSchemaError,
+    Label,
     RecordedTopic,
     Sidecar,
     bag_path,
@@ -29,7 +33,13 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.grade import outcome
 from evo1_training.recording.mcap_records import MAGIC, Damage, McapReader, Wanted
-from evo1_training.recording.mcap_writer import McapWriter, TopicQos, TopicSpec
+from evo1_training.recording.mcap_writer import (
+    METADATA,
+    McapWriter,
+    TopicQos,
+    TopicSpec,
+    write_metadata,
+)
 from evo1_training.recording.recoverable import (
     BACKUP_SUFFIX,
     TEMPORARY,
@@ -94,7 +104,7 @@ def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
         os.link(bag, original)
     temporary.replace(bag)
     kept = [_keep(folder / name) for name in (METADATA, SIDECAR) if (folder / name).is_file()]
-    write_metadata(bag, copy.writer, custom_facts(sidecar.facts))
+    write_metadata(copy.writer, custom_facts(sidecar.facts), name=bag.name)
     write_sidecar(folder, sidecar)
     if original.is_file():
         kept.insert(0, _backup(bag))
@@ -122,6 +132,7 @@ class _Copy:
         self._monitor: StreamMonitor | None = None
         self.writer = McapWriter(target)
         self._span: tuple[int, int] | None = None  # without the facts
+        self._labels: list[Label] = []
         self.damage: list[Damage] = []
 
     @property
@@ -154,7 +165,9 @@ class _Copy:
         written = {topic.name: counts[channel] for channel, topic in enumerate(topics)}
         facts = replace(self._told(), topics=monitor.topics)
         watched = monitor.end(end_ns)
-        ended = outcome(self._parsed(), watched, written=written, recovered=True)
+        ended = outcome(
+            self._parsed(), watched, written=written, recovered=True, labels=self._labels
+        )
         return Sidecar(facts=facts, outcome=ended)
 
     def _copy(self, progress: Progress) -> None:
@@ -192,7 +205,7 @@ class _Copy:
     def _add_facts(self) -> None:
         """Put the label into a bag that holds nothing, because it was cut off at once."""
         facts = self._told()
-        channel = self.writer.add_channel(facts_topic())
+        channel = self.writer.add_channel(string_topic(FACTS_TOPIC))
         now_ns, text = facts.started_ns, string_cdr(to_json(Sidecar(facts=facts)))
         self.writer.add_message(channel, text, log_ns=now_ns, publish_ns=now_ns, sequence=0)
 
@@ -200,6 +213,11 @@ class _Copy:
         if topic.name == FACTS_TOPIC:
             if self._facts is None:
                 self._facts = facts_in(data, self._source).facts
+            return
+        if topic.name == LABEL_TOPIC:
+            with suppress(MessageError):
+                text = deserialize(data, topic.type, topic=topic.name).data
+                self._labels.append(Label(from_ns=log_ns, instruction=text))
             return
         monitor = self._watcher()
         if self._span is None:

@@ -21,6 +21,7 @@ from evo1_training.recording.joint_watch import JointRange, JointWatch
 from evo1_training.recording.stream_watch import StreamCondition, StreamFigures, StreamWatch
 
 GAP_STEPS = 1.5  # of a camera: more than this between two frames is a gap in the dataset
+MAX_UNUSABLE = 0.01  # of a topic's messages in a take that does not fail; the node's parameter
 _MS = 1_000_000
 
 
@@ -35,6 +36,8 @@ class WatchedTake:
         joints: how far they moved.
         fault: what ended the take before its time.
         recovered: whether it was cut off and made readable afterwards.
+        max_unusable: a larger share of a topic's messages that cannot be used fails the take.
+        notes: what else somebody should look at.
     """
 
     started_ns: int
@@ -43,6 +46,8 @@ class WatchedTake:
     joints: tuple[JointRange, ...]
     fault: str = ""
     recovered: bool = False
+    max_unusable: float = MAX_UNUSABLE
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -97,6 +102,14 @@ class StreamMonitor:
         """Say why nothing can come on some topics, by resolved name."""
         for name, watch in self._watches.items():
             watch.notice = notices.get(name, "")
+
+    def newest(self, topic: str) -> bytes:
+        """The last message of a camera or of the joint states; b'' where there is none."""
+        return self._watches[topic].newest
+
+    def reject(self, topic: str, problem: str) -> None:
+        """Count the last message of a topic as one that cannot be used."""
+        self._watches[topic].reject(problem)
 
     def lose(self, topic: str, count: int = 1) -> None:
         """Count messages of a topic that are known to be lost."""

@@ -5,12 +5,13 @@ from collections.abc import Callable, Sequence
 from rclpy.task import Future
 
 from evo1_policy.observation import instruction_problem
-from evo1_training.recording.session import Session, TakeResult
-from evo1_training.recording.take import Ending, RefusedError, TakeState
+from evo1_training.recording.session import Session
+from evo1_training.recording.take import Ending, RefusedError, TakeResult, TakeState
 
 Answer = tuple[bool, str]
 NOT_ACTIVE = "the recorder is not active; activate it first"
 MOST_TOPICS = 1000
+NOW = "now"  # transition of a label that begins within the running take
 CANCELLED = TakeResult(saved=False, reason="cancelled before it began")
 
 
@@ -43,16 +44,27 @@ class Desk:
         self._conclude = conclude
         self._waiting: list[Future] = []  # for the end of the take
 
-    def set_instruction(self, text: str) -> Answer:
-        """Change the label from the next take on."""
+    def set_instruction(self, text: str, transition: str = "") -> Answer:
+        """Change the label: 'now' that of the running take, '' that of the next one and later."""
         if problem := instruction_problem(text):
             return False, problem
         text = text.strip()
+        if transition == NOW:
+            return self._relabel(text)
         before, self.instruction = self.instruction, text
         answer = f"replaced '{before}'" if before else "set"
         if self.session is not None and self.session.take.instruction:
             answer += ", from the next take on"
         return True, answer
+
+    def _relabel(self, text: str) -> Answer:
+        if self.session is None:
+            return False, NOT_ACTIVE
+        try:
+            self.session.relabel(text)
+        except RefusedError as error:
+            return False, str(error)
+        return True, f"from now on: '{text}'"
 
     async def start(self) -> Answer:
         """Begin a take; answers at once, with what it waits for."""

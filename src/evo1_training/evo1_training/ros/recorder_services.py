@@ -35,7 +35,9 @@ class Services:
         def on_set_instruction(
             request: SetInstruction.Request, response: SetInstruction.Response
         ) -> SetInstruction.Response:
-            response.success, response.message = desk.set_instruction(request.instruction)
+            response.success, response.message = desk.set_instruction(
+                request.instruction, request.transition
+            )
             return response
 
         self._services.append(

@@ -7,9 +7,8 @@ from evo1_msgs.msg import RecorderStatus, StreamStatus
 
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.status import diagnostic_array, status
-from evo1_training.recording.session import SessionReport
 from evo1_training.recording.stream_watch import StreamCondition
-from evo1_training.recording.take import TakeState
+from evo1_training.recording.take import SessionReport, TakeState
 
 _LEVELS = {TakeState.WAITING: DiagnosticStatus.WARN, TakeState.FAULT: DiagnosticStatus.ERROR}
 
