@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
-Advance = Callable[[int], object]
+Advance = Callable[[int], None]
 Run = Callable[[T, Advance], R]
 
 _POLL_S = 0.1

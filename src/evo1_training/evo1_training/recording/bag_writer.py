@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from os import O_CREAT, O_WRONLY, close, posix_fallocate
 from os import open as open_descriptor
@@ -32,10 +32,11 @@ from evo1_training.recording.episode import (
     write_sidecar,
 )
 from evo1_training.recording.mcap_writer import McapWriter, TopicQos, TopicSpec, write_metadata
-from evo1_training.recording.packing import Packer, Packing, packed_spec
+from evo1_training.recording.packing import Packing, packed_spec
 
 METADATA_RECORD = "evo1"
 _RAW = " (raw)"  # behind a topic: those of its images that cannot be compressed
+_PACKING_THREADS = 2
 RESERVE = ".reserve"  # given back when the disk is full, so that the file can be ended
 
 
@@ -90,7 +91,8 @@ class BagWriter:
         self.error: OSError | None = None
         self._unpacked: dict[str, tuple[int, str]] = {}  # images that stay raw, and why, by topic
         self._packings = packings or {}
-        self._packer = Packer()
+        # takes up no thread before something is packed
+        self._packers = ThreadPoolExecutor(_PACKING_THREADS, thread_name_prefix="image packing")
         self._limits = limits or WriterLimits()
         self._on_end = on_end
         self.facts = sidecar.facts
@@ -192,7 +194,7 @@ class BagWriter:
                 self._lost[topic] = self._lost.get(topic, 0) + 1
                 return False
             if (packing := self._packings.get(topic)) is not None:
-                message = replace(message, packed=self._packer.submit(packing, data, topic))
+                message = replace(message, packed=self._packers.submit(packing.pack, data, topic))
             self._queue.append(message)
             self._queued_bytes += len(data)
             self._news.notify()
@@ -336,7 +338,7 @@ class BagWriter:
                 self._lost[message.topic] = self._lost.get(message.topic, 0) + 1
             self._queue.clear()
             self._queued_bytes = 0
-        self._packer.close()
+        self._packers.shutdown(cancel_futures=True)
         try:
             (self.folder / RESERVE).unlink(missing_ok=True)
             self._mcap.close()

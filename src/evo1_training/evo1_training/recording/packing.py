@@ -1,11 +1,10 @@
-"""Raw images as JPEG or PNG while they are recorded: by topic, off the threads that must not wait.
+"""Raw images as JPEG or PNG while they are recorded: by topic.
 
 The picture is what the live node would decode, so PNG gives the very pixels of the raw message.
 Must not import ROS or torch.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -22,7 +21,6 @@ from evo1_training.recording.mcap_writer import TopicSpec
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 QUALITY = 95
-_THREADS = 2
 _PNG_LEVEL = 1  # higher ones take five times as long for a tenth of the size
 
 
@@ -157,21 +155,3 @@ def packed_spec(spec: TopicSpec) -> TopicSpec:
         definition=definition(COMPRESSED),
         type_hash=type_hash(COMPRESSED),
     )
-
-
-class Packer:
-    """Compresses images on threads of its own; nothing is ever waited for here."""
-
-    def __init__(self) -> None:
-        self._pool: ThreadPoolExecutor | None = None
-
-    def submit(self, packing: Packing, data: bytes, topic: str) -> Future[bytes]:
-        """Begin to compress a message."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="image packing")
-        return self._pool.submit(packing.pack, data, topic)
-
-    def close(self) -> None:
-        """Give up what was not begun, and end the threads."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)

@@ -113,9 +113,13 @@ def rehearse(rehearsal: Rehearsal, workers: int, advance: Callable[[int], object
         WorldError: the arm has no such task.
         OSError: an episode cannot be written.
     """
+
+    def tell(count: int) -> None:
+        advance(count)
+
     failed = 0
     parts = rehearsal.shared_by(workers)
-    for _, outcome in run_all(_record, parts, workers=workers, advance=advance):
+    for _, outcome in run_all(_record, parts, workers=workers, advance=tell):
         if isinstance(outcome, Exception):
             raise outcome
         failed += outcome
