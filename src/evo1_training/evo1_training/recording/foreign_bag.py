@@ -28,12 +28,10 @@ from evo1_training.recording.episode import (
 from evo1_training.recording.foreign_files import BagFiles
 from evo1_training.recording.foreign_map import TopicMap, place_topics, read_map
 from evo1_training.recording.foreign_streams import Stream, converted, streams_of
-from evo1_training.recording.grade import outcome
+from evo1_training.recording.grade import grade_messages
 from evo1_training.recording.mcap_records import RawMessage, Wanted
-from evo1_training.recording.stream_monitor import StreamMonitor
 
 _SWITCHES = re.compile(r"std_msgs/msg/(Bool|String|U?Int\d+)")
-_HEAD_BYTES = 256  # of an image: its stamp and size
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -270,20 +268,5 @@ def _spans(
 def _graded(episode: ForeignEpisode) -> Outcome:
     """The grade that the recorder would have given, from when every needed stream was there."""
     topics = [one for one in episode.sidecar.facts.topics if one.role != EXTRA]
-    monitor = StreamMonitor(episode.robot, topics)
-    images = frozenset(one.name for one in topics if one.type in IMAGE_TYPES)
-    awaited = {one.name for one in topics if one.role == STATE} | images
-    written: dict[str, int] = {}
-    last_ns, begun = episode.take.span_ns[0], False
-    wanted = Wanted(
-        topics=frozenset(one.name for one in topics), head_only=images, head_bytes=_HEAD_BYTES
-    )
-    for message in episode.read(wanted):
-        awaited.discard(message.topic)
-        if not begun and not awaited:
-            monitor.begin(message.log_ns)
-            written, begun = {}, True
-        monitor.add(message.topic, message.data, message.log_ns)
-        written[message.topic] = written.get(message.topic, 0) + 1
-        last_ns = message.log_ns
-    return outcome(episode.robot, monitor.end(last_ns), written=written)
+    awaited = [one.name for one in topics if one.role == STATE or one.type in IMAGE_TYPES]
+    return grade_messages(episode.robot, topics, episode.read, awaited=awaited)

@@ -4,7 +4,7 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from evo1_policy.perception.alignment import max_distance_ns
 from evo1_policy.perception.buffers import clock_problem
-from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
-from evo1_training.recording.episode import TELEOP, Label, Outcome, StreamFacts
-from evo1_training.recording.stream_monitor import MAX_UNUSABLE, WatchedTake
+from evo1_policy.robot_config import IMAGE_TYPES, JOINT_STREAM, RobotConfig
+from evo1_training.recording.episode import TELEOP, Label, Outcome, RecordedTopic, StreamFacts
+from evo1_training.recording.mcap_records import RawMessage, Wanted
+from evo1_training.recording.stream_monitor import MAX_UNUSABLE, StreamMonitor, WatchedTake
 from evo1_training.recording.stream_watch import StreamFigures
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
@@ -26,6 +27,7 @@ SKEW_FAIL = 0.05  # of the reference frames
 STUCK_RAD = 0.002  # moved less than this ...
 ASKED_RAD = 0.05  # ... although asked to move more than this
 SHORT_S = 1.0
+_HEAD_BYTES = 256  # of an image: its stamp and size
 
 Reason = tuple[str, str]  # grade, words
 
@@ -90,6 +92,42 @@ def outcome(
         recovered=recovered,
         labels=tuple(labels),
     )
+
+
+def grade_messages(
+    robot: RobotConfig,
+    topics: Sequence[RecordedTopic],
+    read: Callable[[Wanted], Iterator[RawMessage]],
+    *,
+    awaited: Collection[str] = (),
+    recovered: bool = False,
+    labels: Sequence[Label] = (),
+) -> Outcome:
+    """Grade what a bag holds, as if it were being recorded.
+
+    Args:
+        robot: the robot file.
+        topics: that count.
+        read: gives the bag's messages in the order of arrival.
+        awaited: topics without which the take has not begun.
+        recovered: see outcome.
+        labels: likewise.
+    """
+    monitor = StreamMonitor(robot, topics)
+    names = frozenset(topic.name for topic in topics)
+    images = frozenset(topic.name for topic in topics if topic.type in IMAGE_TYPES)
+    written = dict.fromkeys(names, 0)
+    missing, begun, last_ns = set(awaited), False, 0
+    for message in read(Wanted(topics=names, head_only=images, head_bytes=_HEAD_BYTES)):
+        missing.discard(message.topic)
+        if not begun and not missing:
+            monitor.begin(message.log_ns)
+            written, begun = dict.fromkeys(names, 0), True
+        monitor.add(message.topic, message.data, message.log_ns)
+        written[message.topic] += 1
+        last_ns = max(last_ns, message.log_ns)
+    watched = monitor.end(last_ns)
+    return outcome(robot, watched, written=written, recovered=recovered, labels=labels)
 
 
 def _with_unwritten(stream: StreamFigures, written: int) -> StreamFigures:

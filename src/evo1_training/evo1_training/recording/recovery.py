@@ -11,28 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from evo1_policy.perception.messages import MessageError, deserialize
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, parse_robot
+from evo1_policy.robot_config import RobotConfigError, parse_robot
 from evo1_policy.untrusted import parse_yaml
 from evo1_training.recording.bag_reader import facts_in
 from evo1_training.recording.bag_writer import RESERVE, custom_facts, string_topic
-from evo1_training.recording.cdr import string_cdr
+from evo1_training.recording.cdr import STRING, string_cdr
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
     LABEL_TOPIC,
+    OWN_TOPICS,
     SIDECAR,
     EpisodeError,
     EpisodeFacts,
     ForeignSchemaError,
     Label,
-    RecordedTopic,
     Sidecar,
     bag_path,
     read_sidecar,
     to_json,
     write_sidecar,
 )
-from evo1_training.recording.grade import outcome
-from evo1_training.recording.mcap_records import MAGIC, Damage, McapReader, Wanted
+from evo1_training.recording.grade import grade_messages
+from evo1_training.recording.mcap_records import MAGIC, Damage, McapReader, Wanted, messages
 from evo1_training.recording.mcap_writer import (
     METADATA,
     McapWriter,
@@ -47,7 +47,7 @@ from evo1_training.recording.recoverable import (
     check_ours,
     torn_copy,
 )
-from evo1_training.recording.stream_monitor import StreamMonitor, extra_topic
+from evo1_training.recording.stream_monitor import extra_topic
 
 _CHUNK_BYTES = 4 * 2**20
 
@@ -122,53 +122,65 @@ def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
 
 
 class _Copy:
-    """One bag on its way into another file, watched as if it were being recorded."""
+    """One bag on its way into another file."""
 
     def __init__(self, folder: Path, target: Path) -> None:
         self._folder = folder
         self._source = bag_path(folder)
-        self._facts = self._known_facts()
-        self._robot: RobotConfig | None = None
-        self._monitor: StreamMonitor | None = None
+        self._facts: EpisodeFacts | None = None
+        try:
+            self._facts = read_sidecar(folder).facts
+        except ForeignSchemaError:
+            raise
+        except EpisodeError:
+            pass  # the bag tells them, too
         self.writer = McapWriter(target)
-        self._span: tuple[int, int] | None = None  # without the facts
         self._labels: list[Label] = []
         self.damage: list[Damage] = []
 
     @property
     def duration_s(self) -> float:
-        """From the first message to the last."""
-        first, last = self._span or (0, 0)
-        return (last - first) / 1e9
+        """From the beginning of the take to the last message."""
+        return max(0, self.writer.last_ns - self._told().started_ns) / 1e9
 
     def run(self, progress: Progress) -> None:
         """Copy every complete chunk."""
         try:
             self._copy(progress)
-            if self._facts is None:
-                raise EpisodeError(
-                    f"{self._folder}: neither {SIDECAR} nor a message on {FACTS_TOPIC} tells what "
-                    "was recorded; only episodes of this package's recorder can be recovered"
-                )
-            self._watcher()
+            facts = self._told()
             if FACTS_TOPIC not in {topic.name for topic in self.writer.topics}:
-                self._add_facts()
+                # the label, for a bag that holds nothing because it was cut off at once
+                channel = self.writer.add_channel(string_topic(FACTS_TOPIC))
+                text, now_ns = string_cdr(to_json(Sidecar(facts=facts))), facts.started_ns
+                self.writer.add_message(
+                    channel, text, log_ns=now_ns, publish_ns=now_ns, sequence=0
+                )
             self.writer.close()
         finally:
             self.writer.abandon()
 
     def sidecar(self) -> Sidecar:
         """The facts, with a grade for what was recovered."""
-        monitor = self._watcher()
-        end_ns = self._span[1] if self._span else self._told().started_ns
-        topics, counts = self.writer.topics, self.writer.counts
-        written = {topic.name: counts[channel] for channel, topic in enumerate(topics)}
-        facts = replace(self._told(), topics=monitor.topics)
-        watched = monitor.end(end_ns)
-        ended = outcome(
-            self._parsed(), watched, written=written, recovered=True, labels=self._labels
+        facts = self._told()
+        try:
+            robot = parse_robot(facts.robot_text, source=f"{self._folder}: robot file")
+        except RobotConfigError as error:
+            raise EpisodeError(str(error)) from error
+        known = {*OWN_TOPICS, *(topic.name for topic in facts.topics)}
+        extra = [
+            extra_topic(one.name, one.type, latched=one.qos is not None and one.qos.latched)
+            for one in self.writer.topics
+            if one.name not in known
+        ]
+        topics = (*facts.topics, *extra)
+        ended = grade_messages(
+            robot,
+            topics,
+            lambda wanted: messages(self.writer.path, wanted),
+            recovered=True,
+            labels=self._labels,
         )
-        return Sidecar(facts=facts, outcome=ended)
+        return Sidecar(facts=replace(facts, topics=topics), outcome=ended)
 
     def _copy(self, progress: Progress) -> None:
         if not self._source.is_file() or self._source.stat().st_size < len(MAGIC):
@@ -177,7 +189,6 @@ class _Copy:
         reader = McapReader(self._source, Wanted(), progress)
         reader.describe_by_summary()
         numbers: dict[tuple[str, str], int] = {}
-        sequences: dict[int, int] = {}
         for record in reader.messages():
             if isinstance(record, Damage):
                 self.damage.append(record)
@@ -188,76 +199,35 @@ class _Copy:
             if key not in numbers:
                 numbers[key] = writer.add_channel(_topic(channel, schema))
             number = numbers[key]
-            sequences[number] = sequences.get(number, -1) + 1
             writer.add_message(
                 number,
                 record.data,
                 log_ns=record.log_time,
                 publish_ns=record.publish_time,
-                sequence=sequences[number],
+                sequence=writer.counts[number],
             )
-            self._watch(writer.topics[number], record.data, record.log_time)
+            self._look_at(channel.topic, record.data, record.log_time)
             if writer.pending_bytes >= _CHUNK_BYTES:
                 writer.flush()
         for noted in reader.metadata:
             writer.add_metadata(noted.name, noted.metadata)
 
-    def _add_facts(self) -> None:
-        """Put the label into a bag that holds nothing, because it was cut off at once."""
-        facts = self._told()
-        channel = self.writer.add_channel(string_topic(FACTS_TOPIC))
-        now_ns, text = facts.started_ns, string_cdr(to_json(Sidecar(facts=facts)))
-        self.writer.add_message(channel, text, log_ns=now_ns, publish_ns=now_ns, sequence=0)
-
-    def _watch(self, topic: TopicSpec, data: bytes, log_ns: int) -> None:
-        if topic.name == FACTS_TOPIC:
-            if self._facts is None:
-                self._facts = facts_in(data, self._source).facts
-            return
-        if topic.name == LABEL_TOPIC:
+    def _look_at(self, topic: str, data: bytes, log_ns: int) -> None:
+        """Read what the recorder itself said."""
+        if topic == FACTS_TOPIC and self._facts is None:
+            self._facts = facts_in(data, self._source).facts
+        elif topic == LABEL_TOPIC:
             with suppress(MessageError):
-                text = deserialize(data, topic.type, topic=topic.name).data
+                text = deserialize(data, STRING, topic=topic).data
                 self._labels.append(Label(from_ns=log_ns, instruction=text))
-            return
-        monitor = self._watcher()
-        if self._span is None:
-            monitor.begin(log_ns)
-            self._span = (log_ns, log_ns)
-        if topic.name not in {known.name for known in monitor.topics}:
-            latched = topic.qos is not None and topic.qos.latched
-            extra = extra_topic(topic.name, topic.type, latched=latched)
-            monitor.set_topics((*monitor.topics, extra))
-        monitor.add(topic.name, data, log_ns)
-        self._span = (min(self._span[0], log_ns), max(self._span[1], log_ns))
-
-    def _known_facts(self) -> EpisodeFacts | None:
-        try:
-            return read_sidecar(self._folder).facts
-        except ForeignSchemaError:
-            raise
-        except EpisodeError:
-            return None
 
     def _told(self) -> EpisodeFacts:
         if self._facts is None:
-            raise EpisodeError(f"{self._folder}: messages came before the facts")
+            raise EpisodeError(
+                f"{self._folder}: neither {SIDECAR} nor a message on {FACTS_TOPIC} tells what "
+                "was recorded; only episodes of this package's recorder can be recovered"
+            )
         return self._facts
-
-    def _parsed(self) -> RobotConfig:
-        if self._robot is None:
-            try:
-                self._robot = parse_robot(
-                    self._told().robot_text, source=f"{self._folder}: robot file"
-                )
-            except RobotConfigError as error:
-                raise EpisodeError(str(error)) from error
-        return self._robot
-
-    def _watcher(self) -> StreamMonitor:
-        if self._monitor is None:
-            topics: tuple[RecordedTopic, ...] = self._told().topics
-            self._monitor = StreamMonitor(self._parsed(), topics)
-        return self._monitor
 
 
 def _topic(channel: Any, schema: Any) -> TopicSpec:
