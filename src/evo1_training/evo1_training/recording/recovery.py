@@ -4,15 +4,18 @@ The bag is copied into a temporary file, which then takes its place; what is rep
 it, and nothing is touched that another recorder or tool made. Must not import ROS or torch.
 """
 
+import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evo1_policy.paths import confined
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import RobotConfigError, parse_robot
-from evo1_policy.untrusted import parse_yaml
+from evo1_policy.untrusted import UntrustedError, parse_yaml, read_text
 from evo1_training.recording.bag_reader import facts_in
 from evo1_training.recording.bag_writer import RESERVE, custom_facts, string_topic
 from evo1_training.recording.cdr import STRING, string_cdr
@@ -32,7 +35,15 @@ from evo1_training.recording.episode import (
     write_sidecar,
 )
 from evo1_training.recording.grade import grade_messages
-from evo1_training.recording.mcap_records import MAGIC, Damage, McapReader, Wanted, messages
+from evo1_training.recording.mcap_records import (
+    MAGIC,
+    Damage,
+    McapError,
+    McapReader,
+    Wanted,
+    is_torn,
+    messages,
+)
 from evo1_training.recording.mcap_writer import (
     METADATA,
     McapWriter,
@@ -40,16 +51,15 @@ from evo1_training.recording.mcap_writer import (
     TopicSpec,
     write_metadata,
 )
-from evo1_training.recording.recoverable import (
-    BACKUP_SUFFIX,
-    TEMPORARY,
-    Progress,
-    check_ours,
-    torn_copy,
-)
 from evo1_training.recording.stream_monitor import extra_topic
 
+BACKUP_SUFFIX = ".before_recover"
+TEMPORARY = ".recovering.mcap"
+_BAG_SUFFIXES = {".mcap", ".db3", ".zstd", ".zst", ".lz4", ".gz"}
+_METADATA_BYTES = 256 << 10
+
 _CHUNK_BYTES = 4 * 2**20
+Progress = Callable[[int], object]  # bytes read since the last call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +83,36 @@ class Recovery:
     kept: tuple[Path, ...]
 
 
+def needs_recovery(folder: Path, *, progress: Progress = lambda _: None) -> str:
+    """Why an episode must be recovered; empty where it is in order. Changes nothing.
+
+    Args:
+        folder: the episode.
+        progress: told how many more bytes of the bag were read.
+
+    Raises:
+        EpisodeError: it is being recorded right now, has no bag, or is none of our recorder's.
+        OSError: it cannot be read.
+    """
+    bag = bag_path(folder)
+    _check_ours(folder)
+    if not bag.is_file():
+        return "cut off before the bag was begun"
+    if _is_torn(bag):
+        return "cut off"
+    if not (folder / METADATA).is_file():
+        return f"{METADATA} is missing"
+    for record in McapReader(bag, Wanted(), progress).messages():
+        if isinstance(record, Damage):
+            return str(record)
+    try:
+        return "" if read_sidecar(folder).outcome else "cut off before it was graded"
+    except ForeignSchemaError:
+        raise
+    except EpisodeError as error:
+        return str(error)
+
+
 def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
     """Make an episode readable again.
 
@@ -86,10 +126,7 @@ def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
         OSError: the disk is full or gone; the original is still there.
     """
     bag = bag_path(folder)
-    check_ours(folder)
-    original = torn_copy(bag)
-    if original.is_file():
-        original.replace(bag)  # undo a recovery that was itself cut off
+    _check_ours(folder)
     temporary = folder / TEMPORARY
     temporary.unlink(missing_ok=True)
     try:
@@ -100,15 +137,12 @@ def recover(folder: Path, *, progress: Progress = lambda _: None) -> Recovery:
         temporary.unlink(missing_ok=True)
         raise
     (folder / RESERVE).unlink(missing_ok=True)
-    if bag.is_file():
-        os.link(bag, original)
+    old = [path for path in (bag, folder / METADATA, folder / SIDECAR) if path.is_file()]
+    kept = [_keep(path) for path in old]
+    (folder / METADATA).unlink(missing_ok=True)  # without it the episode needs recovery
     temporary.replace(bag)
-    kept = [_keep(folder / name) for name in (METADATA, SIDECAR) if (folder / name).is_file()]
-    write_metadata(copy.writer, custom_facts(sidecar.facts), name=bag.name)
     write_sidecar(folder, sidecar)
-    if original.is_file():
-        kept.insert(0, _backup(bag))
-        original.rename(kept[0])
+    write_metadata(copy.writer, custom_facts(sidecar.facts), name=bag.name)
     ended = sidecar.outcome
     assert ended is not None  # it was graded just now
     return Recovery(
@@ -241,19 +275,14 @@ def _topic(channel: Any, schema: Any) -> TopicSpec:
 
 
 def _keep(path: Path) -> Path:
-    """Give a file that will be replaced a second name."""
-    backup = _backup(path)
-    os.link(path, backup)
-    return backup
-
-
-def _backup(path: Path) -> Path:
-    """The first name for what a recovery replaces that is free."""
+    """Give a file that will be replaced a second name, the first that is free."""
     number, name = 1, path.name + BACKUP_SUFFIX
     while path.with_name(name).exists():
         number += 1
         name = f"{path.name}{BACKUP_SUFFIX}.{number}"
-    return path.with_name(name)
+    backup = path.with_name(name)
+    os.link(path, backup)
+    return backup
 
 
 def _qos(text: str, topic: str) -> TopicQos | None:
@@ -266,3 +295,84 @@ def _qos(text: str, topic: str) -> TopicQos | None:
         )
     except (ValueError, LookupError, TypeError):
         return None  # unknown, as for a topic whose publishers told nothing
+
+
+def _check_ours(folder: Path) -> None:
+    """Refuse what this package's recorder did not leave: nobody else's bag is written anew.
+
+    Raises:
+        EpisodeError: see needs_recovery.
+    """
+    bag = bag_path(folder)
+    others = sorted(
+        path.name
+        for path in folder.iterdir()
+        if _BAG_SUFFIXES.intersection(path.suffixes)
+        and path.name not in (bag.name, TEMPORARY)
+        and not path.name.startswith(f"{bag.name}{BACKUP_SUFFIX}")
+    )
+    if others:
+        unpack = "" if Path(others[0]).suffix in (".mcap", ".db3") else ": decompress it first"
+        raise EpisodeError(
+            f"{folder}: holds {', '.join(map(repr, others[:3]))} beside or in place of "
+            f"{bag.name}, which no recorder of this package wrote; nothing was changed{unpack}"
+        )
+    if bag.is_symlink():
+        confined(folder, bag.name, f"{folder}: the bag")
+    if bag.is_file():
+        if _is_being_written(bag):
+            raise EpisodeError(f"{folder}: is being recorded right now; save or discard the take")
+        _check_metadata(folder, bag)
+        _is_torn(bag)
+    else:
+        _check_begun(folder)
+
+
+def _check_metadata(folder: Path, bag: Path) -> None:
+    path = folder / METADATA
+    if not path.is_file():
+        return
+    try:
+        text = read_text(path, what="bag's metadata", max_bytes=_METADATA_BYTES)
+        facts = parse_yaml(text, source=str(path))["rosbag2_bagfile_information"]
+        files, packed = facts["relative_file_paths"], facts["compression_mode"]
+    except (UntrustedError, LookupError, TypeError):
+        return  # cut off itself; it is kept beside the new one
+    if packed or files != [bag.name]:
+        raise EpisodeError(
+            f"{path}: tells of {f'a bag packed by {packed}' if packed else f'{files!r:.200}'}, "
+            f"which no recorder of this package wrote; expected {bag.name} only. Nothing was "
+            "changed"
+        )
+
+
+def _check_begun(folder: Path) -> None:
+    """Where there is no bag, only a take that was cut off at once can be completed."""
+    lost = EpisodeError(
+        f"{folder}: no bag; expected {bag_path(folder).name}: it was moved or removed, and "
+        "nothing can be recovered without it"
+    )
+    if not (folder / SIDECAR).is_file() or (folder / METADATA).is_file():
+        raise lost
+    if read_sidecar(folder).outcome is not None:
+        raise lost
+
+
+def _is_torn(bag: Path) -> bool:
+    try:
+        return is_torn(bag)
+    except McapError as error:
+        with bag.open("rb") as file:
+            begun = file.read(len(MAGIC) + 1)
+        if len(begun) <= len(MAGIC) and MAGIC.startswith(begun.rstrip(b"\0")):
+            return True  # power was cut before anything reached the disk
+        raise EpisodeError(str(error)) from None
+
+
+def _is_being_written(bag: Path) -> bool:
+    with bag.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

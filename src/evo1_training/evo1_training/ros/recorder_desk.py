@@ -1,8 +1,13 @@
 """What people ask of the recorder, by service or action, and what they are answered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from evo1_msgs.srv import SetInstruction
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.service import Service
 from rclpy.task import Future
+from std_srvs.srv import Trigger
 
 from evo1_policy.observation import instruction_problem
 from evo1_training.recording.session import Session
@@ -143,6 +148,50 @@ class Desk:
         kept = result.saved and not result.reason
         thrown_away = not result.saved and result.reason == "discarded"
         return kept if ending is Ending.SAVE else thrown_away, describe(result)
+
+
+class Services:
+    """Services that are there as long as the node is configured.
+
+    Args:
+        node: owns the services.
+        desk: knows the answers.
+    """
+
+    def __init__(self, node: Node, desk: Desk) -> None:
+        self._node = node
+        # an answer that waits for the disk must not keep the node's timers waiting
+        self._group = ReentrantCallbackGroup()
+        self._services: list[Service] = [
+            self._trigger("~/start", desk.start),
+            self._trigger("~/save", desk.save),
+            self._trigger("~/discard", desk.discard),
+            self._trigger("~/delete_last", desk.delete_last),
+        ]
+
+        def on_set_instruction(
+            request: SetInstruction.Request, response: SetInstruction.Response
+        ) -> SetInstruction.Response:
+            response.success, response.message = desk.set_instruction(
+                request.instruction, request.transition
+            )
+            return response
+
+        self._services.append(
+            node.create_service(SetInstruction, "~/set_instruction", on_set_instruction)
+        )
+
+    def close(self) -> None:
+        """Withdraw the services."""
+        for service in self._services:
+            self._node.destroy_service(service)
+
+    def _trigger(self, name: str, ask: Callable[[], Awaitable[Answer]]) -> Service:
+        async def on_call(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = await ask()
+            return response
+
+        return self._node.create_service(Trigger, name, on_call, callback_group=self._group)
 
 
 def _too_much(instruction: str, operator: str, extra: Sequence[str]) -> str:

@@ -34,7 +34,7 @@ from evo1_training.recording.packing import read_packings
 from evo1_training.recording.pre_roll import MEGABYTE, PreRoll
 from evo1_training.recording.session import Session
 from evo1_training.recording.take import TakeResult, TakeState
-from evo1_training.ros.recorder_desk import CANCELLED, Answer, Desk, describe
+from evo1_training.ros.recorder_desk import CANCELLED, Answer, Desk, Services, describe
 from evo1_training.ros.recorder_goals import Goals
 from evo1_training.ros.recorder_inputs import Inputs
 from evo1_training.ros.recorder_parameters import (
@@ -43,7 +43,6 @@ from evo1_training.ros.recorder_parameters import (
     declare_parameters,
     read_parameters,
 )
-from evo1_training.ros.recorder_services import Services
 from evo1_training.ros.recorder_status import StreamLog, diagnostics_message, status_message
 
 TICK_S = 0.1

@@ -56,14 +56,6 @@ class GraphTopic:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Offer:
-    """What all publishers of a topic offer together."""
-
-    reliable: bool
-    latched: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class GraphView:
     """Everything to record, and why some of it cannot come, by resolved name."""
 
@@ -141,12 +133,16 @@ def _matching(node: Node, known: dict[str, list[str]], patterns: Sequence[str]) 
     ]
 
 
-def _offer(publishers: Sequence[TopicEndpointInfo]) -> Offer:
+def _offer(publishers: Sequence[TopicEndpointInfo]) -> TopicQos:
+    """What all publishers of a topic offer together."""
     profiles = [info.qos_profile for info in publishers]
-    return Offer(
+    latched = bool(profiles) and all(
+        p.durability is QoSDurabilityPolicy.TRANSIENT_LOCAL for p in profiles
+    )
+    return TopicQos(
         reliable=all(p.reliability is not QoSReliabilityPolicy.BEST_EFFORT for p in profiles),
-        latched=bool(profiles)
-        and all(p.durability is QoSDurabilityPolicy.TRANSIENT_LOCAL for p in profiles),
+        latched=latched,
+        depth=1 if latched else 10,
     )
 
 
@@ -173,16 +169,12 @@ def _graph_topic(
 
 
 def _spec(topic: RecordedTopic, publishers: Sequence[TopicEndpointInfo]) -> TopicSpec:
-    offer = _offer(publishers)
-    qos = TopicQos(
-        reliable=offer.reliable, latched=offer.latched, depth=1 if offer.latched else 10
-    )
     return TopicSpec(
         name=topic.name,
         type=topic.type,
         definition=_definition(topic.type),
         type_hash=_hash(topic.type, publishers),
-        qos=qos if publishers else None,
+        qos=_offer(publishers) if publishers else None,
     )
 
 

@@ -6,8 +6,7 @@ from hypothesis import given
 
 from evo1_policy.robot_config import load_robot
 from evo1_training.recording.grade import grade
-from evo1_training.recording.joint_watch import JointRange
-from evo1_training.recording.stream_monitor import WatchedTake
+from evo1_training.recording.stream_monitor import JointRange, WatchedTake
 from evo1_training.recording.stream_watch import StreamFigures
 
 STEP = 33_333_333
