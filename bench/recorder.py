@@ -63,6 +63,7 @@ def main() -> int:
     parser.add_argument(
         "--images", choices=("raw", "compressed", "both"), default="both", help="of the cameras"
     )
+    parser.add_argument("--compress", default="", help="the recorder's parameter of that name")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seconds = 5.0
@@ -79,7 +80,9 @@ def main() -> int:
     for name, robot_text in texts.items():
         if arguments.images in (name, "both"):
             with tempfile.TemporaryDirectory(dir=arguments.root) as folder:
-                runs[name] = _measure(robot_text, Path(folder), arguments.seconds)
+                runs[name] = _measure(
+                    robot_text, Path(folder), arguments.seconds, arguments.compress
+                )
     rivals: dict[str, Figures] = {}
     for variable, version in CLIENTS.items():
         if python := client_python(variable):
@@ -137,7 +140,7 @@ def _measure_lerobot(python: str, folder: Path, seconds: float) -> Figures:
     )
 
 
-def _measure(robot_text: str, folder: Path, seconds: float) -> Figures:
+def _measure(robot_text: str, folder: Path, seconds: float, compress: str) -> Figures:
     robot_file = folder / "robot.yaml"
     robot_file.write_text(robot_text)
     source_command = [sys.executable, str(ROOT / "bench" / "camera_source.py")]
@@ -145,6 +148,7 @@ def _measure(robot_text: str, folder: Path, seconds: float) -> Figures:
     node_command = [sys.executable, "-m", "evo1_training.ros.recorder_node", "--ros-args"]
     node_command += ["--log-level", "warn", "-p", f"robot_file:={robot_file}"]
     node_command += ["-p", f"root:={folder / 'episodes'}", "-p", "instruction:=measure"]
+    node_command += ["-p", f"compress:={compress}"] if compress else []
     with tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as processes:
         source, node = (
             processes.enter_context(running(command, log))
@@ -154,7 +158,7 @@ def _measure(robot_text: str, folder: Path, seconds: float) -> Figures:
         try:
             text = "ours, JPEG" if "CompressedImage" in robot_text else "ours, raw images"
             figures = _record(person, source, node, folder / "episodes", seconds)
-            return replace(figures, text=text)
+            return replace(figures, text=f"{text} {compress}".strip())
         except RuntimeError as error:
             log.seek(0)
             raise SystemExit(f"{log.read()}{error}") from error

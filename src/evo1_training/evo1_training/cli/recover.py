@@ -11,8 +11,7 @@ from tqdm import tqdm
 from evo1_policy.command_line import describe, entry_point, tell
 from evo1_policy.untrusted import printable
 from evo1_training.recording.episode import bag_path, episode_folders
-from evo1_training.recording.recoverable import needs_recovery
-from evo1_training.recording.recovery import Recovery, recover
+from evo1_training.recording.recovery import Recovery, needs_recovery, recover
 
 _EPILOG = """\
 Every message of a complete chunk is kept, with its stamps and the label; at most the last second

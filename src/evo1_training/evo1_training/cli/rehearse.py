@@ -1,7 +1,6 @@
 """`rehearse`: scripted demonstrations in simulated time, as episodes of the recorder."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from tqdm import tqdm
 from evo1_policy.command_line import INTERRUPTED, entry_point, tell
 from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
+from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.next_commands import command
-from evo1_training.recording.rehearsal import AttemptReport, Rehearsal, rehearse
+from evo1_training.recording.rehearsal import Rehearsal, rehearse
 
 _DESCRIPTION = """\
 Let the scripted expert demonstrate a task in simulated time and record it: the same episodes as
@@ -55,29 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             width=options.width,
             height=options.height,
         )
-        kept, failed = rehearse_with_bar(rehearsal, min(options.workers, options.episodes))
+        workers = min(options.workers, options.episodes)
+        with tqdm(total=options.episodes, unit="episode", file=sys.stderr) as bar:
+            failed = rehearse(rehearsal, workers, bar.update)
     except KeyboardInterrupt:
         tell("rehearse", "interrupted; finished episodes stay")
         return INTERRUPTED
-    print(f"{kept} demonstrations saved in {options.root}, {failed} attempts failed")
+    print(f"{options.episodes} demonstrations saved in {options.root}, {failed} attempts failed")
     dataset = f"~/evo1_datasets/{options.task or 'demonstrations'}"
     print("next: ", command("convert", options.root, "--to", dataset))
     return 0
-
-
-def rehearse_with_bar(rehearsal: Rehearsal, workers: int) -> tuple[int, int]:
-    """Record; returns how many were kept and how many failed."""
-    kept = failed = 0
-    with tqdm(total=rehearsal.episodes, unit="episode", file=sys.stderr) as bar:
-
-        def tell(attempt: AttemptReport) -> None:
-            nonlocal kept, failed
-            kept, failed = kept + (not attempt.detail), failed + bool(attempt.detail)
-            bar.set_postfix_str(f"seed={attempt.seed}, failed={failed}", refresh=False)
-            bar.update(not attempt.detail)
-
-        rehearse(rehearsal, workers, tell)
-    return kept, failed
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers",
         type=int,
-        default=len(os.sched_getaffinity(0)),
+        default=available_cores(),
         metavar="N",
         help="processes, about 0.5 GB each (default: one for each core, %(default)s here)",
     )

@@ -28,7 +28,7 @@ from evo1_training.datasets.episode_plan import (
 from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
 from evo1_training.datasets.lerobot.encoding import encode_episode
 from evo1_training.datasets.lerobot.schema import MAX_SECONDS
-from evo1_training.recording.bag_reader import Episode, open_episode
+from evo1_training.recording.bag_reader import Episode, open_episode, packed_cameras
 from evo1_training.recording.episode import EpisodeError, EpisodeFacts, checked
 from evo1_training.recording.foreign_bag import ForeignTake
 
@@ -196,6 +196,7 @@ def _encode(
                 source=source_name(key, index),
                 folder=segment_folder(job.work, key, index),
                 offsets_ms=plan.offsets_ms,
+                packed=packed_cameras(episode),
             )
     except BaseException:
         forget(job.work, key)
@@ -204,7 +205,9 @@ def _encode(
 
 
 def _result(job: Job, episode: Episode, key: str, plan: EpisodePlan) -> EpisodeResult:
-    notes = list(plan.problems)
+    packed = packed_cameras(episode).items()
+    notes = [f"{name}: images were compressed while recorded: {how}" for name, how in packed]
+    notes += plan.problems
     short = [len(segment) for segment in plan.segments if len(segment) < job.horizon]
     if short:
         notes.append(

@@ -268,6 +268,7 @@ def _frame(episode: Episode, segment: Segment, row: int, images: _ImageWindow) -
         skew_ns=int(segment.skew_ns[row]),
         held=bool(segment.held[row]),
         intervention=bool(segment.intervention[row]),
+        instruction=episode.sidecar.instruction_at(int(segment.ticks_ns[row])),
     )
 
 

@@ -28,6 +28,7 @@ class AlignedFrame:
         skew_ns: largest difference between the stamps of two camera frames [ns].
         held: the image or the action repeats what came before, because the recording has a gap.
         intervention: a person drove, in an episode of the policy.
+        instruction: the label that holds at the tick; '': that of the whole episode.
     """
 
     tick_ns: int
@@ -38,6 +39,7 @@ class AlignedFrame:
     skew_ns: int
     held: bool = False
     intervention: bool = False
+    instruction: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evo1_policy.perception.messages import MessageError, deserialize
@@ -102,7 +102,31 @@ def open_episode(folder: Path) -> Episode:
         robot = parse_robot(sidecar.facts.robot_text, source=f"{folder}: robot file")
     except RobotConfigError as error:
         raise EpisodeError(str(error)) from error
-    return Episode(folder=folder, sidecar=sidecar, robot=robot, torn=torn)
+    packed = [topic for topic in sidecar.facts.topics if topic.packed]
+    return Episode(folder=folder, sidecar=sidecar, robot=as_recorded(robot, packed), torn=torn)
+
+
+def packed_cameras(episode: Episode) -> dict[str, str]:
+    """How the recorder compressed raw images, by camera; other cameras are left out."""
+    packed = [topic for topic in episode.sidecar.facts.topics if topic.packed]
+    return {topic.role.removeprefix("camera:"): topic.packed for topic in packed}
+
+
+def as_recorded(robot: RobotConfig, topics: Iterable[RecordedTopic]) -> RobotConfig:
+    """The robot with its cameras' topics and types as they are in a bag.
+
+    Args:
+        robot: the robot file.
+        topics: those that differ from it.
+    """
+    by_role = {topic.role: topic for topic in topics}
+    cameras = [
+        replace(camera, topic=found.name, type=found.type)
+        if (found := by_role.get(f"camera:{camera.name}"))
+        else camera
+        for camera in robot.cameras
+    ]
+    return replace(robot, cameras=tuple(cameras))
 
 
 def _facts_in_bag(bag: Path) -> Sidecar:

@@ -1,35 +1,42 @@
 """Writes one episode on a thread of its own, with bounded memory.
 
 Whoever receives messages only appends to a queue and never waits for the disk. The queue is
-bounded in bytes; what does not fit is counted as lost, by topic. A chunk is written when it is
-large or a quarter of a second old, and a second thread has the disk take it over once a second, so
-a kill costs the last chunk and a power cut the last second. Must not import ROS or torch.
+bounded in bytes; what does not fit is counted as lost, by topic. Images that are to be compressed
+are so on further threads while they wait in the queue, and count there as raw. A chunk is written
+when it is large or a quarter of a second old, and a second thread has the disk take it over once a
+second, so a kill costs the last chunk and a power cut the last second. Must not import ROS or
+torch.
 """
 
-import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from os import O_CREAT, O_WRONLY, close, fsync, posix_fallocate
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from os import O_CREAT, O_WRONLY, close, posix_fallocate
 from os import open as open_descriptor
 from pathlib import Path
 
-from evo1_training.recording.bag_metadata import write_metadata
+from evo1_policy.paths import sync
+from evo1_training.recording.cdr import STRING, string_cdr
 from evo1_training.recording.definitions import definition, type_hash
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
+    LABEL_TOPIC,
+    OWN_TOPICS,
     EpisodeFacts,
     Sidecar,
     bag_path,
     to_json,
     write_sidecar,
 )
-from evo1_training.recording.mcap_writer import McapWriter, TopicQos, TopicSpec
+from evo1_training.recording.mcap_writer import McapWriter, TopicQos, TopicSpec, write_metadata
+from evo1_training.recording.packing import Packing, packed_spec
 
-STRING_TYPE = "std_msgs/msg/String"
 METADATA_RECORD = "evo1"
+_RAW = " (raw)"  # behind a topic: those of its images that cannot be compressed
+_PACKING_THREADS = 2
 RESERVE = ".reserve"  # given back when the disk is full, so that the file can be ended
 
 
@@ -51,6 +58,7 @@ class _Queued:
     data: bytes
     log_ns: int
     publish_ns: int
+    packed: Future[bytes] | None = None
 
 
 class BagWriter:
@@ -60,6 +68,7 @@ class BagWriter:
         folder: is made; it must not exist.
         sidecar: the facts; on the disk before this returns.
         topics: what will come; more can be added later.
+        packings: how raw images are compressed, by topic.
         limits: bounds.
         on_end: called from the thread when the file is closed, whether asked for or not.
 
@@ -74,11 +83,16 @@ class BagWriter:
         sidecar: Sidecar,
         topics: Sequence[TopicSpec],
         *,
+        packings: Mapping[str, Packing] | None = None,
         limits: WriterLimits | None = None,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder = folder
         self.error: OSError | None = None
+        self._unpacked: dict[str, tuple[int, str]] = {}  # images that stay raw, and why, by topic
+        self._packings = packings or {}
+        # takes up no thread before something is packed
+        self._packers = ThreadPoolExecutor(_PACKING_THREADS, thread_name_prefix="image packing")
         self._limits = limits or WriterLimits()
         self._on_end = on_end
         self.facts = sidecar.facts
@@ -88,12 +102,14 @@ class BagWriter:
         self._closing = False
         self._lost: dict[str, int] = {}
         self._channels: dict[str, int] = {}
+        self._specs: dict[str, TopicSpec] = {}  # as they came
         self._new_topics: deque[TopicSpec] = deque()
         folder.mkdir(parents=True)
         try:
             self._mcap = self._begin(sidecar, topics)
-        except OSError:
+        except OSError as error:
             _remove_begun(folder)
+            error.filename = error.filename or str(folder)
             raise
         self._thread = threading.Thread(target=self._run, name="bag writer", daemon=True)
         self._thread.start()
@@ -101,7 +117,8 @@ class BagWriter:
     @property
     def topics(self) -> tuple[str, ...]:
         """The topics that can be put."""
-        return tuple(name for name in self._channels if name != FACTS_TOPIC)
+        own = OWN_TOPICS
+        return tuple(name for name in self._channels if name not in own and _RAW not in name)
 
     @property
     def size(self) -> int:
@@ -120,21 +137,37 @@ class BagWriter:
             return dict(self._lost)
 
     @property
+    def notes(self) -> list[str]:
+        """What somebody should look at once it has ended, for the grade."""
+        return [
+            f"{topic}: {count} images could not be compressed and stay raw: {why}"
+            for topic, (count, why) in self._unpacked.items()
+        ]
+
+    @property
     def ended(self) -> bool:
         """Whether the file is closed."""
         return not self._thread.is_alive()
 
     def written(self) -> dict[str, int]:
-        """Messages in the file, by topic; final once it has ended."""
-        counts = self._mcap.counts
-        return {topic: counts.get(self._channels[topic], 0) for topic in self.topics}
+        """Messages in the file, by the topic that they came on; final once it has ended."""
+        counts, channels = self._mcap.counts, self._channels
+        return {
+            topic: sum(counts.get(channels.get(name, -1), 0) for name in (topic, topic + _RAW))
+            for topic in self.topics
+        }
 
-    def add_topic(self, topic: TopicSpec) -> None:
-        """Take a topic in that appeared while recording."""
+    def add_topic(self, topic: TopicSpec, name: str = "") -> None:
+        """Take a topic in that appeared while recording; it is put under its name or another."""
         with self._news:
-            if topic.name not in self._channels:
-                self._channels[topic.name] = len(self._channels)
+            if (name or topic.name) not in self._channels:
+                self._channels[name or topic.name] = len(self._channels)
                 self._new_topics.append(topic)
+
+    def label(self, instruction: str, now_ns: int) -> bool:
+        """Write what is demonstrated from now on [ns]; False where it was lost."""
+        self.add_topic(string_topic(LABEL_TOPIC))
+        return self.put(LABEL_TOPIC, string_cdr(instruction), log_ns=now_ns, publish_ns=now_ns)
 
     def put(self, topic: str, data: bytes, *, log_ns: int, publish_ns: int) -> bool:
         """Queue a message; False where it was lost because the disk is behind or the take ended.
@@ -160,6 +193,8 @@ class BagWriter:
             if full or self._closing or self.error is not None:
                 self._lost[topic] = self._lost.get(topic, 0) + 1
                 return False
+            if (packing := self._packings.get(topic)) is not None:
+                message = replace(message, packed=self._packers.submit(packing.pack, data, topic))
             self._queue.append(message)
             self._queued_bytes += len(data)
             self._news.notify()
@@ -184,15 +219,17 @@ class BagWriter:
         except OSError:
             mcap.abandon()
             raise
-        _sync_folder(self.folder)
-        _sync_folder(self.folder.parent)
+        sync(self.folder)
+        sync(self.folder.parent)
         return mcap
 
     def _write_facts(self, mcap: McapWriter, text: str, topics: Sequence[TopicSpec]) -> None:
         """Write the label before the first message, and wait for the disk."""
-        for topic in (facts_topic(), *topics):
+        for topic in (string_topic(FACTS_TOPIC), *topics):
             self._channels[topic.name] = len(self._channels)
-            mcap.add_channel(topic)
+            self._specs[topic.name] = topic
+            packing = self._packings.get(topic.name)
+            mcap.add_channel(topic if packing is None else packed_spec(topic))
         facts = self.facts
         mcap.add_message(
             self._channels[FACTS_TOPIC],
@@ -215,7 +252,7 @@ class BagWriter:
         try:
             self._write_queue()
         except OSError as error:
-            self.error = error
+            self._fail(error)
         finally:
             done.set()
             syncing.join()
@@ -228,7 +265,11 @@ class BagWriter:
             while not done.wait(self._limits.sync_s):
                 self._mcap.sync()
         except OSError as error:
-            self.error = error
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        error.filename = error.filename or str(self.folder)  # a system call names no file
+        self.error = self.error or error
 
     def _write_queue(self) -> None:
         limits, mcap = self._limits, self._mcap
@@ -236,14 +277,14 @@ class BagWriter:
         flushed_s = time.monotonic()
         while self.error is None:
             batch, closing = self._next()
-            while self._new_topics:
-                mcap.add_channel(self._new_topics.popleft())
+            self._describe_new()
             for message in batch:
-                sequence = sequences.get(message.channel, 0)
-                sequences[message.channel] = sequence + 1
+                channel, data = self._as_kept(message)
+                sequence = sequences.get(channel, 0)
+                sequences[channel] = sequence + 1
                 mcap.add_message(
-                    message.channel,
-                    message.data,
+                    channel,
+                    data,
                     log_ns=message.log_ns,
                     publish_ns=message.publish_ns,
                     sequence=sequence,
@@ -257,6 +298,24 @@ class BagWriter:
                 flushed_s = now_s
             if closing and not batch:
                 return
+
+    def _as_kept(self, message: _Queued) -> tuple[int, bytes]:
+        """Channel and bytes of a message; an image that cannot be compressed stays as it is."""
+        if message.packed is None:
+            return message.channel, message.data
+        try:
+            return message.channel, message.packed.result()
+        except Exception as error:  # noqa: BLE001  whatever an encoder stumbles over
+            topic = message.topic
+            count, first = self._unpacked.get(topic, (0, str(error)))
+            self._unpacked[topic] = count + 1, first
+            self.add_topic(self._specs[topic], topic + _RAW)
+            self._describe_new()
+            return self._channels[topic + _RAW], message.data
+
+    def _describe_new(self) -> None:
+        while self._new_topics:
+            self._mcap.add_channel(self._new_topics.popleft())
 
     def _next(self) -> tuple[list[_Queued], bool]:
         """Wait for messages, not longer than a chunk may stay open; take a chunk's worth."""
@@ -279,25 +338,26 @@ class BagWriter:
                 self._lost[message.topic] = self._lost.get(message.topic, 0) + 1
             self._queue.clear()
             self._queued_bytes = 0
+        self._packers.shutdown(cancel_futures=True)
         try:
             (self.folder / RESERVE).unlink(missing_ok=True)
             self._mcap.close()
             self._write_metadata(self._mcap)
         except OSError as error:
-            self.error = self.error or error
+            self._fail(error)
             self._mcap.abandon()
 
     def _write_metadata(self, mcap: McapWriter, *, sync: bool = True) -> None:
-        write_metadata(mcap.path, mcap, custom_facts(self.facts), sync=sync)
+        write_metadata(mcap, custom_facts(self.facts), sync=sync)
 
 
-def facts_topic() -> TopicSpec:
-    """The topic that tells what was recorded."""
+def string_topic(name: str) -> TopicSpec:
+    """A topic on which the recorder itself says what was recorded."""
     return TopicSpec(
-        name=FACTS_TOPIC,
-        type=STRING_TYPE,
-        definition=definition(STRING_TYPE),
-        type_hash=type_hash(STRING_TYPE),
+        name=name,
+        type=STRING,
+        definition=definition(STRING),
+        type_hash=type_hash(STRING),
         qos=TopicQos(latched=True, depth=1),
     )
 
@@ -305,12 +365,6 @@ def facts_topic() -> TopicSpec:
 def custom_facts(facts: EpisodeFacts) -> dict[str, str]:
     """What a bag itself tells of its episode, for those who look at no other file."""
     return {"episode_id": facts.episode_id, "instruction": facts.instruction}
-
-
-def string_cdr(text: str) -> bytes:
-    """Serialise a std_msgs/String."""
-    data = text.encode() + b"\0"
-    return b"\0\1\0\0" + struct.pack("<I", len(data)) + data
 
 
 def _reserve(path: Path, size: int) -> None:
@@ -328,11 +382,3 @@ def _remove_begun(folder: Path) -> None:
     for path in folder.iterdir():
         path.unlink()
     folder.rmdir()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = open_descriptor(folder, 0)
-    try:
-        fsync(descriptor)
-    finally:
-        close(descriptor)

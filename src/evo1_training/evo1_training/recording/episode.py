@@ -8,7 +8,8 @@ An episode is a rosbag2 folder that carries what LeRobot needs from its first se
       episode.json              this module's facts and, once it ended, its outcome
 
 The facts are also the first message of the bag (FACTS_TOPIC, std_msgs/String with the same JSON),
-so that the label survives where only the .mcap does. Must not import ROS or torch.
+so that the label survives where only the .mcap does. Each label that replaces it during the take
+is a message on LABEL_TOPIC (std_msgs/String). Must not import ROS or torch.
 """
 
 import json
@@ -24,7 +25,8 @@ from evo1_policy.paths import folders_below, sync
 from evo1_policy.untrusted import UntrustedError, parse_json, read_text
 
 SIDECAR = "episode.json"
-FACTS_TOPIC = "/evo1/episode"
+FACTS_TOPIC, LABEL_TOPIC = "/evo1/episode", "/evo1/instruction"
+OWN_TOPICS = (FACTS_TOPIC, LABEL_TOPIC)  # what the recorder itself says in a bag
 SCHEMA = 1
 # Operators that no real arm has: the expert, and whoever drives in a launch of the simulation.
 SCRIPTED_OPERATOR, SIMULATION_OPERATOR = "scripted expert", "somebody in simulation"
@@ -36,7 +38,7 @@ _SIDECAR_BYTES = 8 << 20
 _Part = TypeVar("_Part")
 
 # What a topic is for. Cameras are "camera:<name>", outputs "command:<index>".
-STATE, TELEOP, EXTRA = "state", "teleop", "extra"
+STATE, TELEOP, INSTRUCTION, EXTRA = "state", "teleop", "instruction", "extra"
 
 
 class EpisodeError(ValueError):
@@ -49,12 +51,21 @@ class ForeignSchemaError(EpisodeError):
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedTopic:
-    """A topic of the bag: resolved name, ROS type such as 'sensor_msgs/msg/Image', and role."""
+    """A topic of the bag.
+
+    Attributes:
+        name: resolved.
+        type: such as 'sensor_msgs/msg/Image'.
+        role: what it is for; see above.
+        latched: whether its publishers keep their last message for those who come later.
+        packed: how the recorder compressed its raw images, such as 'jpeg 95'; '': not at all.
+    """
 
     name: str
     type: str
     role: str
     latched: bool = False
+    packed: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +105,14 @@ class StreamFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Label:
+    """What is demonstrated from a moment on [ns, the node's clock]."""
+
+    from_ns: int
+    instruction: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a take ended.
 
@@ -103,6 +122,7 @@ class Outcome:
         reasons: why not 'pass'.
         streams: one a topic.
         recovered: whether it was cut off and made readable afterwards.
+        labels: what replaced the first label during the take, in order.
     """
 
     ended_ns: int
@@ -110,6 +130,7 @@ class Outcome:
     reasons: tuple[str, ...]
     streams: tuple[StreamFacts, ...]
     recovered: bool = False
+    labels: tuple[Label, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +143,12 @@ class Sidecar:
     def ended(self, outcome: Outcome) -> "Sidecar":
         """Return the same with its outcome."""
         return replace(self, outcome=outcome)
+
+    def instruction_at(self, time_ns: int) -> str:
+        """The label of a moment of the take [ns]."""
+        later = self.outcome.labels if self.outcome is not None else ()
+        said = [label.instruction for label in later if label.from_ns <= time_ns]
+        return said[-1] if said else self.facts.instruction
 
 
 def to_json(sidecar: Sidecar) -> str:
@@ -163,13 +190,28 @@ def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
     Raises:
         OSError: the disk is full or gone.
     """
-    temporary = folder / f".{SIDECAR}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(to_json(sidecar))
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / SIDECAR)
+    write_whole(folder / SIDECAR, to_json(sidecar))
     sync(folder)
+
+
+def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: the file.
+        text: what it will hold.
+        sync: wait until it is on the disk.
+
+    Raises:
+        OSError: the disk is full or gone; what was there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def read_sidecar(folder: Path) -> Sidecar:
@@ -249,15 +291,22 @@ def _facts(data: Mapping[str, Any]) -> EpisodeFacts:
         raise TypeError(
             f"episode_id is {facts.episode_id[:100]!r}, expected a name such as episode_000000"
         )
-    if len(facts.instruction) > MOST_INSTRUCTION:
-        raise TypeError(f"the instruction is longer than {MOST_INSTRUCTION} characters")
+    _check_length(facts.instruction)
     return facts
 
 
 def _outcome(data: Mapping[str, Any]) -> Outcome:
     streams = tuple(checked(StreamFacts, stream) for stream in data["streams"])
     reasons = tuple(str(reason) for reason in data["reasons"])
-    return checked(Outcome, {**data, "streams": streams, "reasons": reasons})
+    labels = tuple(checked(Label, label) for label in data.get("labels", ()))
+    for label in labels:
+        _check_length(label.instruction)
+    return checked(Outcome, {**data, "streams": streams, "reasons": reasons, "labels": labels})
+
+
+def _check_length(instruction: str) -> None:
+    if len(instruction) > MOST_INSTRUCTION:
+        raise TypeError(f"the instruction is longer than {MOST_INSTRUCTION} characters")
 
 
 def checked(kind: type[_Part], values: Mapping[str, Any]) -> _Part:

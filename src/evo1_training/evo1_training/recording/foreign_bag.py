@@ -15,7 +15,8 @@ from typing import Any
 from evo1_policy.observation import MOST_INSTRUCTION
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import IMAGE_TYPES, RobotConfig, load_robot
-from evo1_training.recording.bag_reader import Episode
+from evo1_training.recording.bag_reader import Episode, as_recorded
+from evo1_training.recording.cdr import JOINT_STATE, STRING
 from evo1_training.recording.episode import (
     EXTRA,
     STATE,
@@ -26,14 +27,11 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.foreign_files import BagFiles
 from evo1_training.recording.foreign_map import TopicMap, place_topics, read_map
-from evo1_training.recording.foreign_streams import JOINT_STATE, Stream, converted, streams_of
-from evo1_training.recording.grade import outcome
+from evo1_training.recording.foreign_streams import Stream, converted, streams_of
+from evo1_training.recording.grade import grade_messages
 from evo1_training.recording.mcap_records import RawMessage, Wanted
-from evo1_training.recording.stream_monitor import StreamMonitor
 
-STRING = "std_msgs/msg/String"
 _SWITCHES = re.compile(r"std_msgs/msg/(Bool|String|U?Int\d+)")
-_HEAD_BYTES = 256  # of an image: its stamp and size
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -119,7 +117,7 @@ class ForeignBags:
         take = ForeignTake(
             bag=files.bag,
             sidecar=Sidecar(facts=facts),
-            robot=_as_recorded(self.robot, streams),
+            robot=as_recorded(self.robot, [stream.given for stream in streams]),
             streams=streams,
             span_ns=span,
         )
@@ -192,17 +190,6 @@ class ForeignEpisode(Episode):
                 if data is not None:
                     given = stream.given
                     yield replace(message, topic=given.name, type=given.type, data=data)
-
-
-def _as_recorded(robot: RobotConfig, streams: tuple[Stream, ...]) -> RobotConfig:
-    """The robot with its cameras' topics and types of the bag."""
-    by_role = {stream.given.role: stream.given for stream in streams}
-    cameras = tuple(
-        replace(camera, topic=given.name, type=given.type)
-        for camera in robot.cameras
-        for given in [by_role[f"camera:{camera.name}"]]
-    )
-    return replace(robot, cameras=cameras)
 
 
 def _check_names(files: BagFiles, streams: tuple[Stream, ...], robot: RobotConfig) -> None:
@@ -281,20 +268,5 @@ def _spans(
 def _graded(episode: ForeignEpisode) -> Outcome:
     """The grade that the recorder would have given, from when every needed stream was there."""
     topics = [one for one in episode.sidecar.facts.topics if one.role != EXTRA]
-    monitor = StreamMonitor(episode.robot, topics)
-    images = frozenset(one.name for one in topics if one.type in IMAGE_TYPES)
-    awaited = {one.name for one in topics if one.role == STATE} | images
-    written: dict[str, int] = {}
-    last_ns, begun = episode.take.span_ns[0], False
-    wanted = Wanted(
-        topics=frozenset(one.name for one in topics), head_only=images, head_bytes=_HEAD_BYTES
-    )
-    for message in episode.read(wanted):
-        awaited.discard(message.topic)
-        if not begun and not awaited:
-            monitor.begin(message.log_ns)
-            written, begun = {}, True
-        monitor.add(message.topic, message.data, message.log_ns)
-        written[message.topic] = written.get(message.topic, 0) + 1
-        last_ns = message.log_ns
-    return outcome(episode.robot, monitor.end(last_ns), written=written)
+    awaited = [one.name for one in topics if one.role == STATE or one.type in IMAGE_TYPES]
+    return grade_messages(episode.robot, topics, episode.read, awaited=awaited)

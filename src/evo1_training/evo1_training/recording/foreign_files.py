@@ -21,7 +21,6 @@ from evo1_policy.untrusted import (
     read_text,
     refuse_lfs_pointer,
 )
-from evo1_training.recording.bag_metadata import METADATA
 from evo1_training.recording.episode import EpisodeError
 from evo1_training.recording.mcap_records import (
     LIMIT_BYTES,
@@ -31,6 +30,7 @@ from evo1_training.recording.mcap_records import (
     Wanted,
     messages,
 )
+from evo1_training.recording.mcap_writer import METADATA
 
 _STORAGES = (".mcap", ".db3")
 _PACKED = ".zstd"

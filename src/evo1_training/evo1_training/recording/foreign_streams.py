@@ -6,16 +6,23 @@ Must not import ROS or torch.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import IMAGE_TYPES, RobotConfig
-from evo1_training.recording.definitions import typestore
+from evo1_training.recording.cdr import (
+    JOINT_STATE,
+    NONE,
+    TRAJECTORY,
+    cdr,
+    header,
+    joint_state,
+    trajectory,
+)
 from evo1_training.recording.episode import (
     EXTRA,
-    FACTS_TOPIC,
+    OWN_TOPICS,
     STATE,
     TELEOP,
     EpisodeError,
@@ -25,10 +32,7 @@ from evo1_training.recording.foreign_map import JointSource, TopicMap
 from evo1_training.recording.mcap_records import RawMessage
 from evo1_training.recording.stream_monitor import robot_topics
 
-JOINT_STATE = "sensor_msgs/msg/JointState"
-TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 ARRAY = "std_msgs/msg/Float64MultiArray"
-_NONE = np.empty(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +97,7 @@ def streams_of(
                 if name.endswith(f"/{asked.removeprefix('/')}") and name not in used:
                     used.add(name)
                     found.append(_stream(role, name, {name: kind}, (TRAJECTORY,), bag))
-    others = sorted(set(topics) - used - {FACTS_TOPIC})
+    others = sorted(set(topics) - used - set(OWN_TOPICS))
     return (*found, *(_stream(EXTRA, name, topics, (topics[name],), bag) for name in others))
 
 
@@ -124,16 +128,16 @@ def converted(message: RawMessage, stream: Stream, robot: RobotConfig) -> bytes 
         return message.data  # whoever reads it rejects it, as it does with our own
     if stream.type == TRAJECTORY:
         names = [source.names.get(name, name) for name in content.joint_names]
-        return _cdr(TRAJECTORY, replace(content, joint_names=names))
+        return cdr(TRAJECTORY, replace(content, joint_names=names))
     if stream.type == ARRAY:
         names, values = list(source.order), np.asarray(content.data, np.float64)
         if len(names) != len(values):
             raise EpisodeError(
                 f"{message.topic}: {len(values)} numbers, but the map names {len(names)} joints"
             )
-        header = _header(0, 0)
+        head = header(0)
     else:
-        names, header = list(content.name), content.header
+        names, head = list(content.name), content.header
         values = np.asarray(content.position, np.float64)
         if len(names) != len(values):
             return message.data
@@ -143,22 +147,5 @@ def converted(message: RawMessage, stream: Stream, robot: RobotConfig) -> bytes 
         return None
     names, values = [renamed[place] for place in kept], values[kept]
     if stream.given.type == JOINT_STATE:
-        parts = {"position": values, "velocity": _NONE, "effort": _NONE}
-        return _cdr(JOINT_STATE, _made(JOINT_STATE, header=header, name=names, **parts))
-    now = _made("builtin_interfaces/msg/Duration", sec=0, nanosec=0)
-    parts = {"velocities": _NONE, "accelerations": _NONE, "effort": _NONE}
-    point = _made(f"{TRAJECTORY}Point", positions=values, time_from_start=now, **parts)
-    return _cdr(TRAJECTORY, _made(TRAJECTORY, header=header, joint_names=names, points=[point]))
-
-
-def _header(sec: int, nanosec: int) -> Any:
-    stamp = _made("builtin_interfaces/msg/Time", sec=sec, nanosec=nanosec)
-    return _made("std_msgs/msg/Header", stamp=stamp, frame_id="")
-
-
-def _made(kind: str, **content: Any) -> Any:
-    return typestore().types[kind](**content)
-
-
-def _cdr(kind: str, content: Any) -> bytes:
-    return bytes(typestore().serialize_cdr(content, kind))
+        return joint_state(head, names, values, NONE)
+    return trajectory(head, names, [0.0], values[None])

@@ -4,7 +4,7 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from evo1_policy.perception.alignment import max_distance_ns
 from evo1_policy.perception.buffers import clock_problem
-from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
-from evo1_training.recording.episode import TELEOP, Outcome, StreamFacts
-from evo1_training.recording.stream_monitor import WatchedTake
+from evo1_policy.robot_config import IMAGE_TYPES, JOINT_STREAM, RobotConfig
+from evo1_training.recording.episode import TELEOP, Label, Outcome, RecordedTopic, StreamFacts
+from evo1_training.recording.mcap_records import RawMessage, Wanted
+from evo1_training.recording.stream_monitor import MAX_UNUSABLE, StreamMonitor, WatchedTake
 from evo1_training.recording.stream_watch import StreamFigures
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
@@ -26,6 +27,7 @@ SKEW_FAIL = 0.05  # of the reference frames
 STUCK_RAD = 0.002  # moved less than this ...
 ASKED_RAD = 0.05  # ... although asked to move more than this
 SHORT_S = 1.0
+_HEAD_BYTES = 256  # of an image: its stamp and size
 
 Reason = tuple[str, str]  # grade, words
 
@@ -45,6 +47,9 @@ def outcome(
     written: Mapping[str, int],
     fault: str = "",
     recovered: bool = False,
+    max_unusable: float = MAX_UNUSABLE,
+    notes: Sequence[str] = (),
+    labels: Sequence[Label] = (),
 ) -> Outcome:
     """Grade a take.
 
@@ -54,11 +59,20 @@ def outcome(
         written: messages that the bag holds, by topic; what is missing counts as lost.
         fault: what ended the take before its time.
         recovered: whether it was cut off and made readable afterwards.
+        max_unusable: a larger share of a topic's messages that cannot be used fails the take.
+        notes: what else somebody should look at.
+        labels: what replaced the first label.
     """
     streams = tuple(_with_unwritten(one, written.get(one.topic, 0)) for one in watched.streams)
-    level, reasons = grade(
-        robot, replace(watched, streams=streams, fault=fault, recovered=recovered)
+    take = replace(
+        watched,
+        streams=streams,
+        fault=fault,
+        recovered=recovered,
+        max_unusable=max_unusable,
+        notes=tuple(notes),
     )
+    level, reasons = grade(robot, take)
     return Outcome(
         ended_ns=watched.ended_ns,
         grade=level,
@@ -76,7 +90,44 @@ def outcome(
             for stream in streams
         ),
         recovered=recovered,
+        labels=tuple(labels),
     )
+
+
+def grade_messages(
+    robot: RobotConfig,
+    topics: Sequence[RecordedTopic],
+    read: Callable[[Wanted], Iterator[RawMessage]],
+    *,
+    awaited: Collection[str] = (),
+    recovered: bool = False,
+    labels: Sequence[Label] = (),
+) -> Outcome:
+    """Grade what a bag holds, as if it were being recorded.
+
+    Args:
+        robot: the robot file.
+        topics: that count.
+        read: gives the bag's messages in the order of arrival.
+        awaited: topics without which the take has not begun.
+        recovered: see outcome.
+        labels: likewise.
+    """
+    monitor = StreamMonitor(robot, topics)
+    names = frozenset(topic.name for topic in topics)
+    images = frozenset(topic.name for topic in topics if topic.type in IMAGE_TYPES)
+    written = dict.fromkeys(names, 0)
+    missing, begun, last_ns = set(awaited), False, 0
+    for message in read(Wanted(topics=names, head_only=images, head_bytes=_HEAD_BYTES)):
+        missing.discard(message.topic)
+        if not begun and not missing:
+            monitor.begin(message.log_ns)
+            written, begun = dict.fromkeys(names, 0), True
+        monitor.add(message.topic, message.data, message.log_ns)
+        written[message.topic] += 1
+        last_ns = max(last_ns, message.log_ns)
+    watched = monitor.end(last_ns)
+    return outcome(robot, watched, written=written, recovered=recovered, labels=labels)
 
 
 def _with_unwritten(stream: StreamFigures, written: int) -> StreamFigures:
@@ -92,8 +143,10 @@ def _reasons(robot: RobotConfig, take: WatchedTake) -> Iterator[Reason]:
         yield WARN, "cut off before it was saved; look whether the task was finished"
     if take.duration_s < SHORT_S:
         yield WARN, f"the take is {take.duration_s:.1f} s short"
+    for note in take.notes:
+        yield WARN, note
     for stream in take.streams:
-        yield from _stream(stream)
+        yield from _stream(stream, take.max_unusable)
         if stream.role.startswith("camera:") and stream.messages > 1:
             yield from _rate(stream, robot.rate_hz)
     yield from _action(take)
@@ -101,7 +154,7 @@ def _reasons(robot: RobotConfig, take: WatchedTake) -> Iterator[Reason]:
     yield from _joints(take)
 
 
-def _stream(stream: StreamFigures) -> Iterator[Reason]:
+def _stream(stream: StreamFigures, max_unusable: float) -> Iterator[Reason]:
     required = stream.role.startswith("camera:") or stream.name == JOINT_STREAM
     if required and stream.messages == 0:
         yield FAIL, f"{stream.name}: no message on {stream.topic}"
@@ -113,7 +166,13 @@ def _stream(stream: StreamFigures) -> Iterator[Reason]:
             f"{stream.name}: {stream.lost} of {total} messages lost",
         )
     if stream.rejected:
-        yield FAIL, f"{stream.name}: {stream.rejected} unusable messages: {stream.rejection}"
+        total = max(stream.messages, stream.rejected)
+        allowed = max(1, max_unusable * total) if max_unusable else 0  # one is never many
+        yield (
+            FAIL if stream.rejected > allowed or stream.rejected == total else WARN,
+            f"{stream.name}: {stream.rejected} of {total} messages on {stream.topic} unusable "
+            f"(allowed are {max_unusable:.1%}): {stream.rejection}",
+        )
     yield from _clock(stream)
     if len(stream.sizes) > 1:
         sizes = ", ".join(f"{width}x{height}" for width, height in stream.sizes)

@@ -1,27 +1,45 @@
-"""Writes an MCAP file in chunks, each handed to the operating system whole.
+"""Writes the bag of an episode: an MCAP file in chunks, and the metadata.yaml beside it.
 
-Messages are gathered by reference and written with one gathering write a chunk, so an image is
-never copied here. What was written before an error stays readable: a chunk that did not fit is
-cut off again. Not safe for threads. Must not import ROS or torch.
+The records are the mcap library's; its writer is not used because of what a disk can do. Here each
+chunk is handed to the operating system whole, with one gathering write that copies no image, when
+the caller says so and not when it is full; another thread may wait for the disk meanwhile; and a
+chunk that did not fit is cut off again, so that what was written before stays readable. Not safe
+for threads otherwise. Must not import ROS or torch.
 """
 
 import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from mcap.data_stream import RecordBuilder
+from mcap.opcode import Opcode
+from mcap.records import (
+    Channel,
+    ChunkIndex,
+    DataEnd,
+    Footer,
+    Header,
+    McapRecord,
+    MessageIndex,
+    Metadata,
+    MetadataIndex,
+    Schema,
+    Statistics,
+    SummaryOffset,
+)
+
+from evo1_training.recording.episode import write_whole
 
 MAGIC = b"\x89MCAP0\r\n"
-PROFILE = "ros2"
-LIBRARY = "evo1_training"
-_HEADER, _FOOTER, _SCHEMA, _CHANNEL, _MESSAGE, _CHUNK = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
-_MESSAGE_INDEX, _CHUNK_INDEX, _STATISTICS = 0x07, 0x08, 0x0B
-_METADATA, _METADATA_INDEX, _SUMMARY_OFFSET, _DATA_END = 0x0C, 0x0D, 0x0E, 0x0F
+METADATA = "metadata.yaml"
+_METADATA_VERSION, _DISTRO = 9, "jazzy"
 _MESSAGE_HEAD = struct.Struct("<BQHIQQ")  # opcode, length, channel, sequence, log, publish time
 _MESSAGE_FIELDS = 22  # bytes of a message record beside its data
 # How rosbag2 writes "for ever".
@@ -88,21 +106,20 @@ class McapWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.topics: list[TopicSpec] = []  # by channel
-        self.counts: dict[int, int] = {}
+        self.counts: dict[int, int] = {}  # messages by channel
         self.first_ns = 0
         self.last_ns = 0
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # tells 'recover' that it is not torn
         self._end = 0
         self._any = False  # message so far
-        self._schemas: dict[str, int] = {}
-        self._summary_schemas: list[bytes] = []
-        self._summary_channels: list[bytes] = []
-        self._chunk_indexes: list[bytes] = []
-        self._metadata_indexes: list[bytes] = []
+        self._schemas: dict[str, Schema] = {}
+        self._channels: list[Channel] = []
+        self._chunk_indexes: list[ChunkIndex] = []
+        self._metadata_indexes: list[MetadataIndex] = []
         self._chunk = _OpenChunk()
         try:
-            self._write([MAGIC, _record(_HEADER, _text(PROFILE) + _text(LIBRARY))])
+            self._write([MAGIC, _bytes(Header(profile="ros2", library="evo1_training"))])
         except OSError:
             self.abandon()
             raise
@@ -119,28 +136,30 @@ class McapWriter:
 
     def add_channel(self, topic: TopicSpec) -> int:
         """Describe a topic; returns the number that its messages carry."""
-        if topic.type not in self._schemas:
-            number = len(self._schemas) + 1
-            self._schemas[topic.type] = number
-            text = _text(topic.type) + _text("ros2msg") + _text(topic.definition)
-            schema = _record(_SCHEMA, struct.pack("<H", number) + text)
-            self._summary_schemas.append(schema)
-            self._chunk.add(schema)
-        channel = len(self.topics)
+        schema = self._schemas.get(topic.type)
+        if schema is None:
+            schema = Schema(
+                id=len(self._schemas) + 1,
+                name=topic.type,
+                encoding="ros2msg",
+                data=topic.definition.encode(),
+            )
+            self._schemas[topic.type] = schema
+            self._chunk.add(_bytes(schema))
         # As metadata.yaml says it: rosbags finds no message of a topic where they differ.
         profiles = yaml.safe_dump(topic.profiles(), sort_keys=False) if topic.qos else ""
-        record = _record(
-            _CHANNEL,
-            struct.pack("<HH", channel, self._schemas[topic.type])
-            + _text(topic.name)
-            + _text("cdr")
-            + _text_map({"offered_qos_profiles": profiles, "topic_type_hash": topic.type_hash}),
+        channel = Channel(
+            id=len(self.topics),
+            topic=topic.name,
+            message_encoding="cdr",
+            metadata={"offered_qos_profiles": profiles, "topic_type_hash": topic.type_hash},
+            schema_id=schema.id,
         )
-        self._summary_channels.append(record)
-        self._chunk.add(record)
+        self._channels.append(channel)
+        self._chunk.add(_bytes(channel))
         self.topics.append(topic)
-        self.counts[channel] = 0
-        return channel
+        self.counts[channel.id] = 0
+        return int(channel.id)
 
     def add_message(
         self, channel: int, data: bytes, *, log_ns: int, publish_ns: int, sequence: int
@@ -150,16 +169,16 @@ class McapWriter:
         self._any = True
         self.last_ns = max(self.last_ns, log_ns)
         head = _MESSAGE_HEAD.pack(
-            _MESSAGE, _MESSAGE_FIELDS + len(data), channel, sequence, log_ns, publish_ns
+            Opcode.MESSAGE, _MESSAGE_FIELDS + len(data), channel, sequence, log_ns, publish_ns
         )
         self._chunk.add_message(channel, log_ns, head, data)
         self.counts[channel] += 1
 
     def add_metadata(self, name: str, values: Mapping[str, str]) -> None:
         """Write a named record of texts now, outside of any chunk."""
-        record = _record(_METADATA, _text(name) + _text_map(values))
+        record = _bytes(Metadata(name=name, metadata=dict(values)))
         self._metadata_indexes.append(
-            _record(_METADATA_INDEX, struct.pack("<QQ", self._end, len(record)) + _text(name))
+            MetadataIndex(offset=self._end, length=len(record), name=name)
         )
         self._write([record])
 
@@ -169,28 +188,35 @@ class McapWriter:
         Raises:
             OSError: it did not fit; the file ends where it did before, and the chunk is lost.
         """
-        if not self._chunk.entries:  # a chunk without messages would have no time
+        if not self._chunk.indexes:  # a chunk without messages would have no time
             return
         chunk, self._chunk = self._chunk, _OpenChunk()
-        start = self._end
         head = chunk.head()
-        indexes, offsets = chunk.indexes(start + len(head) + chunk.size)
-        try:
-            self._write([head, *chunk.buffers, *indexes])
-        except OSError:
-            for channel, entries in chunk.entries.items():
-                self.counts[channel] -= len(entries) // 2
-            raise
-        self._chunk_indexes.append(
-            _record(
-                _CHUNK_INDEX,
-                struct.pack("<QQQQ", chunk.first_ns, chunk.last_ns, start, len(head) + chunk.size)
-                + _bytes(b"".join(struct.pack("<HQ", *item) for item in offsets.items()))
-                + struct.pack("<Q", sum(map(len, indexes)))
-                + _text("")
-                + struct.pack("<QQ", chunk.size, chunk.size),
-            )
+        length = len(head) + chunk.size
+        place = self._end + length
+        records, offsets = [], {}
+        for index in chunk.indexes.values():
+            records.append(_bytes(index))
+            offsets[index.channel_id] = place
+            place += len(records[-1])
+        index = ChunkIndex(
+            chunk_length=length,
+            chunk_start_offset=self._end,
+            compression="",
+            compressed_size=chunk.size,
+            message_end_time=chunk.last_ns,
+            message_index_length=sum(map(len, records)),
+            message_index_offsets=offsets,
+            message_start_time=chunk.first_ns,
+            uncompressed_size=chunk.size,
         )
+        try:
+            self._write([head, *chunk.buffers, *records])
+        except OSError:
+            for channel, lost in chunk.indexes.items():
+                self.counts[channel] -= len(lost.records)
+            raise
+        self._chunk_indexes.append(index)
 
     def sync(self) -> None:
         """Wait until what was written is on the disk."""
@@ -204,7 +230,7 @@ class McapWriter:
         """
         try:
             self.flush()
-            self._write([_record(_DATA_END, struct.pack("<I", 0)), *self._summary(), MAGIC])
+            self._write([_bytes(DataEnd(data_section_crc=0)), self._summary(), MAGIC])
             os.fsync(self._descriptor)
         finally:
             self.abandon()
@@ -215,42 +241,40 @@ class McapWriter:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _summary(self) -> list[bytes]:
-        start = self._end + len(_record(_DATA_END, bytes(4)))
-        groups = (
-            (_SCHEMA, b"".join(self._summary_schemas)),
-            (_CHANNEL, b"".join(self._summary_channels)),
-            (_STATISTICS, self._statistics()),
-            (_CHUNK_INDEX, b"".join(self._chunk_indexes)),
-            (_METADATA_INDEX, b"".join(self._metadata_indexes)),
+    def _summary(self) -> bytes:
+        statistics = Statistics(
+            attachment_count=0,
+            channel_count=len(self._channels),
+            channel_message_counts=self.counts,
+            chunk_count=len(self._chunk_indexes),
+            message_count=sum(self.counts.values()),
+            message_end_time=self.last_ns,
+            message_start_time=self.first_ns,
+            metadata_count=len(self._metadata_indexes),
+            schema_count=len(self._schemas),
         )
-        offsets, place = [], start
-        for opcode, group in groups:
-            if group:
-                offsets.append(
-                    _record(_SUMMARY_OFFSET, struct.pack("<BQQ", opcode, place, len(group)))
-                )
-                place += len(group)
-        body = b"".join(group for _, group in groups) + b"".join(offsets)
-        foot = struct.pack("<BQQQ", _FOOTER, 20, start, place)
-        return [body, foot, struct.pack("<I", zlib.crc32(foot, zlib.crc32(body)))]
-
-    def _statistics(self) -> bytes:
-        counts = b"".join(struct.pack("<HQ", *item) for item in self.counts.items())
-        return _record(
-            _STATISTICS,
-            struct.pack(
-                "<QHIIIIQQ",
-                sum(self.counts.values()),
-                len(self._summary_schemas),
-                len(self._summary_channels),
-                0,
-                len(self._metadata_indexes),
-                len(self._chunk_indexes),
-                self.first_ns,
-                self.last_ns,
-            )
-            + _bytes(counts),
+        groups: dict[Opcode, Iterable[McapRecord]] = {
+            Opcode.SCHEMA: self._schemas.values(),
+            Opcode.CHANNEL: self._channels,
+            Opcode.STATISTICS: [statistics],
+            Opcode.CHUNK_INDEX: self._chunk_indexes,
+            Opcode.METADATA_INDEX: self._metadata_indexes,
+        }
+        start = self._end + len(_bytes(DataEnd(data_section_crc=0)))
+        body, offsets = RecordBuilder(), RecordBuilder()
+        for opcode, group in groups.items():
+            before = body.count
+            for record in group:
+                record.write(body)
+            SummaryOffset(
+                group_opcode=opcode, group_start=start + before, group_length=body.count - before
+            ).write(offsets)
+        offset_start = start + body.count
+        summary = body.end() + offsets.end()
+        foot = struct.pack("<BQQQ", Opcode.FOOTER, 20, start, offset_start)
+        crc = zlib.crc32(foot, zlib.crc32(summary))
+        return bytes(summary) + _bytes(
+            Footer(summary_start=start, summary_offset_start=offset_start, summary_crc=crc)
         )
 
     def _write(self, buffers: Sequence[bytes]) -> None:
@@ -274,16 +298,18 @@ class _OpenChunk:
         self.size = 0
         self.first_ns = 0
         self.last_ns = 0
-        self.entries: dict[int, list[int]] = {}  # channel -> log time, offset, log time, ...
+        self.indexes: dict[int, MessageIndex] = {}
 
     def add(self, *buffers: bytes) -> None:
         self.buffers += buffers
         self.size += sum(map(len, buffers))
 
     def add_message(self, channel: int, log_ns: int, head: bytes, data: bytes) -> None:
-        self.first_ns = min(self.first_ns, log_ns) if self.entries else log_ns
+        self.first_ns = min(self.first_ns, log_ns) if self.indexes else log_ns
         self.last_ns = max(self.last_ns, log_ns)
-        self.entries.setdefault(channel, []).extend((log_ns, self.size))
+        if channel not in self.indexes:
+            self.indexes[channel] = MessageIndex(channel_id=channel, records=[])
+        self.indexes[channel].records.append((log_ns, self.size))
         self.add(head, data)
 
     def head(self) -> bytes:
@@ -291,20 +317,9 @@ class _OpenChunk:
         crc = 0
         for buffer in self.buffers:
             crc = zlib.crc32(buffer, crc)
-        fields = struct.pack("<QQQI", self.first_ns, self.last_ns, self.size, crc) + _text("")
+        fields = struct.pack("<QQQII", self.first_ns, self.last_ns, self.size, crc, 0)
         length = len(fields) + 8 + self.size
-        return struct.pack("<BQ", _CHUNK, length) + fields + struct.pack("<Q", self.size)
-
-    def indexes(self, place: int) -> tuple[list[bytes], dict[int, int]]:
-        """The index records that follow the chunk, and where they will stand, by channel."""
-        records, offsets = [], {}
-        for channel, entries in self.entries.items():
-            packed = struct.pack(f"<{len(entries)}Q", *entries)
-            record = _record(_MESSAGE_INDEX, struct.pack("<H", channel) + _bytes(packed))
-            records.append(record)
-            offsets[channel] = place
-            place += len(record)
-        return records, offsets
+        return struct.pack("<BQ", Opcode.CHUNK, length) + fields + struct.pack("<Q", self.size)
 
 
 def _write_all(descriptor: int, buffers: Sequence[bytes]) -> None:
@@ -319,17 +334,58 @@ def _write_all(descriptor: int, buffers: Sequence[bytes]) -> None:
             views[0] = views[0][written:]
 
 
-def _record(opcode: int, content: bytes) -> bytes:
-    return struct.pack("<BQ", opcode, len(content)) + content
+def _bytes(record: McapRecord) -> bytes:
+    builder = RecordBuilder()
+    record.write(builder)
+    return bytes(builder.end())
 
 
-def _bytes(data: bytes) -> bytes:
-    return struct.pack("<I", len(data)) + data
+def write_metadata(
+    writer: McapWriter, custom: Mapping[str, str], *, name: str = "", sync: bool = True
+) -> None:
+    """Write metadata.yaml as ROS 2 Jazzy does, whole or not at all.
 
+    Args:
+        writer: of the bag that it stands beside.
+        custom: texts of our own.
+        name: of the bag, where it was renamed since.
+        sync: wait for the disk; what is written while recording begins can be rebuilt.
 
-def _text(text: str) -> bytes:
-    return _bytes(text.encode())
-
-
-def _text_map(values: Mapping[str, str]) -> bytes:
-    return _bytes(b"".join(_text(key) + _text(value) for key, value in values.items()))
+    Raises:
+        OSError: the disk is full or gone.
+    """
+    name = name or writer.path.name
+    count = sum(writer.counts.values())
+    facts = {
+        "starting_time": {"nanoseconds_since_epoch": writer.first_ns},
+        "duration": {"nanoseconds": writer.last_ns - writer.first_ns if count else 0},
+        "message_count": count,
+    }
+    topics = [
+        {
+            "topic_metadata": {
+                "name": topic.name,
+                "type": topic.type,
+                "serialization_format": "cdr",
+                "offered_qos_profiles": topic.profiles(),
+                "type_description_hash": topic.type_hash,
+            },
+            "message_count": writer.counts[channel],
+        }
+        for channel, topic in enumerate(writer.topics)
+    ]
+    tree = {
+        "version": _METADATA_VERSION,
+        "storage_identifier": "mcap",
+        **facts,
+        "topics_with_message_count": topics,
+        "compression_format": "",
+        "compression_mode": "",
+        "relative_file_paths": [name],
+        "files": [{"path": name, **deepcopy(facts)}],  # YAML would refer to itself
+        "custom_data": dict(custom),
+        "ros_distro": _DISTRO,
+    }
+    information = {"rosbag2_bagfile_information": tree}
+    text = yaml.safe_dump(information, sort_keys=False, allow_unicode=True)
+    write_whole(writer.path.with_name(METADATA), text, sync=sync)

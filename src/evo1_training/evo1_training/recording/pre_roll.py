@@ -65,8 +65,11 @@ class PreRoll:
         return self._messages[0].received_ns
 
     def follow(self, data: bytes, received_ns: int) -> None:
-        """Look at an intervention's message."""
-        _, active = read_change(data)
+        """Look at an intervention's message; one that cannot be read changes nothing."""
+        try:
+            _, active = read_change(data)
+        except (struct.error, IndexError):
+            return
         if not active:
             self._driven_ns = None
         elif self._driven_ns is None:

@@ -1,25 +1,18 @@
 """Many simulated takes into one folder, by one process or by several. Must not import ROS."""
 
-import contextlib
-import multiprocessing
-import queue
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures import wait as wait_for
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 from evo1_policy.robot_config import load_robot
 from evo1_sim.world import World
+from evo1_training.datasets.worker_pool import run_all
 from evo1_training.recording.episode import next_episode_number, numbered_episode
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.simulated_takes import SimulatedTakeError, SimulatedTakes
 
 MAX_FAILURES = 20  # in a row
-_POLL_S = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,19 +60,6 @@ class Rehearsal:
         ]
 
 
-@dataclass(frozen=True, kw_only=True)
-class AttemptReport:
-    """One take.
-
-    Attributes:
-        seed: of the scene.
-        detail: what went wrong; empty: the episode was kept.
-    """
-
-    seed: int
-    detail: str
-
-
 class _NumberedStore(EpisodeStore):
     """Numbers its episodes from where it was told, whatever else is in the folder."""
 
@@ -91,36 +71,41 @@ class _NumberedStore(EpisodeStore):
         return self.root / numbered_episode(self._first + len(self.saved))
 
 
-def _record(rehearsal: Rehearsal, tell: Callable[[AttemptReport], None]) -> None:
-    """Record one part in this process."""
+def _record(rehearsal: Rehearsal, advance: Callable[[int], object]) -> int:
+    """Record one part in this process; returns how many attempts failed."""
     robot = load_robot(rehearsal.robot_file)
     world = World(robot.name, task=rehearsal.task or None)
     task = rehearsal.task or world.task_names[0]
     store = _NumberedStore(rehearsal.root, rehearsal.first)
     takes = SimulatedTakes(robot, world, store, width=rehearsal.width, height=rehearsal.height)
-    in_a_row = 0
+    failed = in_a_row = 0
     try:
         for seed in count(rehearsal.seed, rehearsal.seeds_apart):
             if len(store.saved) == rehearsal.episodes:
                 break
             detail = takes.attempt(task, seed, rough=rehearsal.rough).detail
             in_a_row = in_a_row + 1 if detail else 0
-            tell(AttemptReport(seed=seed, detail=detail))
+            failed += bool(detail)
+            advance(not detail)
             if in_a_row == MAX_FAILURES:
                 raise SimulatedTakeError(
                     f"{in_a_row} attempts in a row failed, the last with: {detail}"
                 )
     finally:
         takes.close()
+    return failed
 
 
-def rehearse(rehearsal: Rehearsal, workers: int, tell: Callable[[AttemptReport], None]) -> None:
+def rehearse(rehearsal: Rehearsal, workers: int, advance: Callable[[int], object]) -> int:
     """Record; which scenes are kept depends on how many processes share the work.
 
     Args:
         rehearsal: what to record.
         workers: processes; with 1 it is this one.
-        tell: called in this process after each attempt of any of them.
+        advance: told in this process how many more episodes were kept.
+
+    Returns:
+        How many attempts failed.
 
     Raises:
         SimulatedTakeError: the recorder does not do its part, or too many failed in a row.
@@ -128,54 +113,14 @@ def rehearse(rehearsal: Rehearsal, workers: int, tell: Callable[[AttemptReport],
         WorldError: the arm has no such task.
         OSError: an episode cannot be written.
     """
+
+    def tell(count: int) -> None:
+        advance(count)
+
+    failed = 0
     parts = rehearsal.shared_by(workers)
-    if workers == 1:
-        _record(parts[0], tell)
-        return
-    context = multiprocessing.get_context("spawn")  # a renderer does not survive a fork
-    with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(
-            workers, mp_context=context, initializer=_leave_interrupts_to_the_parent
-        ) as pool,
-    ):
-        told, stop = manager.Queue(), manager.Event()
-        tasks = [pool.submit(_work, part, told, stop) for part in parts]
-        try:
-            for attempt in _attempts(tasks, told):
-                tell(attempt)
-        finally:
-            stop.set()
-        for task in tasks:
-            task.result()
-
-
-def _attempts(tasks: list["Future[None]"], told: Any) -> Iterator[AttemptReport]:
-    while True:
-        ended = all(task.done() for task in tasks)
-        failed = any(task.done() and task.exception() for task in tasks)
-        try:
-            while True:
-                yield told.get_nowait()
-        except queue.Empty:
-            if ended or failed:
-                return
-            wait_for(tasks, timeout=_POLL_S)
-
-
-def _leave_interrupts_to_the_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class _StopError(Exception):
-    """Another process failed, or the person interrupted."""
-
-
-def _work(rehearsal: Rehearsal, told: Any, stop: Any) -> None:
-    def tell(attempt: AttemptReport) -> None:
-        told.put(attempt)
-        if stop.is_set():
-            raise _StopError
-
-    with contextlib.suppress(_StopError):
-        _record(rehearsal, tell)
+    for _, outcome in run_all(_record, parts, workers=workers, advance=tell):
+        if isinstance(outcome, Exception):
+            raise outcome
+        failed += outcome
+    return failed

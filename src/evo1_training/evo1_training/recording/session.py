@@ -4,28 +4,39 @@ Messages come from a reading thread (`receive`, `lose`), everything else from on
 The reading thread never waits for a disk. Must not import ROS or torch.
 """
 
-import errno
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from evo1_policy.perception.messages import MessageError
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.recording.bag_writer import BagWriter, WriterLimits
 from evo1_training.recording.episode import (
+    INSTRUCTION,
     EpisodeError,
     EpisodeFacts,
+    Label,
     RecordedTopic,
     Sidecar,
     write_sidecar,
 )
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.grade import outcome
+from evo1_training.recording.labels import Labels
 from evo1_training.recording.mcap_writer import TopicSpec
+from evo1_training.recording.packing import Packing, PackingPlan, plan_packing
 from evo1_training.recording.pre_roll import INTERVENTION, Heard, PreRoll
-from evo1_training.recording.stream_monitor import StreamMonitor, WatchedTake
-from evo1_training.recording.stream_watch import StreamCondition
-from evo1_training.recording.take import Ending, RefusedError, Take, TakeState
+from evo1_training.recording.stream_monitor import MAX_UNUSABLE, StreamMonitor, WatchedTake
+from evo1_training.recording.take import (
+    Ending,
+    RefusedError,
+    SessionReport,
+    Take,
+    TakeResult,
+    TakeState,
+    disk_words,
+)
 
 _GB = 1e9
 
@@ -38,45 +49,6 @@ class SessionInput:
     spec: TopicSpec
 
 
-@dataclass(frozen=True, kw_only=True)
-class TakeResult:
-    """How a take ended.
-
-    Attributes:
-        saved: whether the episode is kept.
-        reason: why not, or what ended it before its time; empty otherwise.
-        path: folder of the episode, in the trash where it was discarded; '' where none was made.
-        grade: 'pass', 'warn' or 'fail'; '' where it was not saved.
-        grade_reasons: why not 'pass'.
-        messages: written.
-        lost: known lost.
-    """
-
-    saved: bool
-    reason: str = ""
-    path: str = ""
-    grade: str = ""
-    grade_reasons: tuple[str, ...] = ()
-    messages: int = 0
-    lost: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SessionReport:
-    """Everything that status and diagnostics tell."""
-
-    take: Take
-    duration_s: float
-    messages: int
-    lost: int
-    queued_bytes: int
-    skew_ms: float
-    disk_free_gb: float
-    disk_left_s: float  # negative: not known
-    episodes_saved: int
-    streams: Sequence[StreamCondition]
-
-
 class Session:
     """The takes between activation and deactivation of the recorder.
 
@@ -87,6 +59,8 @@ class Session:
         min_free_gb: no take starts with less room, and one ends at half of it.
         pre_roll: what came before a take-over, for a take that begins while the person drives;
             None keeps nothing.
+        packings: how raw images are compressed; the first whose pattern fits counts.
+        max_unusable: a larger share of a topic's messages that cannot be used fails a take.
         limits: of the writer.
         on_news: called from the writer's thread when `tick` has something to do.
     """
@@ -99,6 +73,8 @@ class Session:
         now_ns: Callable[[], int],
         min_free_gb: float = 1.0,
         pre_roll: PreRoll | None = None,
+        packings: Sequence[Packing] = (),
+        max_unusable: float = MAX_UNUSABLE,
         limits: WriterLimits | None = None,
         on_news: Callable[[], None] = lambda: None,
     ) -> None:
@@ -108,6 +84,10 @@ class Session:
         self._now_ns = now_ns
         self._min_free_gb = min_free_gb
         self._limits = limits or WriterLimits()
+        self._packings = packings
+        self._max_unusable = max_unusable
+        self._packed = PackingPlan()  # of the take
+        self._labels = Labels()
         self._on_news = on_news
         self._lock = threading.Lock()
         self._monitor = StreamMonitor(robot, ())
@@ -119,11 +99,6 @@ class Session:
         self._rolled: dict[str, int] = {}  # messages of the take that came before it
         self._bytes = 0
         self._pace: tuple[int, int, float] = (0, 0, 0.0)  # time, bytes, bytes a second
-
-    @property
-    def store(self) -> EpisodeStore:
-        """Where episodes go."""
-        return self._store
 
     # -- on the reading thread -------------------------------------------------------------
 
@@ -147,6 +122,17 @@ class Session:
                 self._monitor.lose(topic)  # not seen by the monitor, so that the gap shows
                 return
             self._monitor.add(topic, data, received_ns)
+            if self._inputs[topic].topic.role == INSTRUCTION:
+                try:
+                    self._relabel(writer, self._labels.hear(data, topic), received_ns)
+                except MessageError as error:
+                    self._monitor.reject(topic, str(error))
+
+    def _relabel(self, writer: BagWriter | None, text: str, now_ns: int) -> None:
+        if writer is None or not text or text == self._labels.now(self.take.instruction):
+            return
+        if writer.label(text, now_ns):
+            self._labels.later.append(Label(from_ns=now_ns, instruction=text))
 
     def lose(self, topic: str, count: int) -> None:
         """Count messages that DDS says it lost."""
@@ -170,6 +156,17 @@ class Session:
                 f"{self._min_free_gb:g}; make room or set another root"
             )
         self.take = take
+
+    def relabel(self, instruction: str) -> None:
+        """Say what is demonstrated from now on in the running take.
+
+        Raises:
+            RefusedError: none is being recorded.
+        """
+        with self._lock:
+            if self._writer is None:
+                raise RefusedError(f"{self.take.describe()}; no take is being recorded")
+            self._relabel(self._writer, instruction.strip(), self._now_ns())
 
     def end(self, ending: Ending) -> None:
         """Save or discard the running take; `tick` tells when it is done.
@@ -255,6 +252,7 @@ class Session:
         with self._lock:
             streams = self._monitor.conditions(now_ns, recording=recording)
             skew_ms = self._monitor.skew_ms()
+            take = replace(take, instruction=self._labels.now(take.instruction))
         end_ns = now_ns if recording else self._watched.ended_ns
         free = self._store.free_bytes()
         rate = self._bytes_a_second(now_ns)
@@ -278,12 +276,15 @@ class Session:
         with self._lock:
             inputs = list(self._inputs.values())
             first, rolled = self._pre_roll.first_ns, self._pre_roll.size
+            topics = [one.topic for one in inputs]
+            packed = plan_packing(self._packings, topics, self._monitor.newest)
+            self._packed, self._labels.later = packed, []
         facts = EpisodeFacts(
             episode_id=folder.name,
             instruction=self.take.instruction,
             operator=self.take.operator,
             robot_text=self._robot.text,
-            topics=tuple(one.topic for one in inputs),
+            topics=packed.as_kept(topics),
             started_ns=min(started_ns, first or started_ns),
             started_utc=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -292,11 +293,12 @@ class Session:
                 folder,
                 Sidecar(facts=facts),
                 [one.spec for one in inputs],
+                packings=packed.packings,
                 limits=replace(self._limits, queue_bytes=self._limits.queue_bytes + rolled),
                 on_end=self._on_news,
             )
         except (OSError, EpisodeError) as error:
-            reason = f"cannot record: {_words(error)}"
+            reason = f"cannot record: {disk_words(error)}"
             self.take = self.take.fail(reason).closed()
             return TakeResult(saved=False, reason=reason)
         self._ending = writer
@@ -321,7 +323,7 @@ class Session:
         if problem:
             self._fail(problem)
         elif writer is not None and writer.error is not None:
-            self._fail(_words(writer.error))
+            self._fail(disk_words(writer.error))
         elif self._store.free_bytes() < self._min_free_gb / 2 * _GB:
             self._fail(f"the disk of {self._store.root} has less than half of min_free_gb left")
 
@@ -340,7 +342,7 @@ class Session:
     def _finish(self, writer: BagWriter) -> TakeResult:
         writer.close()
         if writer.error is not None:
-            self._fail(_words(writer.error))
+            self._fail(disk_words(writer.error))
         take, self._ending = self.take, None
         if take.state is TakeState.SAVING and take.ending is Ending.DISCARD:
             result = self._discard(writer)
@@ -362,13 +364,21 @@ class Session:
     def _save(self, writer: BagWriter, fault: str) -> TakeResult:
         written = writer.written()
         with self._lock:
-            facts = replace(writer.facts, topics=self._monitor.topics)
+            facts = replace(writer.facts, topics=self._packed.as_kept(self._monitor.topics))
         watched = {name: count - self._rolled.get(name, 0) for name, count in written.items()}
-        ended = outcome(self._robot, self._watched, written=watched, fault=fault)
+        ended = outcome(
+            self._robot,
+            self._watched,
+            written=watched,
+            fault=fault,
+            max_unusable=self._max_unusable,
+            notes=[*self._packed.notes, *writer.notes],
+            labels=self._labels.later,
+        )
         try:
             write_sidecar(writer.folder, Sidecar(facts=facts, outcome=ended))
         except OSError as error:
-            fault = fault or f"the grade could not be written: {_words(error)}"
+            fault = fault or f"the grade could not be written: {disk_words(error)}"
             self.take = self.take.fail(fault)
         self._store.add(writer.folder)
         return TakeResult(
@@ -387,13 +397,3 @@ class Session:
             rate = (self._bytes - before) * 1e9 / max(1, now_ns - since_ns) if since_ns else 0.0
             self._pace = (now_ns, self._bytes, rate)
         return rate
-
-
-def _words(error: Exception) -> str:
-    """Say what went wrong with the disk, and what to do."""
-    if not isinstance(error, OSError):
-        return str(error)
-    where = f"{error.filename}: " if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return f"{where}the disk is full; make room or set another root"
-    return f"{where}{error.strerror or error}"

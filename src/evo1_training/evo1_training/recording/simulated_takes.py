@@ -6,7 +6,6 @@ clock is the simulation's. Needs no ROS; imports evo1_sim.
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +17,14 @@ from evo1_sim.experts import ExpertError
 from evo1_sim.rehearsals import Rehearsal, plan_rehearsal
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.world import World
+from evo1_training.recording.cdr import cdr, header, joint_state, made, trajectory
 from evo1_training.recording.definitions import definition, type_hash
 from evo1_training.recording.episode import SCRIPTED_OPERATOR
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.mcap_writer import TopicSpec
-from evo1_training.recording.session import Session, SessionInput, TakeResult
+from evo1_training.recording.session import Session, SessionInput
 from evo1_training.recording.stream_monitor import robot_topics
-from evo1_training.recording.take import Ending, TakeState
+from evo1_training.recording.take import Ending, TakeResult, TakeState
 
 TICK_NS = 10_000_000  # joint states at 100 Hz
 FRAME_TICKS = 100.0 / 30.0  # ticks between two camera frames
@@ -33,7 +33,7 @@ LEAD_OUT_S = 0.4
 SETTLE_S = 2.0  # for the task's check to come true afterwards
 WARM_UP_S = 0.2  # of streams before a take: none begins before each of them is alive
 TARGET_OFFSETS_S = (1 / 30, 2 / 30, 3 / 30)  # how far each teleop message looks ahead
-IMAGE, JPEG = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+IMAGE = "sensor_msgs/msg/Image"
 
 
 class SimulatedTakeError(RuntimeError):
@@ -72,7 +72,6 @@ class SimulatedTakes:
                 raise SimulatedTakeError(f"camera {camera.name}: {camera.type}, expected {IMAGE}")
         self._robot, self._world = robot, world
         self._renderer = CameraRenderer(world, width=width, height=height)
-        self._messages = _Messages()
         self._now_ns = time.time_ns() // TICK_NS * TICK_NS
         self._ticks = 0
         self._frames_due = 0.0
@@ -167,16 +166,15 @@ class SimulatedTakes:
 
     def _publish_joints(self) -> None:
         names, positions = self._robot.joint_names, self._world.joint_positions()
-        data = self._messages.joints(
-            self._now_ns, names, positions, self._world.joint_velocities()
-        )
+        speeds = self._world.joint_velocities()
+        data = joint_state(header(self._now_ns), names, positions, speeds)
         self._receive(self._robot.state.topic, data)
 
     def _publish_frames(self) -> None:
         self._renderer.capture()
         for camera in self._robot.cameras:
             image = self._renderer.render(camera.name)
-            self._receive(camera.topic, self._messages.image(self._now_ns, camera, image))
+            self._receive(camera.topic, _image(self._now_ns, camera, image))
 
     def _publish_targets(self, rehearsal: Rehearsal, time_s: float) -> None:
         """What the demonstrator asks for, and what the relay makes of it."""
@@ -185,97 +183,30 @@ class SimulatedTakes:
         names = self._robot.joint_names
         self._receive(
             self._robot.teleop_topic,
-            self._messages.trajectory(self._now_ns, names, TARGET_OFFSETS_S, asked),
+            trajectory(header(self._now_ns), names, TARGET_OFFSETS_S, asked),
         )
         commanded = rehearsal.executed(ahead[:1])
         for output in self._robot.command:
             columns = [names.index(name) for name in output.joints]
-            data = self._messages.trajectory(
-                self._now_ns, output.joints, TARGET_OFFSETS_S[:1], commanded[:, columns]
-            )
+            head, asked = header(self._now_ns), commanded[:, columns]
+            data = trajectory(head, output.joints, TARGET_OFFSETS_S[:1], asked)
             self._receive(output.topic, data)
 
 
-class _Messages:
-    """Messages as bytes (CDR), without ROS."""
-
-    def __init__(self) -> None:
-        from rosbags.typesys import Stores, get_typestore
-
-        self._store: Any = get_typestore(Stores.ROS2_JAZZY)
-
-    def image(self, stamp_ns: int, camera: CameraConfig, image: npt.NDArray[np.uint8]) -> bytes:
-        """A raw frame (H, W, 3) uint8 RGB."""
-        height, width, _ = image.shape
-        return self._bytes(
-            IMAGE,
-            header=self._header(stamp_ns, camera.topic.rpartition("/")[0]),
-            height=height,
-            width=width,
-            encoding="rgb8",
-            is_bigendian=0,
-            step=3 * width,
-            data=np.ascontiguousarray(image).reshape(-1),
-        )
-
-    def joints(
-        self,
-        stamp_ns: int,
-        names: Sequence[str],
-        positions: npt.NDArray[np.float64],
-        velocities: npt.NDArray[np.float64],
-    ) -> bytes:
-        """Joint states (D,) [rad, rad/s]."""
-        return self._bytes(
-            "sensor_msgs/msg/JointState",
-            header=self._header(stamp_ns),
-            name=list(names),
-            position=positions,
-            velocity=velocities,
-            effort=np.empty(0),
-        )
-
-    def trajectory(
-        self,
-        stamp_ns: int,
-        names: Sequence[str],
-        offsets_s: Sequence[float],
-        positions: npt.NDArray[np.float64],
-    ) -> bytes:
-        """Targets (N, K) [rad] at offsets (N,) from the stamp."""
-        empty = np.empty(0)
-        points = [
-            self._make(
-                "trajectory_msgs/msg/JointTrajectoryPoint",
-                positions=np.ascontiguousarray(row),
-                velocities=empty,
-                accelerations=empty,
-                effort=empty,
-                time_from_start=self._time("Duration", round(offset * 1e9)),
-            )
-            for offset, row in zip(offsets_s, positions, strict=True)
-        ]
-        return self._bytes(
-            "trajectory_msgs/msg/JointTrajectory",
-            header=self._header(stamp_ns),
-            joint_names=list(names),
-            points=points,
-        )
-
-    def _header(self, stamp_ns: int, frame_id: str = "") -> Any:
-        return self._make(
-            "std_msgs/msg/Header", stamp=self._time("Time", stamp_ns), frame_id=frame_id
-        )
-
-    def _time(self, kind: str, nanoseconds: int) -> Any:
-        sec, nanosec = divmod(nanoseconds, 1_000_000_000)
-        return self._make(f"builtin_interfaces/msg/{kind}", sec=sec, nanosec=nanosec)
-
-    def _make(self, type_name: str, **content: Any) -> Any:
-        return self._store.types[type_name](**content)
-
-    def _bytes(self, type_name: str, **content: Any) -> bytes:
-        return bytes(self._store.serialize_cdr(self._make(type_name, **content), type_name))
+def _image(stamp_ns: int, camera: CameraConfig, image: npt.NDArray[np.uint8]) -> bytes:
+    """A raw frame (H, W, 3) uint8 RGB as bytes."""
+    height, width, _ = image.shape
+    content = made(
+        IMAGE,
+        header=header(stamp_ns, camera.topic.rpartition("/")[0]),
+        height=height,
+        width=width,
+        encoding="rgb8",
+        is_bigendian=0,
+        step=3 * width,
+        data=np.ascontiguousarray(image).reshape(-1),
+    )
+    return cdr(IMAGE, content)
 
 
 def _names(robot: RobotConfig) -> dict[str, str]:

@@ -8,7 +8,9 @@ import ROS or torch.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evo1_policy.perception.messages import MessageError, decode_image, deserialize
+import numpy as np
+
+from evo1_policy.perception.messages import MessageError, decode_image, deserialize, read_joints
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
 from evo1_training.recording.episode import (
     EXTRA,
@@ -17,11 +19,20 @@ from evo1_training.recording.episode import (
     EpisodeError,
     RecordedTopic,
 )
-from evo1_training.recording.joint_watch import JointRange, JointWatch
 from evo1_training.recording.stream_watch import StreamCondition, StreamFigures, StreamWatch
 
 GAP_STEPS = 1.5  # of a camera: more than this between two frames is a gap in the dataset
+MAX_UNUSABLE = 0.01  # of a topic's messages in a take that does not fail; the node's parameter
 _MS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class JointRange:
+    """How far one joint moved, and how far it was asked to move [rad]; negative: not told."""
+
+    name: str
+    moved: float
+    asked: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +46,8 @@ class WatchedTake:
         joints: how far they moved.
         fault: what ended the take before its time.
         recovered: whether it was cut off and made readable afterwards.
+        max_unusable: a larger share of a topic's messages that cannot be used fails the take.
+        notes: what else somebody should look at.
     """
 
     started_ns: int
@@ -43,6 +56,8 @@ class WatchedTake:
     joints: tuple[JointRange, ...]
     fault: str = ""
     recovered: bool = False
+    max_unusable: float = MAX_UNUSABLE
+    notes: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -62,7 +77,7 @@ class StreamMonitor:
     """
 
     def __init__(self, robot: RobotConfig, topics: Sequence[RecordedTopic]) -> None:
-        self._joints = JointWatch(robot)
+        self._joints = _JointWatch(robot)
         self._started_ns = 0
         self._robot = robot
         self._watches: dict[str, StreamWatch] = {}
@@ -97,6 +112,14 @@ class StreamMonitor:
         """Say why nothing can come on some topics, by resolved name."""
         for name, watch in self._watches.items():
             watch.notice = notices.get(name, "")
+
+    def newest(self, topic: str) -> bytes:
+        """The last message of a camera or of the joint states; b'' where there is none."""
+        return self._watches[topic].newest
+
+    def reject(self, topic: str, problem: str) -> None:
+        """Count the last message of a topic as one that cannot be used."""
+        self._watches[topic].reject(problem)
 
     def lose(self, topic: str, count: int = 1) -> None:
         """Count messages of a topic that are known to be lost."""
@@ -189,6 +212,73 @@ class StreamMonitor:
             if camera.name == name:
                 return camera
         raise EpisodeError(f"{topic.name}: recorded as camera '{name}', which no robot file names")
+
+
+class _JointWatch:
+    """Smallest and largest position of each joint, measured and asked for."""
+
+    def __init__(self, robot: RobotConfig) -> None:
+        self._names = robot.joint_names
+        self._measured: dict[str, tuple[float, float]] = {}
+        self._asked: dict[str, tuple[float, float]] = {}
+
+    def begin(self) -> None:
+        """A take begins."""
+        self._measured.clear()
+        self._asked.clear()
+
+    def add_state(self, data: bytes, topic: str) -> None:
+        """Look at a serialised sensor_msgs/JointState.
+
+        Raises:
+            MessageError: it cannot be used: another type, NaN, a repeated name.
+        """
+        message = deserialize(data, "sensor_msgs/msg/JointState", topic=topic)
+        names, positions, _ = read_joints(message, topic=topic, joints=self._names)
+        for name, position in zip(names, positions.tolist(), strict=True):
+            _widen(self._measured, name, position)
+
+    def add_target(self, data: bytes, topic: str) -> None:
+        """Look at a serialised trajectory_msgs/JointTrajectory.
+
+        Raises:
+            MessageError: it cannot be used: another type, a wrong number of positions, NaN.
+        """
+        message = deserialize(data, "trajectory_msgs/msg/JointTrajectory", topic=topic)
+        names = list(message.joint_names)
+        for point in (message.points[0], message.points[-1]) if len(message.points) else ():
+            positions = [float(position) for position in point.positions]
+            if len(positions) != len(names):
+                raise MessageError(
+                    f"{topic}: a point has {len(positions)} positions for {len(names)} joints"
+                )
+            if not np.isfinite(positions).all():
+                raise MessageError(f"{topic}: a position is not a finite number")
+            for name, position in zip(names, positions, strict=True):
+                _widen(self._asked, name, position)
+
+    def ranges(self) -> list[JointRange]:
+        """Tell how far each joint moved."""
+        return [
+            JointRange(
+                name=name,
+                moved=_width(self._measured, name),
+                asked=_width(self._asked, name),
+            )
+            for name in self._names
+        ]
+
+
+def _widen(ranges: dict[str, tuple[float, float]], name: str, position: float) -> None:
+    low, high = ranges.get(name, (position, position))
+    ranges[name] = (min(low, position), max(high, position))
+
+
+def _width(ranges: dict[str, tuple[float, float]], name: str) -> float:
+    if name not in ranges:
+        return -1.0
+    low, high = ranges[name]
+    return high - low
 
 
 def robot_topics(robot: RobotConfig, names: Mapping[str, str]) -> list[RecordedTopic]:

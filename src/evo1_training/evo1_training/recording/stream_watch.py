@@ -9,7 +9,7 @@ import struct
 from array import array
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -62,9 +62,9 @@ class StreamCondition:
     problem: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class StreamFigures:
-    """How one topic did over a take.
+    """How one topic does over a take; grown by its StreamWatch, complete with the take's end.
 
     Attributes:
         name: camera, 'joint_states', or the topic itself.
@@ -89,39 +89,20 @@ class StreamFigures:
     name: str
     topic: str
     role: str
-    messages: int
-    lost: int
-    rejected: int
-    rejection: str
-    disordered: int
-    rate_hz: float
-    max_gap_ms: float
-    gaps: int
-    bound_ms: float
-    end_gap_ms: float
-    stamps: Sequence[int]
-    offset_ms: float = 0.0
-    max_age_ms: float = 0.0
-    sizes: Sequence[tuple[int, int]] = ()
-
-
-@dataclass(kw_only=True)
-class _Counters:
-    """Of one topic over one take."""
-
-    begun: bool = False  # a usable message so far
     messages: int = 0
     lost: int = 0
     rejected: int = 0
     rejection: str = ""
     disordered: int = 0
+    rate_hz: float = 0.0
+    max_gap_ms: float = 0.0
     gaps: int = 0
-    max_gap_ns: int = 0
-    first_ns: int = 0
-    last_ns: int = 0
-    stamps: "array[int]" = field(default_factory=lambda: array("q"))
-    offsets: "array[int]" = field(default_factory=lambda: array("q"))  # arrival minus stamp
-    sizes: set[tuple[int, int]] = field(default_factory=set)
+    bound_ms: float = 0.0
+    end_gap_ms: float = 0.0
+    offset_ms: float = 0.0
+    max_age_ms: float = 0.0
+    stamps: Sequence[int] = ()
+    sizes: Sequence[tuple[int, int]] = ()
 
 
 class StreamWatch:
@@ -162,7 +143,7 @@ class StreamWatch:
         self._arrivals: deque[int] = deque()
         self._received = 0
         self._rejected = 0
-        self._take = _Counters()
+        self.begin(0)
 
     def add(self, data: bytes, received_ns: int) -> None:
         """Look at a message."""
@@ -180,9 +161,9 @@ class StreamWatch:
             return
         self._clock.accept(stamp_ns, received_ns)
         if self.max_age_ms:
-            self._take.offsets.append(received_ns - stamp_ns)
+            self._offsets.append(received_ns - stamp_ns)
         if self.topic.type == IMAGE_TYPE and (size := cdr_image_size(data)) is not None:
-            self._take.sizes.add(size)
+            self._sizes.add(size)
         self._advance(stamp_ns)
 
     def reject(self, problem: str) -> None:
@@ -202,7 +183,17 @@ class StreamWatch:
 
     def begin(self, now_ns: int) -> None:
         """A take begins."""
-        self._take = _Counters(first_ns=now_ns, last_ns=now_ns)
+        self._take = StreamFigures(
+            name=self.name,
+            topic=self.topic.name,
+            role=self.topic.role,
+            bound_ms=self._gap_ns / _MS,
+            max_age_ms=self.max_age_ms,
+        )
+        self._begun = False  # a usable message so far
+        self._first_ns = self._last_ns = now_ns
+        self._stamps, self._offsets = array("q"), array("q")  # offsets: arrival minus stamp
+        self._sizes: set[tuple[int, int]] = set()
 
     def age_ms(self, now_ns: int) -> float:
         """Time since the newest stamp; negative: it is ahead of `now_ns`; NaN: none yet."""
@@ -221,57 +212,43 @@ class StreamWatch:
             max_age_ms=self.max_age_ms,
             received=self._received,
             rejected=self._rejected,
-            max_gap_ms=self._take.max_gap_ns / _MS if recording else 0.0,
+            max_gap_ms=self._take.max_gap_ms if recording else 0.0,
             lost=self._take.lost if recording else 0,
             problem=self.problem or self._staleness(now_ns),
         )
 
     def figures(self, end_ns: int) -> StreamFigures:
         """Tell how the topic did over the take that ends now."""
-        take = self._take
+        take, span_ns = self._take, self._last_ns - self._first_ns
         count = take.messages - take.rejected
-        end_gap_ns = max(0, end_ns - take.last_ns)
-        last_gap = self._gap_ns > 0 and end_gap_ns > self._gap_ns + self.max_age_ms * _MS
-        span_ns = take.last_ns - take.first_ns
-        return StreamFigures(
-            name=self.name,
-            topic=self.topic.name,
-            role=self.topic.role,
-            messages=take.messages,
-            lost=take.lost,
-            rejected=take.rejected,
-            rejection=take.rejection,
-            disordered=take.disordered,
+        end_gap_ms = max(0, end_ns - self._last_ns) / _MS
+        last_gap = 0 < take.bound_ms < end_gap_ms - self.max_age_ms
+        return replace(
+            take,
             rate_hz=(count - 1) * 1e9 / span_ns if count > 1 and span_ns > 0 else 0.0,
-            max_gap_ms=max(take.max_gap_ns, end_gap_ns if last_gap else 0) / _MS,
+            max_gap_ms=max(take.max_gap_ms, end_gap_ms if last_gap else 0.0),
             gaps=take.gaps + last_gap,
-            bound_ms=self._gap_ns / _MS,
-            end_gap_ms=end_gap_ns / _MS,
-            stamps=take.stamps,
-            offset_ms=float(np.median(take.offsets)) / _MS if take.offsets else 0.0,
-            max_age_ms=self.max_age_ms,
-            sizes=sorted(take.sizes),
+            end_gap_ms=end_gap_ms,
+            stamps=self._stamps,
+            offset_ms=float(np.median(self._offsets)) / _MS if self._offsets else 0.0,
+            sizes=sorted(self._sizes),
         )
 
     def _advance(self, stamp_ns: int) -> None:
-        take = self._take
-        if take.begun and stamp_ns <= take.last_ns:
+        take, gap_ns = self._take, stamp_ns - self._last_ns
+        if self._begun and gap_ns <= 0:
             take.disordered += 1
-            if stamp_ns == take.last_ns:
+            if gap_ns == 0:
                 return
-        if not take.begun:
-            take.begun = True
-            take.max_gap_ns = max(0, stamp_ns - take.first_ns)
-            take.first_ns = stamp_ns
+        take.max_gap_ms = max(take.max_gap_ms, gap_ns / _MS)
+        if not self._begun:
+            self._begun, self._first_ns = True, stamp_ns
         else:
-            gap_ns = stamp_ns - take.last_ns
-            take.max_gap_ns = max(take.max_gap_ns, gap_ns)
             take.gaps += 0 < self._gap_ns < gap_ns
-        take.last_ns = stamp_ns
-        self.newest_ns = stamp_ns
+        self._last_ns = self.newest_ns = stamp_ns
         if self.topic.role.startswith("camera:"):
             self.recent.append(stamp_ns)
-            take.stamps.append(stamp_ns)
+            self._stamps.append(stamp_ns)
 
     def _staleness(self, now_ns: int) -> str:
         age_ms = self.age_ms(now_ns)

@@ -7,8 +7,12 @@
 Must not import ROS or torch.
 """
 
+import errno
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+
+from evo1_training.recording.stream_watch import StreamCondition
 
 
 class TakeState(Enum):
@@ -120,3 +124,52 @@ class Take:
     def _expect(self, state: TakeState) -> None:
         if self.state is not state:
             raise ValueError(f"expected {state.name}, is {self.state.name}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeResult:
+    """How a take ended.
+
+    Attributes:
+        saved: whether the episode is kept.
+        reason: why not, or what ended it before its time; empty otherwise.
+        path: folder of the episode, in the trash where it was discarded; '' where none was made.
+        grade: 'pass', 'warn' or 'fail'; '' where it was not saved.
+        grade_reasons: why not 'pass'.
+        messages: written.
+        lost: known lost.
+    """
+
+    saved: bool
+    reason: str = ""
+    path: str = ""
+    grade: str = ""
+    grade_reasons: tuple[str, ...] = ()
+    messages: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionReport:
+    """Everything that status and diagnostics tell."""
+
+    take: Take
+    duration_s: float
+    messages: int
+    lost: int
+    queued_bytes: int
+    skew_ms: float
+    disk_free_gb: float
+    disk_left_s: float  # negative: not known
+    episodes_saved: int
+    streams: Sequence[StreamCondition]
+
+
+def disk_words(error: Exception) -> str:
+    """Say what went wrong with the disk, and what to do."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return f"{where}the disk is full; make room or set another root"
+    return f"{where}{error.strerror or error}"

@@ -22,15 +22,18 @@ from evo1_policy.command_line import entry_point
 from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.starting import start_ros
 from evo1_policy.untrusted import printable
-from evo1_training.recording.terminal_keys import (
+from evo1_training.recording.terminal import (
     BUTTONS,
     DEFAULT_BUTTONS,
     KEYS_HELP,
     Buttons,
+    FromNowOn,
     Keys,
     Wish,
+    busy,
+    headline,
+    screen,
 )
-from evo1_training.recording.terminal_screen import RecorderView, StreamView, headline, screen
 from evo1_training.terminal import read_keys, single_keys
 
 FRESH_S = 1.5  # a status older than this is no longer shown
@@ -83,16 +86,14 @@ class TerminalNode(Node):
         self.create_subscription(RecorderStatus, "recorder/status", self._on_status, 10)
         self.create_subscription(Joy, "joy", self._on_joy, 10)
 
-    def view(self) -> RecorderView | None:
+    def status(self) -> RecorderStatus | None:
         """The recorder as last heard; None where that is too long ago."""
-        if self._status is None or time.monotonic() - self._heard_at > FRESH_S:
-            return None
-        return recorder_view(self._status)
+        return self._status if time.monotonic() - self._heard_at < FRESH_S else None
 
     def press(self, text: str) -> None:
         """Take typed characters."""
-        view = self.view()
-        self._want(self.keys.press(text, busy=view is not None and view.busy))
+        status = self.status()
+        self._want(self.keys.press(text, busy=status is not None and busy(status)))
         if self.keys.note:
             self.message = self.keys.note
 
@@ -119,7 +120,8 @@ class TerminalNode(Node):
             return
         request: Any = Trigger.Request()
         if isinstance(wish, str):
-            request = SetInstruction.Request(instruction=wish)
+            transition = "now" if isinstance(wish, FromNowOn) else ""
+            request = SetInstruction.Request(instruction=wish, transition=transition)
         self._asked = wish, client.call_async(request), time.monotonic()
         self.message = f"{_name(wish)} ..."
 
@@ -140,8 +142,8 @@ class TerminalNode(Node):
             self._wishes.clear()
 
     def _idle(self) -> bool:
-        view = self.view()
-        return view is not None and not view.busy
+        status = self.status()
+        return status is not None and not busy(status)
 
     def _on_status(self, message: RecorderStatus) -> None:
         self._status, self._heard_at = message, time.monotonic()
@@ -154,35 +156,6 @@ def _name(wish: Wish | str) -> str:
     return "instruction" if isinstance(wish, str) else wish.value.replace("_", " ")
 
 
-def recorder_view(message: RecorderStatus) -> RecorderView:
-    """Return the message as it is shown."""
-    return RecorderView(
-        state=message.state,
-        reason=printable(message.reason),
-        episode_id=printable(message.episode_id),
-        instruction=printable(message.instruction),
-        duration_s=message.duration_s,
-        messages=message.messages,
-        lost=message.lost,
-        skew_ms=message.skew_ms,
-        disk_free_gb=message.disk_free_gb,
-        disk_left_s=message.disk_left_s,
-        episodes_saved=message.episodes_saved,
-        streams=[
-            StreamView(
-                name=printable(stream.name),
-                topic=printable(stream.topic),
-                rate_hz=stream.rate_hz,
-                age_ms=stream.age_ms,
-                max_gap_ms=stream.max_gap_ms,
-                lost=stream.lost,
-                problem=printable(stream.problem),
-            )
-            for stream in message.streams
-        ],
-    )
-
-
 class Display:
     """Draws lines over the last ones; on anything but a terminal prints changed headlines."""
 
@@ -193,16 +166,16 @@ class Display:
 
     def draw(self, node: TerminalNode) -> None:
         """Show the present state."""
-        view = node.view()
+        status = node.status()
         if not self._terminal:
-            state = headline(view).partition("  ")[0] if view else "no status"
+            state = headline(status).partition("  ")[0] if status else "no status"
             text = f"{state} {node.message}"
             if text != self._said:
                 self._said = text
                 print(text, flush=True)  # noqa: T201
             return
         lines = screen(
-            view,
+            status,
             typed=node.keys.typed,
             message=node.message,
             colours=True,

@@ -1,16 +1,22 @@
 """What people ask of the recorder, by service or action, and what they are answered."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from evo1_msgs.srv import SetInstruction
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.service import Service
 from rclpy.task import Future
+from std_srvs.srv import Trigger
 
 from evo1_policy.observation import instruction_problem
-from evo1_training.recording.session import Session, TakeResult
-from evo1_training.recording.take import Ending, RefusedError, TakeState
+from evo1_training.recording.session import Session
+from evo1_training.recording.take import Ending, RefusedError, TakeResult, TakeState
 
 Answer = tuple[bool, str]
 NOT_ACTIVE = "the recorder is not active; activate it first"
 MOST_TOPICS = 1000
+NOW = "now"  # transition of a label that begins within the running take
 CANCELLED = TakeResult(saved=False, reason="cancelled before it began")
 
 
@@ -43,16 +49,27 @@ class Desk:
         self._conclude = conclude
         self._waiting: list[Future] = []  # for the end of the take
 
-    def set_instruction(self, text: str) -> Answer:
-        """Change the label from the next take on."""
+    def set_instruction(self, text: str, transition: str = "") -> Answer:
+        """Change the label: 'now' that of the running take, '' that of the next one and later."""
         if problem := instruction_problem(text):
             return False, problem
         text = text.strip()
+        if transition == NOW:
+            return self._relabel(text)
         before, self.instruction = self.instruction, text
         answer = f"replaced '{before}'" if before else "set"
         if self.session is not None and self.session.take.instruction:
             answer += ", from the next take on"
         return True, answer
+
+    def _relabel(self, text: str) -> Answer:
+        if self.session is None:
+            return False, NOT_ACTIVE
+        try:
+            self.session.relabel(text)
+        except RefusedError as error:
+            return False, str(error)
+        return True, f"from now on: '{text}'"
 
     async def start(self) -> Answer:
         """Begin a take; answers at once, with what it waits for."""
@@ -131,6 +148,50 @@ class Desk:
         kept = result.saved and not result.reason
         thrown_away = not result.saved and result.reason == "discarded"
         return kept if ending is Ending.SAVE else thrown_away, describe(result)
+
+
+class Services:
+    """Services that are there as long as the node is configured.
+
+    Args:
+        node: owns the services.
+        desk: knows the answers.
+    """
+
+    def __init__(self, node: Node, desk: Desk) -> None:
+        self._node = node
+        # an answer that waits for the disk must not keep the node's timers waiting
+        self._group = ReentrantCallbackGroup()
+        self._services: list[Service] = [
+            self._trigger("~/start", desk.start),
+            self._trigger("~/save", desk.save),
+            self._trigger("~/discard", desk.discard),
+            self._trigger("~/delete_last", desk.delete_last),
+        ]
+
+        def on_set_instruction(
+            request: SetInstruction.Request, response: SetInstruction.Response
+        ) -> SetInstruction.Response:
+            response.success, response.message = desk.set_instruction(
+                request.instruction, request.transition
+            )
+            return response
+
+        self._services.append(
+            node.create_service(SetInstruction, "~/set_instruction", on_set_instruction)
+        )
+
+    def close(self) -> None:
+        """Withdraw the services."""
+        for service in self._services:
+            self._node.destroy_service(service)
+
+    def _trigger(self, name: str, ask: Callable[[], Awaitable[Answer]]) -> Service:
+        async def on_call(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = await ask()
+            return response
+
+        return self._node.create_service(Trigger, name, on_call, callback_group=self._group)
 
 
 def _too_much(instruction: str, operator: str, extra: Sequence[str]) -> str:

@@ -13,8 +13,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.node import Node
 from rclpy.task import Future
 
-from evo1_training.recording.session import TakeResult
-from evo1_training.recording.take import Take, TakeState
+from evo1_training.recording.take import Take, TakeResult, TakeState
 
 # Starts a take with label, operator and extra topics; answers why not, or ''.
 Start = Callable[[str, str, Sequence[str]], str]

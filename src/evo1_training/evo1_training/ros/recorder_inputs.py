@@ -19,7 +19,8 @@ from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.movers import Senders
 from evo1_policy.ros.reading_thread import ReadElsewhere, ReadingThread
 from evo1_training.recording.episode import STATE, RecordedTopic
-from evo1_training.recording.session import Session, SessionReport
+from evo1_training.recording.session import Session
+from evo1_training.recording.take import SessionReport
 from evo1_training.ros.recorder_topics import GraphTopic, message_class, view_graph
 
 

@@ -30,10 +30,11 @@ from evo1_policy.ros.qos import report_qos
 from evo1_policy.untrusted import printable
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.memory import give_back_free_memory
+from evo1_training.recording.packing import read_packings
 from evo1_training.recording.pre_roll import MEGABYTE, PreRoll
-from evo1_training.recording.session import Session, TakeResult
-from evo1_training.recording.take import TakeState
-from evo1_training.ros.recorder_desk import CANCELLED, Answer, Desk, describe
+from evo1_training.recording.session import Session
+from evo1_training.recording.take import TakeResult, TakeState
+from evo1_training.ros.recorder_desk import CANCELLED, Answer, Desk, Services, describe
 from evo1_training.ros.recorder_goals import Goals
 from evo1_training.ros.recorder_inputs import Inputs
 from evo1_training.ros.recorder_parameters import (
@@ -42,7 +43,6 @@ from evo1_training.ros.recorder_parameters import (
     declare_parameters,
     read_parameters,
 )
-from evo1_training.ros.recorder_services import Services
 from evo1_training.ros.recorder_status import StreamLog, diagnostics_message, status_message
 
 TICK_S = 0.1
@@ -104,6 +104,7 @@ class RecorderNode(ManagedNode):
         try:
             parameters = read_parameters(self)
             robot = load_robot(parameters.robot_file)
+            read_packings(parameters.compress)
             EpisodeStore(Path(parameters.root))  # or say now that it cannot be written
             prepare_reading()
         except (ValueError, OSError) as error:
@@ -150,6 +151,8 @@ class RecorderNode(ManagedNode):
             pre_roll=PreRoll(
                 round(parameters.pre_roll_s * 1e9), parameters.pre_roll_mb * MEGABYTE
             ),
+            packings=read_packings(parameters.compress),
+            max_unusable=parameters.max_unusable,
             on_news=configured.news.trigger,
         )
         inputs = Inputs(

@@ -9,6 +9,7 @@ from rclpy.parameter import Parameter
 from evo1_policy.node_parameters import ParameterTable, parameter
 from evo1_policy.ros import parameters
 from evo1_training.recording.pre_roll import MAX_BYTES, MEGABYTE
+from evo1_training.recording.stream_monitor import MAX_UNUSABLE
 
 EXTRA_TOPICS = "extra_topics"
 
@@ -30,6 +31,17 @@ class RecorderParameters(ParameterTable):
     operator_name: str = parameter("", "Who demonstrates; stands in every episode.")
     instruction: str = parameter(
         "", "The label of the next take, in words; can be changed between takes."
+    )
+    compress: str = parameter(
+        "",
+        "Raw image topics that are kept compressed: PATTERN=jpeg[:QUALITY] or PATTERN=png "
+        "(lossless), with commas between, such as /*/image_raw=jpeg:95. Empty: all stay raw.",
+    )
+    max_unusable: float = parameter(
+        MAX_UNUSABLE,
+        "A take fails where a larger share of a topic's messages cannot be used; fewer are warned "
+        "of.",
+        span=(0.0, 1.0),
     )
     min_free_gb: float = parameter(
         1.0,

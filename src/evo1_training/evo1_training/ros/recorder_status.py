@@ -7,9 +7,8 @@ from evo1_msgs.msg import RecorderStatus, StreamStatus
 
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.status import diagnostic_array, status
-from evo1_training.recording.session import SessionReport
 from evo1_training.recording.stream_watch import StreamCondition
-from evo1_training.recording.take import TakeState
+from evo1_training.recording.take import SessionReport, TakeState
 
 _LEVELS = {TakeState.WAITING: DiagnosticStatus.WARN, TakeState.FAULT: DiagnosticStatus.ERROR}
 
@@ -89,19 +88,8 @@ class StreamLog:
 
 
 def _stream_message(stream: StreamCondition) -> StreamStatus:
-    return StreamStatus(
-        name=stream.name,
-        topic=stream.topic,
-        rate_hz=stream.rate_hz,
-        age_ms=stream.age_ms,
-        offset_ms=stream.offset_ms,
-        max_age_ms=stream.max_age_ms,
-        received=stream.received,
-        max_gap_ms=stream.max_gap_ms,
-        lost=stream.lost,
-        rejected=stream.rejected,
-        problem=stream.problem,
-    )
+    names = StreamStatus.get_fields_and_field_types()
+    return StreamStatus(**{name: getattr(stream, name) for name in names})
 
 
 def _disk_status(report: SessionReport) -> DiagnosticStatus:

@@ -1,7 +1,7 @@
 """Which topics are recorded, of what type and with what quality of service, by the graph."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib import import_module
@@ -13,8 +13,14 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from evo1_policy.robot_config import RobotConfig
+from evo1_training.recording.cdr import STRING
 from evo1_training.recording.definitions import definition, type_hash
-from evo1_training.recording.episode import FACTS_TOPIC, EpisodeError, RecordedTopic
+from evo1_training.recording.episode import (
+    INSTRUCTION,
+    OWN_TOPICS,
+    EpisodeError,
+    RecordedTopic,
+)
 from evo1_training.recording.mcap_writer import TopicQos, TopicSpec
 from evo1_training.recording.session import SessionInput
 from evo1_training.recording.stream_monitor import extra_topic, robot_topics
@@ -23,11 +29,11 @@ from evo1_training.recording.stream_monitor import extra_topic, robot_topics
 ALWAYS = (
     "/tf_static",
     "robot_description",
-    "instruction",
     "policy/intervention",
     "policy/action_chunk",
     "policy/status",
 )
+INSTRUCTION_TOPIC = "instruction"  # what is said there during a take becomes its label
 CAMERA_DEPTH = 30  # frames that may wait while the reading thread is busy
 DEPTH = 500
 
@@ -47,14 +53,6 @@ class GraphTopic:
     topic: RecordedTopic
     qos: QoSProfile
     publishers: frozenset[bytes]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offer:
-    """What all publishers of a topic offer together."""
-
-    reliable: bool
-    latched: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +80,10 @@ def view_graph(node: Node, robot: RobotConfig, patterns: Sequence[str]) -> Graph
             warnings.append(f"{name}: published as {', '.join(known[name])}; it is not recorded")
         else:
             offer = _offer(node.get_publishers_info_by_topic(name))
-            wanted.append(extra_topic(name, known[name][0], latched=offer.latched))
+            topic = extra_topic(name, known[name][0], latched=offer.latched)
+            if topic.type == STRING and name == node.resolve_topic_name(INSTRUCTION_TOPIC):
+                topic = replace(topic, role=INSTRUCTION)
+            wanted.append(topic)
     for topic in wanted:
         problem = _unusable(topic)
         if problem:
@@ -120,23 +121,28 @@ def _topics_of(robot: RobotConfig) -> list[str]:
 
 def _matching(node: Node, known: dict[str, list[str]], patterns: Sequence[str]) -> list[str]:
     namespace = node.get_namespace().rstrip("/")
-    full = [p if p.startswith("/") else f"{namespace}/{p}" for p in (*ALWAYS, *patterns)]
+    wanted = (*ALWAYS, INSTRUCTION_TOPIC, *patterns)
+    full = [p if p.startswith("/") else f"{namespace}/{p}" for p in wanted]
     return [
         name
         for name in sorted(known)
-        if name != FACTS_TOPIC
+        if name not in OWN_TOPICS
         and not any(part.startswith("_") for part in name.split("/"))
         and any(fnmatchcase(name, pattern) for pattern in full)
         and node.count_publishers(name)
     ]
 
 
-def _offer(publishers: Sequence[TopicEndpointInfo]) -> Offer:
+def _offer(publishers: Sequence[TopicEndpointInfo]) -> TopicQos:
+    """What all publishers of a topic offer together."""
     profiles = [info.qos_profile for info in publishers]
-    return Offer(
+    latched = bool(profiles) and all(
+        p.durability is QoSDurabilityPolicy.TRANSIENT_LOCAL for p in profiles
+    )
+    return TopicQos(
         reliable=all(p.reliability is not QoSReliabilityPolicy.BEST_EFFORT for p in profiles),
-        latched=bool(profiles)
-        and all(p.durability is QoSDurabilityPolicy.TRANSIENT_LOCAL for p in profiles),
+        latched=latched,
+        depth=1 if latched else 10,
     )
 
 
@@ -163,16 +169,12 @@ def _graph_topic(
 
 
 def _spec(topic: RecordedTopic, publishers: Sequence[TopicEndpointInfo]) -> TopicSpec:
-    offer = _offer(publishers)
-    qos = TopicQos(
-        reliable=offer.reliable, latched=offer.latched, depth=1 if offer.latched else 10
-    )
     return TopicSpec(
         name=topic.name,
         type=topic.type,
         definition=_definition(topic.type),
         type_hash=_hash(topic.type, publishers),
-        qos=qos if publishers else None,
+        qos=_offer(publishers) if publishers else None,
     )
 
 

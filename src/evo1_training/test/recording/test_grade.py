@@ -6,8 +6,7 @@ from hypothesis import given
 
 from evo1_policy.robot_config import load_robot
 from evo1_training.recording.grade import grade
-from evo1_training.recording.joint_watch import JointRange
-from evo1_training.recording.stream_monitor import WatchedTake
+from evo1_training.recording.stream_monitor import JointRange, WatchedTake
 from evo1_training.recording.stream_watch import StreamFigures
 
 STEP = 33_333_333
@@ -76,9 +75,12 @@ def test_take_without_fault_passes(robot):
         ({"image_1": {"rate_hz": 28.9}}, "warn", "28.9 Hz, the robot file says 30 Hz"),
         (
             {"joint_states": {"rejected": 4, "rejection": "NaN"}},
-            "fail",
-            "4 unusable messages: NaN",
+            "warn",
+            "joint_states: 4 of 1000 messages on /joint_states unusable (allowed are 1.0%): NaN",
         ),
+        ({"joint_states": {"rejected": 11, "rejection": "NaN"}}, "fail", "11 of 1000 messages"),
+        ({"teleop": {"messages": 20, "rejected": 1}}, "warn", "1 of 20 messages on /teleop"),
+        ({"teleop": {"messages": 1, "rejected": 1}}, "fail", "1 of 1 messages on /teleop"),
         (
             {"image_1": {"sizes": [(320, 240), (640, 480)]}},
             "fail",
@@ -97,6 +99,14 @@ def test_faults_are_graded_and_named(robot, changes, level, words):
     found, reasons = grade(robot, take(**changes))
     assert found == level
     assert any(words in reason for reason in reasons), reasons
+
+
+def test_the_share_of_unusable_messages_is_the_recorders_choice(robot):
+    some = take(joint_states={"rejected": 40})
+    assert grade(robot, some)[0] == "fail"
+    assert grade(robot, replace(some, max_unusable=0.05))[0] == "warn"
+    one = take(joint_states={"rejected": 1})
+    assert grade(robot, replace(one, max_unusable=0.0))[0] == "fail"
 
 
 def test_joint_that_does_not_follow_is_stuck(robot):

@@ -15,7 +15,7 @@ from rosbags.highlevel import AnyReader
 
 from evo1_training.cli.recover import main as recover_main
 from evo1_training.recording.episode import EpisodeError, bag_path, read_sidecar
-from evo1_training.recording.recoverable import needs_recovery
+from evo1_training.recording.recovery import needs_recovery
 
 KILLS = 50
 AT_ONCE = 5

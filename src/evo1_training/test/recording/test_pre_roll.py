@@ -22,6 +22,15 @@ def test_the_seconds_before_a_take_over_wait_for_a_take_while_the_person_drives(
     assert ring.size == 0
 
 
+def test_an_intervention_that_cannot_be_read_changes_nothing():
+    ring = PreRoll(2 * S)
+    ring.follow(intervention_head(active=True), S)
+    for data in (b"", b"\0\1", bytes(14)):
+        ring.follow(data, 2 * S)
+    fill(ring, (1, 2))
+    assert ring.first_ns == S
+
+
 def test_nothing_is_kept_for_a_take_that_begins_without_a_person():
     ring = PreRoll(2 * S)
     fill(ring, (0, 5))

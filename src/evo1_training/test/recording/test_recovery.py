@@ -17,8 +17,7 @@ from evo1_training.cli.recover import main
 from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.episode import SIDECAR, EpisodeError, bag_path, read_sidecar
 from evo1_training.recording.mcap_records import Wanted
-from evo1_training.recording.recoverable import needs_recovery
-from evo1_training.recording.recovery import recover
+from evo1_training.recording.recovery import needs_recovery, recover
 
 METADATA = {"relative_file_paths": ["episode_000000_0.mcap"], "compression_mode": ""}
 
@@ -196,18 +195,31 @@ def test_a_pipe_in_place_of_the_bag_is_not_waited_for(episode, capsys):
         open_episode(episode)
 
 
-def test_looking_does_not_undo_a_recovery_that_was_cut_off(episode, capsys):
+@pytest.mark.parametrize("writes", ["replace", "write_sidecar", "write_metadata"])
+def test_a_recovery_that_was_cut_off_is_done_again_and_the_original_is_kept(
+    episode, monkeypatch, writes
+):
+    class KilledError(BaseException):
+        pass
+
+    def killed(*_, **__):
+        raise KilledError
+
     bag = bag_path(episode)
-    original = bag.read_bytes()
-    bag.rename(bag.with_name(f"{bag.name}.torn"))
-    bag.write_bytes(original[:3000])
-    before = contents(episode)
-    assert main(["--dry-run", str(episode)]) == 0
-    assert "was cut off; would be recovered" in capsys.readouterr().out
-    assert contents(episode) == before
-    whole = len(list(open_episode(make(bag.parent.parent / "episode_000001")).messages()))
-    recover(episode)
-    assert len(times(episode)) == whole
+    damaged = flip(bag, 3000)
+    with monkeypatch.context() as patch:
+        if writes == "replace":
+            patch.setattr(Path, "replace", killed)
+        else:
+            patch.setattr(f"evo1_training.recording.recovery.{writes}", killed)
+        with pytest.raises(KilledError):
+            recover(episode)
+    assert needs_recovery(episode)
+    kept = len(recover(episode).kept)
+    assert kept >= 2
+    assert needs_recovery(episode) == ""
+    assert damaged in [path.read_bytes() for path in episode.glob(f"{bag.name}.before_recover*")]
+    assert read_sidecar(episode).outcome.recovered
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,6 @@
+import contextlib
+import resource
+import shutil
 import struct
 import subprocess
 import time
@@ -19,12 +22,14 @@ from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
 from evo1_policy.robot_config import parse_robot
+from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.bag_writer import WriterLimits
 from evo1_training.recording.definitions import definition
 from evo1_training.recording.episode import bag_path, read_sidecar
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.mcap_writer import TopicSpec
 from evo1_training.recording.pre_roll import PreRoll
+from evo1_training.recording.recovery import recover
 from evo1_training.recording.session import Session, SessionInput
 from evo1_training.recording.stream_monitor import robot_topics
 from evo1_training.recording.take import Ending, RefusedError, TakeState
@@ -216,5 +221,50 @@ def test_full_disk_keeps_the_take_up_to_there(small_disk):
     assert count > 10
     with AnyReader([folder]) as reader:
         assert reader.message_count == count
-    with pytest.raises(RefusedError):  # and it can go on
-        rig.session.end(Ending.SAVE)
+    with contextlib.suppress(OSError), (small_disk / "others").open("wb") as others:
+        while True:
+            others.write(bytes(1 << 20))
+    rig.session.start("pour")  # the next one is refused by name, and leaves nothing behind
+    rig.send()
+    refused = rig.session.tick()
+    assert not refused.saved
+    assert refused.reason.startswith(f"cannot record: {small_disk}/episode_000001")
+    assert "the disk is full; make room or set another root" in refused.reason
+    assert not (small_disk / "episode_000001").exists()
+    shutil.rmtree(folder)  # and works once there is room
+    rig.begin()
+    rig.session.end(Ending.SAVE)
+    assert (rig.finish().saved, rig.session.take.reason) == (True, "")
+
+
+@pytest.fixture
+def largest_file():
+    """Files of this process end at a size, as on a disk with a quota; gives the way to lift it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9 << 20, before[1]))  # room for the reserve
+    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_file_that_may_not_grow_keeps_what_it_has_and_recover_completes_it(
+    tmp_path, largest_file
+):
+    rig = Rig(tmp_path, side=400)
+    rig.begin()
+    while rig.session.take.state is TakeState.RECORDING:
+        rig.send()
+        time.sleep(0.005)
+        result = rig.session.tick()
+    result = result or rig.finish()
+    folder = tmp_path / "episode_000000"
+    assert (result.saved, result.grade) == (True, "fail")
+    assert f"{bag_path(folder)}: File too large" in result.reason
+    kept = sum(1 for _ in open_episode(folder).messages())
+    assert kept == result.messages + 1 > 10  # and the facts
+    largest_file()
+    assert recover(folder).messages == kept - 1
+    with AnyReader([folder]) as reader:
+        assert reader.message_count == kept
+    rig.begin()
+    rig.session.end(Ending.SAVE)
+    assert (rig.finish().saved, rig.session.take.reason) == (True, "")

@@ -178,6 +178,7 @@ def _encoded(
         fps=identity.fps,
         length=piece.end - piece.first,
         offsets_ms=told.get("offsets_ms", {}),
+        packed=told.get("images_compressed_while_recorded", {}),
         features=identity.features,
         statistics={},
         tasks=() if piece.task or len(set(tasks)) < 2 else tuple(tasks),

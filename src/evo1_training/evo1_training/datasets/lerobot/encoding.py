@@ -10,7 +10,7 @@ Must not import ROS or torch.
 import json
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -47,6 +47,7 @@ class EncodedEpisode:
         fps: frames a second.
         length: frames.
         offsets_ms: median of arrival minus stamp, by stream, as recorded.
+        packed: how the images of cameras were compressed while they were recorded.
         features: as in info.json; a dataset takes only episodes with its own.
         statistics: of state, action and every camera.
     """
@@ -60,6 +61,7 @@ class EncodedEpisode:
     features: Mapping[str, Mapping[str, Any]]
     statistics: Mapping[str, Statistics]
     tasks: tuple[str, ...] = ()
+    packed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def instructions(self) -> tuple[str, ...]:
@@ -84,16 +86,18 @@ def encode_episode(
     source: str,
     folder: Path,
     offsets_ms: Mapping[str, float] = MappingProxyType({}),
+    packed: Mapping[str, str] = MappingProxyType({}),
 ) -> EncodedEpisode:
     """Encode aligned frames as they come; images are never held.
 
     Args:
         frames: at least one; consecutive frames are one step apart.
         schema: of the dataset that they are for.
-        instruction: the label; may be empty.
+        instruction: the label of frames that have none of their own; may be empty.
         source: what they were made of, unique in a dataset.
         folder: to write; what an unfinished attempt left there is replaced.
         offsets_ms: median of arrival minus stamp, by stream, to be told beside the episode.
+        packed: how the images of cameras were compressed while recorded, to be told likewise.
 
     Raises:
         EpisodeError: no frame, or one that does not fit the schema.
@@ -110,10 +114,13 @@ def encode_episode(
             episode.add(frame)
     if episode.length == 0:
         raise EpisodeError(f"{source}: no frames")
+    tasks = [task or instruction for task in episode.instructions]
     encoded = EncodedEpisode(
         folder=folder,
         source=source,
-        instruction=instruction,
+        instruction=tasks[0],
+        tasks=tuple(tasks) if len(set(tasks)) > 1 else (),
+        packed=packed,
         fps=schema.fps,
         length=episode.length,
         offsets_ms=offsets_ms,
@@ -135,6 +142,7 @@ def load_encoded(folder: Path) -> EncodedEpisode:
         data = read_json(path, what="encoded episode")
         if data.pop("layout", None) != _LAYOUT:
             raise EpisodeError(f"{path}: written by another version; delete it and convert again")
+        data["tasks"] = tuple(data.get("tasks", ()))
         stats = {name: Statistics.from_dict(item) for name, item in data.pop("statistics").items()}
         return EncodedEpisode(folder=folder, statistics=stats, **data)
     except (UntrustedError, LookupError, TypeError, AttributeError) as error:
@@ -148,6 +156,8 @@ def _write_summary(encoded: EncodedEpisode) -> None:
         "layout": _LAYOUT,
         "source": encoded.source,
         "instruction": encoded.instruction,
+        "tasks": encoded.tasks,
+        "packed": dict(encoded.packed),
         "fps": encoded.fps,
         "length": encoded.length,
         "offsets_ms": dict(encoded.offsets_ms),
@@ -175,7 +185,12 @@ class _Encoder:
         self._pictures = {camera: PictureStatistics() for camera in schema.image_sizes}
         self._videos: dict[str, VideoWriter] = {}
         self._table: FrameTable
-        self.length = 0
+        self.instructions: list[str] = []  # of each frame
+
+    @property
+    def length(self) -> int:
+        """Frames so far."""
+        return len(self.instructions)
 
     def open(self, folder: Path, files: ExitStack) -> None:
         """Open the files; `files` closes them."""
@@ -215,7 +230,7 @@ class _Encoder:
                 name = f"frame-{self.length:06d}.png"
                 row[camera_key(camera)] = {"bytes": _png(image), "path": name}
         self._table.add(row)
-        self.length += 1
+        self.instructions.append(frame.instruction)
 
     def statistics(self) -> dict[str, Statistics]:
         """Of state, action and every camera."""

@@ -227,6 +227,8 @@ def _source(addition: Addition) -> str:
     }
     if encoded.offsets_ms:
         line["offsets_ms"] = dict(encoded.offsets_ms)
+    if encoded.packed:
+        line["images_compressed_while_recorded"] = dict(encoded.packed)
     return json.dumps(line, ensure_ascii=False)
 
 

@@ -1,15 +1,22 @@
-"""What single keys and gamepad buttons ask of the recorder. Pure: no terminal, no ROS.
+"""What single keys and gamepad buttons ask of the recorder, and its status as lines of text.
 
-A person who records looks at the robot, so a key acts at once and needs no second key. The two
-exceptions lose something: leaving while a take runs, and typing an instruction.
+Pure: no terminal, no ROS. A person who records looks at the robot, so a key acts at once and needs
+no second key. The two exceptions lose something: leaving while a take runs, and typing an
+instruction.
 """
 
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from typing import Any
+
+from evo1_policy.untrusted import printable
+from evo1_training.recording.take import TakeState
 
 KEYS_HELP = (
     "[s] start  [space/enter] save  [d] discard  [r] discard and start again  "
-    "[x] delete last  [i] instruction  [q] quit"
+    "[x] delete last  [i] instruction  [n] instruction from now on  [q] quit"
 )
 
 
@@ -21,6 +28,10 @@ class Wish(Enum):
     DISCARD = "discard"
     DELETE_LAST = "delete_last"
     QUIT = "quit"
+
+
+class FromNowOn(str):
+    """An instruction for the rest of the running take; a plain str is one for the next."""
 
 
 KEYS: dict[str, tuple[Wish, ...]] = {
@@ -42,6 +53,9 @@ BUTTONS: dict[str, tuple[Wish, ...]] = {
 # Button numbers of an Xbox-like gamepad on joy_node: A, B, X, Y, back.
 DEFAULT_BUTTONS = {"save": 0, "discard": 1, "rerecord": 2, "start": 3, "delete_last": 6}
 
+NAME_WIDTH = 18
+_RED, _YELLOW, _GREEN, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[32m", "\x1b[1m", "\x1b[0m"
+_COLOURS = {"RECORDING": _RED, "WAITING": _YELLOW, "SAVING": _YELLOW, "FAULT": _RED}
 _ENTER = ("\r", "\n")
 _BACKSPACE = ("\x7f", "\b")
 _ESCAPE = "\x1b"
@@ -60,6 +74,7 @@ class Keys:
         self.typed: str | None = None
         self.note = ""
         self._leaving = False
+        self._kind: type[str] = str
 
     def press(self, text: str, *, busy: bool) -> list[Wish | str]:
         """Take characters; return wishes and finished instructions (str), in order.
@@ -85,8 +100,9 @@ class Keys:
         if key in ("q", "Q"):
             return self._leave(busy)
         self._leaving = False
-        if key == "i":
+        if key in ("i", "n"):
             self.typed, self.note = "", ""
+            self._kind = FromNowOn if key == "n" else str
             return ()
         wishes = KEYS.get(key.lower(), ())
         self.note = "" if wishes else f"no key {key!r}"
@@ -97,7 +113,7 @@ class Keys:
         if key in _ENTER:
             instruction, self.typed = self.typed.strip(), None
             self.note = "" if instruction else "the instruction stays as it is"
-            return (instruction,) if instruction else ()
+            return (self._kind(instruction),) if instruction else ()
         if key in _BACKSPACE:
             self.typed = self.typed[:-1]
         elif key.isprintable():
@@ -144,3 +160,64 @@ class Buttons:
             if number in down and number not in before:
                 wishes += BUTTONS[name]
         return wishes
+
+
+def busy(status: Any) -> bool:
+    """Whether a take is under way, by an evo1_msgs/RecorderStatus."""
+    return TakeState(status.state) not in (TakeState.IDLE, TakeState.FAULT)
+
+
+def screen(
+    status: Any, *, typed: str | None, message: str, colours: bool, width: int
+) -> list[str]:
+    """The whole display.
+
+    Args:
+        status: newest evo1_msgs/RecorderStatus; None where nothing was heard for a while.
+        typed: the instruction being typed, if any.
+        message: the last answer or note.
+        colours: whether escape codes for colours are wanted.
+        width: of the terminal; status lines are cut at it, the rest is wrapped [characters].
+    """
+    lines = _status(status) if status else ["no status from the recorder; is it running?"]
+    lines = [line[:width] for line in (*lines, "")]
+    keys = KEYS_HELP if typed is None else f"instruction: {typed}_  [enter] [esc]"
+    for text in (f"> {message}", keys):
+        lines += textwrap.wrap(text, max(width, 20))
+    if colours and status:
+        colour = _COLOURS.get(TakeState(status.state).name, _GREEN)
+        lines[0] = f"{_BOLD}{colour}{lines[0]}{_PLAIN}"
+        for k, stream in enumerate(status.streams, start=4):
+            if stream.problem or stream.lost:
+                lines[k] = f"{_YELLOW}{lines[k]}{_PLAIN}"
+    return lines
+
+
+def headline(status: Any) -> str:
+    """State, take and reason in one line."""
+    seconds = f"{status.duration_s:.1f} s" if busy(status) else ""
+    words = [TakeState(status.state).name, status.episode_id, seconds, status.reason]
+    return printable("  ".join(word for word in words if word))
+
+
+def _status(status: Any) -> list[str]:
+    left = ""
+    if math.isfinite(status.disk_left_s) and status.disk_left_s > 0:
+        left = f", {status.disk_left_s / 60:.0f} min at this rate"
+    return [
+        headline(status),
+        f"instruction: {printable(status.instruction) or '(none: press i)'}",
+        f"saved {status.episodes_saved}   messages {status.messages}   lost {status.lost}   "
+        f"skew {status.skew_ms:.0f} ms   disk {status.disk_free_gb:.1f} GB{left}",
+        f"{'stream':<{NAME_WIDTH}} {'Hz':>6} {'age ms':>7} {'gap ms':>7} {'lost':>5}",
+        *(_stream(stream) for stream in status.streams),
+    ]
+
+
+def _stream(stream: Any) -> str:
+    age = "never" if math.isnan(stream.age_ms) else f"{stream.age_ms:.0f}"
+    name = printable(stream.name)[-NAME_WIDTH:]  # the end of a topic says more than its beginning
+    return (
+        f"{name:<{NAME_WIDTH}} {stream.rate_hz:>6.1f} {age:>7} {stream.max_gap_ms:>7.0f} "
+        f"{stream.lost:>5}  {printable(stream.problem or stream.topic)}"
+    )
