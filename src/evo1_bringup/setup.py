@@ -21,7 +21,7 @@ setup(
         (f"share/{NAME}/launch", files("launch", "*.launch.py")),
         (f"share/{NAME}/robots", files("robots", "*.yaml")),
         (f"share/{NAME}/robots/units", files("robots/units", "*.yaml")),
-        (f"share/{NAME}/config", files("config", "*.xml")),
+        (f"share/{NAME}/config", files("config", "*.*")),
         ("bin", ["bin/evo1"]),  # on PATH once install/setup.bash is sourced
     ],
     install_requires=["setuptools"],
@@ -33,6 +33,7 @@ setup(
         "console_scripts": [
             f"evo1 = {NAME}.cli:main",
             f"demo = {NAME}.demo:main",
+            f"arm_view = {NAME}.ros.arm_view_node:main",
             f"gripper_bridge = {NAME}.ros.gripper_bridge_node:main",
             f"calibrate_so100 = {NAME}.drivers.calibrate:main",
             f"xarm_direct = {NAME}.ros.xarm_direct_node:main",
