@@ -23,7 +23,7 @@ setup(
         (f"share/{NAME}/robots/units", files("robots/units", "*.yaml")),
         (f"share/{NAME}/robots/urdf", files("robots/urdf", "*.urdf")),
         (f"share/{NAME}/robots/ros2_control", files("robots/ros2_control", "*.yaml")),
-        (f"share/{NAME}/config", files("config", "*.xml")),
+        (f"share/{NAME}/config", files("config", "*.*")),
         ("bin", ["bin/evo1"]),  # on PATH once install/setup.bash is sourced
     ],
     install_requires=["setuptools"],
@@ -35,6 +35,7 @@ setup(
         "console_scripts": [
             f"evo1 = {NAME}.cli:main",
             f"demo = {NAME}.demo:main",
+            f"arm_view = {NAME}.ros.arm_view_node:main",
             f"gripper_bridge = {NAME}.ros.gripper_bridge_node:main",
             f"calibrate_so100 = {NAME}.drivers.calibrate:main",
             f"new_robot = {NAME}.new_robot:main",
