@@ -16,9 +16,9 @@ from evo1_training.datasets.lerobot.contents import INFO, ROBOT, SOURCES, Identi
 from evo1_training.datasets.lerobot.schema import stamp_key
 from evo1_training.datasets.lerobot.statistics import Statistics
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
-from evo1_training.datasets.reader.info import IMAGE_PREFIX
+from evo1_training.datasets.reader.info import IMAGE_PREFIX, read_meta_lines
 from evo1_training.datasets.reader.pictures import FrameSource
-from evo1_training.datasets.reader.problems import Findings
+from evo1_training.datasets.reader.problems import Findings, Refusing
 
 _ROBOT_BYTES = 64 << 20
 
