@@ -13,8 +13,6 @@ from typing import Any
 
 import yaml
 
-from evo1_policy.command_line import printable as printable
-
 MOST_JSON_BYTES = 64 << 20
 MOST_YAML_BYTES = 256 << 10  # PyYAML takes seconds for each megabyte
 MOST_NODES = 100_000  # of a YAML document, each alias counted as what it stands for

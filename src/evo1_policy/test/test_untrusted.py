@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evo1_policy.command_line import printable
 from evo1_policy.robot_config import RobotConfigError, load_robot, parse_robot
 from evo1_policy.untrusted import (
     UntrustedError,
     parse_json,
     parse_yaml,
-    printable,
     read_json,
     read_text,
     refuse_lfs_pointer,

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from evo1_policy.untrusted import printable
+from evo1_policy.command_line import printable
 
 if TYPE_CHECKING:
     from evo1_sim.tasks import Task

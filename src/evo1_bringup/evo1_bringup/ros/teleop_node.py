@@ -36,7 +36,7 @@ from evo1_bringup.teleop.devices import (
 )
 from evo1_bringup.teleop.jog import JogCommand, Jogger
 from evo1_policy.action_chunk import Floats
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import entry_point, printable
 from evo1_policy.control.teleop_target import TeleopWindow
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.listening import Listener
@@ -44,7 +44,6 @@ from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import declare_parameters, read_parameters
 from evo1_policy.ros.qos import JOY_TOPIC, command_qos, joy_qos
 from evo1_policy.ros.starting import start_ros
-from evo1_policy.untrusted import printable
 from evo1_sim.ros.trajectory_messages import target_message
 from evo1_sim.servo_bus.so100_calibration import load_calibration
 from evo1_training.terminal import CTRL_C, CTRL_D, read_keys, single_keys

@@ -202,7 +202,11 @@ def read_sizes(
         CheckpointError: a key is of another type, impossible, or says what no published
             checkpoint uses and our model has not.
     """
-    for key, expected in _fixed(base).items():
+    for key, expected in (
+        ("return_cls_only", False),
+        ("action_head", "flowmatching"),
+        ("embed_dim", base.language.width),
+    ):
         if key in data and data[key] != expected:
             raise CheckpointError(
                 f"{path}: {key}: only {expected!r} is supported, got {data[key]!r}"
@@ -221,18 +225,10 @@ def write_sizes(config: Evo1Config, keys: Mapping[str, str]) -> dict[str, Any]:
     places = {key: _place(tree, ours) for key, ours in {**_HEAD, **keys}.items()}
     return {
         **{key: part[name] for key, (part, name) in places.items()},
-        **_fixed(config),
+        "embed_dim": config.language.width,
+        "return_cls_only": False,
         "num_categories": 1,
         "num_inference_timesteps": config.num_inference_steps,
-    }
-
-
-def _fixed(config: Evo1Config) -> dict[str, Any]:
-    """What both configs may say, and there is only one value of."""
-    return {
-        "return_cls_only": False,
-        "action_head": "flowmatching",
-        "embed_dim": config.language.width,
     }
 
 

@@ -73,20 +73,18 @@ def read_processors(directory: Path, config: Mapping[str, Any]) -> Processing:
             "cannot move this robot"
         )
     fallback = mapping(config, directory / "config.json", "normalization_mapping")
-    modes = {
-        "STATE": _mode(before, NORMALIZER, first, STATE, "STATE", fallback),
-        "ACTION": _mode(after, UNNORMALIZER, last, ACTION, "ACTION", fallback),
-    }
-    if modes["STATE"] != modes["ACTION"] or modes["STATE"] not in MODES:
+    state, state_file = _normalisation(before, NORMALIZER, first, STATE, fallback)
+    action, action_file = _normalisation(after, UNNORMALIZER, last, ACTION, fallback)
+    if state != action or state not in MODES:
         raise CheckpointError(
-            f"{before}: norm_map: STATE is {modes['STATE']}, ACTION {modes['ACTION']}; expected "
-            f"the same for both, one of {', '.join(MODES)}"
+            f"{before}: norm_map: STATE is {state}, ACTION {action}; expected the same for both, "
+            f"one of {', '.join(MODES)}"
         )
     default = number(config, directory / "config.json", "postprocess_action_dim", 0)
     return Processing(
-        mode=MODES[modes["STATE"]],
-        state_file=_state_file(before, NORMALIZER, first),
-        action_file=_state_file(after, UNNORMALIZER, last),
+        mode=MODES[state],
+        state_file=state_file,
+        action_file=action_file,
         action_width=number(last.get(ACTION_STEP, {}), after, "action_dim", default) or None,
     )
 
@@ -175,18 +173,20 @@ def _steps(path: Path, known: tuple[str, ...]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
-def _mode(
+def _normalisation(
     path: Path,
     step: str,
     steps: Mapping[str, Mapping[str, Any]],
     feature: str,
-    kind: str,
     fallback: Mapping[str, Any],
-) -> str:
-    """How a (un)normaliser treats a feature; config.json's word counts where it says nothing."""
+) -> tuple[str, Path]:
+    """How a (un)normaliser treats a feature, and the file of its statistics.
+
+    Where it does not say how, config.json's word counts.
+    """
     if step not in steps:
         raise CheckpointError(f"{path}: no step '{step}', so nothing says how to normalise")
-    config = steps[step]
+    config, kind = steps[step], "ACTION" if feature == ACTION else "STATE"
     keys = config.get("normalize_observation_keys")
     is_left_out = kind == "STATE" and isinstance(keys, list) and feature not in keys
     if is_left_out or ("features" in config and feature not in mapping(config, path, "features")):
@@ -195,17 +195,12 @@ def _mode(
         raise CheckpointError(
             f"{path}: {step}: eps: only {EPS:g} is supported, got {config['eps']!r}"
         )
-    if "norm_map" in config:
-        return str(mapping(config, path, "norm_map").get(kind, "IDENTITY"))
-    return str(fallback.get(kind, "MIN_MAX"))
-
-
-def _state_file(path: Path, step: str, steps: Mapping[str, Mapping[str, Any]]) -> Path:
-    """The statistics of a processor's (un)normaliser."""
     try:
-        file = confined(path.parent, str(steps[step]["state_file"] or ""), f"{path}: {step}")
+        file = confined(path.parent, str(config["state_file"] or ""), f"{path}: {step}")
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     if not file.is_file():
         raise CheckpointError(f"{path}: {step}: its statistics {file.name} are missing")
-    return file
+    if "norm_map" in config:
+        return str(mapping(config, path, "norm_map").get(kind, "IDENTITY")), file
+    return str(fallback.get(kind, "MIN_MAX")), file

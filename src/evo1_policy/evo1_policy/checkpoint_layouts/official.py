@@ -176,7 +176,8 @@ def choose_stats(
 
 def write_small_files(directory: Path, config: Evo1Config, stats: NormStats) -> None:
     """Write what stands beside the weights in a DeepSpeed folder."""
-    write_json(directory / CONFIG, {"vlm_name": VLM, **write_sizes(config, _SIZES)})
+    sizes = write_sizes(config, _SIZES)
+    write_json(directory / CONFIG, {"action_head": "flowmatching", "vlm_name": VLM, **sizes})
     features = (stats.state.to_dict(), stats.action.to_dict())
     write_json(directory / STATS, {stats.embodiment: dict(zip(FEATURES, features, strict=True))})
     write_json(directory / INDEX, {"type": "ds_model", "version": 0.0, "checkpoints": DEEPSPEED})

@@ -116,42 +116,28 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "bag", metavar="BAG", type=Path, help="folder of the bag, or its .mcap or .db3 file"
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("bag", metavar="BAG", type=Path, help="folder of the bag, or its .mcap or .db3 file")
+    add(
         "--checkpoint",
         type=Path,
         metavar="DIR",
         help="default: the one that ships for the robot; another than recorded makes this a "
         "comparison, not a test",
     )
-    parser.add_argument(
-        "--robot", type=Path, metavar="FILE", help="robot file; default: the one in the bag"
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto (default), cpu, cuda or cuda:1; best as recorded"
-    )
-    parser.add_argument(
+    add("--robot", type=Path, metavar="FILE", help="robot file; default: the one in the bag")
+    add("--device", default="auto", help="auto (default), cpu, cuda or cuda:1; best as recorded")
+    add(
         "--tolerance",
         type=positive,
         default=TOLERANCE_RAD,
         metavar="RAD",
         help=f"what counts as equal (default: {TOLERANCE_RAD:g} rad)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="everything, for a script")
-    parser.add_argument(
-        "--plot", type=Path, metavar="PNG", help="recorded and replayed joints over time"
-    )
-    parser.add_argument(
-        "--chunks",
-        default="",
-        metavar="TOPIC",
-        help="where the bag has chunks of several policies",
-    )
-    parser.add_argument(
-        "--seed", type=int, help="of the noise instead of the recorded one, or where none is told"
-    )
+    add("--json", type=Path, metavar="FILE", help="everything, for a script")
+    add("--plot", type=Path, metavar="PNG", help="recorded and replayed joints over time")
+    add("--chunks", default="", metavar="TOPIC", help="of the policy, where the bag has several")
+    add("--seed", type=int, help="of the noise instead of the recorded one, or where none is told")
     add_reading_options(parser, rate=False)
     return parser
 

@@ -9,10 +9,12 @@ parts stand in our config.json and norm_stats.json, one by one. Must not import 
 """
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from evo1_policy.model.config import ConfigError, Evo1Config, Semantics
-from evo1_policy.normalization import NormStats, ZeroGuard
+from evo1_policy.normalization import NormStats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +24,12 @@ class Variant:
     Attributes:
         semantics: of the model.
         num_inference_steps: Euler steps of its server.
-        clamp: whether normalised states and actions are cut to [-1, 1].
-        zero_guard: how a constant joint is kept from dividing by zero.
-        constant_action_to_zero: whether constant action dimensions are trained as 0.
+        rules: what it does with norm stats, as fields of NormStats.
     """
 
     semantics: Semantics
     num_inference_steps: int
-    clamp: bool
-    zero_guard: ZeroGuard
-    constant_action_to_zero: bool
+    rules: Mapping[str, Any]
 
 
 _OF_THE_AUTHORS = Semantics(
@@ -50,18 +48,14 @@ VARIANTS = {
             image_dtype="float32",
         ),
         num_inference_steps=32,
-        clamp=True,
-        zero_guard="added",
-        constant_action_to_zero=False,
+        rules={"clamp": True, "zero_guard": "added", "constant_action_to_zero": False},
     ),
     "evo1_flash": Variant(
         semantics=dataclasses.replace(
             _OF_THE_AUTHORS, time_scale=999, state_pad=0.0, image_dtype="bfloat16"
         ),
         num_inference_steps=50,
-        clamp=True,
-        zero_guard="added",
-        constant_action_to_zero=True,
+        rules={"clamp": True, "zero_guard": "added", "constant_action_to_zero": True},
     ),
     "lerobot": Variant(
         semantics=Semantics(
@@ -74,9 +68,7 @@ VARIANTS = {
             episode_tail="masked",
         ),
         num_inference_steps=32,
-        clamp=False,
-        zero_guard="if_zero",
-        constant_action_to_zero=False,
+        rules={"clamp": False, "zero_guard": "if_zero", "constant_action_to_zero": False},
     ),
 }
 
@@ -103,12 +95,7 @@ def apply_variant(name: str, config: Evo1Config, stats: NormStats) -> tuple[Evo1
         dataclasses.replace(
             config, semantics=chosen.semantics, num_inference_steps=chosen.num_inference_steps
         ),
-        dataclasses.replace(
-            stats,
-            clamp=chosen.clamp,
-            zero_guard=chosen.zero_guard,
-            constant_action_to_zero=chosen.constant_action_to_zero,
-        ),
+        dataclasses.replace(stats, **chosen.rules),
     )
 
 
@@ -128,8 +115,10 @@ def deviations(name: str, config: Evo1Config, stats: NormStats) -> tuple[str, ..
     ]
     pairs += [
         ("num_inference_steps", config.num_inference_steps, chosen.num_inference_steps),
-        ("norm_stats.clamp", stats.clamp, chosen.clamp),
-        ("norm_stats.zero_guard", stats.zero_guard, chosen.zero_guard),
+        *(
+            (f"norm_stats.{key}", getattr(stats, key), chosen.rules[key])
+            for key in ("clamp", "zero_guard")
+        ),
         ("norm_stats.range_floor", stats.range_floor, 0.0),
     ]
     return tuple(f"{key}: {ours}, there {theirs}" for key, ours, theirs in pairs if ours != theirs)

@@ -23,7 +23,6 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from evo1_policy.action_chunk import Floats, Trajectory
 from evo1_policy.control.meters import ChunkTimes
 from evo1_policy.control.signals import InferenceRequest, LoopOutput
-from evo1_policy.observation import Observation
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 
 _NS = 1_000_000_000
@@ -184,17 +183,16 @@ class ChunkWriter:
     def _tell_origin(self, request: InferenceRequest) -> None:
         """What the chunk was made from, so that it can be made again."""
         message, guidance = self._message, request.guidance
-        message.source_stamps = self._source_stamps(request.observation)
+        stamps = request.observation.source_stamps_ns
+        message.source_stamps = [
+            time_message(stamps[name]) for name in self._streams if name in stamps
+        ]
         message.state = array("d", request.observation.state.tobytes())
         message.guidance = _NO_VALUES
         message.guidance_weights = _NO_VALUES
         if guidance is not None:
             message.guidance = array("d", np.ascontiguousarray(guidance.actions).tobytes())
             message.guidance_weights = array("d", guidance.weights.tobytes())
-
-    def _source_stamps(self, observation: Observation) -> list[Time]:
-        stamps = observation.source_stamps_ns
-        return [time_message(stamps[name]) for name in self._streams if name in stamps]
 
 
 def latency_message(times: ChunkTimes) -> LatencyBreakdown:

@@ -42,6 +42,23 @@ def test_weights_that_no_model_can_compute_with_are_named(saved, change, message
         load_model(read_checkpoint(path.parent))
 
 
+@pytest.mark.parametrize("layout", ["own", "official", "lerobot"])
+def test_norm_stats_of_no_joint_are_named_with_file_key_and_value(saved, layout):
+    directory = saved(layout)
+    if layout == "lerobot":
+        path = directory / "policy_postprocessor_step_0_unnormalizer_processor.safetensors"
+        tensors = {key: value.clone() for key, value in load_file(path).items()}
+        tensors["action.max"][1] = 1e308
+        save_file(tensors, path)
+    else:
+        path = directory / "norm_stats.json"
+        data = json.loads(path.read_text())
+        (data["stats"] if layout == "own" else data)["xarm6"]["action"]["max"][1] = 1e308
+        path.write_text(json.dumps(data))
+    with pytest.raises(CheckpointError, match=rf"{path.name}: .*action: max\[1\]: 1e\+308 is no"):
+        read_checkpoint(directory)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

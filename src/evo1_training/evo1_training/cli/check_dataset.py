@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Lazily: pyarrow and av take a second, --help shall not.
     from tqdm import tqdm
 
-    from evo1_policy.untrusted import printable
+    from evo1_policy.command_line import printable
     from evo1_training.datasets.checker import check_dataset
 
     if not options.path.is_dir():

@@ -8,8 +8,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from evo1_policy.command_line import describe, entry_point, tell
-from evo1_policy.untrusted import printable
+from evo1_policy.command_line import describe, entry_point, printable, tell
 from evo1_training.recording.episode import bag_path, episode_folders
 from evo1_training.recording.recovery import Recovery, needs_recovery, recover
 

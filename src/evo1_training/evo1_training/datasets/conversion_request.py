@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from evo1_policy.command_line import printable
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize
 from evo1_policy.robot_config import CameraConfig, differences
-from evo1_policy.untrusted import printable
 from evo1_training.datasets.conversion_job import EpisodeResult, episode_key
 from evo1_training.datasets.episode_plan import Gaps
 from evo1_training.datasets.frames import DatasetSchema, Storage

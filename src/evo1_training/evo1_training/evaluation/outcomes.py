@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from evo1_policy.untrusted import printable
+from evo1_policy.command_line import printable
 from evo1_sim.tasks import DISTURBANCES, UNDISTURBED
 
 EVALUATION_SEEDS = 1_000_000

@@ -18,10 +18,9 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import entry_point, printable
 from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.starting import start_ros
-from evo1_policy.untrusted import printable
 from evo1_training.recording.terminal import (
     BUTTONS,
     DEFAULT_BUTTONS,

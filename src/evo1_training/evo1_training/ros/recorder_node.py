@@ -19,6 +19,7 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 
+from evo1_policy.command_line import printable
 from evo1_policy.node_parameters import parameters_of
 from evo1_policy.perception.messages import prepare_reading
 from evo1_policy.robot_config import RobotConfig, load_robot
@@ -27,7 +28,6 @@ from evo1_policy.ros.parameters import keep_parameters
 from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import report_qos
-from evo1_policy.untrusted import printable
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.memory import give_back_free_memory
 from evo1_training.recording.packing import read_packings

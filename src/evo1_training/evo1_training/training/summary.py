@@ -4,8 +4,8 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
+from evo1_policy.command_line import printable
 from evo1_policy.robot_config import RobotConfig
-from evo1_policy.untrusted import printable
 from evo1_training.next_commands import after_training, command
 from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
 from evo1_training.training.train_config import Stage, TrainConfig

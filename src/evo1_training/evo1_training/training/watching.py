@@ -14,7 +14,8 @@ from typing import Any, NoReturn
 
 from tqdm import tqdm
 
-from evo1_policy.untrusted import printable, read_text
+from evo1_policy.command_line import printable
+from evo1_policy.untrusted import read_text
 from evo1_training.training.config_values import TrainConfigError
 from evo1_training.training.run_folder import IDENTITY, METRICS
 from evo1_training.training.train_config import WatchingConfig

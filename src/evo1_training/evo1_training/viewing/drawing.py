@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from evo1_policy.untrusted import printable
+from evo1_policy.command_line import printable
 from evo1_training.viewing.episode_view import Curve, EpisodeView, Picture
 
 _DPI = 110
