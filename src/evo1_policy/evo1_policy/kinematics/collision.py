@@ -6,9 +6,9 @@ are d apart cannot meet before the joints have moved them by d, and are looked a
 Letters: D joints, G shapes, P pairs of shapes, M grid steps.
 """
 
+import copy
 import itertools
 import math
-import threading
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -319,19 +319,20 @@ class Workspace:
 
 
 def workspace_of(robot: RobotConfig) -> Workspace | None:
-    """The workspace of a robot whose file says what it must not touch; else None.
+    """A workspace of one's own of a robot whose file says what it must not touch; else None.
 
     Raises:
         ModelError: see Workspace.
     """
     if robot.safety.collision is None:
         return None
-    return _workspace(robot, threading.get_ident())
+    workspace = copy.copy(_built(robot))
+    workspace.arm = copy.copy(workspace.arm)
+    workspace.arm.data = mujoco.MjData(workspace.arm.model)
+    return workspace
 
 
-@lru_cache(maxsize=8)
-def _workspace(robot: RobotConfig, _thread: int) -> Workspace:
-    return Workspace(robot)
+_built = lru_cache(maxsize=8)(Workspace)
 
 
 def _add_obstacles(spec: mujoco.MjSpec, config: CollisionConfig) -> set[str]:
