@@ -257,12 +257,12 @@ def check(
         first = trajectory.first_tick if splice_tick is None else splice_tick
         contact = workspace.contact(trajectory, first)
         if contact is not None:
-            return _touching(contact, first * trajectory.step_ns)
+            return _touching(contact, (contact.tick - first) * trajectory.step_ns / 1e9)
     return SafeTrajectory(trajectory=trajectory, _key=_SAFETY_KEY)
 
 
-def _touching(contact: Contact, since_ns: int) -> Touching:
-    after_s, (first, second) = (contact.time_ns - since_ns) / 1e9, contact.pair
+def _touching(contact: Contact, after_s: float) -> Touching:
+    first, second = contact.pair
     return Touching(
         code=StopCode.WOULD_TOUCH,
         message=f"'{first}' would touch '{second}' {after_s:.2f} s on (safety.collision)",

@@ -40,13 +40,11 @@ class Contact:
     Attributes:
         pair: names of two links, planes or boxes.
         tick: when, on the trajectory's grid.
-        time_ns: the same [ns].
         distance: then, below 0 inside each other [m].
     """
 
     pair: tuple[str, str]
     tick: float
-    time_ns: int
     distance: float
 
 
@@ -116,7 +114,7 @@ class Workspace:
         distances = self._distances(everything, np.full(len(everything), CLEAR_M))
         if not len(distances) or distances.min() >= CLEAR_M:
             return None
-        return self._contact(int(np.argmin(distances)), 0.0, 0, float(distances.min()))
+        return self._contact(int(np.argmin(distances)), 0.0, float(distances.min()))
 
     def contact(self, trajectory: Trajectory, first_tick: int) -> Contact | None:
         """The first pair that would touch from a grid point on; None where none does.
@@ -142,8 +140,7 @@ class Workspace:
         if found is None:
             return None
         pair, at, distance = found
-        time_ns = round((first + at) * part.step_ns)
-        return self._contact(pair, first + at, time_ns, distance)
+        return self._contact(pair, first + at, distance)
 
     def _advance(
         self, curve: Floats, moved: Floats, pairs: Indices, begin: Floats
@@ -196,11 +193,11 @@ class Workspace:
             distances[k] = mujoco.mj_geomDistance(model, data, first, second, most, None)
         return distances
 
-    def _contact(self, pair: int, tick: float, time_ns: int, distance: float) -> Contact:
+    def _contact(self, pair: int, tick: float, distance: float) -> Contact:
         names = self._names[self._first[pair]], self._names[self._second[pair]]
         if names[0] in self._obstacles:
             names = names[::-1]
-        return Contact(pair=names, tick=tick, time_ns=time_ns, distance=distance)
+        return Contact(pair=names, tick=tick, distance=distance)
 
     # -- pairs -------------------------------------------------------------------------------
 
