@@ -9,7 +9,7 @@ Letters: D joints, G shapes, P pairs of shapes, M grid steps.
 import copy
 import itertools
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -211,7 +211,11 @@ class Workspace:
             for joint in range(model.njnt)
             if leaders[joint] < 0 or self.arm.joint_names[leaders[joint]] in grippers
         }
-        below = [frozenset(self._joints_below(int(body))) for body in model.geom_bodyid]
+        chains = [self._chain(int(body)) for body in model.geom_bodyid]
+        below = [
+            {joint for joint in range(model.njnt) if int(model.jnt_bodyid[joint]) in chain}
+            for chain in chains
+        ]
         steps = {joint: self._step(joint) for joint in range(model.njnt)}
         pairs: list[tuple[int, int]] = []
         reaches: list[Floats] = []
@@ -236,13 +240,10 @@ class Workspace:
         mujoco.mj_kinematics(model, self.arm.data)
         self._normal = self.arm.data.geom_xmat.reshape(-1, 3, 3)[self._second, :, 2]
 
-    def _joints_below(self, body: int) -> Iterator[int]:
-        """Joints from a body down to the base."""
-        model = self.arm.model
-        while body > 0:
-            start = int(model.body_jntadr[body])
-            yield from range(start, start + int(model.body_jntnum[body]))
-            body = int(model.body_parentid[body])
+    def _chain(self, body: int) -> frozenset[int]:
+        """A body and all that it stands on, but for the base."""
+        below = int(self.arm.model.body_parentid[body])
+        return self._chain(below) | {body} if body > 0 else frozenset()
 
     def _neighbours(self, first: int, second: int) -> bool:
         """Whether one joint, or one body's, is all that is between two shapes: they meet there."""
@@ -280,7 +281,8 @@ class Workspace:
         if int(model.geom_type[shape]) == int(mujoco.mjtGeom.mjGEOM_PLANE):
             return math.inf
         body = int(model.jnt_bodyid[joint])
-        way = self._way(body, int(model.geom_bodyid[shape]))
+        # Bodies whose offsets lie between the joint's and the shape's.
+        way = self._chain(body) ^ self._chain(int(model.geom_bodyid[shape]))
         anchor, own = model.jnt_pos[joint], model.geom_pos[shape]
         radius = float(model.geom_rbound[shape])
         if not way and int(model.body_jntnum[body]) == 1:
@@ -290,18 +292,6 @@ class Workspace:
         offsets = sum(float(np.linalg.norm(model.body_pos[passed])) for passed in way)
         ends = float(np.linalg.norm(anchor) + np.linalg.norm(own))
         return ends + offsets + slides + radius
-
-    def _way(self, start: int, goal: int) -> list[int]:
-        """Bodies whose offsets lie between two bodies' frames, through their common ancestor."""
-        model = self.arm.model
-        ways = []
-        for body in (start, goal):
-            way = [body]
-            while way[-1] > 0:
-                way.append(int(model.body_parentid[way[-1]]))
-            ways.append(way)
-        common = set(ways[0]) & set(ways[1])
-        return [body for way in ways for body in way if body not in common]
 
     def _slide(self, body: int) -> float:
         """How far joints of a body put its frame off at most: slides, and axes beside it [m]."""
