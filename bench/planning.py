@@ -2,7 +2,8 @@
 
 Plans chunks one after the other as the policy node does (splice, limits, safety check), with the
 caches emptied in between, as inference does: smooth ones within the limits, and rough ones that
-the limits slow down and bend. Then the inverse kinematics of a chunk of end-effector deltas.
+the limits slow down and bend; then rough ones once more, checked against collisions. Last, the
+inverse kinematics of a chunk of end-effector deltas.
 """
 
 import argparse
@@ -39,13 +40,15 @@ def main() -> int:
     robot = load_robot(ROBOTS / f"{arguments.robot}.yaml")
     count = 10 if arguments.quick else 100
     figures: dict[str, float] = {}
-    print(f"{'chunks':<10}{'p50':>9}{'p95':>9}{'stretch':>10}{'points':>8}")
-    for kind, noise_rad in (("smooth", 0.0), ("rough", 0.02)):
-        times_ms, last = _measure(robot, count, noise_rad)
+    print(f"{'chunks':<15}{'p50':>9}{'p95':>9}{'stretch':>10}{'points':>8}")
+    free = replace(robot, safety=replace(robot.safety, collision=None))
+    kinds = (("smooth", free, 0.0), ("rough", free, 0.02), ("with_collision", robot, 0.02))
+    for kind, checked, noise_rad in kinds:
+        times_ms, last = _measure(checked, count, noise_rad)
         p50, p95 = np.percentile(times_ms, [50, 95])
         points = len(last.command.trajectory.positions)
         print(
-            f"{kind:<10}{p50:>6.1f} ms{p95:>6.1f} ms{last.seam.stretch:>10.2f}{points:>8}",
+            f"{kind:<15}{p50:>6.1f} ms{p95:>6.1f} ms{last.seam.stretch:>10.2f}{points:>8}",
             flush=True,
         )
         figures[f"planning.{kind}_ms_p50"] = p50

@@ -97,6 +97,7 @@ class Accepted:
     command: SafeTrajectory
     chunk: ActionChunk
     seam: SeamReport
+    cut: str = ""  # why it ends before it was meant to
 
 
 class Chunks:
@@ -110,12 +111,14 @@ class Chunks:
 
     Attributes:
         chunk: being executed; None while the arm rests, brakes, or does something else.
+        cut: why it ends before it was meant to; empty where it does not.
     """
 
     def __init__(
         self, robot: RobotConfig, settings: LoopSettings, motion: Motion, horizon: int | None
     ) -> None:
         self.chunk: ActionChunk | None = None
+        self.cut = ""
         self._robot = robot
         self._settings = settings
         self._motion = motion
@@ -155,7 +158,7 @@ class Chunks:
             return True
         if self._settings.mode is ExecutionMode.SYNCHRONOUS:
             return at_rest
-        if inputs.speed != self._speed:
+        if inputs.speed != self._speed or self.cut:
             return True
         if self._settings.mode is ExecutionMode.ENSEMBLE and not outdated:
             return True
@@ -214,13 +217,15 @@ class Chunks:
             limits=motion.limits,
             smoothing_rad=self._settings.smoothing_rad,
         )
-        command = motion.send(plan, origin, measured, now_ns)
-        if isinstance(command, StopReason):
-            return command
+        sent = motion.send(plan, origin, measured, now_ns)
+        if isinstance(sent, StopReason):
+            return sent
+        command, plan = sent
+        self.cut = plan.cut
         self.chunk, self._tail_ns, self._intended = chunk, plan.tail_ns, plan.intended
         self._ensemble.add(chunk)
         seam = replace(plan.seam, late_ms=late_ns / 1e6)
-        return Accepted(command=command, chunk=chunk, seam=seam)
+        return Accepted(command=command, chunk=chunk, seam=seam, cut=plan.cut)
 
     def guidance(
         self, observation: Observation, *, takeover_ns: int, speed: float

@@ -10,9 +10,11 @@ import numpy as np
 
 from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.control.limits import Limits, brake, follow
-from evo1_policy.control.reference import Path, make_reference
+from evo1_policy.control.reference import Path, make_reference, slow_to_rest
 from evo1_policy.control.signals import SeamReport
 
+# Of a chunk beyond what is sent: the next one fades in from it, or is denoised to continue it.
+AHEAD_S = 1.2
 JERK_WINDOW_S = 0.2  # before and after a seam
 HISTORY_TICKS = 40  # past points that a plan remembers, to compare with late measurements
 # A controller whose clock is behind ours leads in to a first point that is still ahead, from where
@@ -35,8 +37,9 @@ class Plan:
         splice_tick: grid point up to which it equals what was executed before.
         tail_ns: when its braking tail begins [ns].
         seam: how it joins what went before.
-        intended: the whole chunk, as if nothing took over from it; what is sent equals it up to
-            tail_ns.
+        intended: the chunk, as if nothing took over from it, up to AHEAD_S beyond tail_ns; what
+            is sent equals it up to tail_ns.
+        cut: why it ends before it was meant to; empty where it does not.
     """
 
     trajectory: Trajectory
@@ -45,6 +48,7 @@ class Plan:
     tail_ns: int
     seam: SeamReport
     intended: Trajectory
+    cut: str = ""
 
 
 def first_tick_after(time_ns: int, step_ns: int) -> int:
@@ -80,8 +84,13 @@ def plan_chunk(
         chunk, intended, splice_tick=splice_tick, limits=limits, smoothing_rad=smoothing_rad
     )
     past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
+    kept = max(first_tick_after(until_ns, limits.step_ns) - splice_tick, 1)
+    planned = kept + round(AHEAD_S / limits.step_s)
     positions, velocities, limited = follow(
-        past.positions[-1], past.velocities[-1], reference.path, limits
+        past.positions[-1],
+        past.velocities[-1],
+        (reference.path[0][:planned], reference.path[1][:planned]),
+        limits,
     )
     seam = SeamReport(
         chunk_offset_rad=reference.offset_rad,
@@ -92,7 +101,6 @@ def plan_chunk(
         smoothed_rad=reference.smoothed_rad,
     )
     whole = past.extended(positions, velocities)
-    kept = max(first_tick_after(until_ns, limits.step_ns) - splice_tick, 1)
     plan = _finish(
         past.extended(positions[:kept], velocities[:kept]),
         executing,
@@ -137,6 +145,35 @@ def plan_path(
         limits,
         SeamReport(limited_points=limited),
         rest_ticks=rest_ticks,
+    )
+
+
+def cut_plan(
+    plan: Plan, executing: Trajectory, tick: int, *, now_ns: int, limits: Limits, why: str
+) -> Plan:
+    """The same up to a grid point after the splice, and braking from there."""
+    whole = plan.trajectory
+    rest_ticks = plan.sent.last_tick - whole.last_tick
+    path = whole.knots(whole.first_tick, tick)
+    return replace(
+        _finish(
+            path, executing, now_ns, plan.splice_tick, limits, plan.seam, rest_ticks=rest_ticks
+        ),
+        cut=why,
+    )
+
+
+def plan_hold_on_path(executing: Trajectory, *, now_ns: int, lead_ns: int, limits: Limits) -> Plan:
+    """Brake along what is executed: its time is slowed, its course stays."""
+    splice_tick = first_tick_after(now_ns + lead_ns, limits.step_ns)
+    return plan_path(
+        slow_to_rest(executing, splice_tick, limits),
+        executing,
+        now_ns=now_ns,
+        splice_tick=splice_tick,
+        limits=limits,
+        pace=limits,
+        rest_ticks=HOLD_REST_TICKS,
     )
 
 

@@ -65,7 +65,8 @@ class Parking:
             pace=limits,
         )
         self._sent_ns = int(ticks[-1]) * limits.step_ns
-        return motion.send(plan, origin, measured, now_ns)
+        sent = motion.send(plan, origin, measured, now_ns)
+        return sent if isinstance(sent, StopReason) else sent[0]
 
     @property
     def _sent_whole(self) -> bool:

@@ -277,7 +277,8 @@ class PolicyLoop:
         if not self._chunks.used_up(now_ns) or self._settings.mode is ExecutionMode.SYNCHRONOUS:
             return None  # a synchronous one rests until the next, as it shall
         waiting = self._desk.waiting_for(now_ns)
-        return StopCode.INFERENCE_LATE.because(f"the chunk is used up and {waiting}")
+        cut = f" (it was cut: {self._chunks.cut})" if self._chunks.cut else ""
+        return StopCode.INFERENCE_LATE.because(f"the chunk is used up{cut} and {waiting}")
 
     def _leave_off(self, left: str, now_ns: int) -> None:
         """A controller follows something else: what moves is stopped, and a person looks."""
@@ -317,7 +318,8 @@ class PolicyLoop:
             return
         self._command, self._chunk, self._seam = verdict.command, verdict.chunk, verdict.seam
         self._accepted += 1
-        self._interventions += int(verdict.seam.intervened)
+        self._interventions += int(verdict.seam.intervened or bool(verdict.cut))
+        self._refused = verdict.cut or self._refused
         self._hold.wait_patiently(patient=False)
         self._enter(LoopState.RUNNING, None)
 

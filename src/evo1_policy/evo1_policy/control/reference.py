@@ -18,6 +18,7 @@ FADE_SHARE = 0.5  # of the limits that a cross-fade may use
 SLOWEST = 0.25  # a chunk may take up to 1 / SLOWEST of its time; beyond, its path is bent
 SLOW_SHARE = 0.9  # of the limits that a slowed chunk may use
 CLIPPED_RAD = 0.01  # beyond a position limit; less is a network's error at a joint's end
+EASE_ON_PATH = 0.9  # of the acceleration that braking along a course may use
 EASE_SHARE = 0.15  # of the acceleration that slowing down and speeding up may use
 
 Path = tuple[Floats, Floats]  # positions, velocities (M, D)
@@ -155,6 +156,38 @@ def _slow_down(path: Path, limits: Limits) -> tuple[Path, float]:
     positions, velocities = interpolate(path[0], path[1], step_s, segment * step_s + gained)
     stretch = float(starts[-1] / ((len(rate) - 1) * step_s))
     return (positions, velocities * speed[:, np.newaxis]), stretch
+
+
+def slow_to_rest(executing: Trajectory, splice_tick: int, limits: Limits) -> Path:
+    """The course of a trajectory from a grid point on, its time slowed to rest.
+
+    Acceleration is q'' r^2 + q' r', with r the rate of time. No braking at all (r' = 0) keeps the
+    limits that the trajectory keeps, so there is always a strongest braking that does, too.
+
+    Returns:
+        Positions (M, D) [rad] and velocities (M, D) [rad/s] at the grid points after splice_tick.
+    """
+    left = executing.knots(splice_tick, max(executing.last_tick, splice_tick) + 1)
+    step_s, points = limits.step_s, len(left.positions) - 1
+    most = EASE_ON_PATH * limits.acceleration_max
+    rate, passed = 1.0, 0.0  # passed: of the trajectory's own time, in grid steps
+    positions, velocities = [], []
+    while rate > 0.0 and passed < points:
+        edges = np.array([passed, min(passed + 1e-3, points)]) * step_s
+        here, speeds = interpolate(left.positions, left.velocities, step_s, edges)
+        speed, bend = speeds[0], (speeds[1] - speeds[0]) / (1e-3 * step_s)
+        moving = np.abs(speed) > 1e-9
+        # How negative r' may be before a joint brakes harder than it may.
+        strongest = (-np.sign(speed) * most - bend * rate**2)[moving] / speed[moving]
+        change = min(float(strongest.max(initial=-1.0 / step_s)), 0.0)
+        after = max(rate + change * step_s, 0.0)
+        passed += (rate + after) / 2.0
+        rate = after
+        at_s = np.array([min(passed, points) * step_s])
+        here, speeds = interpolate(left.positions, left.velocities, step_s, at_s)
+        positions.append(here[0])
+        velocities.append(speeds[0] * rate)
+    return np.array(positions), np.array(velocities)
 
 
 def _rate(path: Path, limits: Limits, *, share: float) -> Floats:

@@ -4,11 +4,14 @@ The check covers the whole curve that the controller executes, the cubic Hermite
 points, not only the points. Letters: N points, D joints.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from evo1_policy.action_chunk import ActionChunk, Floats, ToolError, Trajectory
 from evo1_policy.control.limits import LARGEST_RAD, Limits
 from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, StopReason
+from evo1_policy.kinematics.collision import Contact, Workspace
 from evo1_policy.robot_config import RobotConfig
 
 TOLERANCE = 1e-9  # relative and absolute, for rounding
@@ -136,10 +139,18 @@ def _too_far(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Touching(StopReason):
+    """A trajectory would touch something; until then it is clear."""
+
+    contact: Contact
+
+
 def check(
     trajectory: Trajectory,
     limits: Limits,
     *,
+    workspace: Workspace | None = None,
     executing: Trajectory | None = None,
     splice_tick: int | None = None,
     measured: Floats | None = None,
@@ -149,6 +160,7 @@ def check(
     Args:
         trajectory: to be sent.
         limits: of the robot.
+        workspace: what the arm must not touch, from splice_tick on; None: not checked.
         executing: what the arm is commanded now; the trajectory must equal it up to splice_tick.
         splice_tick: where the new part begins; needed with `executing`.
         measured: (D,) where the arm is [rad]; given when nothing was executing.
@@ -165,7 +177,21 @@ def check(
         problem = _starts_elsewhere(trajectory, measured, limits)
     if problem is not None:
         return StopCode.CHUNK_BREAKS_LIMITS.because(problem)
+    if workspace is not None:
+        first = trajectory.first_tick if splice_tick is None else splice_tick
+        contact = workspace.contact(trajectory, first)
+        if contact is not None:
+            return _touching(contact, first * trajectory.step_ns)
     return SafeTrajectory(trajectory=trajectory, _key=_SAFETY_KEY)
+
+
+def _touching(contact: Contact, since_ns: int) -> Touching:
+    after_s, (first, second) = (contact.time_ns - since_ns) / 1e9, contact.pair
+    return Touching(
+        code=StopCode.WOULD_TOUCH,
+        message=f"'{first}' would touch '{second}' {after_s:.2f} s on (safety.collision)",
+        contact=contact,
+    )
 
 
 def _malformed(trajectory: Trajectory, limits: Limits) -> str | None:

@@ -123,6 +123,7 @@ class StopCode(enum.Enum):
     CHUNK_TOO_FAR = "chunk_too_far"
     CHUNK_OUT_OF_REACH = "chunk_out_of_reach"
     CHUNK_BREAKS_LIMITS = "chunk_breaks_limits"
+    WOULD_TOUCH = "would_touch"  # something, or itself
     TRACKING_ERROR = "tracking_error"
     PAUSED = "paused"
     DEAD_MAN = "dead_man"

@@ -171,7 +171,7 @@ class Takeover:
             if isinstance(verdict, RefusedTarget):
                 refused = verdict.reason
             else:
-                command = verdict
+                command, refused = verdict, self._follower.cut
         return command, refused
 
     def _look(self, inputs: LoopInput, command: SafeTrajectory | None, refused: str) -> Driven:

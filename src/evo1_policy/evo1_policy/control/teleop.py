@@ -14,6 +14,7 @@ from evo1_policy.action_chunk import Floats, Trajectory
 from evo1_policy.control.execution import first_tick_after, plan_path
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.motion import Motion
+from evo1_policy.control.safety import Touching
 from evo1_policy.control.signals import HeldState, SafeTrajectory, StopReason
 from evo1_policy.control.teleop_target import TIMEOUT_NS, TargetCurve, target_problem
 from evo1_policy.control.teleop_target import RefusedTarget as RefusedTarget
@@ -56,6 +57,7 @@ class TeleopFollower:
     Attributes:
         motion: the truth of what is commanded.
         held: what the controllers hold, where the motion is its own.
+        cut: why the last target is not followed to its end; empty where it is.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class TeleopFollower:
     ) -> None:
         self.motion = motion or Motion(robot)
         self.held: HeldState | None = None  # of its own motion, as its owner hears it
+        self.cut = ""
         self._owns_motion = motion is None
         self._robot = robot
         self._watchdog = Watchdog(robot)
@@ -252,12 +255,16 @@ class TeleopFollower:
             pace=self._within_what_was_asked(self._slow if self._approaching else self._limits),
             rest_ticks=REST_TICKS,
         )
-        command = self.motion.send(plan, origin, measured, now_ns)
-        if isinstance(command, StopReason):
-            # What is being executed ends at rest by itself.
-            self._fault = f"{command.message}; resume to go on"
+        sent = self.motion.send(plan, origin, measured, now_ns)
+        # Where nothing is sent, what is being executed ends at rest by itself.
+        if isinstance(sent, Touching):
+            self._passing = sent.message  # until the demonstrator leads elsewhere
+            return RefusedTarget(reason=self._passing)
+        if isinstance(sent, StopReason):
+            self._fault = f"{sent.message}; resume to go on"
             return RefusedTarget(reason=self._fault)
-        return command
+        self.cut = sent[1].cut
+        return sent[0]
 
     def _within_what_was_asked(self, pace: Limits) -> Limits:
         """Limits that keep the arm between where it began and all targets since.

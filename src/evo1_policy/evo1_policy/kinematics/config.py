@@ -49,6 +49,14 @@ class CollisionConfig:
     leave_out: tuple[tuple[str, str], ...] = ()
 
 
+def collisions_text(config: CollisionConfig | None) -> str:
+    """Whether collisions are checked, in words for people."""
+    if config is None:
+        return "not checked: the robot file names no model (safety.collision)"
+    around = [plane.name for plane in config.planes] + [box.name for box in config.boxes]
+    return f"checked by {config.model}: itself, {', '.join(around) or 'nothing around it'}"
+
+
 def read_collision(section: Section) -> CollisionConfig:
     """Read the key; a relative path of the model is one beside the robot file.
 
@@ -67,7 +75,7 @@ def read_collision(section: Section) -> CollisionConfig:
         leave_out=_pairs(section),
     )
     section.finish()
-    names = [obstacle.name for obstacle in (*config.planes, *config.boxes)]
+    names = [plane.name for plane in config.planes] + [box.name for box in config.boxes]
     for name in names:
         if names.count(name) > 1:
             raise section.error("planes", f"two planes or boxes are called '{name}'")

@@ -3,6 +3,7 @@
 The model's frame is the robot's base frame. Letters: D joints of the robot file in its order.
 """
 
+import importlib.util
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class ArmModel:
 
     def qpos_at(self, positions: Floats) -> Floats:
         """(nq,) of MuJoCo for the robot's joint positions (D,); followers follow."""
-        qpos = self._rest.copy()
+        qpos: Floats = self._rest.copy()
         qpos[self.qpos[self._known]] = positions[self._known]
         for follower in self._followers:
             value, leader = 0.0, float(positions[follower.leader])
@@ -134,7 +135,7 @@ class ArmModel:
 
     def positions_of(self, qpos: Floats, default: Floats) -> Floats:
         """(D,) of the robot file from qpos (nq,); `default` (D,) for joints not in the model."""
-        return np.where(self._known, qpos[self.qpos], default)
+        return np.asarray(np.where(self._known, qpos[self.qpos], default))
 
     def place(self, positions: Floats) -> None:
         """Put the arm at joint positions (D,) [rad or m]; its poses stand in `data`."""
@@ -259,6 +260,11 @@ def find_model(name: str) -> Path:
     package, _, rest = name.removeprefix(PACKAGE).partition("/")
     for prefix in prefixes():
         path = prefix / "share" / package / rest
+        if path.is_file():
+            return path
+    python = importlib.util.find_spec(package) if package.isidentifier() else None
+    for folder in (python.submodule_search_locations if python else None) or ():
+        path = Path(folder).resolve().parent / rest  # of a source tree, without any workspace
         if path.is_file():
             return path
     raise ModelError(f"{name}: no installed package has it; build and source its workspace")

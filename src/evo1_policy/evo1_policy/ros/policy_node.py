@@ -16,6 +16,8 @@ from rclpy.timer import Timer
 
 from evo1_policy.control.chunks import unseen
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, TakeoverMode, Transition
+from evo1_policy.kinematics.collision import workspace_of
+from evo1_policy.kinematics.config import collisions_text
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     ParameterError,
@@ -331,6 +333,12 @@ class PolicyNode(ManagedNode):
             raise ParameterError(
                 f"{' and '.join(others)} moves this arm already; end it, or give another namespace"
             )
+        workspace_of(robot)  # raises here, and not when the arm is about to move
+        collisions = f"collisions: {collisions_text(robot.safety.collision)}"
+        if robot.safety.collision is None:
+            self.get_logger().warning(collisions)
+        else:
+            self.get_logger().info(collisions)
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
         policy.warm_up()

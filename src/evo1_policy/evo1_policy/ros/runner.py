@@ -31,6 +31,7 @@ from evo1_policy.control.signals import (
 )
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.control.watchdog import DeadMan
+from evo1_policy.kinematics.config import collisions_text
 from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.frames import Frame
 from evo1_policy.perception.streams import Streams
@@ -279,7 +280,9 @@ class Runner:
         """Return the same as diagnostics, with the worst seams and the controllers."""
         with self._lock:
             problem = self._controller_problem or ""
-            return diagnostics_message(self.told(), self._seams.worst(), problem, node_name)
+            checked = collisions_text(self._setup.robot.safety.collision)
+            worst = self._seams.worst()
+            return diagnostics_message(self.told(), worst, problem, checked, node_name)
 
     def _released(self) -> str | None:
         # a simulated clock may stand still, a held button must not
