@@ -233,17 +233,21 @@ def load_solver(robot: str) -> "Kinematics":
     """Kinematics of the arm, from its MuJoCo model.
 
     Raises:
-        TeleopError: MuJoCo is not installed.
+        TeleopError: MuJoCo is not installed, or there is no model.
     """
     try:
+        from evo1_sim.arms import ARMS
         from evo1_sim.kinematics import Kinematics
-        from evo1_sim.world import World
     except ImportError as error:
         raise TeleopError(
             f"moving the tool needs MuJoCo ({error}): pip install mujoco, or use --space joint"
         ) from error
-    world = World(robot)
-    return Kinematics(world.arm, world.model)
+    if robot not in ARMS:
+        raise TeleopError(
+            f"no model of '{robot}' to move its tool by (known: {', '.join(ARMS)}); use "
+            "--space joint"
+        )
+    return Kinematics(ARMS[robot])
 
 
 def build_parser() -> argparse.ArgumentParser:
