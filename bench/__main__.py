@@ -19,7 +19,7 @@ BENCHMARKS = {
     "stop_latency": "from typing evo1 stop to the word on the wire and the policy's STOPPED",
     "cameras": "JPEG cameras and joints into the node: joints heard, age of images, memory; loads",
     "skew": "how often free-running cameras give an observation, by rates and phases; no figure",
-    "planning": "planning and checking one chunk",
+    "planning": "planning and checking one chunk; inverse kinematics of one",
     "control_seams": "position steps and accelerations at seams, true controller, five situations",
     "execution_modes": "replace, ensemble, rtc, synchronous: jerk, idle time, success; a plot",
     "convert": "recorded episodes to a dataset, in times real time; raw and JPEG images",

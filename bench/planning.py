@@ -1,8 +1,9 @@
-"""What it costs to turn one chunk of the policy into a checked trajectory.
+"""What it costs to turn one chunk of the policy into a checked trajectory; and poses into joints.
 
 Plans chunks one after the other as the policy node does (splice, limits, safety check), with the
 caches emptied in between, as inference does: smooth ones within the limits, and rough ones that
-the limits slow down and bend; then rough ones once more, checked against collisions.
+the limits slow down and bend; then rough ones once more, checked against collisions. Last, the
+inverse kinematics of a chunk of end-effector deltas.
 """
 
 import argparse
@@ -14,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from figures import ROBOTS, merge_figures
 
-from evo1_policy.action_chunk import ActionChunk
+from evo1_policy.action_chunk import ActionChunk, ToolError
 from evo1_policy.control.chunks import Accepted, Chunks
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.signals import LoopSettings
+from evo1_policy.kinematics.end_effector import KNOWN
+from evo1_policy.kinematics.inverse import ToolSpace
 from evo1_policy.observation import JointSample
 from evo1_policy.robot_config import RobotConfig, load_robot
 
@@ -50,9 +53,30 @@ def main() -> int:
         )
         figures[f"planning.{kind}_ms_p50"] = p50
         figures[f"planning.{kind}_ms_p95"] = p95
+    times_ms, error = _solve(robot, count)
+    p50, p95 = np.percentile(times_ms, [50, 95])
+    off = f"{1e3 * error.position_m:.4f} mm, {1e3 * error.rotation_rad:.4f} mrad off at most"
+    print(f"{'deltas':<10}{p50:>6.1f} ms{p95:>6.1f} ms  of CPU: inverse kinematics, {off}")
+    figures["planning.deltas_ms_p50"], figures["planning.deltas_ms_p95"] = p50, p95
     if arguments.json:
         merge_figures(arguments.json, figures)
     return 0
+
+
+def _solve(robot: RobotConfig, count: int) -> tuple[list[float], ToolError]:
+    """Chunks of LIBERO's deltas, each from another state, and the last one's error."""
+    space = ToolSpace(KNOWN["libero"], robot)
+    rng, home = np.random.default_rng(0), np.array(robot.home)
+    phase, seconds = np.arange(robot.width), np.arange(1, HORIZON + 1)[:, None] / robot.rate_hz
+    times_ms: list[float] = []
+    for _ in range(count + 1):
+        begin = rng.uniform(0.0, 2.0 * np.pi)
+        path = home + 0.3 * (np.sin(2.0 * seconds + phase + begin) - np.sin(phase + begin))
+        numbers = space.numbers(np.clip(path, robot.position_min, robot.position_max), home)
+        start = time.process_time()  # what else runs on the machine does not count
+        _, error = space.joints(numbers, home)
+        times_ms.append((time.process_time() - start) * 1e3)
+    return times_ms[1:], error  # the first imports the solver
 
 
 def _measure(robot: RobotConfig, count: int, noise_rad: float) -> tuple[list[float], Accepted]:

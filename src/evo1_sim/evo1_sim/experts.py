@@ -139,7 +139,7 @@ class Expert:
         self._variation = variation or Variation()
         if world.arm.name not in _SPEEDS:
             raise ExpertError(f"there is no expert for {world.arm.name}; a person can demonstrate")
-        self._kinematics = Kinematics(world.arm, world.model)
+        self._kinematics = Kinematics(world.arm)
         self._speed = _SPEEDS[world.arm.name] * self._variation.speed
         self.waypoints = tuple(self._variation.applied(self._waypoints()))
 

@@ -250,18 +250,16 @@ def load_solver(robot: RobotConfig, robot_file: Path) -> "Kinematics":
     """Kinematics of the arm, from its MuJoCo model or its URDF.
 
     Raises:
-        TeleopError: MuJoCo is not installed.
+        TeleopError: MuJoCo is not installed, or there is no model.
     """
     try:
         from evo1_sim.arms import find_arm
         from evo1_sim.kinematics import Kinematics
-        from evo1_sim.world import World
     except ImportError as error:
         raise TeleopError(
             f"moving the tool needs MuJoCo ({error}): pip install mujoco, or use --space joint"
         ) from error
-    world = World(find_arm(robot.name, robot, robot_file))
-    return Kinematics(world.arm, world.model)
+    return Kinematics(find_arm(robot.name, robot, robot_file))
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -16,11 +16,10 @@ def xarm6(robots_dir):
 
 @pytest.fixture(scope="module")
 def kinematics():
+    from evo1_sim.arms import ARMS
     from evo1_sim.kinematics import Kinematics
-    from evo1_sim.world import World
 
-    world = World("xarm6")
-    return Kinematics(world.arm, world.model)
+    return Kinematics(ARMS["xarm6"])
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from evo1_policy.action_chunk import ActionChunk, Guidance
+from evo1_policy.action_chunk import ActionChunk, Guidance, ToolError
 from evo1_policy.control.signals import (
     SPLICE_LEAD_NS,
     InferenceDone,
@@ -60,11 +60,16 @@ class _Asked:
 
 
 class InferenceDesk:
-    """Asks for inferences and takes their results."""
+    """Asks for inferences and takes their results.
+
+    Attributes:
+        tool_error: of the last chunk, where its actions are the end effector's.
+    """
 
     def __init__(self, settings: LoopSettings) -> None:
         self._settings = settings
         self._lead = LeadModel(settings.default_lead_ns)
+        self.tool_error: ToolError | None = None
         self._asked: _Asked | None = None
         self._request_id = 0
         self._used_stamp_ns: int | None = None
@@ -111,7 +116,7 @@ class InferenceDesk:
         if isinstance(result, InferenceFailed) and result.damaged is not None:
             return None  # the next observation is as good
         if isinstance(result, InferenceDone):
-            request = asked.request
+            self.tool_error, request = result.chunk.tool_error, asked.request
             kind = (request.observation.instruction, request.guidance is not None)
             self._lead.add(result.finished_ns - result.started_ns, kind)
         return result if asked.wanted else None

@@ -25,7 +25,7 @@ takeover.Takeover, parking.Parking. The inference in flight is inference.Inferen
 be true of the inputs watchdog.Watchdog's. How chunks follow one another: docs/execution.md.
 """
 
-from evo1_policy.action_chunk import ActionChunk, ToolError
+from evo1_policy.action_chunk import ActionChunk
 from evo1_policy.control.chunks import Chunks, InstructionWatch
 from evo1_policy.control.inference import InferenceDesk
 from evo1_policy.control.meters import IdleMeter
@@ -82,7 +82,6 @@ class PolicyLoop:
         self._chunk: ActionChunk | None = None
         self._seam: SeamReport | None = None
         self._refused = ""
-        self._tool_error: ToolError | None = None  # of the last chunk
 
     def step(self, inputs: LoopInput) -> LoopOutput:
         """Look at the inputs, decide what to send and whether to infer.
@@ -307,7 +306,6 @@ class PolicyLoop:
             message = f"the inference failed: {result.error}; see the log, then resume"
             self._stop_for(StopCode.INFERENCE_FAILED.because(message), now_ns)
             return
-        self._tool_error = result.chunk.tool_error
         verdict = self._chunks.execute(
             result.chunk, inputs.measured, now_ns, lead_ns=lead_ns, speed=speed
         )
@@ -398,5 +396,5 @@ class PolicyLoop:
             takeovers=self._person.count,
             idle_fraction=self._idle.fraction,
             mode=self._settings.mode,
-            tool_error=self._tool_error,
+            tool_error=self._desk.tool_error,
         )

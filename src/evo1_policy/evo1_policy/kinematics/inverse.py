@@ -48,7 +48,13 @@ class Solver:
         self._step = mink.VelocityLimit(arm.model, dict.fromkeys(names, STEP))
 
     def solve(
-        self, position: Floats, rotation: Floats | None, start: Floats, *, reach: float = np.inf
+        self,
+        position: Floats,
+        rotation: Floats | None,
+        start: Floats,
+        *,
+        reach: float = np.inf,
+        iterations: int = ITERATIONS,
     ) -> Floats:
         """Search from `start`; the result is the nearest to the pose that was found.
 
@@ -57,6 +63,7 @@ class Solver:
             rotation: (3, 3) of it; None leaves it free.
             start: (D,) [rad].
             reach: how far each joint may be from `start` [rad].
+            iterations: when to give up.
 
         Returns:
             (D,) [rad], within the limits. Joints that do not move the tool stay as they are.
@@ -71,7 +78,7 @@ class Solver:
         turn = mink.SO3.identity() if rotation is None else mink.SO3.from_matrix(rotation)
         self._task.set_target(mink.SE3.from_rotation_and_translation(turn, position))
         self._task.set_orientation_cost(0.0 if rotation is None else ROTATION_COST)
-        for _ in range(ITERATIONS):
+        for _ in range(iterations):
             error = self._task.compute_error(self._configuration)
             turned = rotation is None or np.linalg.norm(error[3:]) <= ROTATION_TOLERANCE
             if turned and np.linalg.norm(error[:3]) <= POSITION_TOLERANCE:
@@ -150,8 +157,7 @@ class ToolSpace:
         for k in range(len(position)):
             here = self._solver.solve(position[k], rotation[k], here, reach=reach)
             joints[k] = here
-        found, turned = self._poses(joints)
-        error = _worst(found - position, np.swapaxes(rotation, 1, 2) @ turned)
+        error = apart(*self._poses(joints), position, rotation)
         if closed is not None and self._gripper is not None:
             span = self._gripper.closed - self._gripper.open
             joints[:, self._place] = self._gripper.open + span * closed
@@ -184,13 +190,20 @@ class ToolSpace:
         return np.asarray((joints[:, self._place] - self._gripper.open) / span)
 
 
-def _worst(apart: Floats, turn: Floats) -> ToolError:
-    """Of distances (N, 3) [m] and rotations (N, 3, 3) from the wanted pose."""
+def apart(position: Floats, rotation: Floats, wanted: Floats, turned: Floats) -> ToolError:
+    """The largest distance and angle between poses.
+
+    Args:
+        position: (N, 3) [m].
+        rotation: (N, 3, 3).
+        wanted: (N, 3) [m].
+        turned: (N, 3, 3).
+    """
+    turn = np.swapaxes(turned, 1, 2) @ rotation
     # The sine keeps small angles, which the cosine of the trace rounds away.
-    skew = turn - np.swapaxes(turn, 1, 2)
-    sine = np.linalg.norm(skew, axis=(1, 2)) / np.sqrt(8.0)
+    sine = np.linalg.norm(turn - np.swapaxes(turn, 1, 2), axis=(1, 2)) / np.sqrt(8.0)
     cosine = (np.trace(turn, axis1=1, axis2=2) - 1.0) / 2.0
     return ToolError(
-        position_m=float(np.linalg.norm(apart, axis=1).max()),
+        position_m=float(np.linalg.norm(position - wanted, axis=1).max()),
         rotation_rad=float(np.arctan2(sine, cosine).max()),
     )

@@ -41,9 +41,11 @@ def test_delta_actions_are_refused_with_the_key_and_what_to_do(tmp_path):
 
 
 @pytest.mark.parametrize("suite", ["franka_ee_pose", "metaworld"])
-def test_suites_of_end_effector_poses_are_refused(tmp_path, open_samples, so100, suite):
+def test_suites_of_poses_that_nothing_explains_are_refused(tmp_path, open_samples, so100, suite):
     write(tmp_path / "cubes", "radians")
-    with pytest.raises(DatasetError, match=rf"process_suite: '{suite}' makes poses .* so100 dri"):
+    with pytest.raises(
+        DatasetError, match=rf"process_suite: '{suite}' makes poses .*end_effector"
+    ):
         open_first(open_samples, tmp_path, so100, f"process_suite: {suite}")
 
 
