@@ -4,17 +4,15 @@ Every parameter of the policy node is one, by its own table; the rest is SystemO
 files and the `evo1` command both declare their arguments from here. Must not import ROS or launch.
 """
 
-import importlib
-import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from evo1_bringup import arms, installation
-from evo1_bringup.processes import Include, Process, Setting
+from evo1_bringup import installation
+from evo1_bringup.arms import Driver, find_driver
+from evo1_bringup.processes import Process, Setting
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     Parameter,
@@ -138,51 +136,6 @@ class SystemOptions:
     ) -> Process:
         """A program of the arm's side, in its namespace."""
         return Process.node(package, executable, self.namespace, "driver", **parameters)
-
-
-Arm = tuple[list[Process], tuple[Include, ...]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Driver:
-    """A family of drivers, which robot files name by their key `driver`.
-
-    Attributes:
-        device: the option that says where the arm is; not given, it is simulated.
-        options: all that only its arms have, but for `driver`.
-        ways: what `driver` may be, the usual one first.
-        check: refuses options that do not go together, by OptionError.
-        start: what to start, given the options, the robot file, what stands in it, and the
-            simulation, which an emulated arm is moved in.
-    """
-
-    device: str
-    options: tuple[str, ...]
-    ways: tuple[str, ...]
-    check: Callable[[SystemOptions], None]
-    start: Callable[[SystemOptions, Path, RobotConfig, Process], Arm]
-
-
-def find_driver(name: str) -> Driver | None:
-    """The family that a robot file names; None for ''.
-
-    Raises:
-        OptionError: neither the folder arms/ nor an entry point `evo1.drivers` has it.
-    """
-    if not name:
-        return None
-    ours = [module.name for module in pkgutil.iter_modules(arms.__path__)]
-    if name in ours:
-        found: Driver = importlib.import_module(f"{arms.__name__}.{name}").DRIVER
-        return found
-    others = {point.name: point for point in entry_points(group="evo1.drivers")}
-    if name not in others:
-        known = ", ".join([*ours, *others])
-        raise OptionError(f"robot_file: driver: '{name}' is unknown; known: {known}")
-    found = others[name].load()
-    if not isinstance(found, Driver):
-        raise OptionError(f"robot_file: driver: the entry point '{name}' is no Driver")
-    return found
 
 
 _SYSTEM = parameters_of(SystemOptions)

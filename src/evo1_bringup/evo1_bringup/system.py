@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from evo1_bringup import installation
+from evo1_bringup.arms import find_driver
 from evo1_bringup.cameras import camera_processes
 from evo1_bringup.discovery import PROFILE
 from evo1_bringup.options import (
@@ -19,7 +20,6 @@ from evo1_bringup.options import (
     EMULATED,
     OptionError,
     SystemOptions,
-    find_driver,
     options_of,
     parse_options,
     read_robot,

@@ -7,7 +7,8 @@ import pytest
 from described import process_of, system_of
 
 from evo1_bringup import installation
-from evo1_bringup.options import OptionError, find_driver, parse_options
+from evo1_bringup.arms import find_driver
+from evo1_bringup.options import OptionError, parse_options
 from evo1_bringup.system import describe, launchable
 from evo1_policy.robot_config import load_robot
 

@@ -5,7 +5,7 @@ and checkpoint. This module must not import ROS or torch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,7 @@ class JointConfig:
     velocity_max: float  # rad/s
     acceleration_max: float  # rad/s^2
     unit: str = UNITS[0]
+    per_radian: float = 1.0  # what of its unit counts as one radian in every tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +147,11 @@ class RobotConfig:
         return np.array([joint.position_max for joint in self.joints])
 
     @property
+    def per_radian(self) -> Floats:
+        """What counts as one radian in every tolerance (D,) [each joint's unit]."""
+        return np.array([joint.per_radian for joint in self.joints])
+
+    @property
     def velocity_max(self) -> Floats:
         """Velocity limits (D,) [rad/s]."""
         return np.array([joint.velocity_max for joint in self.joints])
@@ -182,13 +188,19 @@ def parse_robot(text: str, *, source: str = "robot file") -> RobotConfig:
 
 
 def _robot(root: Section, text: str) -> RobotConfig:
-    joints = tuple(_joint(section) for section in root.sections("joints"))
+    sections = root.sections("joints")
+    joints = tuple(_joint(section) for section in sections)
+    grippers = _grippers(root, joints)
+    joints = tuple(
+        _in_tolerances(joint, grippers, section)
+        for joint, section in zip(joints, sections, strict=True)
+    )
     config = RobotConfig(
         name=root.text("name"),
         embodiment=root.text("embodiment"),
         rate_hz=_rate(root),
         joints=joints,
-        grippers=_grippers(root, joints),
+        grippers=grippers,
         cameras=tuple(_camera(section) for section in root.sections("cameras")),
         state=_state(root.section("state")),
         command=tuple(_command(section) for section in root.sections("command")),
@@ -227,9 +239,28 @@ def _joint(section: Section) -> JointConfig:
         velocity_max=section.positive("velocity"),
         acceleration_max=section.positive("acceleration"),
         unit=section.choice("unit", UNITS, UNITS[0]),
+        per_radian=section.positive("per_radian", 1.0),
     )
     section.finish()
     return joint
+
+
+def _in_tolerances(
+    joint: JointConfig, grippers: Sequence[GripperConfig], section: Section
+) -> JointConfig:
+    """What counts as a radian of a joint in another unit: a gripper's way, else what is said."""
+    if joint.unit == UNITS[0] or section.has("per_radian"):
+        return joint
+    ways = [
+        abs(gripper.open - gripper.closed) for gripper in grippers if gripper.joint == joint.name
+    ]
+    if not ways:
+        raise section.error(
+            "per_radian",
+            f"missing; expected what of a {joint.unit} counts as one radian in every tolerance "
+            "(start, tracking, rest, smoothing), such as 0.1",
+        )
+    return replace(joint, per_radian=ways[0])
 
 
 def _grippers(root: Section, joints: Sequence[JointConfig]) -> tuple[GripperConfig, ...]:

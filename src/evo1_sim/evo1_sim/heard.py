@@ -15,7 +15,8 @@ class Stream:
     Attributes:
         topic: relative to the robot's namespace.
         rate_hz: messages a second; 0 where fewer than two came.
-        offset_ms: median of arrival minus stamp; None where nothing came.
+        offset_ms: least of arrival minus stamp, to which a busy listener adds nothing; None where
+            nothing came.
         positions: joint -> last position, of joint states [rad or m].
     """
 

@@ -90,7 +90,7 @@ def _times(
     if stamp == "header" and abs(offset_ms) > _LATE_SHARE * max_age_ms:
         yield _error(
             where,
-            f"{heard.topic}: arrives {offset_ms:.0f} ms after its stamps (median), allowed are "
+            f"{heard.topic}: arrives {offset_ms:.0f} ms after its stamps at least, allowed are "
             f"{max_age_ms:g} in all; set the clocks (chrony), or say stamp: arrival here",
         )
 

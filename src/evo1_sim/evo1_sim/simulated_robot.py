@@ -278,13 +278,13 @@ def _exceeded(points: Sequence[TrajectoryPoint], names: Sequence[str], robot: Ro
         if low < joint.position_min or high > joint.position_max:
             worst = low if low < joint.position_min else high
             return (
-                f"joint '{joint.name}' is asked to {worst:.4f} rad, its limits are "
-                f"[{joint.position_min:g}, {joint.position_max:g}] rad; it stops there"
+                f"joint '{joint.name}' is asked to {worst:.4f} {joint.unit}, its limits are "
+                f"[{joint.position_min:g}, {joint.position_max:g}]; it stops there"
             )
         fastest = max((abs(p.velocities[column]) for p in points if len(p.velocities)), default=0)
         if fastest > joint.velocity_max:
             return (
-                f"joint '{joint.name}' is asked for {fastest:.3f} rad/s, its limit is "
-                f"{joint.velocity_max:g} rad/s; it falls behind"
+                f"joint '{joint.name}' is asked for {fastest:.3f} {joint.unit}/s, its limit is "
+                f"{joint.velocity_max:g}; it falls behind"
             )
     return ""

@@ -7,8 +7,9 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from evo1_bringup.arms import Arm, Driver
 from evo1_bringup.drivers.xarm_faults import ONLINE_MODE, SERVO_MODE
-from evo1_bringup.options import ROS2_CONTROL, Arm, Driver, OptionError, SystemOptions
+from evo1_bringup.options import ROS2_CONTROL, OptionError, SystemOptions
 from evo1_bringup.processes import Include, Process
 from evo1_policy.robot_config import RobotConfig
 

@@ -96,7 +96,7 @@ class So100Driver:
         self._state = DriverState.CLOSED
         self._fault: Finding | None = None
         limits = Limits.of(robot)
-        reach = np.where(limits.is_arm, limits.max_start_error_rad, np.inf)
+        reach = np.where(limits.is_arm, limits.max_start_error_rad * limits.per_radian, np.inf)
         self._newest = NewestTrajectory(robot.joint_names, reach)
         self._goals = Goals(limits, max_stall_s=self._settings.max_stall_s)
         self._silent = dict.fromkeys((servo.servo_id for servo in servos), 0)

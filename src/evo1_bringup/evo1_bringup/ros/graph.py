@@ -8,7 +8,6 @@ from collections import defaultdict
 from functools import partial
 from typing import Any
 
-import numpy as np
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
@@ -24,6 +23,7 @@ _DISCOVERY_S = 1.5
 _ANSWER_S = 1.0
 _MOST_STREAMS = 60
 _DESCRIPTION = "robot_description"
+_TELEOP = "teleop"  # the demonstrator's topic: what takes it drives no joint itself
 _KINDS = {JOINT_STATE: JointState, IMAGES[0]: Image, IMAGES[1]: CompressedImage}
 
 
@@ -54,7 +54,7 @@ class _Heard:
             topic=topic,
             type=kind,
             rate_hz=(len(self.arrivals_s) - 1) / way_s if way_s > 0 else 0.0,
-            offset_ms=float(np.median(self.offsets_ms)) if self.offsets_ms else None,
+            offset_ms=min(self.offsets_ms) if self.offsets_ms else None,
             positions=self.positions,
         )
 
@@ -97,7 +97,9 @@ def listen(namespace: str, seconds: float) -> Graph:
             controllers=tuple(
                 _controller(node, root, topic, reports)
                 for topic, kind in sorted(topics.items())
-                if kind == TRAJECTORY and node.count_subscribers(root + topic)
+                if kind == TRAJECTORY
+                and _TELEOP not in topic
+                and node.count_subscribers(root + topic)
             ),
             description=description[-1] if description else "",
         )

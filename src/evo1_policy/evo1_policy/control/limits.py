@@ -32,6 +32,8 @@ class Limits:
             the measured position says nothing, and it never slows the arm down.
         max_start_error_rad: largest start distance of a chunk or trajectory from the arm.
         step_ns: grid step of trajectories, half the step of a chunk [ns].
+        per_radian: (D,) what counts as one radian in every tolerance, in each joint's unit.
+        units: D words.
     """
 
     joint_names: tuple[str, ...]
@@ -42,6 +44,8 @@ class Limits:
     is_arm: npt.NDArray[np.bool_]
     max_start_error_rad: float
     step_ns: int
+    per_radian: Floats
+    units: tuple[str, ...]
 
     @classmethod
     def of(cls, robot: RobotConfig) -> "Limits":
@@ -56,6 +60,8 @@ class Limits:
             is_arm=np.array([name not in grippers for name in robot.joint_names]),
             max_start_error_rad=robot.safety.max_start_error_rad,
             step_ns=robot.step_ns // 2,
+            per_radian=robot.per_radian,
+            units=tuple(joint.unit for joint in robot.joints),
         )
 
     @property
@@ -73,10 +79,17 @@ class Limits:
         return np.minimum(np.maximum(positions, self.position_min), self.position_max)
 
     def furthest(self, here: Floats, there: Floats) -> tuple[float, int]:
-        """Largest distance over the arm's joints (not the gripper) [rad], and which joint."""
-        distance = np.where(self.is_arm, np.abs(here - there), 0.0)
+        """Largest distance over the arm's joints (not the gripper), and which joint.
+
+        In radians, and in what counts as one of a joint in another unit (told says it in that).
+        """
+        distance = np.where(self.is_arm, np.abs(here - there) / self.per_radian, 0.0)
         joint = int(np.argmax(distance))
         return float(distance[joint]), joint
+
+    def told(self, radians: float, joint: int) -> str:
+        """A distance that counts as `radians`, in the joint's own unit, for people."""
+        return f"{radians * self.per_radian[joint]:.3g} {self.units[joint]}"
 
 
 GAIN = 20.0  # 1/s, how fast a small deviation from the reference is worked off

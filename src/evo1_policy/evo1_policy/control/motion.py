@@ -148,9 +148,10 @@ class Motion:
             return None
         return StopCode.TRACKING_ERROR.because(
             f"joint '{self.limits.joint_names[joint]}' is measured at "
-            f"{measured.positions[joint]:.3f} rad but was commanded to {wanted[joint]:.3f} rad, "
-            f"{error:.3f} rad apart, allowed {allowed:g} (safety.max_tracking_error_rad); look "
-            "for a collision or a controller that does not follow, then resume",
+            f"{measured.positions[joint]:.3f} but was commanded to {wanted[joint]:.3f}, "
+            f"{self.limits.told(error, joint)} apart, allowed {self.limits.told(allowed, joint)} "
+            "(safety.max_tracking_error_rad); look for a collision or a controller that does not "
+            "follow, then resume",
         )
 
     def origin(

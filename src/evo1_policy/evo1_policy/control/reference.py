@@ -60,7 +60,7 @@ def make_reference(
     splice_ns = splice_tick * limits.step_ns
     actions = limits.clip(chunk.actions)
     dropped = int(np.count_nonzero(chunk.times_ns() < splice_ns))
-    beyond = np.abs(actions - chunk.actions).max(axis=1)  # (H,)
+    beyond = (np.abs(actions - chunk.actions) / limits.per_radian).max(axis=1)  # (H,)
     clipped = int(np.count_nonzero(beyond[dropped:] > CLIPPED_RAD))
     points = max((chunk.end_ns - splice_ns) // limits.step_ns, 1)
     old = executing.knots(splice_tick, splice_tick + points)
@@ -71,10 +71,10 @@ def make_reference(
     return Reference(
         path=path,
         stretch=stretch,
-        offset_rad=float(np.abs(wanted[0][0] - old.positions[0]).max()),
+        offset_rad=float((np.abs(wanted[0][0] - old.positions[0]) / limits.per_radian).max()),
         clipped=clipped,
         dropped=dropped,
-        smoothed_rad=float(np.abs(smoothed - actions).max()),
+        smoothed_rad=float((np.abs(smoothed - actions) / limits.per_radian).max()),
     )
 
 
@@ -228,7 +228,7 @@ def smooth(actions: Floats, step_s: float, limits: Limits, *, most_rad: float) -
         actions: (H, D) joint targets [rad].
         step_s: time from one to the next [s].
         limits: of the robot.
-        most_rad: how far an action may be moved; 0: not at all [rad].
+        most_rad: how far an action may be moved; 0: not at all [rad, or what counts as one].
 
     Returns:
         (H, D), each joint with the weakest smoothing that brings its acceleration within the
@@ -242,7 +242,7 @@ def smooth(actions: Floats, step_s: float, limits: Limits, *, most_rad: float) -
         if not rough.any():
             break
         softer = _smoother(len(actions), strength) @ actions
-        rough &= np.abs(softer - actions).max(axis=0) <= most_rad
+        rough &= np.abs(softer - actions).max(axis=0) <= most_rad * limits.per_radian
         smoothed[:, rough] = softer[:, rough]
     return smoothed
 

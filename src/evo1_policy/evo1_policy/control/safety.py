@@ -135,9 +135,9 @@ def _too_far(
     if distance <= limits.max_start_error_rad:
         return None
     return StopCode.CHUNK_TOO_FAR.because(
-        f"the chunk begins {distance:.3f} rad away from the arm at joint "
-        f"'{limits.joint_names[joint]}': action {chunk.actions[first][joint]:.3f} rad, arm "
-        f"commanded at {commanded[joint]:.3f} rad, allowed {limits.max_start_error_rad:g} rad "
+        f"the chunk begins {limits.told(distance, joint)} away from the arm at joint "
+        f"'{limits.joint_names[joint]}': action {chunk.actions[first][joint]:.3f}, arm commanded "
+        f"at {commanded[joint]:.3f}, allowed {limits.told(limits.max_start_error_rad, joint)} "
         "(safety.max_start_error_rad); bring the arm to where the task starts, then resume",
     )
 
@@ -411,6 +411,7 @@ def _starts_elsewhere(trajectory: Trajectory, measured: Floats, limits: Limits) 
     if distance <= limits.max_start_error_rad:
         return None
     return (
-        f"trajectory begins {distance:.3f} rad away from where joint "
-        f"'{limits.joint_names[joint]}' is measured, allowed {limits.max_start_error_rad:g} rad"
+        f"trajectory begins {limits.told(distance, joint)} away from where joint "
+        f"'{limits.joint_names[joint]}' is measured, allowed "
+        f"{limits.told(limits.max_start_error_rad, joint)}"
     )

@@ -217,7 +217,7 @@ class TeleopFollower:
         self._highest = np.maximum(self._highest, asked.max(axis=0))
         # What the arm could reach by then at its fastest is a motion, the rest a jump.
         reach = self._limits.velocity_max * (offsets / 1e9)[:, np.newaxis]
-        jump = np.abs(asked - before) - reach
+        jump = (np.abs(asked - before) - reach) / self._limits.per_radian
         if jump[:, self._limits.is_arm].max() > self._limits.max_start_error_rad:
             self._approaching = True
         self._joined = True
