@@ -29,6 +29,7 @@ BENCHMARKS = {
     "model_latency": "inference of the paper's model, readable against fast path",
 }
 ON_REQUEST = {
+    "floods": "floods, oversized messages, a controller that lies; relay and recorder killed",
     "soak": "an hour of each system: growth of memory, threads, files, shared memory; a plot",
 }
 
@@ -43,7 +44,9 @@ def main() -> int:
         epilog=f"benchmarks:\n{listing}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones; none: all but soak")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="which ones; none: all but soak and floods"
+    )
     parser.add_argument("--quick", action="store_true", help="short runs, to see that they run")
     parser.add_argument("--json", type=Path, default=FOLDER.parent / "out" / "bench.json")
     arguments, options = parser.parse_known_args()

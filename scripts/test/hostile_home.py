@@ -28,7 +28,12 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{k}: &a{k} [{', '.join([f'*a{k - 1}'] * 9)}]\n" for k in range(1, 12)
 )
 _ODD_NAMES = ("sp ace'\";&$(touch x)", "new\nline", "\x1b[2Jred", os.fsdecode(b"\xff"))
-_PARTS = {"episode_000000": 30, "dataset": 60, "checkpoint": 50}  # most mutations of each
+_PARTS = {
+    "episode_000000": 30,
+    "run": 20,
+    "dataset": 60,
+    "checkpoint": 50,
+}  # most mutations of each
 
 
 def hostile_home(home: Path, cases: Path | None = None) -> list[Path]:
@@ -158,20 +163,26 @@ def _odd_things(hostile: Path) -> None:
 
 
 def _good(good: Path) -> None:
-    """An episode, a dataset and a checkpoint in order."""
-    sys.path.insert(0, str(ROOT / "src" / "evo1_training" / "test"))
-    from bag_writing import steady, write_episode  # type: ignore[import-not-found,unused-ignore]
+    """An episode, a policy's run, a dataset and a checkpoint in order, with their robot files."""
+    for tests in ("evo1_training/test", "evo1_policy/test/replay"):
+        sys.path.insert(0, str(ROOT / "src" / tests))
+    from bag_writing import (  # type: ignore[import-not-found,unused-ignore]
+        ROBOT_TEXT,
+        steady,
+        write_episode,
+    )
+    from recorded_run import run  # type: ignore[import-not-found,unused-ignore]
 
-    write_episode(good / "episode_000000", steady(1.0, size=(64, 96)))
-    words = ["--to", str(good / "dataset"), "--format", "v2.1", "--workers", "1", "--horizon", "5"]
-    command = [
-        sys.executable,
-        "-m",
-        "evo1_training.cli.convert",
-        str(good / "episode_000000"),
-        *words,
-    ]
-    subprocess.run(command, check=True, capture_output=True)
+    episode, dataset = good / "episode_000000", good / "dataset"
+    write_episode(episode, steady(1.0, size=(64, 96)))
+    to = ("--to", dataset, "--format", "v2.1", "--workers", "1", "--horizon", "5")
+    for words in (("recover", episode), ("convert", episode, *to)):  # recover writes metadata.yaml
+        command = [sys.executable, "-m", f"evo1_training.cli.{words[0]}", *map(str, words[1:])]
+        subprocess.run(command, check=True, capture_output=True)
+    for kept in episode.glob("*.before_recover"):
+        kept.unlink()
+    (good / "two_joints.yaml").write_text(ROBOT_TEXT)
+    run(0.7).write(good / "run")
     shipped = ROOT / "src" / "evo1_policy" / "checkpoints" / "so100_tiny"
     shutil.copytree(shipped, good / "checkpoint")
     shutil.copyfile(shipped / "robot.yaml", good / "robot.yaml")

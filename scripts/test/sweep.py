@@ -7,15 +7,16 @@ a terminal that knows only ASCII, no standard output, or a clock in 1970 or 2100
 every single file and every damaged folder of the kind that it reads, and a few of other kinds.
 
 Commands run as forks of one process that has imported everything, so that a run costs a tenth of
-a second and not two, and never as root: some are told to write to a link to `/`. A fault is a
+a second and not two, and never as root: some are told to write to a link to `/`. One run in
+TYPE_EVERY is repeated by the command line that a person types, and must end alike. A fault is a
 traceback, a file that changed outside of what was named, a program started or a network asked for,
 more than LIMIT_CPU_S of processor time, LIMIT_S by the clock, or LIMIT_MB.
 """
 
 import argparse
 import fcntl
+import gc
 import importlib
-import io
 import math
 import os
 import pkgutil
@@ -23,17 +24,14 @@ import random
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -42,6 +40,14 @@ from hostile_home import (  # type: ignore[import-not-found,unused-ignore]
     hostile_home,
     kind_of,
     lock_up,
+)
+from swept_child import (  # type: ignore[import-not-found,unused-ignore]
+    FAULT,
+    auditor,
+    bound,
+    child,
+    enter,
+    wait,
 )
 from swept_commands import (  # type: ignore[import-not-found,unused-ignore]
     COMMANDS,
@@ -52,6 +58,7 @@ from swept_commands import (  # type: ignore[import-not-found,unused-ignore]
 LIMIT_CPU_S = 10.0
 LIMIT_S = 60.0  # who waits for ever uses no processor; a busy machine is slow, not wrong
 LIMIT_MB = 1000.0
+TYPE_EVERY = 20  # of so many runs one is typed as well, where its world is a plain one
 # Interpreters may lie where only root can read: all else of root's is given up.
 NOBODY = (
     *("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"),
@@ -61,15 +68,11 @@ NOBODY = (
 _OTHERS = 12  # of the damaged folders of another kind, every so many
 _NODES = 4  # of the inputs of a node: they read by the same functions, and start slowly
 NODE_S = 6.0  # a node that runs for so long has taken what it was given
-FAULT = 97  # exit status of a run that ended in a traceback
 
 _COLOURS = re.compile(r"\x1b\[[\d;]*m")
 _CACHES = (".cache", ".ros", ".config")  # of libraries, in any home
-_NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname")
-_STARTS = ("subprocess.Popen", "os.exec", "os.posix_spawn", "os.system", "pty.spawn")
-# Programs that libraries ask on the way: fonts, and whether a C library is there.
-_HARMLESS = ("fc-list", "ldconfig", "/sbin/ldconfig", "gcc", "cc", "ld", "objdump", "setpriv")
 WORLDS = ("plain", "plain", "plain", "no home", "no folder", "ascii", "no output", "1970", "2100")
+_EVO1 = "evo1_bringup.cli"
 _PACKAGES = ("evo1_policy", "evo1_sim", "evo1_training", "evo1_bringup")
 _NOT_EARLY = re.compile(r"\.ros(\.|$)|__main__|\.launch$")
 
@@ -112,9 +115,15 @@ def state_of(folder: Path) -> State:
 class Sweep:
     """Runs commands on a hostile home below `root` and collects the faults."""
 
-    def __init__(self, root: Path, cases: Path | None = None, limit_s: float = LIMIT_S) -> None:
+    def __init__(
+        self,
+        root: Path,
+        cases: Path | None = None,
+        limit_s: float = LIMIT_S,
+        type_every: int = TYPE_EVERY,
+    ) -> None:
         self._root = root
-        self._limit_s = limit_s
+        self._limit_s, self._type_every = limit_s, type_every
         self.home = root / "home"
         self.home.mkdir()
         self.inputs = hostile_home(self.home, cases)
@@ -124,12 +133,13 @@ class Sweep:
         self._before = state_of(self.home)
         self._out = root / "out"
         self.faults: list[Fault] = []
-        self.runs = 0
+        self.runs, self.typed = 0, 0
         self.longest_s, self.largest_mb = 0.0, 0.0
 
     def pairs(self, commands: Sequence[Command]) -> list[tuple[Command, Path]]:
-        """What is to be run: each command with each kind of input."""
-        return [
+        """What is to be run: each command with each kind of input, and with a sound one."""
+        sound = [(one, self.home / "good" / one.sound) for one in commands if one.sound]
+        return sound + [
             (command, path)
             for command in commands
             for number, path in enumerate(self.inputs)
@@ -141,7 +151,8 @@ class Sweep:
     def summary(self, pairs: Sequence[tuple[Command, Path]]) -> str:
         """How many runs there were, and the most that one of them took."""
         return (
-            f"{self.runs} of {len(pairs)} runs, {len(self.faults)} faults; at most "
+            f"{self.runs} of {len(pairs)} runs, {self.typed} of them typed as well, "
+            f"{len(self.faults)} faults; at most "
             f"{self.longest_s:.1f} s of processor time and {self.largest_mb:.0f} MB"
         )
 
@@ -167,6 +178,8 @@ class Sweep:
         ):
             importlib.import_module(name)
         sys.modules["torch"].set_num_threads(1)
+        gc.collect()
+        gc.freeze()  # a child that collects would copy every page
 
     def run(self, command: Command, path: Path, world: str) -> None:
         """Run a command on an input in one of WORLDS."""
@@ -178,18 +191,18 @@ class Sweep:
         told = len(self.faults)
         began = time.monotonic()
         base_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        child = os.fork()
-        if child == 0:
-            with _child():
-                _bound()
+        number = os.fork()
+        if number == 0:
+            with child():
+                bound()
                 heard = fcntl.fcntl(os.open(log, os.O_WRONLY | os.O_APPEND), fcntl.F_DUPFD, 100)
-                _enter(world, self.home, said)
+                enter(world, self.home, said)
                 sys.argv = [command.module, *words]
-                sys.addaudithook(_auditor(heard, str(self.home)))
+                sys.addaudithook(auditor(heard, str(self.home)))
                 main = importlib.import_module(command.module).main
                 sys.exit(main() if command.node else main(words))
         asked = began + NODE_S if command.node else math.inf
-        status, used, killed = _wait(child, began + self._limit_s, asked)
+        status, used, killed = wait(number, began + self._limit_s, asked)
         took_s, mb = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024 - base_mb
         self.longest_s, self.largest_mb = max(self.longest_s, took_s), max(self.largest_mb, mb)
         self.runs += 1
@@ -199,11 +212,45 @@ class Sweep:
             self._fault(command, words, f"{mb:.0f} MB")
         if took_s > LIMIT_CPU_S:
             self._fault(command, words, f"{took_s:.1f} s of processor time")
+        if status and world == "plain" and path == self.home / "good" / command.sound:
+            self._fault(command, words, f"fails on a sound input: {_last_line(text)}")
         if status == 1 and not text.strip() and world != "no output":
             self._fault(command, words, "failed and said nothing")
         self._look(command, words, path)
+        if (
+            self.runs % self._type_every == 0
+            and world == "plain"
+            and not command.node
+            and not killed
+        ):
+            self._type(command, words, status, text)
+            self._look(command, words, path)
         for fault in self.faults[told:]:
             print(f"{fault} [{world}]", flush=True)
+
+    def _type(self, command: Command, words: list[str], status: int, text: str) -> None:
+        """Run the command as a person does, in a new process, and compare how it ends."""
+        shutil.rmtree(self._out)
+        self._out.mkdir()
+        self.typed += 1
+        name = command.module.rpartition(".")[2].replace("_", "-")
+        typed = ["evo1", *([] if command.module == _EVO1 else [name]), *words]
+        done = subprocess.run(
+            typed,
+            env={**os.environ, "HOME": str(self.home)},
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        ends = [
+            _ending(code, said) for code, said in ((status, text), (done.returncode, done.stdout))
+        ]
+        if ends[0] != ends[1]:
+            self._fault(command, words, f"forked {ends[0]}, typed {ends[1]}")
 
     def _judge(
         self, command: Command, words: list[str], text: str, log: str, status: int, killed: bool
@@ -253,102 +300,16 @@ class Sweep:
         self.faults.append(Fault(module=command.module, words=tuple(words), what=what))
 
 
+def _ending(status: int, text: str) -> tuple[int, str]:
+    """Exit status and, of a failure, its last line without numbers, which may be of this run."""
+    return status, re.sub(r"\d+", "0", _last_line(text)) if status else ""
+
+
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
     places = [line.strip() for line in lines if line.strip().startswith("File ")]
     where = next((place for place in reversed(places) if "evo1_" in place), "")
     return f"{lines[-1] if lines else ''} {where}"[:400]
-
-
-def _wait(child: int, until: float, asked: float) -> tuple[int, resource.struct_rusage, bool]:
-    """Exit status, what it used, and whether it had to be killed; SIGINT comes at `asked`."""
-    while True:
-        done, status, used = os.wait4(child, os.WNOHANG)
-        if done:
-            with suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)  # what it left behind
-            return os.waitstatus_to_exitcode(status), used, False
-        now = time.monotonic()
-        if now > asked:
-            asked = math.inf
-            os.kill(child, signal.SIGINT)
-        if now > until:
-            os.killpg(child, signal.SIGKILL)
-            _, status, used = os.wait4(child, 0)
-            return os.waitstatus_to_exitcode(status), used, True
-        time.sleep(0.005)
-
-
-@contextmanager
-def _child() -> Iterator[None]:
-    """Be a process of its own: what is done inside ends it."""
-    code: Any = FAULT
-    try:
-        os.setsid()
-        yield
-    except SystemExit as end:
-        code = end.code
-    except BaseException:  # noqa: BLE001  every one of them is a fault to be told
-        traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(AttributeError, OSError, ValueError):
-                stream.flush()
-        os._exit(code if isinstance(code, int) else int(code is not None))
-
-
-def _bound() -> None:
-    """Keep a command that is wrong from harming the machine; far beyond what is allowed."""
-    pages = int(Path("/proc/self/statm").read_text().split()[5])
-    most = pages * resource.getpagesize() + (4 << 30)
-    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 30, 2 << 30))
-
-
-def _enter(world: str, home: Path, said: Path) -> None:
-    """Be at home there, with what is said going into a file."""
-    os.environ["RCUTILS_COLORIZED_OUTPUT"] = "0"
-    os.environ["HOME"] = "/proc/none" if world == "no home" else str(home)
-    os.chdir(home)
-    if world == "no folder":
-        gone = said.parent / "gone"
-        gone.mkdir(exist_ok=True)
-        os.chdir(gone)
-        gone.rmdir()
-    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for number, descriptor in enumerate((os.open(os.devnull, os.O_RDONLY), output, output)):
-        os.dup2(descriptor, number)
-    code = "ascii" if world == "ascii" else "utf-8"
-    sys.stdin, sys.stdout, sys.stderr = (
-        io.TextIOWrapper(io.FileIO(number, mode, closefd=False), code, errors)
-        for number, mode, errors in ((0, "r", None), (1, "w", None), (2, "w", "backslashreplace"))
-    )
-    if world == "no output":
-        sys.stdout = None  # as Python does where descriptor 1 is closed
-        os.close(1)
-    if world in ("1970", "2100"):
-        now_s = 5.0 if world == "1970" else 4.1e9
-        time.time, time.time_ns = (lambda: now_s), (lambda: int(now_s * 1e9))
-
-
-def _auditor(log: int, home: str) -> Callable[[str, tuple[Any, ...]], None]:
-    """What starts, what is asked of the network, and what of the home is run as code."""
-
-    def hear(event: str, about: tuple[Any, ...]) -> None:
-        line = ""
-        if event in _STARTS:
-            program = os.fsdecode(about[0]) if isinstance(about[0], str | bytes) else str(about[0])
-            if Path(program).name not in _HARMLESS and program != sys.executable:
-                line = f"started {program} {about[1]!r}"
-        elif event in _NETWORK:
-            if isinstance(about[1], tuple) or event != "socket.connect":
-                line = f"asked the network: {event} {about[1:]!r}"
-        elif event == "exec" and str(getattr(about[0], "co_filename", "")).startswith(home):
-            line = f"ran {about[0].co_filename}"
-        if line:
-            os.write(log, (ascii(line)[1:300] + "\n").encode())
-
-    return hear
 
 
 def main() -> int:
@@ -361,6 +322,7 @@ def main() -> int:
     parser.add_argument("--part", default="0/1", help="1/3: the second third of the runs")
     parser.add_argument("--cases", type=Path, help="a folder with more inputs")
     parser.add_argument("--ros", action="store_true", help="the nodes too")
+    parser.add_argument("--type-every", type=int, default=TYPE_EVERY, help="runs")
     parser.add_argument("--only", default="", help="runs with this in their line")
     given = parser.parse_args()
     if os.geteuid() == 0:
@@ -369,7 +331,7 @@ def main() -> int:
     commands = (*COMMANDS, *(ROS_COMMANDS if given.ros else ()))
     chance = random.Random(given.seed)
     with tempfile.TemporaryDirectory(prefix="evo1_sweep_") as root:
-        sweep = Sweep(Path(root), given.cases, given.limit)
+        sweep = Sweep(Path(root), given.cases, given.limit, given.type_every)
         sweep.import_all(sorted({command.module for command in commands}))
         pairs = sweep.pairs(commands)
         chance.shuffle(pairs)
@@ -378,7 +340,7 @@ def main() -> int:
         end = time.monotonic() + given.seconds
         with suppress(KeyboardInterrupt):
             for command, path in pairs:
-                if given.only not in " ".join((command.module, *command.words, path.name)):
+                if given.only not in " ".join((command.module, *command.words, str(path))):
                     continue
                 if time.monotonic() > end or sweep.runs >= given.runs:
                     break

@@ -10,7 +10,7 @@ class Command:
 
     Attributes:
         words: `{}` is the input, `{out}` an empty folder, `{good}` the folder of good things.
-        reads: the folder of which it meets every damaged copy: episode, dataset, checkpoint.
+        reads: the folder of which it meets every damaged copy: episode, run, dataset, checkpoint.
         writes: whether the input is what it is asked to write to.
         node: whether it runs until it is told to end.
     """
@@ -20,6 +20,12 @@ class Command:
     reads: str = ""
     writes: bool = False
     node: bool = False
+
+    @property
+    def sound(self) -> str:
+        """The good thing on which it must succeed; '' where there is none that fits."""
+        fits = not self.writes and not self.node and not self.module.endswith("replay")
+        return {"episode": "episode_000000"}.get(self.reads, self.reads) if fits else ""
 
     def line(self, path: Path, home: Path, out: Path) -> list[str]:
         """Its arguments for one input."""
@@ -38,7 +44,10 @@ def _command(
 
 
 _CLI, _TRAIN = "evo1_bringup.cli", "evo1_training.cli"
-_SHORT = "--single-stage --runs {out}/runs max_steps=1 batch_size=1"
+_SHORT = (
+    "--single-stage --runs {out}/runs steps=1 batch_size=1 data.workers=0 data.holdout=0 "
+    "watching.plots=false watching.tensorboard=false"
+)
 _NODE = "--ros-args -p robot_file:={good}/robot.yaml -p"
 COMMANDS = (
     _command(_CLI, "launch so100 --dry-list robot_file:={}"),
@@ -56,14 +65,14 @@ COMMANDS = (
     _command(f"{_TRAIN}.convert", "{good}/episode_000000 --to {} --workers 1", writes=True),
     _command(
         f"{_TRAIN}.convert",
-        "{} --robot {good}/robot.yaml --instruction x --to {out}/dataset --workers 1",
+        "{} --robot {good}/two_joints.yaml --instruction x --to {out}/dataset --workers 1",
         "episode",
     ),
     _command(
         f"{_TRAIN}.convert",
-        "{good}/episode_000000 --robot {good}/robot.yaml --map {} --to {out}/dataset --workers 1",
+        "{good}/episode_000000 --robot {good}/two_joints.yaml --map {} --to {out}/new --workers 1",
     ),
-    _command(f"{_TRAIN}.edit_dataset", "{} --delete 0 --to {out}/new", "dataset"),
+    _command(f"{_TRAIN}.edit_dataset", "{} --trim 0:2-12 --to {out}/new", "dataset"),
     _command(f"{_TRAIN}.edit_dataset", "{good}/dataset {} --to {out}/new", "dataset"),
     _command(f"{_TRAIN}.recover", "{}", "episode", writes=True),
     _command(f"{_TRAIN}.recover", "--dry-run {}", "episode"),
@@ -71,9 +80,9 @@ COMMANDS = (
     _command(f"{_TRAIN}.check_dataset", "{} --quick", "dataset"),
     _command(f"{_TRAIN}.view", "{} --out {out}", "dataset"),
     _command(
-        f"{_TRAIN}.adopt", "{} --robot {good}/robot.yaml --units rad", "dataset", writes=True
+        f"{_TRAIN}.adopt", "{} --robot {good}/two_joints.yaml --units rad", "dataset", writes=True
     ),
-    _command(f"{_TRAIN}.adopt", "{good}/dataset --robot {good}/robot.yaml --calibration {}"),
+    _command(f"{_TRAIN}.adopt", "{good}/dataset --robot {good}/two_joints.yaml --calibration {}"),
     _command(f"{_TRAIN}.adopt", "{good}/dataset --robot {}"),
     _command(f"{_TRAIN}.train", f"{_SHORT} --dataset {{}}", "dataset"),
     _command(f"{_TRAIN}.train", "--single-stage --print-config --config {}"),
@@ -101,9 +110,9 @@ COMMANDS = (
         )
         for option in ("robot", "units", "tokenizer")
     ),
-    _command("evo1_policy.cli.replay", "{} --json {out}/a.json", "episode"),
-    _command("evo1_policy.cli.replay", "{good}/episode_000000 --robot {}"),
-    _command("evo1_policy.cli.replay", "{good}/episode_000000 --checkpoint {}", "checkpoint"),
+    _command("evo1_policy.cli.replay", "{} --json {out}/a.json", "run"),
+    _command("evo1_policy.cli.replay", "{good}/run --robot {}"),
+    _command("evo1_policy.cli.replay", "{good}/run --checkpoint {}", "checkpoint"),
     _command("evo1_bringup.drivers.calibrate", "--port {} --to {out}/calibration.json"),
     _command("evo1_bringup.drivers.calibrate", "--port {out}/none --to {} --overwrite"),
 )
