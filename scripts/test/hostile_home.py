@@ -163,7 +163,7 @@ def _good(good: Path) -> None:
     from bag_writing import steady, write_episode  # type: ignore[import-not-found,unused-ignore]
 
     write_episode(good / "episode_000000", steady(1.0, size=(64, 96)))
-    words = ["--to", str(good / "dataset"), "--format", "v2.1", "--workers", "1", "--horizon", "5"]
+    words = ["--to", str(good / "dataset"), "--format", "v2.1", "--workers", "1"]
     command = [
         sys.executable,
         "-m",

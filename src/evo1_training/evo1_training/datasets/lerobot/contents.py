@@ -9,9 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from evo1_policy.untrusted import parse_json, read_json, read_text
-from evo1_training.datasets.frames import DatasetSchema
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
-from evo1_training.datasets.lerobot.schema import Version, arrow_schema, features
+from evo1_training.datasets.lerobot.schema import DatasetSchema, Version, arrow_schema, features
 from evo1_training.datasets.lerobot.staging import DatasetWriteError, Staging
 from evo1_training.datasets.lerobot.statistics import Statistics, merged, of_values
 from evo1_training.datasets.lerobot.tables import Place, index_columns

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from evo1_policy.untrusted import read_json
-from evo1_training.datasets.frames import DatasetSchema
 from evo1_training.datasets.lerobot.contents import (
     INFO,
     ROBOT,
@@ -22,7 +21,14 @@ from evo1_training.datasets.lerobot.contents import (
     read_contents,
 )
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
-from evo1_training.datasets.lerobot.schema import ACTION, MAX_SECONDS, STATE, Version, differences
+from evo1_training.datasets.lerobot.schema import (
+    ACTION,
+    MAX_SECONDS,
+    STATE,
+    DatasetSchema,
+    Version,
+    differences,
+)
 from evo1_training.datasets.lerobot.staging import (
     DatasetWriteError,
     Staging,
