@@ -20,8 +20,8 @@ from figures import ROBOTS, merge_figures
 from lerobot_clients import CLIENTS, client_python, run_with_lerobot
 
 from evo1_policy.robot_config import RobotConfig, load_robot
-from evo1_training.datasets.frames import AlignedFrame, DatasetSchema, Storage
 from evo1_training.datasets.lerobot.encoding import encode_episode
+from evo1_training.datasets.lerobot.schema import AlignedFrame, DatasetSchema, Storage
 from evo1_training.datasets.lerobot.writing import open_dataset
 from evo1_training.datasets.reader import DatasetSpec, SampleOptions, TrainingSamples
 

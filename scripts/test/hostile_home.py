@@ -175,7 +175,7 @@ def _good(good: Path) -> None:
 
     episode, dataset = good / "episode_000000", good / "dataset"
     write_episode(episode, steady(1.0, size=(64, 96)))
-    to = ("--to", dataset, "--format", "v2.1", "--workers", "1", "--horizon", "5")
+    to = ("--to", dataset, "--format", "v2.1", "--workers", "1")
     for words in (("recover", episode), ("convert", episode, *to)):  # recover writes metadata.yaml
         command = [sys.executable, "-m", f"evo1_training.cli.{words[0]}", *map(str, words[1:])]
         subprocess.run(command, check=True, capture_output=True)

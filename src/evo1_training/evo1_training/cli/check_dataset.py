@@ -11,7 +11,8 @@ from evo1_policy.command_line import entry_point
 from evo1_training.next_commands import command
 
 if TYPE_CHECKING:
-    from evo1_training.datasets.checker import CheckReport, Finding
+    from evo1_training.datasets.checker.checking import CheckReport
+    from evo1_training.datasets.reader.problems import Finding
 
 _DESCRIPTION = """\
 Check a LeRobot dataset of format v2.1 or v3.0, ours or anybody's. Nothing is changed.
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     from evo1_policy.command_line import printable
-    from evo1_training.datasets.checker import check_dataset
+    from evo1_training.datasets.checker.checking import check_dataset
 
     if not options.path.is_dir():
         raise ValueError(f"{options.path}: no such folder")

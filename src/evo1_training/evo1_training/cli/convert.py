@@ -71,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         storage=options.storage,
         gaps=options.gaps,
         min_frames=options.min_frames,
-        horizon=options.horizon,
         workers=options.workers,
         append=options.append,
         include_failed=options.include_failed,
@@ -209,8 +208,6 @@ def _parser() -> argparse.ArgumentParser:
     count = partial(add, type=_positive, metavar="N")
     fewer = "between two gaps, fewer are dropped and reported (default: 30)"
     count("--min-frames", default=30, help=fewer)
-    shorter = "of the policy; episodes that are shorter are pointed out (default: 50)"
-    count("--horizon", default=50, help=shorter)
     processes = "processes (default: one for each core, %(default)s here)"
     count("--workers", default=available_cores(), help=processes)
     add("--append", action="store_true", help="add to a dataset that is there")

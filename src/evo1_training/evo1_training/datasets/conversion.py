@@ -38,8 +38,8 @@ from evo1_training.datasets.conversion_request import (
     look_at,
     nothing_to_convert,
 )
-from evo1_training.datasets.frames import DatasetSchema
 from evo1_training.datasets.lerobot.encoding import load_encoded
+from evo1_training.datasets.lerobot.schema import DatasetSchema
 from evo1_training.datasets.lerobot.writing import DatasetWriter, open_dataset
 from evo1_training.datasets.worker_pool import run_all
 from evo1_training.recording.episode import EpisodeError, episode_folders
@@ -191,7 +191,6 @@ def _encode(
             schema=schema,
             gaps=request.gaps,
             min_frames=request.min_frames,
-            horizon=request.horizon,
             read_ahead=len(wanted) < request.workers,
         )
         for one in wanted

@@ -3,7 +3,6 @@
 Runs in a worker process. What is complete on disk is not done again. Must not import ROS or torch.
 """
 
-import fcntl
 import glob
 import hashlib
 import json
@@ -11,7 +10,6 @@ import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -25,9 +23,9 @@ from evo1_training.datasets.episode_plan import (
     frames,
     plan_episode,
 )
-from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
 from evo1_training.datasets.lerobot.encoding import encode_episode
-from evo1_training.datasets.lerobot.schema import MAX_SECONDS
+from evo1_training.datasets.lerobot.schema import MAX_SECONDS, AlignedFrame, DatasetSchema
+from evo1_training.datasets.lerobot.staging import locked
 from evo1_training.recording.bag_reader import Episode, open_episode, packed_cameras
 from evo1_training.recording.episode import EpisodeError, EpisodeFacts, checked
 from evo1_training.recording.foreign_bag import ForeignTake
@@ -48,7 +46,6 @@ class Job:
         schema: of the dataset.
         gaps: what to do about them.
         min_frames: shorter segments are dropped.
-        horizon: shorter segments are pointed out.
         read_ahead: read and decode in a thread of its own, where a core is free for it.
     """
 
@@ -57,7 +54,6 @@ class Job:
     schema: DatasetSchema
     gaps: Gaps
     min_frames: int
-    horizon: int
     read_ahead: bool = False
     foreign: ForeignTake | None = None
 
@@ -145,7 +141,8 @@ def convert_episode(job: Job, advance: Advance) -> EpisodeResult:
         advance(sum(done.frames))
         return done
     counted = _Counted(advance)
-    with _alone(job, key):
+    busy = f"{job.folder}: another conversion works on it; wait for its end and convert again"
+    with locked(job.work / f".{key}.lock", EpisodeError(busy)):
         try:
             result = _encode(job, episode, key, counted)
         except UnreadableFrameError:
@@ -155,19 +152,6 @@ def convert_episode(job: Job, advance: Advance) -> EpisodeResult:
         temporary.write_text(json.dumps(asdict(result)), encoding="utf-8")
         temporary.replace(job.work / f"{key}.json")
     return result
-
-
-@contextmanager
-def _alone(job: Job, key: str) -> Iterator[None]:
-    """Keep other conversions into the same dataset from this episode; a kill lets go of it."""
-    with (job.work / f".{key}.lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise EpisodeError(
-                f"{job.folder}: another conversion works on it; wait for its end and convert again"
-            ) from error
-        yield
 
 
 def _encode(
@@ -208,12 +192,6 @@ def _result(job: Job, episode: Episode, key: str, plan: EpisodePlan) -> EpisodeR
     packed = packed_cameras(episode).items()
     notes = [f"{name}: images were compressed while recorded: {how}" for name, how in packed]
     notes += plan.problems
-    short = [len(segment) for segment in plan.segments if len(segment) < job.horizon]
-    if short:
-        notes.append(
-            f"{min(short)} frames are fewer than the horizon ({job.horizon}); action chunks "
-            "there are padded"
-        )
     lengths = tuple(len(segment) for segment in plan.segments)
     return EpisodeResult(
         folder=str(episode.folder),
@@ -224,7 +202,7 @@ def _result(job: Job, episode: Episode, key: str, plan: EpisodePlan) -> EpisodeR
         gaps=len(plan.gaps),
         gap_seconds=sum(gap.seconds for gap in plan.gaps),
         seconds=sum(lengths) / job.schema.fps,
-        notes=tuple(notes),
+        notes=plan.problems,
     )
 
 

@@ -13,8 +13,7 @@ from evo1_policy.perception.messages import MessageError, decode_image, deserial
 from evo1_policy.robot_config import CameraConfig, differences
 from evo1_training.datasets.conversion_job import EpisodeResult, episode_key
 from evo1_training.datasets.episode_plan import Gaps
-from evo1_training.datasets.frames import DatasetSchema, Storage
-from evo1_training.datasets.lerobot.schema import Version
+from evo1_training.datasets.lerobot.schema import DatasetSchema, Storage, Version
 from evo1_training.datasets.recorded_streams import camera_topic, type_problem
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.episode import (
@@ -42,7 +41,6 @@ class Request:
         storage: of images.
         gaps: what to do about them.
         min_frames: shorter segments are dropped, and reported.
-        horizon: shorter segments are pointed out.
         workers: processes.
         append: add to a dataset that is there already.
         include_failed: take episodes with the grade 'fail', too.
@@ -56,7 +54,6 @@ class Request:
     storage: Storage = "h264"
     gaps: Gaps = "auto"
     min_frames: int = 30
-    horizon: int = 50
     workers: int = 1
     append: bool = False
     include_failed: bool = False

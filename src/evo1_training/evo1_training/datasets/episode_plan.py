@@ -16,15 +16,22 @@ import numpy.typing as npt
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize
 from evo1_policy.robot_config import JOINT_STREAM
 from evo1_training.datasets.action_curve import Demonstrated, demonstrated
-from evo1_training.datasets.alignment import AlignedTicks, align_recording
-from evo1_training.datasets.frames import AlignedFrame
+from evo1_training.datasets.alignment import (
+    Gap,
+    Segment,
+    align_recording,
+    cut,
+    find_gaps,
+    hold,
+    split,
+)
+from evo1_training.datasets.lerobot.schema import AlignedFrame
 from evo1_training.datasets.recorded_streams import (
     RecordedStreams,
     camera_topic,
     read_streams,
     time_ns,
 )
-from evo1_training.datasets.segments import Gap, Segment, cut, find_gaps, hold, split
 from evo1_training.recording.bag_reader import Episode
 from evo1_training.recording.episode import EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
@@ -88,15 +95,15 @@ def plan_episode(
     """
     robot, source = episode.robot, str(episode.bag)
     streams = read_streams(episode, decode=decode)
-    aligned = align_recording(streams, robot, source=source)
-    if not len(aligned.ticks_ns):
-        raise EpisodeError(f"{source}: no frame can be aligned: {aligned.failures[0][1]}")
-    ticks, wanted = _with_actions(episode, aligned, streams, gaps)
+    aligned, failures = align_recording(streams, robot, source=source)
+    if not len(aligned):
+        raise EpisodeError(f"{source}: no frame can be aligned: {failures[0][1]}")
+    ticks, wanted = _with_actions(episode, aligned, failures, streams, gaps)
     ticks, usable, undriven = _between_ends(ticks, wanted, source=source)
     found = find_gaps(
         ticks.ticks_ns[usable],
         robot.step_ns,
-        sorted([*aligned.failures, *undriven]),
+        sorted([*failures, *undriven]),
         reference=robot.cameras[0].topic,
     )
     if found and gaps == "refuse":
@@ -110,7 +117,7 @@ def plan_episode(
         if len(part) >= min_frames
         for piece in cut(part, max_frames or len(part))
     )
-    recorded = len(aligned.ticks_ns) + len(aligned.failures)
+    recorded = len(aligned) + len(failures)
     return EpisodePlan(
         segments=segments,
         gaps=found,
@@ -119,7 +126,7 @@ def plan_episode(
         problems=(
             *streams.rejections.lines(),
             *wanted.rejections.lines(),
-            *_unused_ends(aligned, ticks, rate_hz=robot.rate_hz),
+            *_unused_ends(aligned, failures, ticks, rate_hz=robot.rate_hz),
             *_odd_lengths(parts, ticks, min_frames, max_frames),
         ),
         offsets_ms=streams.offsets_ms,
@@ -128,15 +135,17 @@ def plan_episode(
 
 
 def _with_actions(
-    episode: Episode, aligned: AlignedTicks, streams: RecordedStreams, gaps: Gaps
+    episode: Episode,
+    aligned: Segment,
+    failures: Sequence[tuple[int, str]],
+    streams: RecordedStreams,
+    gaps: Gaps,
 ) -> tuple[Segment, Demonstrated]:
     """All ticks with what was demonstrated, and with those that fill gaps of the observations."""
     robot = episode.robot
-    unseen = find_gaps(
-        aligned.ticks_ns, robot.step_ns, aligned.failures, reference=robot.cameras[0].topic
-    )
+    unseen = find_gaps(aligned.ticks_ns, robot.step_ns, failures, reference=robot.cameras[0].topic)
     filled = [gap for gap in unseen if _is_held(gap, gaps, robot.step_ns)]
-    ticks = hold(Segment.of(aligned), filled, streams, robot)
+    ticks = hold(aligned, filled, streams, robot)
     wanted = demonstrated(episode, ticks.ticks_ns)
     return replace(ticks, actions=wanted.actions, intervention=wanted.intervention), wanted
 
@@ -304,7 +313,7 @@ def _with_held(ticks: Segment, usable: npt.NDArray[np.bool_], held: Sequence[Gap
     return replace(ticks, actions=ticks.actions[last], held=~usable).take(kept)
 
 
-def _recorded(segment: Segment, aligned: AlignedTicks) -> int:
+def _recorded(segment: Segment, aligned: Segment) -> int:
     """How many of its ticks are recorded ones, and not made to fill a gap."""
     return int(np.isin(segment.ticks_ns, aligned.ticks_ns).sum())
 
@@ -328,13 +337,15 @@ def _refusal(source: str, found: tuple[Gap, ...]) -> str:
     )
 
 
-def _unused_ends(aligned: AlignedTicks, ticks: Segment, *, rate_hz: float) -> list[str]:
+def _unused_ends(
+    aligned: Segment, failures: Sequence[tuple[int, str]], ticks: Segment, *, rate_hz: float
+) -> list[str]:
     """Say where more than half a second at an end has no observation or action."""
     lines = []
     first_ns, last_ns = ticks.ticks_ns[0], ticks.ticks_ns[-1]
-    before = [why for tick_ns, why in aligned.failures if tick_ns < first_ns]
+    before = [why for tick_ns, why in failures if tick_ns < first_ns]
     idle = int((aligned.ticks_ns < first_ns).sum())
-    after = [why for tick_ns, why in aligned.failures if tick_ns > last_ns]
+    after = [why for tick_ns, why in failures if tick_ns > last_ns]
     done = int((aligned.ticks_ns > last_ns).sum())
     if idle > rate_hz / 2:
         lines.append(f"{idle} frames at the start dropped: nobody demonstrates yet")

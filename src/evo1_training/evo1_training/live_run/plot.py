@@ -23,7 +23,6 @@ def plot_joints(path: Path, recording: Recording, robot: RobotConfig) -> Path:
         state=Curve(times_s=times_s, values=recording.joint_positions),
         action=Curve(times_s=times_s, values=commanded),
         cameras=(),
-        frames_s={},
         pictures=(),
         gaps=(),
     )

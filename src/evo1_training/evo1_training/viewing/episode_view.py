@@ -3,7 +3,7 @@
 Must not import ROS or torch. Letters: T samples, D joints.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,6 @@ class EpisodeView:
         state: measured.
         action: demonstrated.
         cameras: in the robot file's order.
-        frames_s: times of all frames of each camera [s].
         pictures: some of the frames, in order of time.
         gaps: stretches without data.
     """
@@ -75,7 +74,6 @@ class EpisodeView:
     state: Curve
     action: Curve
     cameras: tuple[str, ...]
-    frames_s: Mapping[str, Floats]
     pictures: tuple[Picture, ...]
     gaps: tuple[GapSpan, ...]
 

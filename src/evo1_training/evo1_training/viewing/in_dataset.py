@@ -91,7 +91,6 @@ def view_episode(
         state=state,
         action=action,
         cameras=tuple(cameras.values()),
-        frames_s=dict.fromkeys(cameras.values(), times_s),
         pictures=tuple(_pictures(folder, episode, times_s, cameras, columns)),
         gaps=tuple(_gaps(columns_of, times_s, folder.info.fps)),
     )

@@ -13,8 +13,8 @@ import numpy as np
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize, read_joints
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.action_curve import demonstrated
+from evo1_training.datasets.alignment import GAP_STEPS
 from evo1_training.datasets.recorded_streams import JOINT_STATE, time_ns
-from evo1_training.datasets.segments import GAP_STEPS
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.episode import STATE, EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
@@ -65,7 +65,6 @@ def view_recording(folder: Path, *, columns: int = 12) -> EpisodeView:
         state=state,
         action=action,
         cameras=tuple(recorded.frames),
-        frames_s=frames_s,
         pictures=tuple(_pictures(episode, topics, recorded, begin_ns, columns)),
         gaps=tuple(gaps),
     )

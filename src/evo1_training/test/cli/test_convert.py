@@ -27,7 +27,6 @@ def test_report_counts_what_was_done_and_says_what_to_type_next(tmp_path, capsys
         "dropped frames      10",
         "x real time",
         "10 frames at 0.0 s dropped: fewer than 12 in a row (--min-frames)",
-        "fewer than the horizon (50)",
         f"next:  python -m evo1_training.cli.check_dataset {tmp_path / 'dataset'}",
         f"train --stage 1 --dataset {tmp_path / 'dataset'}",
     ):

@@ -38,7 +38,7 @@ def test_messages_of_any_bytes_are_converted_or_named(tmp_path_factory, data):
         schema = schema_of(open_episode(folder), "png")
         work = folder.parent / "work"
         work.mkdir()
-        job = Job(folder=folder, work=work, schema=schema, gaps="auto", min_frames=1, horizon=5)
+        job = Job(folder=folder, work=work, schema=schema, gaps="auto", min_frames=1)
         result = convert_episode(job, lambda _: None)
     except EpisodeError as error:
         assert str(folder) in str(error)  # noqa: PT017

@@ -31,7 +31,6 @@ def episode(*, joints=3, columns=8, pictures=True, action=True):
         state=curve,
         action=curve if action else empty_curve(joints),
         cameras=("image_1", "image_2"),
-        frames_s={"image_1": times, "image_2": times},
         pictures=tuple(
             Picture(camera=camera, time_s=place / 2, image=grey)
             for place in range(columns)

@@ -35,7 +35,7 @@ _LARGEST_RAD = 7.0
 _LATE_S = 0.5
 _VARIES_STEPS = 2.0
 _REST_S, _REST_SHARE = 2.0, 0.3
-_OFFSET = 0.04  # of a joint's range
+_OFFSET, _LEAST_OFFSET = 0.04, 0.03  # of a joint's range, and of its unit
 _FASTER = 5.0  # a target that moves so many times faster than the joint can is a jump
 
 
@@ -184,7 +184,7 @@ class JointWatch:
         offsets, ends = np.array(self._offsets), self._ends["action"]
         for j in np.flatnonzero(~self._grippers).tolist():  # a grasp keeps a gripper off
             known = offsets[np.isfinite(offsets[:, j]), j]
-            limit = _OFFSET * float(ends.high[j] - ends.low[j])
+            limit = max(_OFFSET * float(ends.high[j] - ends.low[j]), _LEAST_OFFSET)
             if known.size and (known.min() > limit or known.max() < -limit):
                 findings.add(
                     "leader-offset",

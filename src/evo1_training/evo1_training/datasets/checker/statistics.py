@@ -3,7 +3,7 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,25 +26,18 @@ _NEAR = 1e-3  # of the range: how far statistics may lie from the data
 
 
 class Extremes:
-    """Smallest and largest numbers of the vectors, gathered over all episodes."""
+    """Smallest and largest numbers of the vectors, gathered over all episodes: each (D,)."""
 
     def __init__(self) -> None:
-        self._found: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
+        self.found: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
 
     def add(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take the columns of an episode, (T, D) each."""
         for key in (STATE_KEY, ACTION_KEY):
             if key in columns and len(columns[key]):
-                low, high = columns[key].min(axis=0), columns[key].max(axis=0)
-                if key in self._found:
-                    low = np.minimum(low, self._found[key][0])
-                    high = np.maximum(high, self._found[key][1])
-                self._found[key] = (low, high)
-
-    def items(self) -> Iterator[tuple[str, npt.NDArray[Any], npt.NDArray[Any]]]:
-        """Give feature, minimum (D,) and maximum (D,)."""
-        for key, (low, high) in self._found.items():
-            yield key, low, high
+                before = (one[np.newaxis] for one in self.found.get(key, ()))
+                rows = np.concatenate([columns[key], *before])
+                self.found[key] = (rows.min(axis=0), rows.max(axis=0))
 
 
 def read_episode_stats(info: DatasetInfo, findings: Findings) -> Mapping[int, Stats]:
@@ -165,7 +158,7 @@ def _compare(
     *,
     episode: int | None = None,
 ) -> None:
-    for key, low, high in extremes.items():
+    for key, (low, high) in extremes.found.items():
         allowed = _NEAR * (high - low) + 1e-4
         for kind, found in (("min", low), ("max", high)):
             claimed = np.array(stats[key][kind], np.float64)

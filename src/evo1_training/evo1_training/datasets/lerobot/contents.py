@@ -1,18 +1,17 @@
 """What a dataset holds, as far as adding to it needs to know. Must not import ROS or torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from evo1_policy.untrusted import parse_json, read_json, read_text
-from evo1_training.datasets.frames import DatasetSchema
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
-from evo1_training.datasets.lerobot.schema import Version, arrow_schema, features
-from evo1_training.datasets.lerobot.staging import DatasetWriteError, Staging
+from evo1_training.datasets.lerobot.schema import DatasetSchema, Version, arrow_schema, features
+from evo1_training.datasets.lerobot.staging import DatasetWriteError
 from evo1_training.datasets.lerobot.statistics import Statistics, merged, of_values
 from evo1_training.datasets.lerobot.tables import Place, index_columns
 
@@ -119,25 +118,15 @@ class Identity:
         return self.columns or arrow_schema(self.features, version)
 
 
-class Layout(Protocol):
-    """What differs between the versions."""
-
-    version: Version
-
-    def info(self, contents: Contents) -> dict[str, Any]:
-        """The keys of info.json that the other version lacks, and the paths."""
-
-    def tasks(self, root: Path) -> list[str]:
-        """The instructions of a dataset in the order of task_index."""
-
-    def stage(
-        self, staging: Staging, root: Path, additions: Sequence[Addition], after: Contents
-    ) -> None:
-        """Stage the files of new episodes, and what lists them."""
-
-
-def read_contents(root: Path, layout: Layout, info: Mapping[str, Any]) -> Contents:
+def read_contents(
+    root: Path, tasks: Callable[[Path], list[str]], info: Mapping[str, Any]
+) -> Contents:
     """What a dataset of ours holds.
+
+    Args:
+        root: its folder.
+        tasks: reads its instructions in the order of task_index.
+        info: its info.json.
 
     Raises:
         DatasetWriteError: a file of it is missing or cannot be read.
@@ -148,7 +137,7 @@ def read_contents(root: Path, layout: Layout, info: Mapping[str, Any]) -> Conten
         return Contents(
             episodes=int(info["total_episodes"]),
             frames=int(info["total_frames"]),
-            tasks=layout.tasks(root),
+            tasks=tasks(root),
             sources={
                 str(parse_json(line, source=SOURCES)["source"]) for line in sources.splitlines()
             },

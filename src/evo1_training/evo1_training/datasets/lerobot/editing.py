@@ -4,7 +4,6 @@ The datasets that are read are never changed; what is made of them appears whole
 Must not import ROS or torch.
 """
 
-import fcntl
 import itertools
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,9 +18,14 @@ from evo1_training.datasets.lerobot.contents import ROBOT, SOURCES, STATS, Ident
 from evo1_training.datasets.lerobot.edit_source import EditError, Source
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
 from evo1_training.datasets.lerobot.schema import INDEX_COLUMNS, differences
-from evo1_training.datasets.lerobot.staging import DatasetWriteError, link_or_copy, telling_where
+from evo1_training.datasets.lerobot.staging import (
+    DatasetWriteError,
+    link_or_copy,
+    locked,
+    telling_where,
+)
 from evo1_training.datasets.lerobot.statistics import PictureStatistics, Statistics, of_values
-from evo1_training.datasets.lerobot.tables import ROWS_WITH_PICTURES
+from evo1_training.datasets.lerobot.tables import ROWS_WITH_PICTURES, read_vectors
 from evo1_training.datasets.lerobot.video import cut_video
 from evo1_training.datasets.lerobot.writing import NORM_STATS, open_dataset
 from evo1_training.datasets.reader.layouts import Episode
@@ -205,11 +208,8 @@ def _write_table(piece: Piece, identity: Identity, target: Path) -> list[str]:
     assert identity.columns is not None  # of every dataset that is read
     wanted = [field for field in identity.columns if field.name not in INDEX_COLUMNS]
     file = pq.ParquetFile(episode.data_path)
-    before = sum(
-        one.length
-        for one in source.folder.episodes
-        if one.data_path == episode.data_path and one.index < episode.index
-    )
+    tables = source.folder.data_files
+    before = episode.first_row - next(one.first_row for one in tables if episode in one.episodes)
     first, end = before + piece.first, before + piece.end
     tasks: list[str] = []
     schema = pa.schema(wanted)
@@ -245,11 +245,7 @@ def _statistics(piece: Piece, identity: Identity, table: Path) -> dict[str, Stat
             known = source.pictures.get(piece.episode.index, {}).get(key)
             found[key] = known if known is not None and piece.whole else _seen(piece, key)
         elif item["dtype"].startswith("float") and not key.startswith("evo1."):
-            column = pq.read_table(table, columns=[key]).column(key).combine_chunks()
-            flat = column
-            while isinstance(flat, pa.ListArray | pa.FixedSizeListArray):
-                flat = flat.flatten()
-            found[key] = of_values(np.asarray(flat).reshape(len(column), -1))
+            found[key] = of_values(read_vectors(table, [key])[key])
     return found
 
 
@@ -306,11 +302,7 @@ def _making(target: Path) -> Iterator[Path]:
     if folder.exists() and not lock.is_file():
         raise DatasetWriteError(f"{folder}: no edit left this; move it away")
     folder.mkdir(parents=True, exist_ok=True)
-    with lock.open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DatasetWriteError(f"{target}: another edit is writing it; wait") from error
+    with locked(lock, DatasetWriteError(f"{target}: another edit is writing it; wait")):
         for path in folder.iterdir():
             if path.name in ("new", "work"):
                 shutil.rmtree(path)

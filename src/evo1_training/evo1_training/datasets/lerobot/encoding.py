@@ -21,9 +21,14 @@ import numpy.typing as npt
 
 from evo1_policy.robot_config import JOINT_STREAM
 from evo1_policy.untrusted import UntrustedError, read_json
-from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
 from evo1_training.datasets.lerobot import schema as names
-from evo1_training.datasets.lerobot.schema import camera_key, features, stamp_key
+from evo1_training.datasets.lerobot.schema import (
+    AlignedFrame,
+    DatasetSchema,
+    camera_key,
+    features,
+    stamp_key,
+)
 from evo1_training.datasets.lerobot.staging import telling_where
 from evo1_training.datasets.lerobot.statistics import PictureStatistics, Statistics, of_values
 from evo1_training.datasets.lerobot.tables import FrameTable

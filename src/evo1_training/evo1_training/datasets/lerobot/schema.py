@@ -1,19 +1,22 @@
-"""Features of a dataset: for info.json, for Arrow, and for Hugging Face's reader.
+"""What a dataset is made of: aligned frames, and its features for info.json, Arrow and `datasets`.
 
 Must not import ROS or torch.
 """
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from evo1_policy.robot_config import JOINT_STREAM
-from evo1_training.datasets.frames import DatasetSchema
+from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
 from evo1_training.datasets.reader.info import vector_names
 
 Version = Literal["v2.1", "v3.0"]
+Storage = Literal["h264", "av1", "png"]
 Features = Mapping[str, Mapping[str, Any]]
 
 STATE, ACTION = "observation.state", "action"
@@ -32,6 +35,50 @@ INDEX_COLUMNS = {  # LeRobot's own, in its order; the writers add them
 # LeRobot keeps times as float32 and compares them within 1e-4 s; beyond, they round by more.
 MAX_SECONDS = 1024.0
 _CODECS = {"h264": "h264", "av1": "av1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignedFrame:
+    """One observation with the demonstrated action, at a tick of the reference camera.
+
+    Attributes:
+        tick_ns: stamp of the reference camera's frame [ns].
+        images: (H, W, 3) uint8 RGB by camera name, in the robot file's order.
+        state: (D,) float64 [rad], in the robot file's order.
+        action: (D,) float64 [rad]: where the arm should be one step (1 / rate_hz) after the tick.
+        source_stamps_ns: stamps of the camera frames and of 'joint_states' that were used [ns].
+        skew_ns: largest difference between the stamps of two camera frames [ns].
+        held: the image or the action repeats what came before, because the recording has a gap.
+        intervention: a person drove, in an episode of the policy.
+        instruction: the label that holds at the tick; '': that of the whole episode.
+    """
+
+    tick_ns: int
+    images: Mapping[str, npt.NDArray[np.uint8]]
+    state: npt.NDArray[np.float64]
+    action: npt.NDArray[np.float64]
+    source_stamps_ns: Mapping[str, int]
+    skew_ns: int
+    held: bool = False
+    intervention: bool = False
+    instruction: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSchema:
+    """What every episode of one dataset has in common.
+
+    Attributes:
+        robot: the robot file; joints give names and order of state and action.
+        fps: frames a second, whole; the robot file's rate_hz.
+        image_sizes: (height, width) in pixels by camera name, in the robot file's order.
+        storage: how images are kept: a video codec, or PNG files inside the table.
+    """
+
+    robot: RobotConfig
+    fps: int
+    image_sizes: Mapping[str, tuple[int, int]]
+    storage: Storage = "h264"
 
 
 class SchemaError(ValueError):

@@ -177,6 +177,21 @@ def is_interrupted(root: Path) -> bool:
 
 
 @contextmanager
+def locked(path: Path, busy: Exception) -> Iterator[None]:
+    """Keep other processes out by a file; a kill lets go of it.
+
+    Raises:
+        Exception: `busy`, where another one is there already.
+    """
+    with path.open("a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise busy from error
+        yield
+
+
+@contextmanager
 def telling_where(path: Path) -> Iterator[None]:
     """Name a file or folder in errors of the system that name none, as of libraries in C."""
     try:

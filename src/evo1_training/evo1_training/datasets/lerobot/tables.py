@@ -128,12 +128,14 @@ def complete_tables(
                 frame += rows.num_rows
 
 
-def read_vectors(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[np.float32]]:
-    """Columns of vectors as (N, D) float32."""
+def read_vectors(path: Path, names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:
+    """Columns of numbers as (N, D), whichever way they are nested."""
     table = pq.read_table(path, columns=list(names))
     return {name: _vectors(table.column(name)) for name in names}
 
 
-def _vectors(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    flat = column.combine_chunks().flatten()
-    return np.asarray(flat.to_numpy(zero_copy_only=False), np.float32).reshape(len(column), -1)
+def _vectors(column: pa.ChunkedArray) -> npt.NDArray[Any]:
+    flat = column.combine_chunks()
+    while isinstance(flat, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        flat = flat.flatten()
+    return np.asarray(flat.to_numpy(zero_copy_only=False)).reshape(len(column), -1)

@@ -5,7 +5,7 @@ Must not import ROS or torch.
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -84,13 +84,7 @@ class VideoFacts:
 
     def joins(self, other: "VideoFacts") -> bool:
         """Whether a decoder set up for this video can go on with the other."""
-        return (self.fps, self.time_base, self.codec, self.size, self.extradata) == (
-            other.fps,
-            other.time_base,
-            other.codec,
-            other.size,
-            other.extradata,
-        )
+        return replace(self, frames=other.frames) == other
 
 
 def read_facts(path: Path) -> VideoFacts:

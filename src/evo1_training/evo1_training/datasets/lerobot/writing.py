@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from evo1_policy.untrusted import read_json
-from evo1_training.datasets.frames import DatasetSchema
 from evo1_training.datasets.lerobot.contents import (
     INFO,
     ROBOT,
@@ -18,11 +17,17 @@ from evo1_training.datasets.lerobot.contents import (
     Addition,
     Contents,
     Identity,
-    Layout,
     read_contents,
 )
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
-from evo1_training.datasets.lerobot.schema import ACTION, MAX_SECONDS, STATE, Version, differences
+from evo1_training.datasets.lerobot.schema import (
+    ACTION,
+    MAX_SECONDS,
+    STATE,
+    DatasetSchema,
+    Version,
+    differences,
+)
 from evo1_training.datasets.lerobot.staging import (
     DatasetWriteError,
     Staging,
@@ -34,6 +39,7 @@ from evo1_training.datasets.lerobot.v21 import LayoutV21
 from evo1_training.datasets.lerobot.v30 import LayoutV30
 
 NORM_STATS = "meta/evo1/norm_stats.json"
+Layout = LayoutV21 | LayoutV30  # what differs between the versions
 
 
 class DatasetWriter:
@@ -215,7 +221,7 @@ def _contents(root: Path, identity: Identity, layout: Layout) -> Contents:
         found.append(f"robot_type is {theirs} in the dataset, here {ours}")
     if found:
         raise DatasetWriteError(f"{path}: another schema: {'; '.join(found)}")
-    return read_contents(root, layout, info)
+    return read_contents(root, layout.tasks, info)
 
 
 def _source(addition: Addition) -> str:

@@ -31,13 +31,11 @@ class OrderConfig:
         weights: how often a frame of each dataset is seen in an epoch: 1 once, 0.5 in every
             second epoch, 3 three times.
         seed: chooses the shuffling.
-        shuffle: False keeps the datasets one after the other, in order.
     """
 
     lengths: tuple[int, ...]
     weights: tuple[float, ...]
     seed: int = 0
-    shuffle: bool = True
 
     def __post_init__(self) -> None:
         if len(self.lengths) != len(self.weights) or not self.lengths:
@@ -76,8 +74,6 @@ class OrderConfig:
         places = range(len(self.lengths))
         datasets = np.repeat(np.arange(len(self.lengths), dtype=np.int64), self.counts)
         frames = np.concatenate([self._visits(place, number) for place in places])
-        if not self.shuffle:
-            return datasets, frames
         order = permutation(self.epoch_length, self.seed, 1, number)
         return datasets[order], frames[order]
 
@@ -92,11 +88,7 @@ class OrderConfig:
 
     def _round(self, dataset: int, number: int) -> Numbers:
         length = self.lengths[dataset]
-        return (
-            permutation(length, self.seed, 2, dataset, number)
-            if self.shuffle
-            else np.arange(length, dtype=np.int64)
-        )
+        return permutation(length, self.seed, 2, dataset, number)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,5 +186,4 @@ class SampleOrder:
             "lengths": list(config.lengths),
             "weights": list(config.weights),
             "seed": config.seed,
-            "shuffle": config.shuffle,
         }

@@ -18,7 +18,7 @@ from sound_dataset import (
     write_video,
 )
 
-from evo1_training.datasets.checker import check_dataset
+from evo1_training.datasets.checker.checking import check_dataset
 
 V21, OWN = Kind(), Kind(own=True)
 VIDEO = f"videos/chunk-000/{CAMERAS[0]}/episode_000001.mp4"

@@ -22,7 +22,7 @@ from sound_dataset import (
     write_video,
 )
 
-from evo1_training.datasets.checker import check_dataset
+from evo1_training.datasets.checker.checking import check_dataset
 
 V21, V30 = Kind(), Kind(version="v3.0")
 IMAGES = Kind(dtype="image")

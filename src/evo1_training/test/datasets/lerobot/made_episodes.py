@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from evo1_policy.robot_config import load_robot
-from evo1_training.datasets.frames import AlignedFrame, DatasetSchema, Storage
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode, encode_episode
+from evo1_training.datasets.lerobot.schema import AlignedFrame, DatasetSchema, Storage
 
 ROBOT = load_robot(Path(__file__).parents[4] / "evo1_bringup" / "robots" / "xarm6.yaml")
 STEP_NS = 33_333_333

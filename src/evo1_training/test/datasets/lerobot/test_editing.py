@@ -21,7 +21,7 @@ import sound_dataset
 from evo1_policy.robot_config import load_robot
 from evo1_training.cli.check_dataset import main as checked
 from evo1_training.cli.edit_dataset import main
-from evo1_training.datasets.checker import check_dataset
+from evo1_training.datasets.checker.checking import check_dataset
 from evo1_training.datasets.lerobot.writing import open_dataset
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.folder import open_folder

@@ -18,7 +18,7 @@ from small_dataset import write as write_small
 
 from evo1_policy.joint_units import JointUnits
 from evo1_policy.robot_config import load_robot
-from evo1_training.datasets.checker import check_dataset
+from evo1_training.datasets.checker.checking import check_dataset
 from evo1_training.datasets.reader import (
     DatasetError,
     dataset_spec,

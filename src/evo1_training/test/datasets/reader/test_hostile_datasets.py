@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_dataset import SmallDataset, edit_info, write
 
-from evo1_training.datasets.checker import check_dataset
+from evo1_training.datasets.checker.checking import check_dataset
 from evo1_training.datasets.reader import DatasetError, open_folder, video
 from evo1_training.datasets.reader.columns import read_columns
 

@@ -134,11 +134,6 @@ def test_position_of_other_datasets_is_refused():
         SampleOrder(config([10, 21])).load_state_dict(state)
 
 
-def test_without_shuffling_datasets_follow_each_other():
-    order = SampleOrder(config([2, 3], shuffle=False))
-    assert list(order.epoch()) == [(0, 0), (0, 1), (1, 0), (1, 1), (1, 2)]
-
-
 def test_weight_of_nothing_is_refused():
     with pytest.raises(ValueError, match="dataset 1: expected at least one frame"):
         config([3, 4], [1.0, 0.0])

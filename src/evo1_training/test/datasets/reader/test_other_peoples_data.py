@@ -11,7 +11,7 @@ from foreign_dataset import ALOHA, KINDS, LENGTH, SO101, TASKS, numbers, write
 from small_dataset import SmallDataset, edit_info, level, write_video
 from small_dataset import write as write_small
 
-from evo1_training.datasets.checker import check_dataset
+from evo1_training.datasets.checker.checking import check_dataset
 from evo1_training.datasets.reader import DatasetError, open_folder
 from evo1_training.datasets.reader.suites import Suite
 from evo1_training.viewing.in_dataset import view_dataset

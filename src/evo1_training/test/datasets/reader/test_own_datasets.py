@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from evo1_policy.robot_config import load_robot
-from evo1_training.datasets.frames import AlignedFrame, DatasetSchema
 from evo1_training.datasets.lerobot.encoding import encode_episode
+from evo1_training.datasets.lerobot.schema import AlignedFrame, DatasetSchema
 from evo1_training.datasets.lerobot.writing import open_dataset
 
 HEIGHT, WIDTH, LENGTH, STEP_NS = 48, 64, 6, 33_333_333

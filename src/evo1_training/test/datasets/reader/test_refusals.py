@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from small_dataset import SmallDataset, edit_info, vectors, write, write_video
 
-from evo1_training.datasets.checker import check_dataset
+from evo1_training.datasets.checker.checking import check_dataset
 from evo1_training.datasets.reader import DatasetError, open_folder
 
 DATA_V21 = "data/chunk-000/episode_000001.parquet"
