@@ -164,10 +164,10 @@ class BagWriter:
                 self._channels[name or topic.name] = len(self._channels)
                 self._new_topics.append(topic)
 
-    def label(self, instruction: str, now_ns: int) -> bool:
-        """Write what is demonstrated from now on [ns]; False where it was lost."""
+    def label(self, instruction: str, now_ns: int) -> None:
+        """Write what is demonstrated from now on [ns]."""
         self.add_topic(string_topic(LABEL_TOPIC))
-        return self.put(LABEL_TOPIC, string_cdr(instruction), log_ns=now_ns, publish_ns=now_ns)
+        self.put(LABEL_TOPIC, string_cdr(instruction), log_ns=now_ns, publish_ns=now_ns)
 
     def put(self, topic: str, data: bytes, *, log_ns: int, publish_ns: int) -> bool:
         """Queue a message; False where it was lost because the disk is behind or the take ended.

@@ -4,7 +4,7 @@ The picture is what the live node would decode, so PNG gives the very pixels of 
 Must not import ROS or torch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -115,14 +115,14 @@ class PackingPlan:
 def plan_packing(
     packings: Sequence[Packing],
     topics: Sequence[RecordedTopic],
-    newest: Callable[[str], bytes],
+    newest: Mapping[str, bytes],
 ) -> PackingPlan:
     """Choose how each topic is compressed.
 
     Args:
         packings: the first whose pattern fits counts.
         topics: of the take.
-        newest: gives the last message of a topic; b'' where none is known.
+        newest: the last message of each; b'' where none is known.
     """
     found, notes = {}, []
     taken = {topic.name for topic in topics}
@@ -133,7 +133,7 @@ def plan_packing(
         try:
             if packed_name(topic.name) in taken:
                 raise MessageError("its compressed topic is recorded, too")
-            if data := newest(topic.name):
+            if data := newest[topic.name]:
                 packing.pack(data, topic.name)
             found[topic.name] = packing
         except MessageError as error:
