@@ -20,7 +20,7 @@ from pathlib import Path
 
 from evo1_policy.paths import sync
 from evo1_training.recording.cdr import STRING, string_cdr
-from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.definitions import topic_spec
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
     LABEL_TOPIC,
@@ -353,13 +353,7 @@ class BagWriter:
 
 def string_topic(name: str) -> TopicSpec:
     """A topic on which the recorder itself says what was recorded."""
-    return TopicSpec(
-        name=name,
-        type=STRING,
-        definition=definition(STRING),
-        type_hash=type_hash(STRING),
-        qos=TopicQos(latched=True, depth=1),
-    )
+    return topic_spec(name, STRING, TopicQos(latched=True, depth=1))
 
 
 def custom_facts(facts: EpisodeFacts) -> dict[str, str]:

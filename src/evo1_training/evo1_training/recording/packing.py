@@ -15,7 +15,7 @@ import simplejpeg
 
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize
 from evo1_training.recording.cdr import cdr, made
-from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.definitions import topic_spec
 from evo1_training.recording.episode import RecordedTopic
 from evo1_training.recording.mcap_writer import TopicSpec
 
@@ -148,10 +148,4 @@ def packed_name(topic: str) -> str:
 
 def packed_spec(spec: TopicSpec) -> TopicSpec:
     """What the bag says of a compressed topic."""
-    return replace(
-        spec,
-        name=packed_name(spec.name),
-        type=COMPRESSED,
-        definition=definition(COMPRESSED),
-        type_hash=type_hash(COMPRESSED),
-    )
+    return topic_spec(packed_name(spec.name), COMPRESSED, spec.qos)

@@ -367,15 +367,13 @@ class Session:
         with self._lock:
             facts = replace(writer.facts, topics=self._packed.as_kept(self._monitor.topics))
         watched = {name: count - self._rolled.get(name, 0) for name, count in written.items()}
-        ended = outcome(
-            self._robot,
+        take = replace(
             self._watched,
-            written=watched,
             fault=fault,
             max_unusable=self._max_unusable,
-            notes=[*self._packed.notes, *writer.notes],
-            labels=self._labels.later,
+            notes=(*self._packed.notes, *writer.notes),
         )
+        ended = outcome(self._robot, take, written=watched, labels=self._labels.later)
         try:
             write_sidecar(writer.folder, Sidecar(facts=facts, outcome=ended))
         except OSError as error:
