@@ -20,7 +20,7 @@ from pathlib import Path
 
 from evo1_policy.paths import sync
 from evo1_training.recording.cdr import STRING, string_cdr
-from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.definitions import topic_spec
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
     LABEL_TOPIC,
@@ -164,10 +164,10 @@ class BagWriter:
                 self._channels[name or topic.name] = len(self._channels)
                 self._new_topics.append(topic)
 
-    def label(self, instruction: str, now_ns: int) -> bool:
-        """Write what is demonstrated from now on [ns]; False where it was lost."""
+    def label(self, instruction: str, now_ns: int) -> None:
+        """Write what is demonstrated from now on [ns]."""
         self.add_topic(string_topic(LABEL_TOPIC))
-        return self.put(LABEL_TOPIC, string_cdr(instruction), log_ns=now_ns, publish_ns=now_ns)
+        self.put(LABEL_TOPIC, string_cdr(instruction), log_ns=now_ns, publish_ns=now_ns)
 
     def put(self, topic: str, data: bytes, *, log_ns: int, publish_ns: int) -> bool:
         """Queue a message; False where it was lost because the disk is behind or the take ended.
@@ -353,13 +353,7 @@ class BagWriter:
 
 def string_topic(name: str) -> TopicSpec:
     """A topic on which the recorder itself says what was recorded."""
-    return TopicSpec(
-        name=name,
-        type=STRING,
-        definition=definition(STRING),
-        type_hash=type_hash(STRING),
-        qos=TopicQos(latched=True, depth=1),
-    )
+    return topic_spec(name, STRING, TopicQos(latched=True, depth=1))
 
 
 def custom_facts(facts: EpisodeFacts) -> dict[str, str]:

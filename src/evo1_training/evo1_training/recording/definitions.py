@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 
 from evo1_training.recording.episode import EpisodeError
+from evo1_training.recording.mcap_writer import TopicQos, TopicSpec
 
 # Reads the .msg file of a type such as 'evo1_msgs/msg/ActionChunk'; None where there is none.
 MessageFile = Callable[[str], str | None]
@@ -31,6 +32,16 @@ def type_hash(type_name: str) -> str:
     """Return the RIHS01 hash of a type that is known here; '' for others."""
     known = typestore()
     return str(known.hash_rihs01(type_name)) if type_name in known.fielddefs else ""
+
+
+def topic_spec(name: str, type_name: str, qos: TopicQos | None = None) -> TopicSpec:
+    """What a bag says of a topic of a type that is known here.
+
+    Raises:
+        EpisodeError: it is not.
+    """
+    text, told = definition(type_name), type_hash(type_name)
+    return TopicSpec(name=name, type=type_name, definition=text, type_hash=told, qos=qos)
 
 
 def _learn(type_name: str, message_file: MessageFile | None) -> None:

@@ -6,7 +6,7 @@ JointState or JointTrajectory in the robot's names. Must not import ROS or torch
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ from evo1_training.recording.episode import (
     STATE,
     EpisodeError,
     EpisodeFacts,
+    Label,
     Outcome,
     Sidecar,
 )
@@ -89,15 +90,17 @@ class ForeignBags:
     ) -> "ForeignTake":
         name = f"{files.bag.stem if files.bag.is_file() else files.bag.resolve().name}"
         label = name if number is None else f"{name}/{number}"
-        words = [(at, str(said)) for at, said in told.get(placed.instruction_topic, [])]
-        started = [said for at, said in words if at <= span[0] and said.strip()]
-        later = [said for at, said in words if span[0] < at <= span[1] and said.strip()]
-        instruction = (
+        words = [(at, str(said).strip()) for at, said in told.get(placed.instruction_topic, [])]
+        started = [said for at, said in words if at <= span[0] and said]
+        later = [Label(from_ns=at, instruction=said) for at, said in words if said]
+        later = [one for one in later if span[0] < one.from_ns <= span[1]]
+        fixed = (
             self.instruction
             or placed.instructions.get(label, placed.instructions.get(name, ""))
             or placed.instruction
-            or (started[-1] if started else later[0] if later else "")
         ).strip()
+        said = started[-1] if started else later[0].instruction if later else ""
+        instruction = fixed or said
         if not instruction or len(instruction) > MOST_INSTRUCTION:
             raise EpisodeError(
                 f"{files.bag}: '{label}' has no instruction of at most {MOST_INSTRUCTION} "
@@ -121,7 +124,9 @@ class ForeignBags:
             streams=streams,
             span_ns=span,
         )
-        return replace(take, sidecar=take.sidecar.ended(_graded(take.open(files))))
+        return replace(
+            take, sidecar=take.sidecar.ended(_graded(take.open(files), () if fixed else later))
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,8 +270,8 @@ def _spans(
     return spans
 
 
-def _graded(episode: ForeignEpisode) -> Outcome:
+def _graded(episode: ForeignEpisode, labels: Sequence[Label]) -> Outcome:
     """The grade that the recorder would have given, from when every needed stream was there."""
     topics = [one for one in episode.sidecar.facts.topics if one.role != EXTRA]
     awaited = [one.name for one in topics if one.role == STATE or one.type in IMAGE_TYPES]
-    return grade_messages(episode.robot, topics, episode.read, awaited=awaited)
+    return grade_messages(episode.robot, topics, episode.read, awaited=awaited, labels=labels)

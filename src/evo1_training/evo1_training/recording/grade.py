@@ -15,7 +15,7 @@ from evo1_policy.perception.buffers import clock_problem
 from evo1_policy.robot_config import IMAGE_TYPES, JOINT_STREAM, RobotConfig
 from evo1_training.recording.episode import TELEOP, Label, Outcome, RecordedTopic, StreamFacts
 from evo1_training.recording.mcap_records import RawMessage, Wanted
-from evo1_training.recording.stream_monitor import MAX_UNUSABLE, StreamMonitor, WatchedTake
+from evo1_training.recording.stream_monitor import StreamMonitor, WatchedTake
 from evo1_training.recording.stream_watch import StreamFigures
 
 PASS, WARN, FAIL = "pass", "warn", "fail"
@@ -42,39 +42,23 @@ def grade(robot: RobotConfig, take: WatchedTake) -> tuple[str, tuple[str, ...]]:
 
 def outcome(
     robot: RobotConfig,
-    watched: WatchedTake,
+    take: WatchedTake,
     *,
     written: Mapping[str, int],
-    fault: str = "",
-    recovered: bool = False,
-    max_unusable: float = MAX_UNUSABLE,
-    notes: Sequence[str] = (),
     labels: Sequence[Label] = (),
 ) -> Outcome:
     """Grade a take.
 
     Args:
         robot: the robot file.
-        watched: what came in.
+        take: what came in.
         written: messages that the bag holds, by topic; what is missing counts as lost.
-        fault: what ended the take before its time.
-        recovered: whether it was cut off and made readable afterwards.
-        max_unusable: a larger share of a topic's messages that cannot be used fails the take.
-        notes: what else somebody should look at.
         labels: what replaced the first label.
     """
-    streams = tuple(_with_unwritten(one, written.get(one.topic, 0)) for one in watched.streams)
-    take = replace(
-        watched,
-        streams=streams,
-        fault=fault,
-        recovered=recovered,
-        max_unusable=max_unusable,
-        notes=tuple(notes),
-    )
-    level, reasons = grade(robot, take)
+    streams = tuple(_with_unwritten(one, written.get(one.topic, 0)) for one in take.streams)
+    level, reasons = grade(robot, replace(take, streams=streams))
     return Outcome(
-        ended_ns=watched.ended_ns,
+        ended_ns=take.ended_ns,
         grade=level,
         reasons=reasons,
         streams=tuple(
@@ -89,7 +73,7 @@ def outcome(
             )
             for stream in streams
         ),
-        recovered=recovered,
+        recovered=take.recovered,
         labels=tuple(labels),
     )
 
@@ -110,8 +94,8 @@ def grade_messages(
         topics: that count.
         read: gives the bag's messages in the order of arrival.
         awaited: topics without which the take has not begun.
-        recovered: see outcome.
-        labels: likewise.
+        recovered: whether it was cut off and made readable afterwards.
+        labels: what replaced the first label.
     """
     monitor = StreamMonitor(robot, topics)
     names = frozenset(topic.name for topic in topics)
@@ -126,8 +110,8 @@ def grade_messages(
         monitor.add(message.topic, message.data, message.log_ns)
         written[message.topic] += 1
         last_ns = max(last_ns, message.log_ns)
-    watched = monitor.end(last_ns)
-    return outcome(robot, watched, written=written, recovered=recovered, labels=labels)
+    take = replace(monitor.end(last_ns), recovered=recovered)
+    return outcome(robot, take, written=written, labels=labels)
 
 
 def _with_unwritten(stream: StreamFigures, written: int) -> StreamFigures:

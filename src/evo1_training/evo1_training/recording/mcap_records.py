@@ -20,8 +20,8 @@ from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, Message, Metadata, Schema
 
 from evo1_policy.untrusted import UntrustedError, refuse_lfs_pointer
+from evo1_training.recording.mcap_writer import MAGIC
 
-MAGIC = b"\x89MCAP0\r\n"
 LIMIT_BYTES = 128 * 2**20  # of a record, and of an unpacked chunk
 # Of all chunks together; packed images of one colour may well become a thousand times as large.
 _FREE_BYTES, _GROWTH = 256 * 2**20, 1000

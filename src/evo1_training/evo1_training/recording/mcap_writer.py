@@ -107,12 +107,9 @@ class McapWriter:
         self.path = path
         self.topics: list[TopicSpec] = []  # by channel
         self.counts: dict[int, int] = {}  # messages by channel
-        self.first_ns = 0
-        self.last_ns = 0
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # tells 'recover' that it is not torn
         self._end = 0
-        self._any = False  # message so far
         self._schemas: dict[str, Schema] = {}
         self._channels: list[Channel] = []
         self._chunk_indexes: list[ChunkIndex] = []
@@ -128,6 +125,13 @@ class McapWriter:
     def pending_bytes(self) -> int:
         """Size of the open chunk, which only memory holds."""
         return self._chunk.size
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """When the first and the last message in the file were received [ns]; 0 without any."""
+        first = min((chunk.message_start_time for chunk in self._chunk_indexes), default=0)
+        last = max((chunk.message_end_time for chunk in self._chunk_indexes), default=0)
+        return int(first), int(last)
 
     @property
     def size(self) -> int:
@@ -165,9 +169,6 @@ class McapWriter:
         self, channel: int, data: bytes, *, log_ns: int, publish_ns: int, sequence: int
     ) -> None:
         """Put a message into the open chunk; `flush` writes it."""
-        self.first_ns = min(self.first_ns, log_ns) if self._any else log_ns
-        self._any = True
-        self.last_ns = max(self.last_ns, log_ns)
         head = _MESSAGE_HEAD.pack(
             Opcode.MESSAGE, _MESSAGE_FIELDS + len(data), channel, sequence, log_ns, publish_ns
         )
@@ -242,14 +243,15 @@ class McapWriter:
             os.close(descriptor)
 
     def _summary(self) -> bytes:
+        first_ns, last_ns = self.span_ns
         statistics = Statistics(
             attachment_count=0,
             channel_count=len(self._channels),
             channel_message_counts=self.counts,
             chunk_count=len(self._chunk_indexes),
             message_count=sum(self.counts.values()),
-            message_end_time=self.last_ns,
-            message_start_time=self.first_ns,
+            message_end_time=last_ns,
+            message_start_time=first_ns,
             metadata_count=len(self._metadata_indexes),
             schema_count=len(self._schemas),
         )
@@ -355,11 +357,11 @@ def write_metadata(
         OSError: the disk is full or gone.
     """
     name = name or writer.path.name
-    count = sum(writer.counts.values())
+    first_ns, last_ns = writer.span_ns
     facts = {
-        "starting_time": {"nanoseconds_since_epoch": writer.first_ns},
-        "duration": {"nanoseconds": writer.last_ns - writer.first_ns if count else 0},
-        "message_count": count,
+        "starting_time": {"nanoseconds_since_epoch": first_ns},
+        "duration": {"nanoseconds": last_ns - first_ns},
+        "message_count": sum(writer.counts.values()),
     }
     topics = [
         {

@@ -4,7 +4,7 @@ The picture is what the live node would decode, so PNG gives the very pixels of 
 Must not import ROS or torch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
@@ -15,7 +15,7 @@ import simplejpeg
 
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize
 from evo1_training.recording.cdr import cdr, made
-from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.definitions import topic_spec
 from evo1_training.recording.episode import RecordedTopic
 from evo1_training.recording.mcap_writer import TopicSpec
 
@@ -115,14 +115,14 @@ class PackingPlan:
 def plan_packing(
     packings: Sequence[Packing],
     topics: Sequence[RecordedTopic],
-    newest: Callable[[str], bytes],
+    newest: Mapping[str, bytes],
 ) -> PackingPlan:
     """Choose how each topic is compressed.
 
     Args:
         packings: the first whose pattern fits counts.
         topics: of the take.
-        newest: gives the last message of a topic; b'' where none is known.
+        newest: the last message of each; b'' where none is known.
     """
     found, notes = {}, []
     taken = {topic.name for topic in topics}
@@ -133,7 +133,7 @@ def plan_packing(
         try:
             if packed_name(topic.name) in taken:
                 raise MessageError("its compressed topic is recorded, too")
-            if data := newest(topic.name):
+            if data := newest[topic.name]:
                 packing.pack(data, topic.name)
             found[topic.name] = packing
         except MessageError as error:
@@ -148,10 +148,4 @@ def packed_name(topic: str) -> str:
 
 def packed_spec(spec: TopicSpec) -> TopicSpec:
     """What the bag says of a compressed topic."""
-    return replace(
-        spec,
-        name=packed_name(spec.name),
-        type=COMPRESSED,
-        definition=definition(COMPRESSED),
-        type_hash=type_hash(COMPRESSED),
-    )
+    return topic_spec(packed_name(spec.name), COMPRESSED, spec.qos)

@@ -36,7 +36,6 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.grade import grade_messages
 from evo1_training.recording.mcap_records import (
-    MAGIC,
     Damage,
     McapError,
     McapReader,
@@ -45,6 +44,7 @@ from evo1_training.recording.mcap_records import (
     messages,
 )
 from evo1_training.recording.mcap_writer import (
+    MAGIC,
     METADATA,
     McapWriter,
     TopicQos,
@@ -175,7 +175,7 @@ class _Copy:
     @property
     def duration_s(self) -> float:
         """From the beginning of the take to the last message."""
-        return max(0, self.writer.last_ns - self._told().started_ns) / 1e9
+        return max(0, self.writer.span_ns[1] - self._told().started_ns) / 1e9
 
     def run(self, progress: Progress) -> None:
         """Copy every complete chunk."""

@@ -23,13 +23,13 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.grade import outcome
-from evo1_training.recording.labels import Labels
 from evo1_training.recording.mcap_writer import TopicSpec
 from evo1_training.recording.packing import Packing, PackingPlan, plan_packing
 from evo1_training.recording.pre_roll import INTERVENTION, Heard, PreRoll
 from evo1_training.recording.stream_monitor import MAX_UNUSABLE, StreamMonitor, WatchedTake
 from evo1_training.recording.take import (
     Ending,
+    Labels,
     RefusedError,
     SessionReport,
     Take,
@@ -131,8 +131,8 @@ class Session:
     def _relabel(self, writer: BagWriter | None, text: str, now_ns: int) -> None:
         if writer is None or not text or text == self._labels.now(self.take.instruction):
             return
-        if writer.label(text, now_ns):
-            self._labels.later.append(Label(from_ns=now_ns, instruction=text))
+        writer.label(text, now_ns)  # for those who have no sidecar
+        self._labels.later.append(Label(from_ns=now_ns, instruction=text))
 
     def lose(self, topic: str, count: int) -> None:
         """Count messages that DDS says it lost."""
@@ -277,8 +277,9 @@ class Session:
             inputs = list(self._inputs.values())
             first, rolled = self._pre_roll.first_ns, self._pre_roll.size
             topics = [one.topic for one in inputs]
-            packed = plan_packing(self._packings, topics, self._monitor.newest)
-            self._packed, self._labels.later = packed, []
+            newest = {topic.name: self._monitor.newest(topic.name) for topic in topics}
+            self._labels.later = []
+        packed = self._packed = plan_packing(self._packings, topics, newest)
         facts = EpisodeFacts(
             episode_id=folder.name,
             instruction=self.take.instruction,
@@ -366,15 +367,13 @@ class Session:
         with self._lock:
             facts = replace(writer.facts, topics=self._packed.as_kept(self._monitor.topics))
         watched = {name: count - self._rolled.get(name, 0) for name, count in written.items()}
-        ended = outcome(
-            self._robot,
+        take = replace(
             self._watched,
-            written=watched,
             fault=fault,
             max_unusable=self._max_unusable,
-            notes=[*self._packed.notes, *writer.notes],
-            labels=self._labels.later,
+            notes=(*self._packed.notes, *writer.notes),
         )
+        ended = outcome(self._robot, take, written=watched, labels=self._labels.later)
         try:
             write_sidecar(writer.folder, Sidecar(facts=facts, outcome=ended))
         except OSError as error:

@@ -7,7 +7,6 @@ clock is the simulation's. Needs no ROS; imports evo1_sim.
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +17,9 @@ from evo1_sim.rehearsals import Rehearsal, plan_rehearsal
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.world import World
 from evo1_training.recording.cdr import cdr, header, joint_state, made, trajectory
-from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.definitions import topic_spec
 from evo1_training.recording.episode import SCRIPTED_OPERATOR
 from evo1_training.recording.episode_store import EpisodeStore
-from evo1_training.recording.mcap_writer import TopicSpec
 from evo1_training.recording.session import Session, SessionInput
 from evo1_training.recording.stream_monitor import robot_topics
 from evo1_training.recording.take import Ending, TakeResult, TakeState
@@ -76,8 +74,14 @@ class SimulatedTakes:
         self._ticks = 0
         self._frames_due = 0.0
         self._session = Session(robot, store, now_ns=lambda: self._now_ns)
-        self._names = _names(robot)
-        self._session.set_inputs([_input(topic) for topic in robot_topics(robot, self._names)])
+        written = [topic.name for topic in robot_topics(robot, {})]
+        self._names = {name: f"/{name.removeprefix('/')}" for name in written}  # no namespace
+        self._session.set_inputs(
+            [
+                SessionInput(topic=topic, spec=topic_spec(topic.name, topic.type))
+                for topic in robot_topics(robot, self._names)
+            ]
+        )
 
     def close(self) -> None:
         """End the running take and free the GL context."""
@@ -207,20 +211,3 @@ def _image(stamp_ns: int, camera: CameraConfig, image: npt.NDArray[np.uint8]) ->
         data=np.ascontiguousarray(image).reshape(-1),
     )
     return cdr(IMAGE, content)
-
-
-def _names(robot: RobotConfig) -> dict[str, str]:
-    """Topics resolved, without a namespace."""
-    topics = [camera.topic for camera in robot.cameras]
-    topics += [robot.state.topic, robot.teleop_topic, *(one.topic for one in robot.command)]
-    return {topic: topic if topic.startswith("/") else f"/{topic}" for topic in topics}
-
-
-def _input(topic: Any) -> SessionInput:
-    spec = TopicSpec(
-        name=topic.name,
-        type=topic.type,
-        definition=definition(topic.type),
-        type_hash=type_hash(topic.type),
-    )
-    return SessionInput(topic=topic, spec=spec)

@@ -1,8 +1,13 @@
 """What people ask of the recorder, by service or action, and what they are answered."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
+from evo1_msgs.action import RecordEpisode
+from evo1_msgs.msg import RecorderStatus
 from evo1_msgs.srv import SetInstruction
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 from rclpy.service import Service
@@ -11,7 +16,7 @@ from std_srvs.srv import Trigger
 
 from evo1_policy.observation import instruction_problem
 from evo1_training.recording.session import Session
-from evo1_training.recording.take import Ending, RefusedError, TakeResult, TakeState
+from evo1_training.recording.take import Ending, RefusedError, Take, TakeResult, TakeState
 
 Answer = tuple[bool, str]
 NOT_ACTIVE = "the recorder is not active; activate it first"
@@ -73,7 +78,7 @@ class Desk:
 
     async def start(self) -> Answer:
         """Begin a take; answers at once, with what it waits for."""
-        problem = self._start(self.instruction, "", ())
+        problem = self.start_take(self.instruction, "", ())
         if problem or self.session is None:
             return False, problem
         return True, self.session.take.describe()
@@ -95,10 +100,6 @@ class Desk:
         except RefusedError as error:
             return False, str(error)
 
-    def start_goal(self, instruction: str, operator: str, extra: Sequence[str]) -> str:
-        """Begin a take for a goal; answers why not, or ''."""
-        return self._start(instruction, operator, extra)
-
     def end_goal(self) -> None:
         """Save the running take, or give a waiting one up."""
         if self.session is None:
@@ -116,7 +117,8 @@ class Desk:
         for future in waiting:
             future.set_result(result)
 
-    def _start(self, instruction: str, operator: str, extra: Sequence[str]) -> str:
+    def start_take(self, instruction: str, operator: str, extra: Sequence[str]) -> str:
+        """Begin a take with a label, an operator and extra topics; answers why not, or ''."""
         if self.session is None:
             return NOT_ACTIVE
         if problem := _too_much(instruction, operator, extra):
@@ -192,6 +194,108 @@ class Services:
             return response
 
         return self._node.create_service(Trigger, name, on_call, callback_group=self._group)
+
+
+@dataclass(kw_only=True)
+class _Goal:
+    handle: ServerGoalHandle
+    done: Future
+
+
+class Goals:
+    """The record_episode action: one take a goal, ended by its time, a service, or a cancel.
+
+    A cancelled goal saves what was recorded: only ~/discard throws a take away.
+
+    Args:
+        node: owns the action server.
+        desk: begins and ends the goal's take.
+    """
+
+    def __init__(self, node: Node, desk: Desk) -> None:
+        self._log = node.get_logger()
+        self._desk = desk
+        self._goal: _Goal | None = None
+        self._accepted = False  # its take runs, the goal does not execute yet
+        self._early: TakeResult | None = None  # ended before that
+        self._server = ActionServer(
+            node,
+            RecordEpisode,
+            "~/record_episode",
+            execute_callback=self._execute,
+            goal_callback=self._on_goal,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+        )
+
+    def tick(self, take: Take, status: RecorderStatus) -> None:
+        """Look whether the goal's take should end, and send feedback."""
+        goal = self._goal
+        if goal is None or goal.done.done():
+            return
+        goal.handle.publish_feedback(RecordEpisode.Feedback(status=status))
+        if take.state not in (TakeState.WAITING, TakeState.RECORDING):
+            return
+        limit_s = goal.handle.request.max_duration_s
+        over = limit_s > 0 and take.state is TakeState.RECORDING and status.duration_s >= limit_s
+        if over or goal.handle.is_cancel_requested:
+            self._desk.end_goal()
+
+    def conclude(self, result: TakeResult) -> None:
+        """A take has ended; if it was a goal's, so has the goal."""
+        goal = self._goal
+        if goal is None:
+            if self._accepted:
+                self._early = result
+            return
+        if goal.done.done():
+            return
+        if goal.handle.is_cancel_requested:
+            goal.handle.canceled()
+        elif result.saved and not result.reason:
+            goal.handle.succeed()
+        else:
+            goal.handle.abort()
+        goal.done.set_result(
+            RecordEpisode.Result(
+                success=result.saved and not result.reason,
+                reason=result.reason,
+                path=result.path if result.saved else "",
+                grade=result.grade,
+                grade_reasons=list(result.grade_reasons),
+                messages=result.messages,
+                lost=result.lost,
+            )
+        )
+
+    def close(self) -> None:
+        """Withdraw the action."""
+        self._server.destroy()
+
+    def _on_goal(self, request: RecordEpisode.Goal) -> GoalResponse:
+        problem = self._refusal(request)
+        if problem:
+            self._log.warning(f"record_episode refused: {problem}")
+            return GoalResponse.REJECT
+        self._accepted, self._early = True, None
+        return GoalResponse.ACCEPT
+
+    def _refusal(self, request: RecordEpisode.Goal) -> str:
+        if self._goal is not None or self._accepted:
+            return "another goal is running; cancel it first"
+        if not 0.0 <= request.max_duration_s < float("inf"):
+            return f"max_duration_s: expected 0 or more seconds, got {request.max_duration_s}"
+        return self._desk.start_take(
+            request.instruction, request.operator_name, tuple(request.extra_topics)
+        )
+
+    async def _execute(self, handle: ServerGoalHandle) -> RecordEpisode.Result:
+        goal = _Goal(handle=handle, done=Future())
+        self._goal, self._accepted = goal, False
+        if self._early is not None:
+            self.conclude(self._early)
+        result: RecordEpisode.Result = await goal.done
+        self._goal = None
+        return result
 
 
 def _too_much(instruction: str, operator: str, extra: Sequence[str]) -> str:

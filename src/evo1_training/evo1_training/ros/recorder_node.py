@@ -29,13 +29,11 @@ from evo1_policy.ros.process import ManagedNode, full_name, run_managed
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import report_qos
 from evo1_training.recording.episode_store import EpisodeStore
-from evo1_training.recording.memory import give_back_free_memory
 from evo1_training.recording.packing import read_packings
-from evo1_training.recording.pre_roll import MEGABYTE, PreRoll
+from evo1_training.recording.pre_roll import MEGABYTE, PreRoll, give_back_free_memory
 from evo1_training.recording.session import Session
 from evo1_training.recording.take import TakeResult, TakeState
-from evo1_training.ros.recorder_desk import CANCELLED, Answer, Desk, Services, describe
-from evo1_training.ros.recorder_goals import Goals
+from evo1_training.ros.recorder_desk import CANCELLED, Answer, Desk, Goals, Services, describe
 from evo1_training.ros.recorder_inputs import Inputs
 from evo1_training.ros.recorder_parameters import (
     EXTRA_TOPICS,
@@ -128,7 +126,7 @@ class RecorderNode(ManagedNode):
             news=self.create_guard_condition(self._advance),
             desk=desk,
             services=Services(self, desk),
-            goals=Goals(self, start=desk.start_goal, end=desk.end_goal),
+            goals=Goals(self, desk),
         )
         return super().on_configure(state)
 

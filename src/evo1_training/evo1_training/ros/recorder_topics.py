@@ -68,7 +68,8 @@ class GraphView:
 def view_graph(node: Node, robot: RobotConfig, patterns: Sequence[str]) -> GraphView:
     """Look at the graph: the robot file's topics, latched ones and those of the patterns."""
     known = dict(node.get_topic_names_and_types())
-    written = {node.resolve_topic_name(name): name for name in _topics_of(robot)}
+    as_written = [topic.name for topic in robot_topics(robot, {})]
+    written = {node.resolve_topic_name(name): name for name in as_written}
     names = {name: resolved for resolved, name in written.items()}
     wanted = robot_topics(robot, names)
     taken = {topic.name for topic in wanted}
@@ -111,12 +112,6 @@ def message_class(type_name: str) -> type | None:
     except (ImportError, AttributeError):
         return None
     return found
-
-
-def _topics_of(robot: RobotConfig) -> list[str]:
-    cameras = [camera.topic for camera in robot.cameras]
-    commands = [command.topic for command in robot.command]
-    return [*cameras, robot.state.topic, robot.teleop_topic, *commands]
 
 
 def _matching(node: Node, known: dict[str, list[str]], patterns: Sequence[str]) -> list[str]:

@@ -146,6 +146,21 @@ def test_episodes_begin_and_end_by_a_topic_and_take_their_task_from_another(tmp_
     assert all(43 <= length <= 45 for length in lengths(request))
 
 
+def test_a_task_that_changes_within_an_episode_is_that_of_its_frames(tmp_path, bags):
+    recording = steady(3.0)
+    for ms, words in ((0, "pick"), (1500, "place"), (1600, " ")):
+        say(recording, "/task", STRING, ms, words)
+    write_bag(tmp_path / "bags" / "take", recording)
+    request = bags(tmp_path / "bags", "instruction: {topic: /task}", instruction="")
+    convert(request, Watcher())
+    assert [one["tasks"] for one in listed(request)] == [["pick", "place"]]
+    (rows,) = table(request)
+    tasks = rows["task_index"].to_pylist()
+    assert tasks == sorted(tasks)
+    assert 40 <= tasks.count(0) <= 46
+    assert tasks.count(1) >= 40
+
+
 def test_episodes_by_times_and_tasks_from_a_file(tmp_path, bags):
     write_bag(tmp_path / "bags" / "take", steady(5.0))
     (tmp_path / "tasks.yaml").write_text("take/0: pick\ntake: place\n")

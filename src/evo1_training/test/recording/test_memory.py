@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from evo1_training.recording.memory import give_back_free_memory
+from evo1_training.recording.pre_roll import give_back_free_memory
 
 PIECE = 100_000  # below glibc's threshold for a mapping of its own
 COUNT = 1000

@@ -71,14 +71,12 @@ class RunningRecorder:
         assert client.wait_for_service(10)
         return self._answer(client.call_async(Trigger.Request()), name)
 
-    def say(self, instruction):
+    def say(self, instruction, transition=""):
         from evo1_msgs.srv import SetInstruction
 
         assert self._set_instruction.wait_for_service(10)
-        return self._answer(
-            self._set_instruction.call_async(SetInstruction.Request(instruction=instruction)),
-            "set_instruction",
-        )
+        request = SetInstruction.Request(instruction=instruction, transition=transition)
+        return self._answer(self._set_instruction.call_async(request), "set_instruction")
 
     def wait_for(self, state, seconds=20):
         self.wait(lambda: self.status and self.status.state == state, f"state {state}", seconds)

@@ -163,12 +163,18 @@ def test_deactivating_saves_the_running_take(publish, recorder, tmp_path):
     assert not node.ask("start").success
 
 
-def test_extra_topic_that_appears_during_a_take_is_recorded(publish, recorder):
+def test_topics_and_labels_that_appear_during_a_take_are_recorded(publish, recorder):
     from std_msgs.msg import String
 
     robot = publish()
-    node = recorder(extra_topics=["/notes/*"])
+    node = recorder(extra_topics=["/notes/*"], compress="*=jpeg:80")
     node.record(0.3)
+    assert node.say("lift it", "now").message == "from now on: 'lift it'"
+    told = robot.node.create_publisher(String, "instruction", 10)
+    node.wait(told.get_subscription_count, "the subscription")
+    time.sleep(0.1)
+    told.publish(String(data="put it down"))
+    node.wait(lambda: node.status.instruction == "put it down", "the label")
     publisher = robot.node.create_publisher(String, "notes/one", 10)
     node.wait(publisher.get_subscription_count, "the subscription")
     time.sleep(0.1)
@@ -179,4 +185,11 @@ def test_extra_topic_that_appears_during_a_take_is_recorded(publish, recorder):
     folder = saved(node.ask("save"))
     assert "/notes/one" in [topic.name for topic in read_sidecar(folder).facts.topics]
     with AnyReader([folder]) as reader:
-        assert {c.topic: c.msgcount for c in reader.connections}["/notes/one"] == 1
+        counts = {c.topic: c.msgcount for c in reader.connections}
+    assert counts["/notes/one"] == counts["/instruction"] == 1
+    assert counts["/env_camera/image_raw/compressed"] > 20
+    sidecar = read_sidecar(folder)
+    assert sidecar.facts.instruction == "put the cube into the box"
+    labels = [label.instruction for label in sidecar.outcome.labels]
+    assert labels == ["lift it", "put it down"]
+    assert not node.say("lift it", "now").success  # no take runs
