@@ -4,7 +4,6 @@ Must not import ROS, which only `--ros` needs, nor torch before there is a check
 """
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,6 @@ from evo1_policy.command_line import describe, entry_point, tell
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_sim.tasks import DISTURBANCES, TASKS
-from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.evaluation.outcomes import (
     Evaluation,
     EvaluationError,
@@ -34,6 +32,7 @@ from evo1_training.evaluation.outcomes import (
 )
 from evo1_training.evaluation.report import write_json, write_report
 from evo1_training.evaluation.rollouts import RolloutError, Setup, run_trials
+from evo1_training.evaluation.workers import fitting_workers
 
 _EPILOG = f"""\
 examples:
@@ -81,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--limit-s", type=float, default=30.0, help="Time of a trial [30 s].")
     parser.add_argument(
-        "--workers", type=int, default=0, help="Processes; not given: as many as fit."
+        "--workers", type=int, default=0, help="Processes; not given: by cores and free memory."
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda.")
     parser.add_argument(
@@ -150,6 +149,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list[Evaluation]:
     """One for each policy; all of them are looked at before the first trial of any."""
+    if arguments.workers < 0:
+        raise UsageError(f"--workers {arguments.workers}: expected 1 or more")
     if arguments.expert + arguments.ros + bool(arguments.policies) != 1:
         raise UsageError("say who shall be evaluated: checkpoints, --expert or --ros")
     if arguments.ros:
@@ -186,7 +187,9 @@ def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> S
 def _offline(
     arguments: argparse.Namespace, setup: Setup, facts: dict[str, str], trials: Sequence[Trial]
 ) -> Evaluation:
-    workers = _workers(arguments, len(trials))
+    workers = arguments.workers or fitting_workers(
+        len(trials), setup.checkpoint, device=setup.device
+    )
     outcomes: list[TrialOutcome] = []
     with tqdm(total=len(trials), unit="trial", desc=setup.task, file=sys.stderr) as bar:
 
@@ -265,12 +268,6 @@ def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | Non
         "mode": arguments.mode if arguments.policies else None,
         "smoothing_rad": arguments.smoothing_rad if arguments.policies else None,
     }
-
-
-def _workers(arguments: argparse.Namespace, trials: int) -> int:
-    if arguments.workers < 0:
-        raise UsageError(f"--workers {arguments.workers}: expected 1 or more")
-    return arguments.workers or max(1, min(available_cores(), math.ceil(trials / 2)))
 
 
 def _over_ros(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluation:

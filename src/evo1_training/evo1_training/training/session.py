@@ -8,11 +8,12 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 
 from evo1_policy.checkpoint import Checkpoint, Weights
 from evo1_policy.checkpoint_layouts.own import copy_tokenizer, tokenizer_files
@@ -21,23 +22,26 @@ from evo1_policy.normalization import NormStats
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.training.batch import Collator
 from evo1_training.training.checkpoints import (
+    ADAPTED,
+    MILESTONES,
     PolicyParts,
     Progress,
-    load_milestone_weights,
     load_optimizer_state,
+    load_part,
     plain_model,
 )
 from evo1_training.training.config_values import TrainConfigError, plain
 from evo1_training.training.data_selection import (
-    dataset_paths,
     mappings,
     open_data,
+    resolved,
     selected_robot,
 )
 from evo1_training.training.loading import BatchStream
 from evo1_training.training.objective import Objective, has_fast_bf16, new_milestone_head
 from evo1_training.training.open_loop import OpenLoopMeter
 from evo1_training.training.optimizer import WeightAverage, freeze, new_optimizer
+from evo1_training.training.rollouts import Rollouts
 from evo1_training.training.run_folder import CONFIG, RunFolder, SavedStep
 from evo1_training.training.starting_point import (
     choose_stats,
@@ -93,9 +97,13 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     resume = _resume(folder, config, stage, read_as)
     if resume is not None and accelerator.is_main_process:
         folder.point("last", resume.step)  # a kill may have come before the link
-    if resume is not None and resume.step >= config.stage(stage).steps:
-        return Finished(folder=folder, outcome=None, summary=_finished_text(folder, resume, stage))
     robot, start = selected_robot(config.data), None
+    rollouts, steps = Rollouts(config, robot), config.stage(stage).steps
+    if resume is not None and resume.step >= steps:
+        tried = Progress.read(resume).success is not None or not rollouts.due(resume.step, steps)
+        if tried:
+            text = _finished_text(folder, resume, stage)
+            return Finished(folder=folder, outcome=None, summary=text)
     if resume is None:  # what is wrong with it is said before minutes of decoding
         start = open_start(config, robot)
         tokenizer_files(tokenizer_source(config, start))
@@ -108,7 +116,9 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         progress=bar,
     )
     bar.close()
-    parts = _parts(config, stage, folder, accelerator, data, robot, start, resume, read_as)
+    parts = _parts(
+        config, stage, folder, accelerator, data, robot, start, resume, read_as, rollouts
+    )
     try:
         outcome = Trainer(parts).run()
     finally:
@@ -135,6 +145,7 @@ def _parts(
     start: Weights | None,
     resume: SavedStep | None,
     read_as: Mapping[str, str],
+    rollouts: Rollouts,
 ) -> Parts:
     section = config.stage(stage)
     stats = choose_stats(config, data, robot, start, resume)
@@ -160,8 +171,8 @@ def _parts(
             )
     watcher = _watcher(config, stage, folder, accelerator, progress, lines)
     try:
-        average, objective, optimizer = _prepared(
-            model, section, accelerator, resume, seed=config.seed
+        average, objective, optimizer, factors = _prepared(
+            model, config, section, accelerator, resume
         )
     except torch.OutOfMemoryError as error:
         raise out_of_memory(stage, config, str(error)) from error
@@ -172,9 +183,11 @@ def _parts(
         accelerator=accelerator,
         objective=objective,
         optimizer=optimizer,
+        factors=factors,
         average=average,
         stream=stream,
         meter=_meter(data, collator, stats, config, robot, section),
+        rollouts=rollouts,
         policy=PolicyParts(
             robot=robot,
             stats=stats,
@@ -254,26 +267,36 @@ def _meter(
 
 def _prepared(
     model: "Evo1",
+    config: TrainConfig,
     section: StageConfig,
     accelerator: Accelerator,
     resume: SavedStep | None,
-    *,
-    seed: int,
-) -> tuple[WeightAverage | None, Objective, torch.optim.Optimizer]:
-    """Freeze, average, wrap for the devices, and give the optimiser what it knew."""
+) -> tuple[WeightAverage | None, Objective, torch.optim.Optimizer, tuple[float, ...]]:
+    """Freeze, average, wrap for the devices, and give the optimiser what it knew.
+
+    The last is the factor of the rate of each of its groups.
+    """
     if section.ema > 0 and sharded(accelerator):
         raise TrainConfigError(
             f"ema: {section.ema}: averaged weights are not kept with FSDP; train with ema=0, or "
             "with DDP"
         )
-    freeze(model, section)
+    if config.compile and sharded(accelerator):
+        raise TrainConfigError("compile: not with FSDP, where it was never tried; compile=false")
+    freeze(model, section, seed=config.seed)
+    if resume is not None and section.lora:
+        load_part(model, resume, ADAPTED)
+    if config.compile:
+        model.embedder.compile()
+        model.action_head.compile()
     head = None
     if section.learns_milestones:
-        head = new_milestone_head(model.config, seed=seed)
+        head = new_milestone_head(model.config, seed=config.seed)
         if resume is not None:
-            load_milestone_weights(head, resume)
+            load_part(head, resume, MILESTONES)
     objective = Objective(model, section, head)
     optimizer = new_optimizer(objective.named_parameters(), section, accelerator.device)
+    factors = tuple(float(group["lr"]) / section.lr for group in optimizer.param_groups)
     objective, prepared = accelerator.prepare(objective, optimizer)
     average = None
     if section.ema > 0:
@@ -282,7 +305,7 @@ def _prepared(
     raw: torch.optim.Optimizer = prepared.optimizer
     if resume is not None:
         load_optimizer_state(objective, raw, resume)
-    return average, objective, raw
+    return average, objective, raw, factors
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
@@ -291,7 +314,11 @@ def _accelerator(config: TrainConfig) -> Accelerator:
     cpu = config.device == "cpu" or not torch.cuda.is_available()
     fast = has_fast_bf16(torch.device("cpu" if cpu else "cuda"))
     bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
-    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+    # The main process measures and saves while the others wait for it.
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=6))
+    accelerator = Accelerator(
+        mixed_precision="bf16" if bf16 else "no", cpu=cpu, kwargs_handlers=[patience]
+    )
     if sharded(accelerator) and not accelerator.is_fsdp2:
         raise TrainConfigError(
             "FSDP: only its second version keeps weights and optimiser by name, as a run is "
@@ -303,10 +330,7 @@ def _accelerator(config: TrainConfig) -> Accelerator:
 def _with_resolved_paths(config: TrainConfig) -> TrainConfig:
     """The newest dataset and its name written out, so that a run goes on with what it began."""
     runs = str(Path(config.runs).expanduser())
-    if not config.data.groups:
-        paths = dataset_paths(config.data)
-        config = replace(config, data=replace(config.data, datasets=tuple(map(str, paths))))
-    return replace(config, runs=runs)
+    return replace(config, runs=runs, data=resolved(config.data))
 
 
 def _resume(

@@ -8,7 +8,7 @@ from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import printable
 from evo1_training.next_commands import after_training, command
 from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
-from evo1_training.training.train_config import Stage, TrainConfig
+from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
 from evo1_training.training.trainer import Outcome
 from evo1_training.training.training_data import TrainingData
 
@@ -28,8 +28,7 @@ def describe_start(
     batch = section.batch_size * section.accumulation * ranks
     start = config.start_from or config.backbone or "new weights"
     lines = [
-        f"{stage} for {robot.name}, from {start}; "
-        + ("head only, backbone frozen" if section.freeze_backbone else "all weights"),
+        f"{stage} for {robot.name}, from {start}; " + _what_learns(section),
         *data.describe(),
         f"{section.steps} steps of {batch} samples ({section.batch_size} a batch x "
         f"{section.accumulation} accumulated x {ranks} {accelerator.device.type}), "
@@ -54,6 +53,14 @@ def describe_start(
     return lines
 
 
+def _what_learns(section: StageConfig) -> str:
+    parts = ["head"] if section.freeze_backbone else ["backbone", "head"]
+    words = [f"{p} by adapters" if p in section.lora else p for p in parts]
+    frozen = ["backbone"] if section.freeze_backbone else []
+    frozen += section.freeze
+    return " and ".join(words) + (f"; frozen: {', '.join(frozen)}" if frozen else "")
+
+
 def write_summary(
     folder: RunFolder,
     outcome: Outcome,
@@ -75,7 +82,11 @@ def write_summary(
     if outcome.error is not None:
         lines.append(outcome.error.describe())
     if outcome.best_step is not None:
-        lines.append(f"best: step {outcome.best_step}, {outcome.best_error:.4f}: {path / 'best'}")
+        solved = outcome.best_success
+        found = [f"step {outcome.best_step}"]
+        found += [f"solves {solved:.0%} of the scenes"] if solved is not None else []
+        found += [f"held-out error {outcome.best_error:.4f}"] if outcome.best_error else []
+        lines.append(f"best: {', '.join(found)}: {path / 'best'}")
     if outcome.skipped:
         lines.append(f"{outcome.skipped} steps were left out because their loss was not finite")
     lines.append(

@@ -8,6 +8,7 @@ ROS.
 import contextlib
 import hashlib
 import math
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,29 +16,39 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from evo1_policy.model.preprocessing import ModelInputs
 from evo1_training.training.batch import Origin, augmented_inputs
 from evo1_training.training.checkpoints import (
+    ADAPTED,
+    MILESTONES,
     PolicyParts,
     Progress,
     full_weights,
     optimizer_state,
     plain_model,
+    write_progress,
     write_step,
 )
 from evo1_training.training.loading import BatchStream
+from evo1_training.training.lora import adapted_weights, merged_weights
 from evo1_training.training.objective import Objective, attention_for
 from evo1_training.training.open_loop import OpenLoopError, OpenLoopMeter
 from evo1_training.training.optimizer import WeightAverage, learning_rate, set_modes
-from evo1_training.training.run_folder import RunFolder
+from evo1_training.training.rollouts import Rollouts
+from evo1_training.training.run_folder import RunFolder, SavedStep
 from evo1_training.training.train_config import Stage, TrainConfig
-from evo1_training.training.watching import Interruption, Watcher
+from evo1_training.training.watching import Interrupted, Interruption, Watcher
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
+
+
+_NOT_TRIED, _CUT_OFF = -1.0, -2.0  # in place of a success
+AGENT_WAITS_S = 30  # torchrun, from the SIGTERM that it passes on to its SIGKILL
 
 
 class TrainError(RuntimeError):
@@ -53,8 +64,9 @@ class Outcome:
         interrupted: name of the signal that ended it, empty if it came to its end.
         skipped: updates that were left out.
         error: last held-out error, if it was measured.
-        best_step: step with the smallest one.
-        best_error: that error.
+        best_step: step of the best checkpoint, see Progress.measured.
+        best_error: its held-out error.
+        best_success: share of the scenes that it solved, where that was tried.
         data_wait: share of the time that was spent waiting for data.
         samples_per_s: over the whole session.
     """
@@ -65,6 +77,7 @@ class Outcome:
     error: OpenLoopError | None
     best_step: int | None
     best_error: float | None
+    best_success: float | None
     data_wait: float
     samples_per_s: float
 
@@ -79,9 +92,11 @@ class Parts:
     accelerator: Accelerator
     objective: Objective
     optimizer: torch.optim.Optimizer
+    factors: tuple[float, ...]  # of the rate, one for each of the optimiser's groups
     average: WeightAverage | None
     stream: BatchStream
     meter: OpenLoopMeter
+    rollouts: Rollouts
     policy: PolicyParts
     progress: Progress
     watcher: Watcher
@@ -102,6 +117,8 @@ class Trainer:
         self._logged_at = time.perf_counter()
         self._logged_step = parts.progress.step
         self._waited_at_log = 0.0
+        self._save_s = 0.0  # how long the last save took
+        self._interruption = Interruption()
 
     def run(self) -> Outcome:
         """Train until the last step or a signal, with checkpoints on the way.
@@ -111,15 +128,17 @@ class Trainer:
         """
         start, first = time.perf_counter(), self._progress.step
         interrupted = ""
-        set_modes(plain_model(self._objective), self._stage)
-        with Interruption() as interruption, self._explained():
-            while self._progress.step < self._stage.steps:
+        set_modes(plain_model(self._objective))
+        with self._interruption as interruption, self._explained():
+            # A run that was cut off within its trials makes them first.
+            stopped = self._progress.success is None and self._try_in_simulation()
+            while not stopped and self._progress.step < self._stage.steps:
                 self._step()
-                if self._agreed(bool(interruption.signal_name)):
-                    interrupted = interruption.signal_name or "a signal to another process"
-                    break
-                self._measure_and_save()
+                stopped = self._agreed(bool(interruption.signal_name)) or self._measure_and_save()
+            if stopped:
+                interrupted = interruption.signal_name or "a signal to another process"
             if self._saved_step() != self._progress.step > first:
+                self._announce_save(interrupted)
                 self._save()
         seconds = time.perf_counter() - start
         done = self._progress.step - first
@@ -130,6 +149,7 @@ class Trainer:
             error=self._error,
             best_step=self._progress.best_step,
             best_error=self._progress.best_error,
+            best_success=self._progress.best_success,
             data_wait=self._parts.stream.waited_s / max(seconds, 1e-9),
             samples_per_s=done * self._samples_per_step() / max(seconds, 1e-9),
         )
@@ -137,8 +157,9 @@ class Trainer:
     def _step(self) -> None:
         step = self._progress.step
         lr = learning_rate(step, self._stage)
-        for group in self._parts.optimizer.param_groups:
-            group["lr"] = lr
+        groups = self._parts.optimizer.param_groups
+        for group, factor in zip(groups, self._parts.factors, strict=True):
+            group["lr"] = lr * factor
         loss, blamed = self._gradients(step)
         norm = self._clipped_norm()
         good = math.isfinite(loss) and math.isfinite(norm)
@@ -154,6 +175,8 @@ class Trainer:
             window=(*self._progress.window, loss) if good else self._progress.window,
             skipped=self._progress.skipped + (not good),
             bad_in_a_row=0 if good else self._progress.bad_in_a_row + 1,
+            error=None,
+            success=None,
         )
         if not good:
             self._skipped(step, loss, norm, blamed)
@@ -247,16 +270,23 @@ class Trainer:
         self._logged_at, self._logged_step = now, progress.step
         self._waited_at_log = self._parts.stream.waited_s
 
-    def _measure_and_save(self) -> None:
-        step, last = self._progress.step, self._progress.step == self._stage.steps
+    def _measure_and_save(self) -> bool:
+        """What is due after this step; whether a signal cut it off."""
+        step, saving = self._progress.step, self._config.saving
+        last = step == self._stage.steps
+        tried = self._parts.rollouts.due(step, self._stage.steps)
         began = time.perf_counter()
         if self._parts.meter.available and (
-            last or step % self._config.watching.open_loop_every == 0
+            last or tried or step % self._config.watching.open_loop_every == 0
         ):
             self._measure()
-        if last or step % self._config.saving.every == 0:
+        kept = saving.keep_every and step % saving.keep_every == 0
+        best = self._progress.best_step == step
+        if last or tried or kept or best or step % saving.every == 0:
             self._save()
+        stopped = self._try_in_simulation()
         self._logged_at += time.perf_counter() - began
+        return stopped
 
     def _measure(self) -> None:
         """Held-out error; every process does the same, which any kind of sharding needs."""
@@ -271,13 +301,39 @@ class Trainer:
         watcher.say(f"step {step}: {self._error.describe()}")
         errors = {f"open_loop/{name}": value for name, value in self._error.joints.items()}
         watcher.record(step, {"open_loop/normalised": self._error.normalised, **errors})
-        best = self._progress.best_error
-        if best is None or self._error.normalised < best:
-            self._progress = replace(
-                self._progress, best_step=step, best_error=self._error.normalised
-            )
-            if step % self._config.saving.every and step != self._stage.steps:
-                self._save()
+        self._progress = self._progress.measured(error=self._error.normalised)
+
+    def _try_in_simulation(self) -> bool:
+        """Success of the policy that was just saved, where it is due; whether a signal came."""
+        step, parts = self._progress.step, self._parts
+        saved = parts.folder.newest()
+        if saved is None or not parts.rollouts.due(step, self._stage.steps):
+            return False
+        success = self._success(saved) if self._accelerator.is_main_process else 0.0
+        if self._accelerator.num_processes > 1:  # the others wait for the main one
+            told = torch.tensor(success, device=self._device, dtype=torch.float64)
+            success = float(torch.as_tensor(broadcast(told)))
+        if success < 0:
+            return success == _CUT_OFF
+        self._progress = self._progress.measured(success=success)
+        if self._accelerator.is_main_process:
+            write_progress(saved, self._progress)
+            self._point_and_prune()
+        parts.watcher.say(f"step {step}: solves {success:.0%} of the scenes")
+        parts.watcher.record(step, {"rollouts/success": success})
+        return False
+
+    def _success(self, saved: SavedStep) -> float:
+        """Share of the scenes that a saved policy solves, or _CUT_OFF, or _NOT_TRIED."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # the trials want some of it
+        try:
+            return self._parts.rollouts.success(saved.policy, self._interruption.check)
+        except Interrupted:
+            return _CUT_OFF
+        except Exception as error:  # noqa: BLE001  a measurement must not end a training
+            self._parts.watcher.say(f"{saved.path.name}: could not be tried: {error}")
+            return _NOT_TRIED
 
     def _predict(self, inputs: ModelInputs, noise: Tensor) -> Tensor:
         with self._attention():
@@ -297,15 +353,17 @@ class Trainer:
             for module in self._objective.modules():
                 if isinstance(module, FSDPModule):
                     module.reshard()
-            set_modes(plain_model(self._objective), self._stage)
+            set_modes(plain_model(self._objective))
 
     def _save(self) -> None:
         parts, progress = self._parts, self._progress
+        began = time.perf_counter()
         optimizer = optimizer_state(self._objective, parts.optimizer)
-        learns = self._stage.learns_milestones
-        milestones = full_weights(self._objective, "milestones") if learns else {}
+        others: dict[str, dict[str, Tensor]] = {}
+        if self._stage.learns_milestones:
+            others[MILESTONES] = full_weights(self._objective, "milestones")
         with self._deployed():
-            model = self._whole_model()
+            model, others[ADAPTED] = self._whole_model()
             if self._accelerator.is_main_process:
                 write_step(
                     parts.folder,
@@ -314,28 +372,53 @@ class Trainer:
                     parts=parts.policy,
                     optimizer=optimizer,
                     trained=parts.average.state_dict() if parts.average is not None else None,
-                    milestones=milestones,
+                    others=others,
                 )
         if self._accelerator.is_main_process:
-            parts.folder.point("last", progress.step)
-            best = progress.best_step if progress.best_step is not None else progress.step
-            if (parts.folder.checkpoints / f"step_{best:06d}").is_dir():
-                parts.folder.point("best", best)
-            parts.folder.prune(keep_last=self._config.saving.keep_last, best=best)
+            self._point_and_prune()
         self._accelerator.wait_for_everyone()
+        self._warn_of_the_agent(time.perf_counter() - began)
 
-    def _whole_model(self) -> "Evo1":
-        """The model with all its weights, gathered where they are sharded."""
+    def _point_and_prune(self) -> None:
+        folder, progress, saving = self._parts.folder, self._progress, self._config.saving
+        folder.point("last", progress.step)
+        best = progress.best_step if progress.best_step is not None else progress.step
+        if (folder.checkpoints / f"step_{best:06d}").is_dir():
+            folder.point("best", best)
+        folder.prune(keep_last=saving.keep_last, keep_every=saving.keep_every, best=best)
+
+    def _warn_of_the_agent(self, save_s: float) -> None:
+        """Say in time that torchrun would not wait for a save."""
+        agent = "TORCHELASTIC_RUN_ID" in os.environ
+        if agent and save_s > AGENT_WAITS_S / 2 >= self._save_s:
+            self._parts.watcher.say(
+                f"a save takes {save_s:.0f} s, and torchrun kills {AGENT_WAITS_S} s after a "
+                f"SIGTERM: start it with --shutdown-timeout {math.ceil(4 * save_s)}"
+            )
+        self._save_s = save_s
+
+    def _announce_save(self, interrupted: str) -> None:
+        if interrupted:
+            before = self._saved_step()
+            took = f", which took {self._save_s:.0f} s the last time" if self._save_s else ""
+            kept = f"from step {before}" if before is not None else "from the beginning"
+            self._parts.watcher.say(
+                f"{interrupted}: saving step {self._progress.step}{took}; killed before that is "
+                f"done, the run goes on {kept}"
+            )
+
+    def _whole_model(self) -> tuple["Evo1", dict[str, Tensor]]:
+        """The model with all its weights, gathered and merged; and what was merged."""
         model = plain_model(self._objective)
-        if not sharded(self._accelerator):
-            return model
+        if not sharded(self._accelerator) and not self._stage.lora:
+            return model, {}
         from evo1_policy.model.evo1 import empty_model
 
         whole = empty_model(self._model_config)
         weights = full_weights(self._objective)
         if weights:  # they arrive on the main process only
-            whole.load_state_dict(weights, assign=True)
-        return whole
+            whole.load_state_dict(merged_weights(weights), assign=True)
+        return whole, adapted_weights(weights)
 
     def _saved_step(self) -> int | None:
         newest = self._parts.folder.newest()
@@ -380,6 +463,8 @@ def out_of_memory(stage: Stage, config: TrainConfig, reason: str) -> TrainError:
         advice.append("precision=bf16")
     if section.ema > 0:
         advice.append(f"{stage}.ema=0")
+    if not section.freeze_backbone and not section.lora:
+        advice.append(f"{stage}.lora=[backbone] (low-rank adapters, which learn less)")
     advice.append(
         "several GPUs with FSDP (accelerate launch --use_fsdp --fsdp_version 2 ..., the whole "
         "command stands in docs/training.md)"
