@@ -237,8 +237,13 @@ def _card(parts: PolicyParts, progress: Progress) -> str:
     lines = [f"# Evo-1 for {parts.robot.name}", "", f"- Steps done: {progress.step}"]
     if progress.best_error is not None:
         lines.append(
-            f"- Smallest held-out open-loop error so far: {progress.best_error:.4f} of the "
-            f"normalised range, at step {progress.best_step}"
+            f"- Held-out open-loop error of the best step so far, {progress.best_step}: "
+            f"{progress.best_error:.4f} of the normalised range"
+        )
+    if progress.best_success is not None:
+        lines.append(
+            f"- Most success in simulation before this step: {progress.best_success:.0%}, at step "
+            f"{progress.best_step}"
         )
     closing = ["", "Success of the task was not measured here: evaluate it before use.", ""]
     return "\n".join([*lines, *parts.card, *closing])
