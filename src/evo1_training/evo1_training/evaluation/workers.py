@@ -7,6 +7,7 @@ from evo1_training.datasets.worker_pool import available_cores
 
 _CELL_BYTES = 700_000_000  # of a worker without a policy: Python, torch, MuJoCo, its pictures
 _COPIES = 1.5  # of the weights that a worker holds while it loads them
+_WEIGHTS = (".safetensors", ".pt", ".bin")
 _MEMORY = Path("/proc/meminfo")
 _LIMITS = (  # of the container: what it may use, what it uses
     (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
@@ -46,11 +47,9 @@ def free_bytes() -> int | None:
 
 
 def _weights_bytes(policy: Path | None) -> int:
-    """Bytes of the weights, in whichever layout: the largest files of a checkpoint are they."""
-    if policy is None:
-        return 0
-    files = [*policy.glob("*.safetensors"), *policy.glob("*.pt"), *policy.glob("*.bin")]
-    return sum(file.stat().st_size for file in files)
+    """Bytes of the files of weights below a checkpoint's folder, in whichever layout."""
+    files = () if policy is None else policy.rglob("*")
+    return sum(file.stat().st_size for file in files if file.suffix in _WEIGHTS)
 
 
 def _free_gpu_bytes(device: str) -> int | None:

@@ -140,10 +140,14 @@ def load_part(module: nn.Module, saved: SavedStep, file: str) -> None:
         module.load_state_dict(load_file(path), strict=file == MILESTONES)
 
 
+def plain_objective(objective: nn.Module) -> Any:
+    """What is within whatever is wrapped around it for the devices."""
+    return getattr(objective, "module", objective)
+
+
 def plain_model(objective: nn.Module) -> "Evo1":
-    """The model within whatever is wrapped around it."""
-    inner: Any = getattr(objective, "module", objective)
-    model: Evo1 = inner.model
+    """The model within."""
+    model: Evo1 = plain_objective(objective).model
     return model
 
 

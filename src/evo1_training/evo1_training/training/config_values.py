@@ -171,12 +171,8 @@ def _plain(value: Any) -> Any:
 
 def _unknown(source: str, dotted: str, key: str, known: list[str]) -> TrainConfigError:
     near = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return TrainConfigError(
-        f"{source}: {dotted}: unknown key{hint} Known here: {', '.join(known)}"
-        if not near
-        else f"{source}: {dotted}: unknown key{hint}"
-    )
+    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+    return TrainConfigError(f"{source}: {dotted}: unknown key; {hint}")
 
 
 def _value(hint: Any, value: Any, source: str, path: str) -> Any:

@@ -28,8 +28,14 @@ from typing import IO, Any
 
 from evo1_policy.checkpoint_layouts.contents import appearing
 from evo1_policy.untrusted import parse_json, read_json, read_text
-from evo1_training.training.config_values import TrainConfigError, differences, plain, to_yaml
-from evo1_training.training.train_config import Stage, TrainConfig, from_data, read_yaml
+from evo1_training.training.config_values import (
+    TrainConfigError,
+    build,
+    differences,
+    plain,
+    to_yaml,
+)
+from evo1_training.training.train_config import Stage, TrainConfig, read_yaml
 
 CONFIG, METRICS, SUMMARY = "train.yaml", "metrics.jsonl", "summary.md"
 MAPPINGS = "mappings.json"
@@ -132,7 +138,7 @@ class RunFolder:
         Raises:
             TrainConfigError: its train.yaml cannot be read.
         """
-        return from_data(read_yaml(self.path / CONFIG), source=str(self.path / CONFIG))
+        return build(TrainConfig, read_yaml(self.path / CONFIG), source=str(self.path / CONFIG))
 
     def check_same(self, config: TrainConfig, stage: Stage, mappings: Mapping[str, str]) -> None:
         """Refuse to go on with a run under other choices than it began with.

@@ -1,7 +1,10 @@
 """What is said before a run and after it, down to what to type next. Must not import ROS."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from evo1_policy.robot_config import RobotConfig
@@ -9,7 +12,7 @@ from evo1_policy.untrusted import printable
 from evo1_training.next_commands import after_training, command
 from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
 from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
-from evo1_training.training.trainer import Outcome
+from evo1_training.training.trainer import Outcome, TrainError
 from evo1_training.training.training_data import TrainingData
 
 PAPER_BATCH = 128
@@ -59,6 +62,51 @@ def _what_learns(section: StageConfig) -> str:
     frozen = ["backbone"] if section.freeze_backbone else []
     frozen += section.freeze
     return " and ".join(words) + (f"; frozen: {', '.join(frozen)}" if frozen else "")
+
+
+@contextmanager
+def memory_explained(config: TrainConfig, stage: Stage) -> Iterator[None]:
+    """Out of memory, said in settings.
+
+    Raises:
+        TrainError: in its place.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(stage, config, str(error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise _out_of_memory(stage, config, str(error)) from error
+
+
+def _out_of_memory(stage: Stage, config: TrainConfig, reason: str) -> TrainError:
+    """Which settings to change, with the values to type."""
+    section = config.stage(stage)
+    advice = []
+    if section.batch_size > 1:
+        half = section.batch_size // 2
+        advice.append(
+            f"{stage}.batch_size={half} {stage}.accumulation={section.accumulation * 2} "
+            "(the same global batch)"
+        )
+    if not section.freeze_backbone and not section.gradient_checkpointing:
+        advice.append(f"{stage}.gradient_checkpointing=true")
+    if config.precision != "bf16":
+        advice.append("precision=bf16")
+    if section.ema > 0:
+        advice.append(f"{stage}.ema=0")
+    if not section.freeze_backbone and not section.lora:
+        advice.append(f"{stage}.lora=[backbone] (low-rank adapters, which learn less)")
+    advice.append(
+        "several GPUs with FSDP (accelerate launch --use_fsdp --fsdp_version 2 ..., the whole "
+        "command stands in docs/training.md)"
+    )
+    return TrainError(
+        f"out of memory at batch {section.batch_size}: {reason.splitlines()[0][:200]}\n"
+        f"Try, one after the other: {'; '.join(advice)}. Other choices want --restart, or --name"
+    )
 
 
 def write_summary(

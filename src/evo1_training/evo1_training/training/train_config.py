@@ -139,7 +139,7 @@ class AugmentationConfig(Choices):
     probability: float = choice(0.5, "of each image", low=0, high=1)
     crop_scale: float = choice(0.95, "least share of the area that is kept", above=0, high=1)
     rotation_deg: float = choice(5.0, "largest angle to either side", low=0)
-    brightness: float = choice(0.3, "factors from 1 - x to 1 + x, also for these", low=0, high=1)
+    brightness: float = choice(0.3, "factors from 1 - x to 1 + x; also the next two", low=0, high=1)
     contrast: float = choice(0.4, "about the image's mean grey", low=0, high=1)
     saturation: float = choice(0.5, "about each pixel's grey", low=0, high=1)
     hue: float = choice(0.08, "largest turn, as a share of the circle", low=0, high=0.5)
@@ -256,11 +256,11 @@ def config_from(
     if file is not None:
         source = str(file)
         data = overlay(data, read_yaml(file), source=source)
-        from_data(data, source=source)  # an error of the file is said to be the file's
+        build(TrainConfig, data, source=source)  # an error of the file is said to be the file's
         source = f"{file} and command line" if overrides else source
     for text in overrides:
         data = override(data, text, section=stage)
-    return from_data(data, source=source)
+    return build(TrainConfig, data, source=source)
 
 
 def read_yaml(path: Path) -> Data:
@@ -277,12 +277,3 @@ def read_yaml(path: Path) -> Data:
     if not isinstance(data, dict | None):
         raise TrainConfigError(f"{path}: expected keys with values, got {type(data).__name__}")
     return data or {}
-
-
-def from_data(data: Data, *, source: str) -> TrainConfig:
-    """What plain gave, or a part of it.
-
-    Raises:
-        TrainConfigError: a key is unknown or a value wrong.
-    """
-    return build(TrainConfig, data, source=source)

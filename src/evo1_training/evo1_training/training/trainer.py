@@ -8,11 +8,10 @@ ROS.
 import contextlib
 import hashlib
 import math
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -22,33 +21,18 @@ from torch.distributed.fsdp import FSDPModule
 
 from evo1_policy.model.preprocessing import ModelInputs
 from evo1_training.training.batch import Origin, augmented_inputs
-from evo1_training.training.checkpoints import (
-    ADAPTED,
-    MILESTONES,
-    PolicyParts,
-    Progress,
-    full_weights,
-    optimizer_state,
-    plain_model,
-    write_progress,
-    write_step,
-)
+from evo1_training.training.checkpoints import PolicyParts, Progress, plain_model, write_progress
 from evo1_training.training.loading import BatchStream
-from evo1_training.training.lora import adapted_weights, merged_weights
 from evo1_training.training.objective import Objective, attention_for
 from evo1_training.training.open_loop import OpenLoopError, OpenLoopMeter
 from evo1_training.training.optimizer import WeightAverage, learning_rate, set_modes
 from evo1_training.training.rollouts import Rollouts
 from evo1_training.training.run_folder import RunFolder, SavedStep
+from evo1_training.training.saving import Saver
 from evo1_training.training.train_config import Stage, TrainConfig
 from evo1_training.training.watching import Interrupted, Interruption, Watcher
 
-if TYPE_CHECKING:
-    from evo1_policy.model.evo1 import Evo1
-
-
 _NOT_TRIED, _CUT_OFF = -1.0, -2.0  # in place of a success
-AGENT_WAITS_S = 30  # torchrun, from the SIGTERM that it passes on to its SIGKILL
 
 
 class TrainError(RuntimeError):
@@ -117,19 +101,27 @@ class Trainer:
         self._logged_at = time.perf_counter()
         self._logged_step = parts.progress.step
         self._waited_at_log = 0.0
-        self._save_s = 0.0  # how long the last save took
+        self._saver = Saver(
+            parts.folder,
+            parts.accelerator,
+            parts.config.saving,
+            parts.policy,
+            parts.watcher,
+            config=parts.config.model,
+            adapted=bool(self._stage.lora),
+        )
         self._interruption = Interruption()
 
     def run(self) -> Outcome:
         """Train until the last step or a signal, with checkpoints on the way.
 
         Raises:
-            TrainError: the loss is not finite again and again, or memory is too small.
+            TrainError: the loss is not finite again and again.
         """
         start, first = time.perf_counter(), self._progress.step
         interrupted = ""
         set_modes(plain_model(self._objective))
-        with self._interruption as interruption, self._explained():
+        with self._interruption as interruption:
             # A run that was cut off within its trials makes them first.
             stopped = self._progress.success is None and self._try_in_simulation()
             while not stopped and self._progress.step < self._stage.steps:
@@ -137,8 +129,9 @@ class Trainer:
                 stopped = self._agreed(bool(interruption.signal_name)) or self._measure_and_save()
             if stopped:
                 interrupted = interruption.signal_name or "a signal to another process"
-            if self._saved_step() != self._progress.step > first:
-                self._announce_save(interrupted)
+            if self._saver.newest() != self._progress.step > first:
+                if interrupted:
+                    self._saver.announce(interrupted, self._progress.step)
                 self._save()
         seconds = time.perf_counter() - start
         done = self._progress.step - first
@@ -318,7 +311,7 @@ class Trainer:
         self._progress = self._progress.measured(success=success)
         if self._accelerator.is_main_process:
             write_progress(saved, self._progress)
-            self._point_and_prune()
+            self._saver.point_and_prune(self._progress)
         parts.watcher.say(f"step {step}: solves {success:.0%} of the scenes")
         parts.watcher.record(step, {"rollouts/success": success})
         return False
@@ -356,120 +349,12 @@ class Trainer:
             set_modes(plain_model(self._objective))
 
     def _save(self) -> None:
-        parts, progress = self._parts, self._progress
-        began = time.perf_counter()
-        optimizer = optimizer_state(self._objective, parts.optimizer)
-        others: dict[str, dict[str, Tensor]] = {}
-        if self._stage.learns_milestones:
-            others[MILESTONES] = full_weights(self._objective, "milestones")
-        with self._deployed():
-            model, others[ADAPTED] = self._whole_model()
-            if self._accelerator.is_main_process:
-                write_step(
-                    parts.folder,
-                    progress,
-                    model=model,
-                    parts=parts.policy,
-                    optimizer=optimizer,
-                    trained=parts.average.state_dict() if parts.average is not None else None,
-                    others=others,
-                )
-        if self._accelerator.is_main_process:
-            self._point_and_prune()
-        self._accelerator.wait_for_everyone()
-        self._warn_of_the_agent(time.perf_counter() - began)
-
-    def _point_and_prune(self) -> None:
-        folder, progress, saving = self._parts.folder, self._progress, self._config.saving
-        folder.point("last", progress.step)
-        best = progress.best_step if progress.best_step is not None else progress.step
-        if (folder.checkpoints / f"step_{best:06d}").is_dir():
-            folder.point("best", best)
-        folder.prune(keep_last=saving.keep_last, keep_every=saving.keep_every, best=best)
-
-    def _warn_of_the_agent(self, save_s: float) -> None:
-        """Say in time that torchrun would not wait for a save."""
-        agent = "TORCHELASTIC_RUN_ID" in os.environ
-        if agent and save_s > AGENT_WAITS_S / 2 >= self._save_s:
-            self._parts.watcher.say(
-                f"a save takes {save_s:.0f} s, and torchrun kills {AGENT_WAITS_S} s after a "
-                f"SIGTERM: start it with --shutdown-timeout {math.ceil(4 * save_s)}"
-            )
-        self._save_s = save_s
-
-    def _announce_save(self, interrupted: str) -> None:
-        if interrupted:
-            before = self._saved_step()
-            took = f", which took {self._save_s:.0f} s the last time" if self._save_s else ""
-            kept = f"from step {before}" if before is not None else "from the beginning"
-            self._parts.watcher.say(
-                f"{interrupted}: saving step {self._progress.step}{took}; killed before that is "
-                f"done, the run goes on {kept}"
-            )
-
-    def _whole_model(self) -> tuple["Evo1", dict[str, Tensor]]:
-        """The model with all its weights, gathered and merged; and what was merged."""
-        model = plain_model(self._objective)
-        if not sharded(self._accelerator) and not self._stage.lora:
-            return model, {}
-        from evo1_policy.model.evo1 import empty_model
-
-        whole = empty_model(self._model_config)
-        weights = full_weights(self._objective)
-        if weights:  # they arrive on the main process only
-            whole.load_state_dict(merged_weights(weights), assign=True)
-        return whole, adapted_weights(weights)
-
-    def _saved_step(self) -> int | None:
-        newest = self._parts.folder.newest()
-        return newest.step if newest is not None else None
+        parts = self._parts
+        self._saver.save(
+            self._progress, self._objective, parts.optimizer, parts.average, self._deployed
+        )
 
     def _samples_per_step(self) -> int:
         stage = self._stage
         ranks: int = self._accelerator.num_processes
         return stage.batch_size * stage.accumulation * ranks
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Out of memory, said in settings."""
-        try:
-            yield
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise out_of_memory(self._parts.stage, self._config, str(error)) from error
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):
-                raise
-            raise out_of_memory(self._parts.stage, self._config, str(error)) from error
-
-
-def sharded(accelerator: Accelerator) -> bool:
-    """Whether weights are spread over the devices (FSDP)."""
-    return str(accelerator.distributed_type).endswith("FSDP")
-
-
-def out_of_memory(stage: Stage, config: TrainConfig, reason: str) -> TrainError:
-    """Which settings to change, with the values to type."""
-    section = config.stage(stage)
-    advice = []
-    if section.batch_size > 1:
-        half = section.batch_size // 2
-        advice.append(
-            f"{stage}.batch_size={half} {stage}.accumulation={section.accumulation * 2} "
-            "(the same global batch)"
-        )
-    if not section.freeze_backbone and not section.gradient_checkpointing:
-        advice.append(f"{stage}.gradient_checkpointing=true")
-    if config.precision != "bf16":
-        advice.append("precision=bf16")
-    if section.ema > 0:
-        advice.append(f"{stage}.ema=0")
-    if not section.freeze_backbone and not section.lora:
-        advice.append(f"{stage}.lora=[backbone] (low-rank adapters, which learn less)")
-    advice.append(
-        "several GPUs with FSDP (accelerate launch --use_fsdp --fsdp_version 2 ..., the whole "
-        "command stands in docs/training.md)"
-    )
-    return TrainError(
-        f"out of memory at batch {section.batch_size}: {reason.splitlines()[0][:200]}\n"
-        f"Try, one after the other: {'; '.join(advice)}. Other choices want --restart, or --name"
-    )

@@ -126,7 +126,12 @@ def test_rates_by_group_are_those_of_the_first_pattern_that_matches(model):
 
 def adapters(config):
     section = dataclasses.replace(
-        config.single, lora=("backbone", "head"), lora_rank=2, lr_scales=("embedder.*:0.5",)
+        config.single,
+        steps=4,
+        accumulation=1,
+        lora=("backbone", "head"),
+        lora_rank=2,
+        lr_scales=("embedder.*:0.5",),
     )
     return dataclasses.replace(config, single=section)
 

@@ -198,7 +198,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(config, monkeypatch, done, c
 
     monkeypatch.setattr(Watcher, "record", terminate_at_step_3)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # as torchrun's agent does
-    monkeypatch.setattr("evo1_training.training.trainer.AGENT_WAITS_S", 0)
+    monkeypatch.setattr("evo1_training.training.saving.AGENT_WAITS_S", 0)
     finished = train(config, "stage1")
     said = capsys.readouterr().err
     assert "torchrun kills 0 s after a SIGTERM: start it with --shutdown-timeout" in said
