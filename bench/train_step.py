@@ -91,7 +91,7 @@ def measure(
     if stage.learns_milestones:
         head = new_milestone_head(config.model, seed=0)
     objective = Objective(model, stage, head).to(device)
-    set_modes(model, stage)
+    set_modes(model)
     optimizer = new_optimizer(objective.named_parameters(), stage, device)
     batch = random_batch(config, stage.batch_size).to(device)
     generator = torch.Generator(device).manual_seed(0)

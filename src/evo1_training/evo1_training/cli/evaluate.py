@@ -4,7 +4,6 @@ Must not import ROS, which only `--ros` needs, nor torch before there is a check
 """
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 from tqdm import tqdm
 
@@ -20,7 +20,6 @@ from evo1_policy.command_line import describe, entry_point, tell
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_sim.tasks import DISTURBANCES, TASKS
-from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.evaluation.outcomes import (
     Evaluation,
     EvaluationError,
@@ -33,7 +32,8 @@ from evo1_training.evaluation.outcomes import (
     table,
 )
 from evo1_training.evaluation.report import write_json, write_report
-from evo1_training.evaluation.rollouts import RolloutError, Setup, run_trials
+from evo1_training.evaluation.rollouts import Keep, RolloutError, Setup, run_trials
+from evo1_training.evaluation.workers import fitting_workers
 
 _EPILOG = f"""\
 examples:
@@ -71,64 +71,45 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    _add_who(parser)
-    parser.add_argument("--task", default="", help="Not given: the robot's first.")
-    parser.add_argument("--instruction", default="", help="Not given: the task's own words.")
-    parser.add_argument("--trials", type=int, default=20, help="Of each condition [20].")
-    parser.add_argument("--seed", type=int, default=0, help="Which set of start states [0].")
-    parser.add_argument(
-        "--disturb", default="none", help="One condition, several with commas, or all."
-    )
-    parser.add_argument("--limit-s", type=float, default=30.0, help="Time of a trial [30 s].")
-    parser.add_argument(
-        "--workers", type=int, default=0, help="Processes; not given: as many as fit."
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda.")
-    parser.add_argument(
-        "--latency-ms", type=float, default=100.0, help="From frame to chunk [100 ms]."
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    add("policies", nargs="*", metavar="DIR", help="Checkpoints, or hub:user/name; to compare.")
+    add("--checkpoint", action="append", default=[], metavar="DIR", help="The same, by a name.")
+    add("--expert", action="store_true", help="The scripted expert in its place.")
+    add("--ros", action="store_true", help="The policy node that runs.")
+    add("--robot", default="", help="xarm6, so100 or a robot file; else the checkpoint's.")
+    add("--task", default="", help="Not given: the robot's first.")
+    add("--instruction", default="", help="Not given: the task's own words.")
+    add("--trials", type=int, default=20, help="Of each condition [20].")
+    add("--seed", type=int, default=0, help="Which set of start states [0].")
+    add("--disturb", default="none", help="One condition, several with commas, or all.")
+    add("--limit-s", type=float, default=30.0, help="Time of a trial [30 s].")
+    add("--workers", type=int, default=0, help="Processes; not given: by cores and free memory.")
+    add("--device", default="auto", help="auto, cpu or cuda.")
+    add("--latency-ms", type=float, default=100.0, help="From frame to chunk [100 ms].")
+    add(
         "--execute-actions",
         type=int,
         help="Of each chunk; not given: as the checkpoint says, else half of it.",
     )
-    parser.add_argument(
+    add(
         "--mode",
         choices=[mode.value for mode in ExecutionMode],
         default=ExecutionMode.REPLACE.value,
         help="How chunks follow one another [replace].",
     )
-    parser.add_argument(
+    add(
         "--smoothing-rad",
         type=float,
         default=LoopSettings.smoothing_rad,
         help="How far an action may be moved to take noise out of a chunk that would have to be "
         f"slowed for it; 0: no smoothing [{LoopSettings.smoothing_rad:g}].",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="Write every number there.")
-    parser.add_argument(
-        "--report", type=Path, metavar="DIR", help="Write a page with videos there."
-    )
-    parser.add_argument(
-        "--videos", choices=("none", "failures", "all"), default="failures", help="With --report."
-    )
-    parser.add_argument("--namespace", default="", help="Of the arm, with --ros.")
+    add("--json", type=Path, metavar="FILE", help="Write every number there.")
+    add("--report", type=Path, metavar="DIR", help="Write a page with videos there.")
+    add("--videos", choices=get_args(Keep), default="failures", help="With --report.")
+    add("--namespace", default="", help="Of the arm, with --ros.")
     add_reading_options(parser)
     return parser
-
-
-def _add_who(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "policies", nargs="*", metavar="DIR", help="Checkpoints, or hub:user/name; to compare."
-    )
-    parser.add_argument(
-        "--checkpoint", action="append", default=[], metavar="DIR", help="The same, by a name."
-    )
-    parser.add_argument("--expert", action="store_true", help="The scripted expert in its place.")
-    parser.add_argument("--ros", action="store_true", help="The policy node that runs.")
-    parser.add_argument(
-        "--robot", default="", help="xarm6, so100 or a robot file; not given: the checkpoint's."
-    )
 
 
 @entry_point("evaluate")
@@ -150,6 +131,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list[Evaluation]:
     """One for each policy; all of them are looked at before the first trial of any."""
+    if arguments.workers < 0:
+        raise UsageError(f"--workers {arguments.workers}: expected 1 or more")
     if arguments.expert + arguments.ros + bool(arguments.policies) != 1:
         raise UsageError("say who shall be evaluated: checkpoints, --expert or --ros")
     if arguments.ros:
@@ -186,7 +169,9 @@ def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> S
 def _offline(
     arguments: argparse.Namespace, setup: Setup, facts: dict[str, str], trials: Sequence[Trial]
 ) -> Evaluation:
-    workers = _workers(arguments, len(trials))
+    workers = arguments.workers or fitting_workers(
+        len(trials), setup.checkpoint, device=setup.device
+    )
     outcomes: list[TrialOutcome] = []
     with tqdm(total=len(trials), unit="trial", desc=setup.task, file=sys.stderr) as bar:
 
@@ -265,12 +250,6 @@ def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | Non
         "mode": arguments.mode if arguments.policies else None,
         "smoothing_rad": arguments.smoothing_rad if arguments.policies else None,
     }
-
-
-def _workers(arguments: argparse.Namespace, trials: int) -> int:
-    if arguments.workers < 0:
-        raise UsageError(f"--workers {arguments.workers}: expected 1 or more")
-    return arguments.workers or max(1, min(available_cores(), math.ceil(trials / 2)))
 
 
 def _over_ros(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluation:

@@ -4,17 +4,18 @@ import argparse
 import dataclasses
 import logging
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from evo1_policy.command_line import entry_point
 from evo1_training.datasets.reader.adoption import dataset_name
-from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
-from evo1_training.training.data_selection import dataset_paths
+from evo1_training.training.config_values import TrainConfigError, described, plain, to_yaml
+from evo1_training.training.data_selection import dataset_weights
 from evo1_training.training.presets import PRESETS, preset
-from evo1_training.training.run_folder import find_stage1
-from evo1_training.training.train_config import Stage, TrainConfig, config_from
+from evo1_training.training.run_folder import CONFIG, STAGES, RunFolder, find_stage1
+from evo1_training.training.train_config import Stage, StageConfig, TrainConfig, config_from
 
 DEFAULT_PRESET = "tiny"
 _DESCRIPTION = """\
@@ -33,8 +34,8 @@ presets
           batch of 128 matters (1 GPU: stage1.accumulation=8 stage2.accumulation=8)
 
 choices
-  Every choice is a key: --print-config shows them all with their values. KEY=VALUE replaces one;
-  keys of the stage that is run need no section (steps=500, lr=1e-4, batch_size=8).
+  Every choice is a key: they stand below, and --print-config shows them with their values.
+  KEY=VALUE replaces one; keys of the stage that is run need no section (steps=500, lr=1e-4).
 
 examples
   # the newest dataset below ~/evo1_datasets, on this computer, in minutes
@@ -46,6 +47,10 @@ examples
   torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29500 -m evo1_training.cli.train ...
   # from weights that somebody published for another arm
   train --stage 1 --from hub:MINT-SJTU/Evo1_SO100 --dataset D tokenizer=hub:OpenGVLab/InternVL3-1B
+  # two datasets, the second one a third as often; adapters instead of a whole backbone
+  train --stage 2 --dataset mine --dataset hub:user/other:0.3 lora=[backbone] lr=1e-4
+  # success in simulation every 5,000 steps decides which checkpoint is `best`
+  train --stage 2 rollouts.every=5000 saving.keep_every=10000
   # one stage instead of two, as the paper compares
   train --single-stage --preset paper --backbone InternVL3-1B
 """
@@ -98,10 +103,19 @@ def choose_config(options: argparse.Namespace, stage: Stage) -> TrainConfig:
         if options.preset:
             base = dataclasses.replace(preset(options.preset), **_inherited(first))
         config = config_from(base, file=options.config, overrides=_overrides(options), stage=stage)
-        return dataclasses.replace(config, name=first.name, start_from=str(run.path / "best"))
+        start = _begun_from(run, options) or str(run.path / "last")  # the paper's final weights
+        return dataclasses.replace(config, name=first.name, start_from=start)
     if named or options.print_config:
         return asked
     return dataclasses.replace(asked, name=_name_of_data(asked))
+
+
+def _begun_from(first: RunFolder, options: argparse.Namespace) -> str:
+    """What a stage 2 beside this stage 1 began from; empty where there is none to go on with."""
+    second = RunFolder(first.path.with_name("stage2"))
+    if options.restart or not (second.path / CONFIG).is_file():
+        return ""
+    return second.config().start_from
 
 
 def _base_of_start(asked: TrainConfig, options: argparse.Namespace) -> TrainConfig:
@@ -126,7 +140,7 @@ def _inherited(first: TrainConfig) -> dict[str, Any]:
 def _name_of_data(config: TrainConfig) -> str:
     if config.data.groups:
         return Path(config.data.groups).stem
-    return dataset_name(dataset_paths(config.data)[0])
+    return dataset_name(next(iter(dataset_weights(config.data))))
 
 
 def _overrides(options: argparse.Namespace) -> list[str]:
@@ -138,6 +152,7 @@ def _overrides(options: argparse.Namespace) -> list[str]:
         "backbone": options.backbone,
         "data.robot": options.robot,
         "data.groups": options.groups,
+        "data.phrasings": options.phrasings,
         "normalization.stats": options.norm_stats,
     }
     texts = [f"{key}={value}" for key, value in given.items() if value]
@@ -148,11 +163,21 @@ def _overrides(options: argparse.Namespace) -> list[str]:
     return [*texts, *options.choices]
 
 
+def _keys() -> str:
+    """Every key, its default in the authors' form, and what it means."""
+    lines = ["", "keys, with what they are where no preset says otherwise; the first are of each stage"]
+    for key, default, about in (*described(StageConfig), *described(TrainConfig)):
+        if not key.startswith(STAGES):
+            text = f"{key} [{default!r}]: {about}"
+            lines += textwrap.wrap(text, 98, initial_indent="  ", subsequent_indent="      ")
+    return "\n".join([*lines, "  model.*: sizes and semantics of the model", ""])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="train",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
+        epilog=_EPILOG + _keys(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
@@ -161,7 +186,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--single-stage", action="store_true", help="everything at once, without stages")
     add("--preset", choices=tuple(PRESETS), help=f"choices to begin with ({DEFAULT_PRESET})")
     add("--config", type=Path, metavar="FILE", help="YAML with any of the keys")
-    add("--dataset", action="append", metavar="DIR", help="or hub:user/name; may be repeated")
+    add(
+        "--dataset",
+        action="append",
+        metavar="DIR",
+        help="or hub:user/name; may be repeated; DIR:0.3 shows its frames 0.3 times an epoch",
+    )
+    add("--phrasings", metavar="FILE", help="other words for tasks: {task: [words, words]}")
     add("--groups", metavar="FILE", help="the authors' dataset file, instead of --dataset")
     add("--robot", metavar="FILE", help="robot file, for datasets that carry none")
     add("--name", help="of the run; default: the dataset's folder name")

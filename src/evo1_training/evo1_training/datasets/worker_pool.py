@@ -28,7 +28,7 @@ def available_cores() -> int:
 
 
 def run_all(
-    run: Run[T, R], jobs: Iterable[T], *, workers: int, advance: Advance
+    run: Run[T, R], jobs: Iterable[T], *, workers: int, advance: Advance, apart: bool = False
 ) -> Generator[tuple[T, R | Exception], None, None]:
     """Run jobs, in this process for one worker, else in processes of their own.
 
@@ -39,6 +39,7 @@ def run_all(
         jobs: what to run.
         workers: how many processes.
         advance: told progress, in this process.
+        apart: one worker is a process of its own, too.
 
     Yields:
         Each job with its result or exception, in the order given.
@@ -46,7 +47,7 @@ def run_all(
     Raises:
         BrokenProcessPool: a worker was killed, as Linux does where memory runs out.
     """
-    if workers <= 1:
+    if workers <= 1 and not apart:
         for job in jobs:
             yield job, _outcome(lambda job=job: run(job, advance))  # type: ignore[misc]
         return

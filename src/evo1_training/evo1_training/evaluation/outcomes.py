@@ -252,21 +252,10 @@ def _condition_json(condition: ConditionSummary) -> dict[str, Any]:
 
 
 def _trial_json(outcome: TrialOutcome) -> dict[str, Any]:
-    return {
-        "disturbance": outcome.trial.disturbance,
-        "seed": outcome.trial.seed,
-        "success": outcome.success,
-        "seconds": round(outcome.seconds, 3),
-        "ended": outcome.ended,
-        "detail": outcome.detail,
-        "instruction": outcome.instruction,
-        "chunks": outcome.chunks,
-        "holds": outcome.holds,
-        "interventions": outcome.interventions,
-        "inference_ms": outcome.inference_ms,
-        "video": outcome.video,
-        "lifted_first": outcome.choice,
-    }
+    apart = ("trial", "thumbnails", "choice")
+    told = {name: value for name, value in vars(outcome).items() if name not in apart}
+    told["seconds"] = round(outcome.seconds, 3)
+    return {**vars(outcome.trial), **told, "lifted_first": outcome.choice}
 
 
 @dataclass(frozen=True, kw_only=True)

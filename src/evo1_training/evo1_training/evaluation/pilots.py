@@ -5,6 +5,7 @@ Must not import ROS or torch.
 
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
@@ -45,38 +46,38 @@ class Infers(Protocol):
         ...
 
 
-class Pilot(Protocol):
+class Pilot(ABC):
     """Gives a joint target for every frame of a trial."""
 
+    @abstractmethod
     def begin(self, world: World, instruction: str) -> None:
         """Start a trial in a world that was just reset.
 
         Raises:
             ExpertError: the start state is out of the expert's reach.
         """
-        ...
 
+    @abstractmethod
     def act(self, images: Images, state: Vector, now_ns: int) -> Vector:
         """Where the joints (D,) [rad] shall be one step after now, seeing what is now."""
-        ...
 
     @property
     def stopped(self) -> tuple[str, str]:
         """Code and message of what ended the motion for good; ('', '') while it goes on."""
-        ...
+        return "", ""
 
     @property
     def status(self) -> LoopStatus | None:
         """Counters of the policy loop, where there is one."""
-        ...
+        return None
 
     @property
     def inference_ms(self) -> float | None:
         """Median time of an inference on this machine, since begin [ms]."""
-        ...
+        return None
 
 
-class PolicyPilot:
+class PolicyPilot(Pilot):
     """Runs a policy as the policy node does: the same loop, splices, checks and stop reasons.
 
     Only the clock is simulated: a chunk arrives `latency_ns` after its observation's frame,
@@ -188,7 +189,7 @@ class PolicyPilot:
         )
 
 
-class ExpertPilot:
+class ExpertPilot(Pilot):
     """The scripted expert in place of a policy: shows that the tasks can be done."""
 
     def begin(self, world: World, instruction: str) -> None:
@@ -203,18 +204,3 @@ class ExpertPilot:
         target: Vector = self._plan[min(self._next, len(self._plan) - 1)]
         self._next += 1
         return target
-
-    @property
-    def stopped(self) -> tuple[str, str]:
-        """See Pilot."""
-        return "", ""
-
-    @property
-    def status(self) -> LoopStatus | None:
-        """See Pilot."""
-        return None
-
-    @property
-    def inference_ms(self) -> float | None:
-        """See Pilot."""
-        return None

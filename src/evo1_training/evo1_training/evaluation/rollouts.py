@@ -93,7 +93,12 @@ class Setup:
 
 
 def run_trials(
-    setup: Setup, trials: Sequence[Trial], *, workers: int, advance: Callable[[int], None]
+    setup: Setup,
+    trials: Sequence[Trial],
+    *,
+    workers: int,
+    advance: Callable[[int], None],
+    apart: bool = False,
 ) -> Iterator[TrialOutcome]:
     """Run the trials; the outcomes do not depend on the number of workers.
 
@@ -102,6 +107,7 @@ def run_trials(
         trials: in the order of the outcomes.
         workers: processes; 1: this one.
         advance: told how many trials have ended.
+        apart: one worker is a process of its own, too.
 
     Raises:
         RolloutError: the set-up cannot run.
@@ -114,7 +120,7 @@ def run_trials(
         (setup.report / VIDEOS).mkdir(parents=True, exist_ok=True)
     run = functools.partial(_run_in_worker, setup)
     try:
-        for _, outcome in run_all(run, trials, workers=workers, advance=advance):
+        for _, outcome in run_all(run, trials, workers=workers, advance=advance, apart=apart):
             if isinstance(outcome, Exception):
                 raise outcome
             yield outcome

@@ -6,6 +6,7 @@ loads with weights_only. Must not import ROS.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +27,13 @@ from evo1_policy.checkpoint_layouts.restricted_unpickler import save_plain
 from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
 from evo1_policy.normalization import NormStats, write_norm_stats
 from evo1_policy.robot_config import RobotConfig
-from evo1_training.training.run_folder import STATE, RunFolder, SavedStep
+from evo1_training.training.run_folder import STATE, RunFolder, SavedStep, write_text
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
 
 OPTIMIZER, WEIGHTS = "optimizer.pt", "weights.safetensors"
-MILESTONES = "milestones.safetensors"
+MILESTONES, ADAPTED = "milestones.safetensors", "adapted.safetensors"
 OTHER_STATS = "norm_stats"
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -47,8 +48,12 @@ class Progress:
         skipped: updates left out because the loss was not finite.
         bad_in_a_row: of them, since the last good one.
         window: losses since the last line of metrics.jsonl.
-        best_step: step with the smallest held-out error.
-        best_error: that error.
+        error: held-out error of this very step; None where it was not measured.
+        success: share of the scenes that this step's policy solved in simulation; None where it
+            was not tried.
+        best_step: step of the best checkpoint, see measured.
+        best_error: its held-out error.
+        best_success: its success.
     """
 
     step: int = 0
@@ -56,8 +61,35 @@ class Progress:
     skipped: int = 0
     bad_in_a_row: int = 0
     window: tuple[float, ...] = ()
+    error: float | None = None
+    success: float | None = None
     best_step: int | None = None
     best_error: float | None = None
+    best_success: float | None = None
+
+    def measured(self, *, error: float | None = None, success: float | None = None) -> "Progress":
+        """With what was measured at this step, which may be the best one.
+
+        Success decides where it was measured, then the held-out error: among checkpoints that
+        solve as many scenes the smallest error is the best, and nothing that was not tried beats
+        what was.
+        """
+        found = dataclasses.replace(
+            self,
+            error=self.error if error is None else error,
+            success=self.success if success is None else success,
+        )
+        if self.best_step is not None and found._rank() <= self._best_rank():
+            return found
+        return dataclasses.replace(
+            found, best_step=self.step, best_error=found.error, best_success=found.success
+        )
+
+    def _rank(self) -> tuple[float, float]:
+        return _rank(self.success, self.error)
+
+    def _best_rank(self) -> tuple[float, float]:
+        return _rank(self.best_success, self.best_error)
 
     @classmethod
     def read(cls, saved: SavedStep) -> "Progress":
@@ -101,17 +133,21 @@ def full_weights(objective: nn.Module, part: str = "model") -> dict[str, Tensor]
     }
 
 
-def load_milestone_weights(head: nn.Module, saved: SavedStep) -> None:
-    """Give the head the weights that a step was saved with."""
-    path = saved.trainer / MILESTONES
+def load_part(module: nn.Module, saved: SavedStep, file: str) -> None:
+    """Give a module those of its weights that are in MILESTONES, or in ADAPTED."""
+    path = saved.trainer / file
     if path.is_file():
-        head.load_state_dict(load_file(path))
+        module.load_state_dict(load_file(path), strict=file == MILESTONES)
+
+
+def plain_objective(objective: nn.Module) -> Any:
+    """What is within whatever is wrapped around it for the devices."""
+    return getattr(objective, "module", objective)
 
 
 def plain_model(objective: nn.Module) -> "Evo1":
-    """The model within whatever is wrapped around it."""
-    inner: Any = getattr(objective, "module", objective)
-    model: Evo1 = inner.model
+    """The model within."""
+    model: Evo1 = plain_objective(objective).model
     return model
 
 
@@ -152,7 +188,7 @@ def write_step(
     parts: PolicyParts,
     optimizer: Mapping[str, Any],
     trained: Mapping[str, Tensor] | None,
-    milestones: Mapping[str, Tensor],
+    others: Mapping[str, Mapping[str, Tensor]],
 ) -> SavedStep:
     """Write one checkpoint; it is there in full or not at all.
 
@@ -163,7 +199,7 @@ def write_step(
         parts: what a policy needs beside its weights.
         optimizer: from optimizer_state.
         trained: weights that training goes on from, where `model` is the average.
-        milestones: from full_weights, of that part.
+        others: further weights by the name of their file, from full_weights.
     """
     with folder.appearing(progress.step) as partial:
         embodiment = parts.robot.embodiment
@@ -184,20 +220,34 @@ def write_step(
         save_plain(optimizer, partial.trainer / OPTIMIZER)
         if trained is not None:
             save_file({k: v.contiguous() for k, v in trained.items()}, partial.trainer / WEIGHTS)
-        if milestones:
-            contiguous = {k: v.contiguous() for k, v in milestones.items()}
-            save_file(contiguous, partial.trainer / MILESTONES)
-        state = json.dumps(dataclasses.asdict(progress), indent=1)
-        (partial.trainer / STATE).write_text(state + "\n", encoding="utf-8")
+        for name, weights in others.items():
+            if weights:
+                save_file({k: v.contiguous() for k, v in weights.items()}, partial.trainer / name)
+        write_progress(partial, progress)
     return SavedStep(path=folder.checkpoints / f"step_{progress.step:06d}", step=progress.step)
+
+
+def write_progress(saved: SavedStep, progress: Progress) -> None:
+    """Write how far a step is; also again, when more was measured of it."""
+    state = json.dumps(dataclasses.asdict(progress), indent=1)
+    write_text(saved.trainer / STATE, state + "\n")
+
+
+def _rank(success: float | None, error: float | None) -> tuple[float, float]:
+    return (-1.0 if success is None else success, -math.inf if error is None else -error)
 
 
 def _card(parts: PolicyParts, progress: Progress) -> str:
     lines = [f"# Evo-1 for {parts.robot.name}", "", f"- Steps done: {progress.step}"]
     if progress.best_error is not None:
         lines.append(
-            f"- Smallest held-out open-loop error so far: {progress.best_error:.4f} of the "
-            f"normalised range, at step {progress.best_step}"
+            f"- Held-out open-loop error of the best step so far, {progress.best_step}: "
+            f"{progress.best_error:.4f} of the normalised range"
+        )
+    if progress.best_success is not None:
+        lines.append(
+            f"- Most success in simulation before this step: {progress.best_success:.0%}, at step "
+            f"{progress.best_step}"
         )
     closing = ["", "Success of the task was not measured here: evaluate it before use.", ""]
     return "\n".join([*lines, *parts.card, *closing])

@@ -22,6 +22,63 @@ class TrainConfigError(ValueError):
     """A choice that cannot be used; the message names the source and the dotted key."""
 
 
+def choice(
+    default: T,
+    about: str,
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+) -> T:
+    """A field of Choices: its default, what it means, and between what its number must be."""
+    found: T = dataclasses.field(
+        default=default,
+        metadata={"about": about, "low": low, "above": above, "high": high, "below": below},
+    )
+    return found
+
+
+class Choices:
+    """Base of the sections of a config, whose fields are made by `choice`."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, within = getattr(self, item.name), item.metadata
+            if value is None or "about" not in within:
+                continue
+            for bound, fits, words in (
+                ("low", lambda a, b: a >= b, "{:g} or more"),
+                ("above", lambda a, b: a > b, "more than {:g}"),
+                ("high", lambda a, b: a <= b, "{:g} at most"),
+                ("below", lambda a, b: a < b, "less than {:g}"),
+            ):
+                limit = within[bound]
+                if limit is not None and not fits(value, limit):
+                    expected = words.format(limit)
+                    raise TrainConfigError(f"{item.name}: expected {expected}, got {value}")
+
+
+def described(kind: type, path: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Every (dotted key, default, what it means) of a section made by `choice`, and below it."""
+    hints = get_type_hints(kind)
+    for item in dataclasses.fields(kind):
+        if "about" in item.metadata:
+            yield f"{path}{item.name}", item.default, item.metadata["about"]
+        elif issubclass(hints[item.name], Choices):
+            yield from described(hints[item.name], f"{path}{item.name}.")
+
+
+def weighted(text: str) -> tuple[str, float | None]:
+    """Split `NAME:0.3` of a command line; None where no number above 0 follows."""
+    name, colon, number = text.rpartition(":")
+    try:
+        factor = float(number) if colon else math.nan
+    except ValueError:
+        factor = math.nan
+    return (name, factor) if 0 < factor < math.inf else (text, None)
+
+
 def plain(config: Any) -> Data:
     """A dataclass as plain data for YAML or JSON; tuples become lists."""
     return {key: _plain(value) for key, value in dataclasses.asdict(config).items()}
@@ -114,12 +171,8 @@ def _plain(value: Any) -> Any:
 
 def _unknown(source: str, dotted: str, key: str, known: list[str]) -> TrainConfigError:
     near = difflib.get_close_matches(key, known, n=1)
-    hint = f"; did you mean '{near[0]}'?" if near else ""
-    return TrainConfigError(
-        f"{source}: {dotted}: unknown key{hint} Known here: {', '.join(known)}"
-        if not near
-        else f"{source}: {dotted}: unknown key{hint}"
-    )
+    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+    return TrainConfigError(f"{source}: {dotted}: unknown key; {hint}")
 
 
 def _value(hint: Any, value: Any, source: str, path: str) -> Any:

@@ -22,6 +22,8 @@ from evo1_training.datasets.reader.adoption import adoption_of, adoption_path, r
 from evo1_training.datasets.reader.frame_cache import Progress
 from evo1_training.datasets.reader.robot_check import ROBOT_COPY
 from evo1_training.next_commands import command
+from evo1_training.training.config_values import weighted
+from evo1_training.training.phrasings import read_phrasings
 from evo1_training.training.train_config import DataConfig
 from evo1_training.training.training_data import TrainingData, split_datasets
 
@@ -48,20 +50,40 @@ def newest_dataset(root: Path) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime_ns).parents[1]
 
 
-def dataset_paths(config: DataConfig) -> tuple[Path, ...]:
+def dataset_weights(config: DataConfig) -> dict[Path, float]:
     """The datasets that are meant: as given ('hub:user/name' is downloaded), or the newest.
 
+    Returns:
+        How often a frame of each comes in an epoch, by folder.
+
     Raises:
-        DatasetError: one does not exist.
+        DatasetError: one does not exist, or is given twice.
         CheckpointError: the hub does not give one.
     """
     if not config.datasets:
-        return (newest_dataset(Path(config.root).expanduser()),)
-    paths = tuple(local_dataset(text).expanduser().resolve() for text in config.datasets)
-    for path in paths:
+        return {newest_dataset(Path(config.root).expanduser()): 1.0}
+    found: dict[Path, float] = {}
+    for text in config.datasets:
+        name, weight = weighted(text)
+        if Path(text).expanduser().is_dir():  # its name ends like a weight
+            name, weight = text, None
+        path = local_dataset(name).expanduser().resolve()
         if not path.is_dir():
             raise DatasetError(f"{path}: no such dataset folder")
-    return paths
+        if path in found:
+            raise DatasetError(f"{path}: given twice; {path}:2 shows its frames twice as often")
+        found[path] = weight or 1.0
+    return found
+
+
+def resolved(config: DataConfig) -> DataConfig:
+    """The same with the folders that are meant written out, also the newest one."""
+    if config.groups:
+        return config
+    found = dataset_weights(config).items()
+    return replace(
+        config, datasets=tuple(f"{path}:{w:g}" if w != 1 else str(path) for path, w in found)
+    )
 
 
 def find_robot(config: DataConfig, paths: tuple[Path, ...]) -> RobotConfig:
@@ -92,7 +114,7 @@ def selected_robot(config: DataConfig) -> RobotConfig:
     """The robot that the data are of; opens no dataset.
 
     Raises:
-        DatasetError: see find_robot, dataset_paths and the dataset groups.
+        DatasetError: see find_robot, dataset_weights and the dataset groups.
     """
     return _robot(config, _specs(config))
 
@@ -156,16 +178,24 @@ def open_data(
     for dataset in datasets:
         _check_widths(dataset, model)
     check_embodiments(datasets)
-    return split_datasets(datasets, holdout=config.holdout, seed=seed), robot
+    data = split_datasets(datasets, holdout=config.holdout, seed=seed)
+    if config.phrasings:
+        tasks = data.instructions
+        data = replace(data, phrasings=read_phrasings(Path(config.phrasings).expanduser(), tasks))
+    return data, robot
 
 
 def mappings(config: DataConfig) -> dict[str, str]:
     """How each dataset is read as the robot's, by a hash of what it was adopted as; '' for as is.
 
+    The file of phrasings stands there, too.
+
     Raises:
         DatasetError: a dataset or the dataset file cannot be read.
     """
     paths = {str(spec.path): adoption_path(spec.path) for spec in _specs(config)}
+    if config.phrasings:
+        paths[config.phrasings] = Path(config.phrasings).expanduser()
     return {
         name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
         for name, path in paths.items()
@@ -179,8 +209,8 @@ def _robot(config: DataConfig, specs: list[DatasetSpec]) -> RobotConfig:
 def _specs(config: DataConfig) -> list[DatasetSpec]:
     if config.groups:
         return list(read_dataset_groups(Path(config.groups).expanduser()).specs)
-    paths = dataset_paths(config)
-    return [dataset_spec(path) for path in paths]
+    found = dataset_weights(config).items()
+    return [replace(dataset_spec(path), weight=weight) for path, weight in found]
 
 
 def _check_widths(dataset: TrainingSamples, model: Evo1Config) -> None:

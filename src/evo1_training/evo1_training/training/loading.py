@@ -87,7 +87,8 @@ class _Places:
         self._order, self._batch_size = order, batch_size
 
     def __iter__(self) -> Iterator[list[Place]]:
-        places = iter(self._order)
+        # The order tells the epoch of what it has just given.
+        places = ((*place, self._order.position.epoch) for place in self._order)
         while True:
             yield list(islice(places, self._batch_size))
 

@@ -1,17 +1,21 @@
-"""Which weights a stage trains, the optimiser that does, its rate, and the average of weights.
+"""Which weights a stage trains, the optimiser that does, its rates, and the average of weights.
 
 Must not import ROS.
 """
 
+import difflib
 import math
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from evo1_training.training.config_values import TrainConfigError, weighted
+from evo1_training.training.lora import add_adapters
 from evo1_training.training.train_config import StageConfig
 
 if TYPE_CHECKING:
@@ -20,8 +24,17 @@ if TYPE_CHECKING:
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 
 
-def freeze(model: "Evo1", stage: StageConfig) -> None:
-    """Let gradients flow to what the stage trains and to nothing else."""
+def freeze(model: "Evo1", stage: StageConfig, *, seed: int = 0) -> None:
+    """Let gradients flow to what the stage trains and to nothing else.
+
+    Args:
+        model: plain; where the stage asks for adapters it has them afterwards.
+        stage: what is trained.
+        seed: of the adapters.
+
+    Raises:
+        TrainConfigError: a pattern matches no weight, or nothing is left to train.
+    """
     model.requires_grad_(True)
     model.action_head.gradient_checkpointing = stage.gradient_checkpointing
     if stage.freeze_backbone:
@@ -33,27 +46,69 @@ def freeze(model: "Evo1", stage: StageConfig) -> None:
             backbone.gradient_checkpointing_enable(
                 gradient_checkpointing_kwargs={"use_reentrant": False}
             )
+    weights = dict(model.named_parameters())
+    for pattern in stage.freeze:
+        for name in _matching("freeze", pattern, weights):
+            weights[name].requires_grad_(False)
+    if stage.lora:
+        add_adapters(model, stage, seed=seed)
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise TrainConfigError("freeze: nothing is left to train")
 
 
-def set_modes(model: "Evo1", stage: StageConfig) -> None:
-    """Training mode for what is trained, eval mode (no dropout) for what is frozen."""
+def set_modes(model: "Evo1") -> None:
+    """Training mode for what is trained, eval mode (no dropout) for what is frozen in whole."""
     model.train()
-    if stage.freeze_backbone:
-        model.embedder.eval()
+    for module in model.modules():
+        weights = list(module.parameters())
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.eval()
 
 
 def parameter_groups(
-    named: Iterable[tuple[str, nn.Parameter]], weight_decay: float
+    named: Iterable[tuple[str, nn.Parameter]], stage: StageConfig
 ) -> list[dict[str, object]]:
-    """Trained weights in two groups: matrices decay, norms, biases and vectors do not."""
-    trained = [(name, weight) for name, weight in named if weight.requires_grad]
-    decaying = [weight for name, weight in trained if _decays(name, weight)]
-    others = [weight for name, weight in trained if not _decays(name, weight)]
-    groups: list[dict[str, object]] = [
-        {"params": decaying, "weight_decay": weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    """Trained weights by rate and decay: matrices decay, norms, biases and vectors do not.
+
+    Raises:
+        TrainConfigError: a pattern of the rates matches no weight.
+    """
+    trained = {n.removeprefix("model."): w for n, w in named if w.requires_grad}
+    rates = dict.fromkeys(trained, stage.lr)
+    for text in reversed(stage.lr_scales):  # the first pattern has the last word
+        pattern, factor = weighted(text)
+        assert factor is not None
+        rates |= dict.fromkeys(_matching("lr_scales", pattern, trained), stage.lr * factor)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for rate in sorted(set(rates.values()), reverse=True):
+        groups |= {(rate, True): [], (rate, False): []}
+    for name, weight in trained.items():
+        groups[rates[name], _decays(name, weight)].append(weight)
+    return [
+        {"params": weights, "weight_decay": stage.weight_decay if decays else 0.0, "lr": rate}
+        for (rate, decays), weights in groups.items()
+        if weights
     ]
-    return [group for group in groups if group["params"]]
+
+
+def _matching(key: str, pattern: str, names: Iterable[str]) -> list[str]:
+    """The names that a pattern means.
+
+    Raises:
+        TrainConfigError: it means none; tells the nearest that there are.
+    """
+    known = list(names)
+    found = [name for name in known if fnmatchcase(name, pattern)]
+    if found:
+        return found
+    parts = dict.fromkeys(
+        f"{name.rsplit('.', depth)[0]}.*" for name in known for depth in (1, 2, 3)
+    )
+    near = difflib.get_close_matches(pattern, [*parts, *known], n=3, cutoff=0.3)
+    raise TrainConfigError(
+        f"{key}: {pattern}: no weight has such a name (of those that learn); near it: "
+        f"{', '.join(near) or ', '.join([*parts][:3])}"
+    )
 
 
 def new_optimizer(
@@ -61,7 +116,7 @@ def new_optimizer(
 ) -> torch.optim.AdamW:
     """AdamW in one kernel where there is one."""
     return torch.optim.AdamW(
-        parameter_groups(named, stage.weight_decay),
+        parameter_groups(named, stage),
         lr=stage.lr,
         betas=BETAS,
         eps=EPSILON,
@@ -74,7 +129,10 @@ def _decays(name: str, weight: nn.Parameter) -> bool:
 
 
 def learning_rate(step: int, stage: StageConfig) -> float:
-    """The rate of update number `step` (from 0): linear rise, flat part, cosine to 0."""
+    """The rate of update number `step` (from 0): linear rise, flat part, cosine to 0.
+
+    Weights with a factor of their own have so many times that.
+    """
     if step < stage.warmup_steps:
         return stage.lr * (step + 1) / stage.warmup_steps
     left = max(stage.steps - stage.warmup_steps, 1)

@@ -28,8 +28,14 @@ from typing import IO, Any
 
 from evo1_policy.checkpoint_layouts.contents import appearing
 from evo1_policy.untrusted import parse_json, read_json, read_text
-from evo1_training.training.config_values import TrainConfigError, differences, plain, to_yaml
-from evo1_training.training.train_config import Stage, TrainConfig, from_data, read_yaml
+from evo1_training.training.config_values import (
+    TrainConfigError,
+    build,
+    differences,
+    plain,
+    to_yaml,
+)
+from evo1_training.training.train_config import Stage, TrainConfig, read_yaml
 
 CONFIG, METRICS, SUMMARY = "train.yaml", "metrics.jsonl", "summary.md"
 MAPPINGS = "mappings.json"
@@ -38,7 +44,10 @@ POLICY, TRAINER, STATE = "policy", "trainer", "state.json"
 STAGES: tuple[Stage, ...] = ("stage1", "stage2", "single")
 _MOST_METRICS_BYTES = 4 << 30
 # What may change between a run and its continuation: nothing that moves a weight.
-_FREE = ("saving", "watching", "runs", "data.workers", "data.prefetch", "data.cache_dir", "device")
+_FREE = (
+    *("saving", "watching", "rollouts.every", "runs", "device"),
+    *("data.workers", "data.prefetch", "data.cache_dir"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +68,7 @@ class SavedStep:
         return self.path / TRAINER
 
     def state(self) -> Mapping[str, Any]:
-        """The small part of it."""
+        """The small part of it: counters, and what was measured."""
         data = read_json(self.trainer / STATE, what="state of a run")
         if not isinstance(data, Mapping):
             raise TrainConfigError(f"{self.trainer / STATE}: expected a mapping")
@@ -129,7 +138,7 @@ class RunFolder:
         Raises:
             TrainConfigError: its train.yaml cannot be read.
         """
-        return from_data(read_yaml(self.path / CONFIG), source=str(self.path / CONFIG))
+        return build(TrainConfig, read_yaml(self.path / CONFIG), source=str(self.path / CONFIG))
 
     def check_same(self, config: TrainConfig, stage: Stage, mappings: Mapping[str, str]) -> None:
         """Refuse to go on with a run under other choices than it began with.
@@ -150,7 +159,7 @@ class RunFolder:
             if not key.startswith((*_FREE, *others))
         ]
         changed += [
-            f"{name} was adopted anew since"
+            f"{name} was adopted anew, or changed, since"
             for name, now in mappings.items()
             if self._mappings().get(name, now) != now
         ]
@@ -194,10 +203,10 @@ class RunFolder:
         temporary.symlink_to(Path("checkpoints") / f"step_{step:06d}" / POLICY)
         temporary.replace(self.path / name)
 
-    def prune(self, *, keep_last: int, best: int | None) -> None:
-        """Remove all checkpoints but the newest and the best."""
+    def prune(self, *, keep_last: int, keep_every: int = 0, best: int | None) -> None:
+        """Remove all checkpoints but the newest, the best, and those of every so many steps."""
         for saved in self.saved()[:-keep_last]:
-            if saved.step != best:
+            if saved.step != best and not (keep_every and saved.step % keep_every == 0):
                 doomed = saved.path.with_name(saved.path.name + ".partial")
                 saved.path.rename(doomed)  # half removed, it must not pass for a checkpoint
                 shutil.rmtree(doomed)

@@ -8,47 +8,51 @@ import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 
 from evo1_policy.checkpoint import Checkpoint, Weights
 from evo1_policy.checkpoint_layouts.own import copy_tokenizer, tokenizer_files
 from evo1_policy.model.preprocessing import load_tokenizer
-from evo1_policy.normalization import NormStats
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.training.batch import Collator
 from evo1_training.training.checkpoints import (
+    ADAPTED,
+    MILESTONES,
     PolicyParts,
     Progress,
-    load_milestone_weights,
     load_optimizer_state,
+    load_part,
+    load_trained_weights,
     plain_model,
 )
 from evo1_training.training.config_values import TrainConfigError, plain
 from evo1_training.training.data_selection import (
-    dataset_paths,
     mappings,
     open_data,
+    resolved,
     selected_robot,
 )
 from evo1_training.training.loading import BatchStream
 from evo1_training.training.objective import Objective, has_fast_bf16, new_milestone_head
 from evo1_training.training.open_loop import OpenLoopMeter
 from evo1_training.training.optimizer import WeightAverage, freeze, new_optimizer
+from evo1_training.training.rollouts import Rollouts
 from evo1_training.training.run_folder import CONFIG, RunFolder, SavedStep
+from evo1_training.training.saving import sharded
 from evo1_training.training.starting_point import (
     choose_stats,
     make_model,
     open_start,
-    resume_weights,
     tokenizer_source,
 )
-from evo1_training.training.summary import describe_start, write_summary
+from evo1_training.training.summary import describe_start, memory_explained, write_summary
 from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
-from evo1_training.training.trainer import Outcome, Parts, Trainer, out_of_memory, sharded
+from evo1_training.training.trainer import Outcome, Parts, Trainer
 from evo1_training.training.training_data import TrainingData
 from evo1_training.training.watching import DecodingBar, Watcher
 
@@ -90,27 +94,41 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
             _LOG.warning("the earlier run is now %s", aside)
     accelerator.wait_for_everyone()
     read_as = mappings(config.data)
-    resume = _resume(folder, config, stage, read_as)
+    if (folder.path / CONFIG).is_file():  # also of a run that was killed before its first save
+        folder.check_same(config, stage, read_as)
+    resume = folder.newest()
     if resume is not None and accelerator.is_main_process:
         folder.point("last", resume.step)  # a kill may have come before the link
-    if resume is not None and resume.step >= config.stage(stage).steps:
-        return Finished(folder=folder, outcome=None, summary=_finished_text(folder, resume, stage))
     robot, start = selected_robot(config.data), None
+    rollouts, steps = Rollouts(config, robot), config.stage(stage).steps
+    progress = Progress.read(resume) if resume is not None else Progress()
+    if progress.step >= steps and (progress.success is not None or not rollouts.due(steps, steps)):
+        summary = (
+            f"{folder.path}: {stage} is finished (step {progress.step}); its policy: "
+            f"{folder.path / 'best'}. For a new run: --name NAME, or --restart"
+        )
+        return Finished(folder=folder, outcome=None, summary=summary)
     if resume is None:  # what is wrong with it is said before minutes of decoding
         start = open_start(config, robot)
         tokenizer_files(tokenizer_source(config, start))
     bar = DecodingBar(enabled=accelerator.is_main_process)
-    data, _ = open_data(
-        config.data,
-        config.model,
-        seed=config.seed,
-        mode=config.normalization.mode,
-        progress=bar,
-    )
+    mode = config.normalization.mode
+    data, _ = open_data(config.data, config.model, seed=config.seed, mode=mode, progress=bar)
     bar.close()
-    parts = _parts(config, stage, folder, accelerator, data, robot, start, resume, read_as)
+    parts = _Session(
+        config=config,
+        stage=stage,
+        folder=folder,
+        accelerator=accelerator,
+        data=data,
+        robot=robot,
+        start=start,
+        resume=resume,
+        progress=progress,
+    ).parts(read_as, rollouts)
     try:
-        outcome = Trainer(parts).run()
+        with memory_explained(config, stage):
+            outcome = Trainer(parts).run()
     finally:
         parts.watcher.close()
         parts.stream.close()
@@ -125,164 +143,154 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     return Finished(folder=folder, outcome=outcome, summary=summary)
 
 
-def _parts(
-    config: TrainConfig,
-    stage: Stage,
-    folder: RunFolder,
-    accelerator: Accelerator,
-    data: TrainingData,
-    robot: RobotConfig,
-    start: Weights | None,
-    resume: SavedStep | None,
-    read_as: Mapping[str, str],
-) -> Parts:
-    section = config.stage(stage)
-    stats = choose_stats(config, data, robot, start, resume)
-    tokenizer_dir = folder.path / "tokenizer"
-    if accelerator.is_main_process:
-        folder.begin(config, read_as)
-        if resume is None:
-            copy_tokenizer(tokenizer_source(config, start), tokenizer_dir)
-        else:
-            folder.keep_metrics_until(resume.step)
-    accelerator.wait_for_everyone()
-    collator = Collator(config.model, load_tokenizer(tokenizer_dir), stats)
-    progress = Progress.read(resume) if resume is not None else Progress()
-    # Before the model takes memory and the GPU: the readers are forked from this process.
-    stream = _stream(data, collator, config, section, accelerator, progress)
-    model = make_model(config, start, resume, robot)
-    lines = describe_start(config, stage, data, robot, accelerator)
-    if start is not None:
-        lines[1:1] = start.notes
-        if not isinstance(start, Checkpoint):
-            lines.insert(
-                1, "its weights alone: it is for another robot, or says none; stats are new"
+@dataclass(frozen=True, kw_only=True)
+class _Session:
+    """What is known once the data are open; makes all that a trainer works with."""
+
+    config: TrainConfig
+    stage: Stage
+    folder: RunFolder
+    accelerator: Accelerator
+    data: TrainingData
+    robot: RobotConfig
+    start: Weights | None
+    resume: SavedStep | None
+    progress: Progress
+
+    @property
+    def section(self) -> StageConfig:
+        return self.config.stage(self.stage)
+
+    def parts(self, read_as: Mapping[str, str], rollouts: Rollouts) -> Parts:
+        """Everything, in the order in which it takes memory."""
+        config, folder, robot = self.config, self.folder, self.robot
+        stats = choose_stats(config, self.data, robot, self.start, self.resume)
+        tokenizer_dir = folder.path / "tokenizer"
+        if self.accelerator.is_main_process:
+            folder.begin(config, read_as)
+            if self.resume is None:
+                copy_tokenizer(tokenizer_source(config, self.start), tokenizer_dir)
+            else:
+                folder.keep_metrics_until(self.resume.step)
+        self.accelerator.wait_for_everyone()
+        collator = Collator(config.model, load_tokenizer(tokenizer_dir), stats)
+        # Before the model takes memory and the GPU: the readers are forked from this process.
+        stream = self._stream(collator)
+        model = make_model(config, self.start, self.resume, robot)
+        lines = self._lines()
+        watcher = self._watcher(lines)
+        with memory_explained(config, self.stage):
+            average, objective, optimizer, factors = self._prepared(model)
+        return Parts(
+            config=config,
+            stage=self.stage,
+            folder=folder,
+            accelerator=self.accelerator,
+            objective=objective,
+            optimizer=optimizer,
+            factors=factors,
+            average=average,
+            stream=stream,
+            meter=OpenLoopMeter(
+                self.data,
+                collator,
+                stats[robot.embodiment],
+                config.model,
+                robot,
+                frames=config.watching.open_loop_frames,
+                batch_size=self.section.batch_size,
+            ),
+            rollouts=rollouts,
+            policy=PolicyParts(
+                robot=robot,
+                stats=stats,
+                tokenizer=tokenizer_dir,
+                card=tuple(f"- {line}" for line in lines),
+                training=self.data.facts,
+            ),
+            progress=self.progress,
+            watcher=watcher,
+        )
+
+    def _stream(self, collator: Collator) -> BatchStream:
+        position = self.progress.position
+        try:
+            return BatchStream(
+                self.data,
+                collator,
+                self.config.data,
+                batch_size=self.section.batch_size,
+                rank=self.accelerator.process_index,
+                ranks=self.accelerator.num_processes,
+                pin=self.accelerator.device.type == "cuda",
+                state=dict(position) if position else None,
             )
-    watcher = _watcher(config, stage, folder, accelerator, progress, lines)
-    try:
-        average, objective, optimizer = _prepared(
-            model, section, accelerator, resume, seed=config.seed
+        except ValueError as error:  # the data changed since
+            raise TrainConfigError(f"{self.config.name}: {error}") from error
+
+    def _lines(self) -> list[str]:
+        """What this run is, for people and for the model card."""
+        lines = describe_start(self.config, self.stage, self.data, self.robot, self.accelerator)
+        if self.start is not None:
+            lines[1:1] = self.start.notes
+            if not isinstance(self.start, Checkpoint):
+                alone = "its weights alone: it is for another robot, or says none; stats are new"
+                lines.insert(1, alone)
+        return lines
+
+    def _watcher(self, lines: list[str]) -> Watcher:
+        step = self.progress.step
+        watcher = Watcher(
+            self.folder.path,
+            self.config.watching,
+            title=f"{self.config.name} {self.stage}",
+            steps=self.section.steps,
+            start=step,
+            choices=plain(self.config),
+            enabled=self.accelerator.is_main_process,
         )
-    except torch.OutOfMemoryError as error:
-        raise out_of_memory(stage, config, str(error)) from error
-    return Parts(
-        config=config,
-        stage=stage,
-        folder=folder,
-        accelerator=accelerator,
-        objective=objective,
-        optimizer=optimizer,
-        average=average,
-        stream=stream,
-        meter=_meter(data, collator, stats, config, robot, section),
-        policy=PolicyParts(
-            robot=robot,
-            stats=stats,
-            tokenizer=tokenizer_dir,
-            card=tuple(f"- {line}" for line in lines),
-            training=data.facts,
-        ),
-        progress=progress,
-        watcher=watcher,
-    )
+        for line in [*([f"going on from step {step}"] if step else []), *lines]:
+            watcher.say(line)
+        return watcher
 
+    def _prepared(
+        self, model: "Evo1"
+    ) -> tuple[WeightAverage | None, Objective, torch.optim.Optimizer, tuple[float, ...]]:
+        """Freeze, average, wrap for the devices, and give the optimiser what it knew.
 
-def _stream(
-    data: TrainingData,
-    collator: Collator,
-    config: TrainConfig,
-    section: StageConfig,
-    accelerator: Accelerator,
-    progress: Progress,
-) -> BatchStream:
-    try:
-        return BatchStream(
-            data,
-            collator,
-            config.data,
-            batch_size=section.batch_size,
-            rank=accelerator.process_index,
-            ranks=accelerator.num_processes,
-            pin=accelerator.device.type == "cuda",
-            state=dict(progress.position) if progress.position else None,
-        )
-    except ValueError as error:  # the data changed since
-        raise TrainConfigError(f"{config.name}: {error}") from error
-
-
-def _watcher(
-    config: TrainConfig,
-    stage: Stage,
-    folder: RunFolder,
-    accelerator: Accelerator,
-    progress: Progress,
-    lines: list[str],
-) -> Watcher:
-    watcher = Watcher(
-        folder.path,
-        config.watching,
-        title=f"{config.name} {stage}",
-        steps=config.stage(stage).steps,
-        start=progress.step,
-        choices=plain(config),
-        enabled=accelerator.is_main_process,
-    )
-    going_on = [f"going on from step {progress.step}"] if progress.step else []
-    for line in [*going_on, *lines]:
-        watcher.say(line)
-    return watcher
-
-
-def _meter(
-    data: TrainingData,
-    collator: Collator,
-    stats: Mapping[str, NormStats],
-    config: TrainConfig,
-    robot: RobotConfig,
-    section: StageConfig,
-) -> OpenLoopMeter:
-    return OpenLoopMeter(
-        data,
-        collator,
-        stats[robot.embodiment],
-        config.model,
-        robot,
-        frames=config.watching.open_loop_frames,
-        batch_size=section.batch_size,
-    )
-
-
-def _prepared(
-    model: "Evo1",
-    section: StageConfig,
-    accelerator: Accelerator,
-    resume: SavedStep | None,
-    *,
-    seed: int,
-) -> tuple[WeightAverage | None, Objective, torch.optim.Optimizer]:
-    """Freeze, average, wrap for the devices, and give the optimiser what it knew."""
-    if section.ema > 0 and sharded(accelerator):
-        raise TrainConfigError(
-            f"ema: {section.ema}: averaged weights are not kept with FSDP; train with ema=0, or "
-            "with DDP"
-        )
-    freeze(model, section)
-    head = None
-    if section.learns_milestones:
-        head = new_milestone_head(model.config, seed=seed)
+        The last is the factor of the rate of each of its groups.
+        """
+        config, section, resume = self.config, self.section, self.resume
+        if section.ema > 0 and sharded(self.accelerator):
+            raise TrainConfigError(
+                f"ema: {section.ema}: averaged weights are not kept with FSDP; train with ema=0, "
+                "or with DDP"
+            )
+        if config.compile and sharded(self.accelerator):
+            raise TrainConfigError("compile: was never tried with FSDP; compile=false")
+        freeze(model, section, seed=config.seed)
+        if resume is not None and section.lora:
+            load_part(model, resume, ADAPTED)
+        if config.compile:
+            model.embedder.compile()
+            model.action_head.compile()
+        head = None
+        if section.learns_milestones:
+            head = new_milestone_head(model.config, seed=config.seed)
+            if resume is not None:
+                load_part(head, resume, MILESTONES)
+        objective = Objective(model, section, head)
+        optimizer = new_optimizer(objective.named_parameters(), section, self.accelerator.device)
+        factors = tuple(float(group["lr"]) / section.lr for group in optimizer.param_groups)
+        objective, prepared = self.accelerator.prepare(objective, optimizer)
+        average = None
+        if section.ema > 0:
+            average = WeightAverage(plain_model(objective), section.ema)  # of what was loaded
+        raw: torch.optim.Optimizer = prepared.optimizer
         if resume is not None:
-            load_milestone_weights(head, resume)
-    objective = Objective(model, section, head)
-    optimizer = new_optimizer(objective.named_parameters(), section, accelerator.device)
-    objective, prepared = accelerator.prepare(objective, optimizer)
-    average = None
-    if section.ema > 0:
-        average = WeightAverage(plain_model(objective), section.ema)  # of what was just loaded
-    resume_weights(plain_model(objective), resume)
-    raw: torch.optim.Optimizer = prepared.optimizer
-    if resume is not None:
-        load_optimizer_state(objective, raw, resume)
-    return average, objective, raw
+            load_trained_weights(plain_model(objective), resume)  # where they are not the average
+            load_optimizer_state(objective, raw, resume)
+        return average, objective, raw, factors
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:
@@ -291,7 +299,11 @@ def _accelerator(config: TrainConfig) -> Accelerator:
     cpu = config.device == "cpu" or not torch.cuda.is_available()
     fast = has_fast_bf16(torch.device("cpu" if cpu else "cuda"))
     bf16 = config.precision == "bf16" or (config.precision == "auto" and fast)
-    accelerator = Accelerator(mixed_precision="bf16" if bf16 else "no", cpu=cpu)
+    # The others wait while the main process makes trials, which takes longer than NCCL's 10 min.
+    patience = [InitProcessGroupKwargs(timeout=timedelta(hours=6))] * bool(config.rollouts.every)
+    accelerator = Accelerator(
+        mixed_precision="bf16" if bf16 else "no", cpu=cpu, kwargs_handlers=patience
+    )
     if sharded(accelerator) and not accelerator.is_fsdp2:
         raise TrainConfigError(
             "FSDP: only its second version keeps weights and optimiser by name, as a run is "
@@ -303,22 +315,4 @@ def _accelerator(config: TrainConfig) -> Accelerator:
 def _with_resolved_paths(config: TrainConfig) -> TrainConfig:
     """The newest dataset and its name written out, so that a run goes on with what it began."""
     runs = str(Path(config.runs).expanduser())
-    if not config.data.groups:
-        paths = dataset_paths(config.data)
-        config = replace(config, data=replace(config.data, datasets=tuple(map(str, paths))))
-    return replace(config, runs=runs)
-
-
-def _resume(
-    folder: RunFolder, config: TrainConfig, stage: Stage, read_as: Mapping[str, str]
-) -> SavedStep | None:
-    if (folder.path / CONFIG).is_file():  # also of a run that was killed before its first save
-        folder.check_same(config, stage, read_as)
-    return folder.newest()
-
-
-def _finished_text(folder: RunFolder, resume: SavedStep, stage: Stage) -> str:
-    return (
-        f"{folder.path}: {stage} is finished (step {resume.step}); its policy: "
-        f"{folder.path / 'best'}. For a new run: --name NAME, or --restart"
-    )
+    return replace(config, runs=runs, data=resolved(config.data))

@@ -31,7 +31,7 @@ from evo1_policy.normalization import (
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_policy.robot_config import differences as robot_differences
 from evo1_training.training.backbone import new_model_on_backbone
-from evo1_training.training.checkpoints import OTHER_STATS, load_trained_weights
+from evo1_training.training.checkpoints import OTHER_STATS
 from evo1_training.training.config_values import TrainConfigError, differences
 from evo1_training.training.run_folder import TRAINER, SavedStep
 from evo1_training.training.train_config import TrainConfig
@@ -129,12 +129,6 @@ def make_model(
     else:
         model = new_model(config.model, seed=config.seed)
     return model
-
-
-def resume_weights(model: "Evo1", resume: SavedStep | None) -> None:
-    """From averaged to trained weights, where a run had both."""
-    if resume is not None:
-        load_trained_weights(model, resume)
 
 
 def choose_stats(

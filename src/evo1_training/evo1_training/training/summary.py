@@ -1,15 +1,18 @@
 """What is said before a run and after it, down to what to type next. Must not import ROS."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from accelerate import Accelerator
 
 from evo1_policy.command_line import printable
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.next_commands import after_training, command
 from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
-from evo1_training.training.train_config import Stage, TrainConfig
-from evo1_training.training.trainer import Outcome
+from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
+from evo1_training.training.trainer import Outcome, TrainError
 from evo1_training.training.training_data import TrainingData
 
 PAPER_BATCH = 128
@@ -28,8 +31,7 @@ def describe_start(
     batch = section.batch_size * section.accumulation * ranks
     start = config.start_from or config.backbone or "new weights"
     lines = [
-        f"{stage} for {robot.name}, from {start}; "
-        + ("head only, backbone frozen" if section.freeze_backbone else "all weights"),
+        f"{stage} for {robot.name}, from {start}; " + _what_learns(section),
         *data.describe(),
         f"{section.steps} steps of {batch} samples ({section.batch_size} a batch x "
         f"{section.accumulation} accumulated x {ranks} {accelerator.device.type}), "
@@ -56,6 +58,59 @@ def describe_start(
     return lines
 
 
+def _what_learns(section: StageConfig) -> str:
+    parts = ["head"] if section.freeze_backbone else ["backbone", "head"]
+    words = [f"{p} by adapters" if p in section.lora else p for p in parts]
+    frozen = ["backbone"] if section.freeze_backbone else []
+    frozen += section.freeze
+    return " and ".join(words) + (f"; frozen: {', '.join(frozen)}" if frozen else "")
+
+
+@contextmanager
+def memory_explained(config: TrainConfig, stage: Stage) -> Iterator[None]:
+    """Out of memory, said in settings.
+
+    Raises:
+        TrainError: in its place.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _out_of_memory(stage, config, str(error)) from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise _out_of_memory(stage, config, str(error)) from error
+
+
+def _out_of_memory(stage: Stage, config: TrainConfig, reason: str) -> TrainError:
+    """Which settings to change, with the values to type."""
+    section = config.stage(stage)
+    advice = []
+    if section.batch_size > 1:
+        half = section.batch_size // 2
+        advice.append(
+            f"{stage}.batch_size={half} {stage}.accumulation={section.accumulation * 2} "
+            "(the same global batch)"
+        )
+    if not section.freeze_backbone and not section.gradient_checkpointing:
+        advice.append(f"{stage}.gradient_checkpointing=true")
+    if config.precision != "bf16":
+        advice.append("precision=bf16")
+    if section.ema > 0:
+        advice.append(f"{stage}.ema=0")
+    if not section.freeze_backbone and not section.lora:
+        advice.append(f"{stage}.lora=[backbone] (low-rank adapters, which learn less)")
+    advice.append(
+        "several GPUs with FSDP (accelerate launch --use_fsdp --fsdp_version 2 ..., the whole "
+        "command stands in docs/training.md)"
+    )
+    return TrainError(
+        f"out of memory at batch {section.batch_size}: {reason.splitlines()[0][:200]}\n"
+        f"Try, one after the other: {'; '.join(advice)}. Other choices want --restart, or --name"
+    )
+
+
 def write_summary(
     folder: RunFolder,
     outcome: Outcome,
@@ -77,7 +132,11 @@ def write_summary(
     if outcome.error is not None:
         lines.append(outcome.error.describe())
     if outcome.best_step is not None:
-        lines.append(f"best: step {outcome.best_step}, {outcome.best_error:.4f}: {path / 'best'}")
+        solved = outcome.best_success
+        found = [f"step {outcome.best_step}"]
+        found += [f"solves {solved:.0%} of the scenes"] if solved is not None else []
+        found += [f"held-out error {outcome.best_error:.4f}"] if outcome.best_error else []
+        lines.append(f"best: {', '.join(found)}: {path / 'best'}")
     if outcome.skipped:
         lines.append(f"{outcome.skipped} steps were left out because their loss was not finite")
     lines.append(

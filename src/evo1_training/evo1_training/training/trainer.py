@@ -11,33 +11,28 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
 from evo1_policy.model.preprocessing import ModelInputs
 from evo1_training.training.batch import Origin, augmented_inputs
-from evo1_training.training.checkpoints import (
-    PolicyParts,
-    Progress,
-    full_weights,
-    optimizer_state,
-    plain_model,
-    write_step,
-)
+from evo1_training.training.checkpoints import PolicyParts, Progress, plain_model, write_progress
 from evo1_training.training.loading import BatchStream
 from evo1_training.training.objective import Objective, attention_for
 from evo1_training.training.open_loop import OpenLoopError, OpenLoopMeter
 from evo1_training.training.optimizer import WeightAverage, learning_rate, set_modes
-from evo1_training.training.run_folder import RunFolder
+from evo1_training.training.rollouts import Rollouts
+from evo1_training.training.run_folder import RunFolder, SavedStep
+from evo1_training.training.saving import Saver
 from evo1_training.training.train_config import Stage, TrainConfig
-from evo1_training.training.watching import Interruption, Watcher
+from evo1_training.training.watching import Interrupted, Interruption, Watcher
 
-if TYPE_CHECKING:
-    from evo1_policy.model.evo1 import Evo1
+_NOT_TRIED, _CUT_OFF = -1.0, -2.0  # in place of a success
 
 
 class TrainError(RuntimeError):
@@ -53,8 +48,9 @@ class Outcome:
         interrupted: name of the signal that ended it, empty if it came to its end.
         skipped: updates that were left out.
         error: last held-out error, if it was measured.
-        best_step: step with the smallest one.
-        best_error: that error.
+        best_step: step of the best checkpoint, see Progress.measured.
+        best_error: its held-out error.
+        best_success: share of the scenes that it solved, where that was tried.
         data_wait: share of the time that was spent waiting for data.
         samples_per_s: over the whole session.
     """
@@ -65,6 +61,7 @@ class Outcome:
     error: OpenLoopError | None
     best_step: int | None
     best_error: float | None
+    best_success: float | None
     data_wait: float
     samples_per_s: float
 
@@ -79,9 +76,11 @@ class Parts:
     accelerator: Accelerator
     objective: Objective
     optimizer: torch.optim.Optimizer
+    factors: tuple[float, ...]  # of the rate, one for each of the optimiser's groups
     average: WeightAverage | None
     stream: BatchStream
     meter: OpenLoopMeter
+    rollouts: Rollouts
     policy: PolicyParts
     progress: Progress
     watcher: Watcher
@@ -102,24 +101,37 @@ class Trainer:
         self._logged_at = time.perf_counter()
         self._logged_step = parts.progress.step
         self._waited_at_log = 0.0
+        self._saver = Saver(
+            parts.folder,
+            parts.accelerator,
+            parts.config.saving,
+            parts.policy,
+            parts.watcher,
+            config=parts.config.model,
+            adapted=bool(self._stage.lora),
+        )
+        self._interruption = Interruption()
 
     def run(self) -> Outcome:
         """Train until the last step or a signal, with checkpoints on the way.
 
         Raises:
-            TrainError: the loss is not finite again and again, or memory is too small.
+            TrainError: the loss is not finite again and again.
         """
         start, first = time.perf_counter(), self._progress.step
         interrupted = ""
-        set_modes(plain_model(self._objective), self._stage)
-        with Interruption() as interruption, self._explained():
-            while self._progress.step < self._stage.steps:
+        set_modes(plain_model(self._objective))
+        with self._interruption as interruption:
+            # A run that was cut off within its trials makes them first.
+            stopped = self._progress.success is None and self._try_in_simulation()
+            while not stopped and self._progress.step < self._stage.steps:
                 self._step()
-                if self._agreed(bool(interruption.signal_name)):
-                    interrupted = interruption.signal_name or "a signal to another process"
-                    break
-                self._measure_and_save()
-            if self._saved_step() != self._progress.step > first:
+                stopped = self._agreed(bool(interruption.signal_name)) or self._measure_and_save()
+            if stopped:
+                interrupted = interruption.signal_name or "a signal to another process"
+            if self._saver.newest() != self._progress.step > first:
+                if interrupted:
+                    self._saver.announce(interrupted, self._progress.step)
                 self._save()
         seconds = time.perf_counter() - start
         done = self._progress.step - first
@@ -130,6 +142,7 @@ class Trainer:
             error=self._error,
             best_step=self._progress.best_step,
             best_error=self._progress.best_error,
+            best_success=self._progress.best_success,
             data_wait=self._parts.stream.waited_s / max(seconds, 1e-9),
             samples_per_s=done * self._samples_per_step() / max(seconds, 1e-9),
         )
@@ -137,8 +150,9 @@ class Trainer:
     def _step(self) -> None:
         step = self._progress.step
         lr = learning_rate(step, self._stage)
-        for group in self._parts.optimizer.param_groups:
-            group["lr"] = lr
+        groups = self._parts.optimizer.param_groups
+        for group, factor in zip(groups, self._parts.factors, strict=True):
+            group["lr"] = lr * factor
         loss, blamed = self._gradients(step)
         norm = self._clipped_norm()
         good = math.isfinite(loss) and math.isfinite(norm)
@@ -154,6 +168,8 @@ class Trainer:
             window=(*self._progress.window, loss) if good else self._progress.window,
             skipped=self._progress.skipped + (not good),
             bad_in_a_row=0 if good else self._progress.bad_in_a_row + 1,
+            error=None,
+            success=None,
         )
         if not good:
             self._skipped(step, loss, norm, blamed)
@@ -247,16 +263,23 @@ class Trainer:
         self._logged_at, self._logged_step = now, progress.step
         self._waited_at_log = self._parts.stream.waited_s
 
-    def _measure_and_save(self) -> None:
-        step, last = self._progress.step, self._progress.step == self._stage.steps
+    def _measure_and_save(self) -> bool:
+        """What is due after this step; whether a signal cut it off."""
+        step, saving = self._progress.step, self._config.saving
+        last = step == self._stage.steps
+        tried = self._parts.rollouts.due(step, self._stage.steps)
         began = time.perf_counter()
         if self._parts.meter.available and (
-            last or step % self._config.watching.open_loop_every == 0
+            last or tried or step % self._config.watching.open_loop_every == 0
         ):
             self._measure()
-        if last or step % self._config.saving.every == 0:
+        kept = saving.keep_every and step % saving.keep_every == 0
+        best = self._progress.best_step == step
+        if last or tried or kept or best or step % saving.every == 0:
             self._save()
+        stopped = self._try_in_simulation()
         self._logged_at += time.perf_counter() - began
+        return stopped
 
     def _measure(self) -> None:
         """Held-out error; every process does the same, which any kind of sharding needs."""
@@ -271,13 +294,39 @@ class Trainer:
         watcher.say(f"step {step}: {self._error.describe()}")
         errors = {f"open_loop/{name}": value for name, value in self._error.joints.items()}
         watcher.record(step, {"open_loop/normalised": self._error.normalised, **errors})
-        best = self._progress.best_error
-        if best is None or self._error.normalised < best:
-            self._progress = replace(
-                self._progress, best_step=step, best_error=self._error.normalised
-            )
-            if step % self._config.saving.every and step != self._stage.steps:
-                self._save()
+        self._progress = self._progress.measured(error=self._error.normalised)
+
+    def _try_in_simulation(self) -> bool:
+        """Success of the policy that was just saved, where it is due; whether a signal came."""
+        step, parts = self._progress.step, self._parts
+        saved = parts.folder.newest()
+        if saved is None or not parts.rollouts.due(step, self._stage.steps):
+            return False
+        success = self._success(saved) if self._accelerator.is_main_process else 0.0
+        if self._accelerator.num_processes > 1:  # the others wait for the main one
+            told = torch.tensor(success, device=self._device, dtype=torch.float64)
+            success = float(torch.as_tensor(broadcast(told)))
+        if success < 0:
+            return success == _CUT_OFF
+        self._progress = self._progress.measured(success=success)
+        if self._accelerator.is_main_process:
+            write_progress(saved, self._progress)
+            self._saver.point_and_prune(self._progress)
+        parts.watcher.say(f"step {step}: solves {success:.0%} of the scenes")
+        parts.watcher.record(step, {"rollouts/success": success})
+        return False
+
+    def _success(self, saved: SavedStep) -> float:
+        """Share of the scenes that a saved policy solves, or _CUT_OFF, or _NOT_TRIED."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # the trials want some of it
+        try:
+            return self._parts.rollouts.success(saved.policy, self._interruption.check)
+        except Interrupted:
+            return _CUT_OFF
+        except Exception as error:  # noqa: BLE001  a measurement must not end a training
+            self._parts.watcher.say(f"{saved.path.name}: could not be tried: {error}")
+            return _NOT_TRIED
 
     def _predict(self, inputs: ModelInputs, noise: Tensor) -> Tensor:
         with self._attention():
@@ -297,94 +346,15 @@ class Trainer:
             for module in self._objective.modules():
                 if isinstance(module, FSDPModule):
                     module.reshard()
-            set_modes(plain_model(self._objective), self._stage)
+            set_modes(plain_model(self._objective))
 
     def _save(self) -> None:
-        parts, progress = self._parts, self._progress
-        optimizer = optimizer_state(self._objective, parts.optimizer)
-        learns = self._stage.learns_milestones
-        milestones = full_weights(self._objective, "milestones") if learns else {}
-        with self._deployed():
-            model = self._whole_model()
-            if self._accelerator.is_main_process:
-                write_step(
-                    parts.folder,
-                    progress,
-                    model=model,
-                    parts=parts.policy,
-                    optimizer=optimizer,
-                    trained=parts.average.state_dict() if parts.average is not None else None,
-                    milestones=milestones,
-                )
-        if self._accelerator.is_main_process:
-            parts.folder.point("last", progress.step)
-            best = progress.best_step if progress.best_step is not None else progress.step
-            if (parts.folder.checkpoints / f"step_{best:06d}").is_dir():
-                parts.folder.point("best", best)
-            parts.folder.prune(keep_last=self._config.saving.keep_last, best=best)
-        self._accelerator.wait_for_everyone()
-
-    def _whole_model(self) -> "Evo1":
-        """The model with all its weights, gathered where they are sharded."""
-        model = plain_model(self._objective)
-        if not sharded(self._accelerator):
-            return model
-        from evo1_policy.model.evo1 import empty_model
-
-        whole = empty_model(self._model_config)
-        weights = full_weights(self._objective)
-        if weights:  # they arrive on the main process only
-            whole.load_state_dict(weights, assign=True)
-        return whole
-
-    def _saved_step(self) -> int | None:
-        newest = self._parts.folder.newest()
-        return newest.step if newest is not None else None
+        parts = self._parts
+        self._saver.save(
+            self._progress, self._objective, parts.optimizer, parts.average, self._deployed
+        )
 
     def _samples_per_step(self) -> int:
         stage = self._stage
         ranks: int = self._accelerator.num_processes
         return stage.batch_size * stage.accumulation * ranks
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Out of memory, said in settings."""
-        try:
-            yield
-        except (torch.OutOfMemoryError, MemoryError) as error:
-            raise out_of_memory(self._parts.stage, self._config, str(error)) from error
-        except RuntimeError as error:
-            if "can't allocate memory" not in str(error):
-                raise
-            raise out_of_memory(self._parts.stage, self._config, str(error)) from error
-
-
-def sharded(accelerator: Accelerator) -> bool:
-    """Whether weights are spread over the devices (FSDP)."""
-    return str(accelerator.distributed_type).endswith("FSDP")
-
-
-def out_of_memory(stage: Stage, config: TrainConfig, reason: str) -> TrainError:
-    """Which settings to change, with the values to type."""
-    section = config.stage(stage)
-    advice = []
-    if section.batch_size > 1:
-        half = section.batch_size // 2
-        advice.append(
-            f"{stage}.batch_size={half} {stage}.accumulation={section.accumulation * 2} "
-            "(the same global batch)"
-        )
-    if not section.freeze_backbone and not section.gradient_checkpointing:
-        advice.append(f"{stage}.gradient_checkpointing=true")
-    if config.precision != "bf16":
-        advice.append("precision=bf16")
-    if section.ema > 0:
-        advice.append(f"{stage}.ema=0")
-    advice.append(
-        "several GPUs with FSDP (accelerate launch --use_fsdp --fsdp_version 2 ..., the whole "
-        "command stands in docs/training.md)"
-    )
-    return TrainError(
-        f"out of memory at batch {section.batch_size}: {reason.splitlines()[0][:200]}\n"
-        f"Try, one after the other: {'; '.join(advice)}. Other choices want --restart, or --name"
-    )

@@ -4,7 +4,7 @@ Must not import ROS or torch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,9 +23,10 @@ from evo1_training.datasets.lerobot.statistics import of_values, with_sound_quan
 from evo1_training.datasets.reader import OrderConfig, Sample, TrainingSamples
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.problems import DatasetError
+from evo1_training.training.phrasings import Phrasings, chosen
 from evo1_training.training.train_config import NormalizationConfig
 
-Place = tuple[int, int]  # (dataset, number in its part)
+Place = tuple[int, int, int]  # (dataset, number in its part, epoch)
 _Numbers = npt.NDArray[np.float32]
 _MOST_RELATIVE = 5_000_000  # relative actions that statistics are made of
 _BLOCK = 4096  # frames whose chunks are looked at together
@@ -67,11 +68,13 @@ class TrainingData:
         train: one part of each dataset.
         held_out: the other episodes, of the same datasets; empty parts where none are held out.
         seed: of the order.
+        phrasings: other words for tasks, which training alone sees.
     """
 
     train: tuple[EpisodePart, ...]
     held_out: tuple[EpisodePart, ...]
     seed: int
+    phrasings: Phrasings = field(default_factory=dict)
 
     @property
     def embodiments(self) -> tuple[str, ...]:
@@ -85,10 +88,9 @@ class TrainingData:
 
     @property
     def instructions(self) -> frozenset[str]:
-        """Those of the datasets."""
-        return frozenset(
-            text for part in self.train for text in part.samples.folder.tasks.values()
-        )
+        """Those of the datasets, and their phrasings."""
+        tasks = {text for part in self.train for text in part.samples.folder.tasks.values()}
+        return frozenset(tasks.union(*self.phrasings.values()))
 
     @property
     def facts(self) -> TrainingFacts:
@@ -110,8 +112,12 @@ class TrainingData:
         )
 
     def __getitem__(self, place: Place) -> Sample:
-        dataset, number = place
-        return self.train[dataset][number]
+        dataset, number, epoch = place
+        sample = self.train[dataset][number]
+        if not self.phrasings:
+            return sample
+        words = chosen(self.phrasings, sample.instruction, self.seed, epoch, dataset, number)
+        return replace(sample, instruction=words)
 
     def __len__(self) -> int:
         """Frames to learn from."""
@@ -122,9 +128,10 @@ class TrainingData:
         lines = []
         for train, held in zip(self.train, self.held_out, strict=True):
             spec = train.samples.spec
+            often = f", each {spec.weight:g} times an epoch" if spec.weight != 1 else ""
             lines.append(
-                f"{spec.name}: {len(train.episodes)} episodes ({len(train)} frames) to learn "
-                f"from, {len(held.episodes)} held out; {spec.path}"
+                f"{spec.name}: {len(train.episodes)} episodes ({len(train)} frames{often}) to "
+                f"learn from, {len(held.episodes)} held out; {spec.path}"
             )
         return lines
 

@@ -89,7 +89,9 @@ class Watcher:
         self._tensorboard = (
             self._open_tensorboard(start) if enabled and config.tensorboard else None
         )
-        self._wandb = self._open_wandb(choices) if enabled and config.wandb else None
+        self._wandb = (
+            self._open_wandb(choices, config.wandb_project) if enabled and config.wandb else None
+        )
 
     def say(self, text: str) -> None:
         """A line above the bar."""
@@ -137,7 +139,7 @@ class Watcher:
 
         return SummaryWriter(self._folder / "tensorboard", purge_step=start + 1 if start else None)
 
-    def _open_wandb(self, choices: dict[str, Any]) -> Any:
+    def _open_wandb(self, choices: dict[str, Any], place: str) -> Any:
         if importlib.util.find_spec("wandb") is None:
             raise TrainConfigError(
                 "watching.wandb: Weights & Biases is not installed; pip install wandb, or leave "
@@ -145,14 +147,20 @@ class Watcher:
             )
         wandb = importlib.import_module("wandb")
         identity = read_text(self._folder / IDENTITY, what="id of the run", max_bytes=100)
+        entity, _, project = place.rpartition("/")
         return wandb.init(
-            project="evo1",
+            project=project,
+            entity=entity or None,
             id=identity.strip(),
             name="-".join(self._folder.parts[-2:]),
             dir=str(self._folder),
             config=choices,
             resume="allow",
         )
+
+
+class Interrupted(Exception):  # noqa: N818  no error
+    """A signal came while something ran that need not be finished."""
 
 
 class Interruption:
@@ -178,6 +186,15 @@ class Interruption:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise where a signal came.
+
+        Raises:
+            Interrupted: one did.
+        """
+        if self.signal_name:
+            raise Interrupted(self.signal_name)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.signal_name and number == signal.SIGINT:

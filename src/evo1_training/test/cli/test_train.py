@@ -5,10 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evo1_training.cli.train import main
-from evo1_training.training.config_values import plain, to_yaml
+from evo1_training.cli.train import _parser, choose_config, main
+from evo1_training.training.config_values import described, plain, to_yaml
 from evo1_training.training.presets import preset
-from evo1_training.training.train_config import SavingConfig, WatchingConfig
+from evo1_training.training.run_folder import STAGES, RunFolder
+from evo1_training.training.train_config import (
+    SavingConfig,
+    StageConfig,
+    TrainConfig,
+    WatchingConfig,
+    config_from,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
 from swaying_arm import MODEL, write_dataset
@@ -59,10 +66,31 @@ def test_both_stages_by_their_commands_lead_to_a_policy(choices, tmp_path, capsy
     assert (runs / "sway" / "stage2" / "best" / "model.safetensors").is_file()
     assert list((runs / "sway" / "stage2" / "tensorboard").iterdir())
     written = yaml.safe_load((runs / "sway" / "stage2" / "train.yaml").read_text())
-    assert written["start_from"] == str(runs / "sway" / "stage1" / "best")
+    assert written["start_from"] == str(runs / "sway" / "stage1" / "last")
     assert written["data"]["datasets"] == [str(tmp_path / "data" / "sway")]
     assert main(["--stage", "2", "--runs", str(runs), "data.workers=0"]) == 0
     assert "stage2 is finished" in capsys.readouterr().out
+
+
+def test_help_explains_every_key(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    for key, default, about in (*described(StageConfig), *described(TrainConfig)):
+        if not key.startswith(STAGES):
+            assert f"  {key} [{default!r}]: {about.split()[0]}" in said
+
+
+def test_stage2_goes_on_with_what_it_began_from(tmp_path, choices):
+    config = config_from(preset("tiny"), file=choices)
+    for stage, start in (("stage1", ""), ("stage2", "/before/best")):
+        folder = RunFolder(tmp_path / "runs" / "sway" / stage)
+        folder.begin(dataclasses.replace(config, name="sway", start_from=start), {})
+        folder.end()
+    (tmp_path / "runs" / "sway" / "stage1" / "checkpoints" / "step_000002").mkdir(parents=True)
+    for words, start in (([], "/before/best"), (["--restart"], "stage1/last")):
+        options = _parser().parse_args(["--stage", "2", "--runs", str(tmp_path / "runs"), *words])
+        assert choose_config(options, "stage2").start_from.endswith(start)
 
 
 def test_stage2_without_a_stage1_says_what_to_do(tmp_path, capsys):

@@ -2,16 +2,18 @@
 
 import dataclasses
 import os
+import signal
 import sys
 from pathlib import Path
 
-from accelerate import DistributedType, PartialState
+from accelerate import Accelerator, DistributedType, PartialState
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[3] / "evo1_policy/test/model"))
 from swaying_arm import choices
 
 from evo1_training.training.session import train
+from evo1_training.training.watching import Watcher
 
 FSDP = {
     "ACCELERATE_USE_FSDP": "true",
@@ -30,4 +32,19 @@ if kind == "fsdp":
     os.environ.update(FSDP)
     PartialState(cpu=True)  # accelerate shards on accelerators only: its state says it is one
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-train(dataclasses.replace(config, name=kind, **{stage: section}), stage)
+config = dataclasses.replace(config, name=kind, **{stage: section})
+if kind == "ddp" and os.environ["RANK"] == "1":
+    record = Watcher.record
+
+    def terminate_at_step_2(watcher: Watcher, step: int, values: dict[str, object]) -> None:
+        record(watcher, step, values)
+        if step == 2:
+            signal.raise_signal(signal.SIGTERM)
+
+    Watcher.record = terminate_at_step_2  # type: ignore[method-assign]
+if kind == "ddp":
+    end, Accelerator.end_training = Accelerator.end_training, lambda accelerator: None
+    interrupted = train(config, stage).outcome.interrupted
+    sys.stdout.write(f"rank {os.environ['RANK']}: {interrupted}\n")
+    Accelerator.end_training = end
+train(config, stage)

@@ -1,4 +1,7 @@
-"""Training on two processes, by DDP and by FSDP, over gloo on the CPU."""
+"""Training on two processes, by DDP and by FSDP, over gloo on the CPU.
+
+The pair of DDP is stopped by a signal to its second process, and goes on.
+"""
 
 import json
 import os
@@ -27,6 +30,8 @@ def runs(tmp_path_factory, dataset):
         for rank in ranks:
             rank.kill()
     assert [rank.returncode for rank in ranks] == [0] * len(ranks), "\n".join(said)
+    assert "a signal to another process: saving step 2; killed before that is done" in said[0]
+    assert "rank 1: SIGTERM" in said[1]
     return folder
 
 

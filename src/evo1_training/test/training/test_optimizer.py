@@ -32,7 +32,8 @@ def model(fresh):
 def test_matrices_decay_and_norms_biases_and_vectors_do_not(model):
     freeze(model, StageConfig())
     names = {id(weight): name for name, weight in model.named_parameters()}
-    decaying, others = parameter_groups(model.named_parameters(), 0.1)
+    groups = parameter_groups(model.named_parameters(), StageConfig(weight_decay=0.1))
+    decaying, others = groups
     assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
     for weight in decaying["params"]:
         assert weight.ndim > 1
@@ -46,7 +47,7 @@ def test_matrices_decay_and_norms_biases_and_vectors_do_not(model):
 def test_a_frozen_backbone_is_in_eval_mode_without_gradients_or_optimiser(model):
     stage = StageConfig(freeze_backbone=True)
     freeze(model, stage)
-    set_modes(model, stage)
+    set_modes(model)
     assert not any(module.training for module in model.embedder.modules())
     assert all(module.training for module in model.action_head.modules())
     assert not any(weight.requires_grad for weight in model.embedder.parameters())
@@ -71,7 +72,7 @@ def test_gradient_checkpointing_changes_no_gradient(model):
     for checkpointing in (False, True):
         stage = StageConfig(gradient_checkpointing=checkpointing)
         freeze(model, stage)
-        set_modes(model, stage)
+        set_modes(model)
         model.zero_grad()
         torch.manual_seed(0)
         flow_loss(model, batch, chunk, mask, torch.Generator().manual_seed(0)).backward()

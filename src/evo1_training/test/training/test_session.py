@@ -188,7 +188,7 @@ def test_killed_and_resumed_run_has_the_losses_and_weights_of_an_uninterrupted_o
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_sigterm_saves_and_the_same_command_goes_on(config, monkeypatch, done):
+def test_sigterm_saves_and_the_same_command_goes_on(config, monkeypatch, done, capsys):
     record = Watcher.record
 
     def terminate_at_step_3(self, step, values):
@@ -197,7 +197,13 @@ def test_sigterm_saves_and_the_same_command_goes_on(config, monkeypatch, done):
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(Watcher, "record", terminate_at_step_3)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # as torchrun's agent does
+    monkeypatch.setattr("evo1_training.training.saving.AGENT_WAITS_S", 0)
     finished = train(config, "stage1")
+    said = capsys.readouterr().err
+    assert "torchrun kills 0 s after a SIGTERM: start it with --shutdown-timeout" in said
+    assert "SIGTERM: saving step 3" in said
+    assert "killed before that is done, the run goes on from step 2" in said
     assert finished.outcome.interrupted == "SIGTERM"
     assert "saved at step 3 of 6; the same command goes on" in finished.summary
     assert finished.folder.newest().step == 3

@@ -2,19 +2,21 @@ import dataclasses
 import os
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evo1_training.datasets.reader.dataset_config import read_dataset_groups
-from evo1_training.training.config_values import TrainConfigError, plain, to_yaml
+from evo1_training.training.config_values import TrainConfigError, build, plain, to_yaml, weighted
 from evo1_training.training.optimizer import learning_rate
 from evo1_training.training.presets import PRESETS, preset
-from evo1_training.training.train_config import StageConfig, config_from, from_data, read_yaml
+from evo1_training.training.train_config import StageConfig, TrainConfig, config_from, read_yaml
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_comes_back_from_its_yaml(tmp_path, name):
     file = tmp_path / "train.yaml"
     file.write_text(to_yaml(plain(preset(name))))
-    assert from_data(read_yaml(file), source="file") == preset(name)
+    assert build(TrainConfig, read_yaml(file), source="file") == preset(name)
 
 
 def test_the_paper_preset_is_the_papers_recipe():
@@ -55,6 +57,13 @@ def test_a_key_without_its_section_means_the_stage_that_is_run():
         ("warmup=1", r"command line: warmup: unknown key; did you mean|unknown key"),
         ("stage1.lr=fast", r"stage1\.lr: expected float, got 'fast'"),
         ("stage1.lr=0", r"stage1\.lr: expected more than 0"),
+        ("stage1.ema=1", r"stage1\.ema: expected less than 1, got 1"),
+        ("hue=0.7", r"hue: unknown key"),
+        ("augmentation.hue=0.7", r"augmentation\.hue: expected 0\.5 at most, got 0\.7"),
+        ("rollouts.every=-1", r"rollouts\.every: expected 0 or more"),
+        ("stage1.lora=[backbone]", r"stage1\.lora: the backbone is frozen here"),
+        ("stage2.lora=[eyes]", r"stage2\.lora\[0\]: expected one of backbone, head"),
+        ("lr_scales=[fast]", r"stage1\.lr_scales: expected PATTERN:FACTOR, got 'fast'"),
         ("stage1=4", r"stage1: expected a section"),
         ("stage1.steps=1.5", r"stage1\.steps: expected int"),
         ("model.semantics.prediction=noise", r"prediction: expected one of velocity, sample"),
@@ -92,6 +101,17 @@ def test_a_file_that_would_not_end_or_is_a_bomb_is_refused(tmp_path):
         config_from(preset("tiny"), file=bomb)
     with pytest.raises(TrainConfigError, match="name: not valid YAML: nested deeper"):
         config_from(preset("tiny"), overrides=["name=" + "[" * 1000])
+
+
+@given(st.text(), st.floats(1e-3, 1e3))
+def test_a_number_behind_a_name_is_its_weight(name, weight):
+    assert weighted(f"{name}:{weight!r}") == (name, weight)
+    assert weighted(f"{name}:{weight!r}:") == (f"{name}:{weight!r}:", None)
+
+
+def test_a_name_without_a_number_has_no_weight():
+    for name in ("~/data", "hub:user/name", "a:0", "a:-1", "a:inf", "a:nan"):
+        assert weighted(name) == (name, None)
 
 
 def test_several_datasets_are_a_list():
