@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import Floats
+from evo1_policy.command_line import printable
 from evo1_policy.kinematics.config import PACKAGE
 from evo1_policy.paths import prefixes
 from evo1_policy.robot_config import RobotConfig
-from evo1_policy.untrusted import printable, read_text
+from evo1_policy.untrusted import read_text
 
 MOST_MODEL_BYTES = 16 << 20
 

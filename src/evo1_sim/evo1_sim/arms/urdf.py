@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from evo1_policy.untrusted import UntrustedError, printable, read_text
+from evo1_policy.command_line import printable
+from evo1_policy.untrusted import UntrustedError, read_text
 
 MOST_BYTES = 8 << 20
 MOST_JOINTS = 300

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from evo1_policy.untrusted import printable
+from evo1_policy.command_line import printable
 from evo1_training.recording.take import TakeState
 
 KEYS_HELP = (

@@ -142,7 +142,9 @@ class AugmentationConfig(Choices):
     probability: float = choice(0.5, "of each image", low=0, high=1)
     crop_scale: float = choice(0.95, "least share of the area that is kept", above=0, high=1)
     rotation_deg: float = choice(5.0, "largest angle to either side", low=0)
-    brightness: float = choice(0.3, "factors from 1 - x to 1 + x; also the next two", low=0, high=1)
+    brightness: float = choice(
+        0.3, "factors from 1 - x to 1 + x; also the next two", low=0, high=1
+    )
     contrast: float = choice(0.4, "about the image's mean grey", low=0, high=1)
     saturation: float = choice(0.5, "about each pixel's grey", low=0, high=1)
     hue: float = choice(0.08, "largest turn, as a share of the circle", low=0, high=0.5)
