@@ -230,7 +230,10 @@ def _launch(arguments: argparse.Namespace) -> int:
     from evo1_bringup.system import check_installed, launchable, systems_of
 
     if arguments.name not in launchable():
-        raise UsageError(f"launch {arguments.name}: expected one of {', '.join(launchable())}")
+        raise UsageError(
+            f"launch {arguments.name}: expected one of {', '.join(launchable())}; a robot of your "
+            "own: launch policy robot_file:=FILE"
+        )
     if arguments.show_args:
         _say(*option_lines(arguments.name))
         return 0

@@ -1,10 +1,7 @@
 """The xArm6 and the policy, simulated or real. `ros2 launch ... --show-args` lists options."""
 
-from launch import LaunchDescription
+from functools import partial
 
 from evo1_bringup.launching import launch_description
 
-
-def generate_launch_description() -> LaunchDescription:
-    """Read by ros2 launch."""
-    return launch_description("xarm6")
+generate_launch_description = partial(launch_description, "xarm6")  # read by ros2 launch

@@ -143,7 +143,7 @@ def test_the_so101_has_the_so100s_driver_emulator_and_calibration(tmp_path):
 
 def test_every_launch_file_names_something_that_can_be_launched():
     for file in LAUNCH_FILES.glob("*.launch.py"):
-        (name,) = re.findall(r'launch_description\("(\w+)"\)', file.read_text())
+        (name,) = re.findall(r'launch_description, "(\w+)"', file.read_text())
         assert name in launchable()
         assert file.name == f"{name}.launch.py"
 
