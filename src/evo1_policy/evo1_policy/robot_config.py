@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from evo1_policy.action_chunk import Floats
-from evo1_policy.kinematics.config import CollisionConfig, read_collision
+from evo1_policy.kinematics.config import CollisionConfig, beside, read_collision
 from evo1_policy.strict_yaml import Section, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 
@@ -114,7 +114,7 @@ class RobotConfig:
     text: str  # the file as read, to be copied beside data and weights
     park: tuple[float, ...] | None = None  # rad; where it goes before its drives are let go
     driver: str = ""  # family of its drivers, where this workspace starts one; '': it runs already
-    urdf: str = ""  # its description, relative to the robot file; '': none
+    urdf: str = ""  # path of its description; '': none
 
     @property
     def gripper(self) -> GripperConfig | None:
@@ -210,7 +210,7 @@ def _robot(root: Section, text: str) -> RobotConfig:
         max_skew_ms=root.positive("max_skew_ms"),
         safety=_safety(root.section("safety")),
         driver=root.text("driver") if root.has("driver") else "",
-        urdf=root.text("urdf") if root.has("urdf") else "",
+        urdf=beside(root, root.text("urdf")) if root.has("urdf") else "",
         text=text,
     )
     root.finish()

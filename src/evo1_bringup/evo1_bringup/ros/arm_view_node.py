@@ -1,7 +1,7 @@
 """Draws an arm, what it must not touch and where its policy goes, for RViz and Foxglove.
 
 It only listens: nothing that moves an arm waits for it. What it draws comes from the robot file's
-model (safety.collision), so it needs no URDF, and no robot_state_publisher.
+model (safety.collision, or urdf), so it needs no robot_description and no robot_state_publisher.
 """
 
 import importlib
@@ -130,10 +130,9 @@ class ArmViewNode(CleanLog, Node):
         return values[np.isfinite(values).all(axis=1)]
 
     def _draw_obstacles(self) -> None:
+        markers: list[Marker] = []
         collision = self._robot.safety.collision
-        assert collision is not None  # arm_model refuses a robot file without
-        markers = []
-        for name, shape in obstacle_shapes(collision):
+        for name, shape in obstacle_shapes(collision) if collision else ():
             markers += self._solids(name, [shape], _OBSTACLE)
         self._around.publish(MarkerArray(markers=markers))
 

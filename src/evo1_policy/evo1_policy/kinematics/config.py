@@ -61,9 +61,7 @@ def read_collision(section: Section) -> CollisionConfig:
     Raises:
         StrictYamlError: a key is unknown, missing or wrong.
     """
-    model = section.text("model")
-    if not model.startswith(PACKAGE) and not Path(model).expanduser().is_absolute():
-        model = str(Path(section.source).parent / model)
+    model = beside(section, section.text("model"))
     config = CollisionConfig(
         model=model,
         tool=section.text("tool") if section.has("tool") else "",
@@ -77,6 +75,13 @@ def read_collision(section: Section) -> CollisionConfig:
         if names.count(name) > 1:
             raise section.error("planes", f"two planes or boxes are called '{name}'")
     return config
+
+
+def beside(section: Section, path: str) -> str:
+    """A path that a robot file names; a relative one is one beside the robot file."""
+    if path.startswith(PACKAGE) or Path(path).expanduser().is_absolute():
+        return path
+    return str(Path(section.source).parent / path)
 
 
 def _plane(section: Section) -> PlaneConfig:

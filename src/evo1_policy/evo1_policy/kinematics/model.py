@@ -224,25 +224,26 @@ class ArmModel:
 
 
 def arm_model(robot: RobotConfig) -> ArmModel:
-    """The arm of a robot file that names a model (safety.collision.model).
+    """The arm of a robot file: safety.collision.model, or else its urdf.
 
     Raises:
-        ModelError: it names none, or one that cannot be used.
+        ModelError: it names neither, or one that cannot be used.
     """
     collision = robot.safety.collision
-    if collision is None:
+    named = collision.model if collision else robot.urdf
+    if not named:
         raise ModelError(
             f"the robot file of '{robot.name}' names no model; name a URDF or MJCF in "
-            "safety.collision.model"
+            "safety.collision.model, or its urdf"
         )
-    path = find_model(collision.model)
+    path = find_model(named)
     spec, followers = read_spec(path)
     return ArmModel(
         str(path),
         spec,
         robot.joint_names,
         fixed=[gripper.joint for gripper in robot.grippers],
-        tool=collision.tool,
+        tool=collision.tool if collision else "",
         followers=followers,
     )
 
