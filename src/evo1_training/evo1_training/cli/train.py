@@ -165,7 +165,10 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 
 def _keys() -> str:
     """Every key, its default in the authors' form, and what it means."""
-    lines = ["", "keys, with what they are where no preset says otherwise; the first are of each stage"]
+    lines = [
+        "",
+        "keys, with what they are where no preset says otherwise; the first are of each stage",
+    ]
     for key, default, about in (*described(StageConfig), *described(TrainConfig)):
         if not key.startswith(STAGES):
             text = f"{key} [{default!r}]: {about}"

@@ -123,8 +123,10 @@ class DataConfig(Choices):
 class NormalizationConfig(Choices):
     """How states and actions are scaled where the stats are computed anew."""
 
-    mode: Mode = choice("bounds", "see evo1_policy.normalization")  # noqa: RUF009
-    clamp: bool = choice(True, "see evo1_policy.normalization")
+    mode: Mode = choice(  # noqa: RUF009
+        "bounds", "'bounds' maps [min, max] to [-1, 1], 'quantiles' [q01, q99]; 'mean_std'"
+    )
+    clamp: bool = choice(True, "cut to [-1, 1]; never in 'mean_std'")
     range_floor: float = choice(0.0, "least range [rad] that is scaled to [-1, 1]", low=0)
     stats: str = choice(
         "auto", "'auto' (the checkpoint's that is started from, else computed), 'compute', or a "
@@ -139,7 +141,9 @@ class AugmentationConfig(Choices):
     probability: float = choice(0.5, "of each image", low=0, high=1)
     crop_scale: float = choice(0.95, "least share of the area that is kept", above=0, high=1)
     rotation_deg: float = choice(5.0, "largest angle to either side", low=0)
-    brightness: float = choice(0.3, "factors from 1 - x to 1 + x; also the next two", low=0, high=1)
+    brightness: float = choice(
+        0.3, "factors from 1 - x to 1 + x; also the next two", low=0, high=1
+    )
     contrast: float = choice(0.4, "about the image's mean grey", low=0, high=1)
     saturation: float = choice(0.5, "about each pixel's grey", low=0, high=1)
     hue: float = choice(0.08, "largest turn, as a share of the circle", low=0, high=0.5)
