@@ -179,10 +179,14 @@ def open_data(
         _check_widths(dataset, model)
     check_embodiments(datasets)
     data = split_datasets(datasets, holdout=config.holdout, seed=seed)
-    if config.phrasings:
-        tasks = data.instructions
-        data = replace(data, phrasings=read_phrasings(Path(config.phrasings).expanduser(), tasks))
-    return data, robot
+    return _with_phrasings(data, config.phrasings), robot
+
+
+def _with_phrasings(data: TrainingData, file: str) -> TrainingData:
+    if not file:
+        return data
+    found = read_phrasings(Path(file).expanduser(), data.instructions)
+    return replace(data, phrasings=found)
 
 
 def mappings(config: DataConfig) -> dict[str, str]:

@@ -159,7 +159,7 @@ class RunFolder:
             if not key.startswith((*_FREE, *others))
         ]
         changed += [
-            f"{name} was adopted anew, or changed, since"
+            f"{name} was adopted anew since, or changed"
             for name, now in mappings.items()
             if self._mappings().get(name, now) != now
         ]

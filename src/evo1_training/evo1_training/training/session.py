@@ -88,10 +88,8 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     config = _with_resolved_paths(config)
     folder = RunFolder(Path(config.runs) / config.name / stage)
     accelerator = _accelerator(config)
-    if restart and accelerator.is_main_process:
-        aside = folder.set_aside()
-        if aside is not None:
-            _LOG.warning("the earlier run is now %s", aside)
+    if restart and accelerator.is_main_process and (aside := folder.set_aside()) is not None:
+        _LOG.warning("the earlier run is now %s", aside)
     accelerator.wait_for_everyone()
     read_as = mappings(config.data)
     if (folder.path / CONFIG).is_file():  # also of a run that was killed before its first save
@@ -103,11 +101,7 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     rollouts, steps = Rollouts(config, robot), config.stage(stage).steps
     progress = Progress.read(resume) if resume is not None else Progress()
     if progress.step >= steps and (progress.success is not None or not rollouts.due(steps, steps)):
-        summary = (
-            f"{folder.path}: {stage} is finished (step {progress.step}); its policy: "
-            f"{folder.path / 'best'}. For a new run: --name NAME, or --restart"
-        )
-        return Finished(folder=folder, outcome=None, summary=summary)
+        return _finished(folder, stage, progress.step)
     if resume is None:  # what is wrong with it is said before minutes of decoding
         start = open_start(config, robot)
         tokenizer_files(tokenizer_source(config, start))
@@ -115,17 +109,8 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     mode = config.normalization.mode
     data, _ = open_data(config.data, config.model, seed=config.seed, mode=mode, progress=bar)
     bar.close()
-    parts = _Session(
-        config=config,
-        stage=stage,
-        folder=folder,
-        accelerator=accelerator,
-        data=data,
-        robot=robot,
-        start=start,
-        resume=resume,
-        progress=progress,
-    ).parts(read_as, rollouts)
+    known = _Session(config, stage, folder, accelerator, data, robot, start, resume, progress)
+    parts = known.parts(read_as, rollouts)
     try:
         with memory_explained(config, stage):
             outcome = Trainer(parts).run()
@@ -136,14 +121,12 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         folder.end()
     summary = ""
     if accelerator.is_main_process:
-        summary = write_summary(
-            folder, outcome, config=config, stage=stage, data=data, robot=robot
-        )
+        summary = write_summary(folder, outcome, config, stage, data, robot)
     accelerator.end_training()
     return Finished(folder=folder, outcome=outcome, summary=summary)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Session:
     """What is known once the data are open; makes all that a trainer works with."""
 
@@ -291,6 +274,14 @@ class _Session:
             load_trained_weights(plain_model(objective), resume)  # where they are not the average
             load_optimizer_state(objective, raw, resume)
         return average, objective, raw, factors
+
+
+def _finished(folder: RunFolder, stage: Stage, step: int) -> Finished:
+    summary = (
+        f"{folder.path}: {stage} is finished (step {step}); its policy: {folder.path / 'best'}. "
+        "For a new run: --name NAME, or --restart"
+    )
+    return Finished(folder=folder, outcome=None, summary=summary)
 
 
 def _accelerator(config: TrainConfig) -> Accelerator:

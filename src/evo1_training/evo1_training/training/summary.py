@@ -114,7 +114,6 @@ def _out_of_memory(stage: Stage, config: TrainConfig, reason: str) -> TrainError
 def write_summary(
     folder: RunFolder,
     outcome: Outcome,
-    *,
     config: TrainConfig,
     stage: Stage,
     data: TrainingData,

@@ -126,8 +126,10 @@ class DataConfig(Choices):
 class NormalizationConfig(Choices):
     """How states and actions are scaled where the stats are computed anew."""
 
-    mode: Mode = choice("bounds", "see evo1_policy.normalization")  # noqa: RUF009
-    clamp: bool = choice(True, "see evo1_policy.normalization")
+    mode: Mode = choice(  # noqa: RUF009
+        "bounds", "'bounds' maps [min, max] to [-1, 1], 'quantiles' [q01, q99]; 'mean_std'"
+    )
+    clamp: bool = choice(True, "cut to [-1, 1]; never in 'mean_std'")
     range_floor: float = choice(0.0, "least range [rad] that is scaled to [-1, 1]", low=0)
     stats: str = choice(
         "auto", "'auto' (the checkpoint's that is started from, else computed), 'compute', or a "
