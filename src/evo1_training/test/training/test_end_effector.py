@@ -229,7 +229,7 @@ def test_the_simulations_demonstration_as_deltas_solves_the_task_behind_the_gate
     [
         ("bridge", r"cubes\.end_effector: state: x, y, z, roll.*: 7 numbers, but observation\.s"),
         ("{action: {}}", r"state\.shape: 8 numbers .*expected the joints of the robot file"),
-        ("{action: {rotation: 3}}", r"cubes\.end_effector: action: rotation: expected one of"),
+        ("{action: {rotation: 3}}", r"cubes\.end_effector\.action\.rotation: expected a"),
         (
             "{action: {grippers: [[0, 1]]}, reference: start}",
             "reference: 'start' counts from the first frame of a chunk",
