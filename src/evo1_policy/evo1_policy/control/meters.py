@@ -13,20 +13,6 @@ from evo1_policy.control.signals import SeamReport
 KEPT = 100  # chunks
 
 
-@dataclass(frozen=True, kw_only=True)
-class WorstSeam:
-    """Largest values over the last seams; before the first, those of a perfect one."""
-
-    seams: int = 0
-    position_jump_rad: float = 0.0
-    velocity_jump_rad_s: float = 0.0
-    acceleration_jump_rad_s2: float = 0.0
-    jerk_rad_s3: float = 0.0
-    chunk_offset_rad: float = 0.0
-    smoothed_rad: float = 0.0
-    stretch: float = 1.0
-
-
 class SeamLog:
     """Remembers the last seams."""
 
@@ -37,16 +23,11 @@ class SeamLog:
         """Remember one."""
         self._seams.append(seam)
 
-    def worst(self) -> WorstSeam:
-        """The largest of each value, not of one seam."""
-        if not self._seams:
-            return WorstSeam()
-        values = {
-            field.name: max(getattr(seam, field.name) for seam in self._seams)
-            for field in fields(WorstSeam)
-            if field.name != "seams"
-        }
-        return WorstSeam(seams=len(self._seams), **values)
+    def worst(self) -> tuple[int, SeamReport]:
+        """How many, and the largest of each value, not of one seam; without any a perfect one."""
+        names = [field.name for field in fields(SeamReport)] if self._seams else []
+        largest = {name: max(getattr(seam, name) for seam in self._seams) for name in names}
+        return len(self._seams), SeamReport(**largest)
 
 
 class IdleMeter:
@@ -107,16 +88,6 @@ class ChunkTimes:
         return self.total_ms - self.inference_ms
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatencyPercentiles:
-    """Over the last WINDOW chunks, as PolicyStatus names them; 0 before the first [ms]."""
-
-    inference_ms_p50: float = 0.0
-    inference_ms_p95: float = 0.0
-    overhead_ms_p50: float = 0.0
-    overhead_ms_p95: float = 0.0
-
-
 class LatencyLog:
     """Remembers the times of the last WINDOW chunks."""
 
@@ -129,14 +100,14 @@ class LatencyLog:
         self._inference_ms.append(times.inference_ms)
         self._overhead_ms.append(times.overhead_ms)
 
-    def percentiles(self) -> LatencyPercentiles:
-        """Return the percentiles as they stand."""
-        return LatencyPercentiles(
-            inference_ms_p50=_percentile(self._inference_ms, 0.50),
-            inference_ms_p95=_percentile(self._inference_ms, 0.95),
-            overhead_ms_p50=_percentile(self._overhead_ms, 0.50),
-            overhead_ms_p95=_percentile(self._overhead_ms, 0.95),
-        )
+    def percentiles(self) -> dict[str, float]:
+        """Over the last WINDOW chunks, by the names of PolicyStatus; 0 before the first [ms]."""
+        kinds = (("inference", self._inference_ms), ("overhead", self._overhead_ms))
+        return {
+            f"{name}_ms_p{share}": _percentile(values, share / 100)
+            for name, values in kinds
+            for share in (50, 95)
+        }
 
 
 def _percentile(values: Collection[float], share: float) -> float:

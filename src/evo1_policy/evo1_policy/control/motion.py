@@ -11,17 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import Floats, Trajectory
-from evo1_policy.control import safety
-from evo1_policy.control.execution import (
-    HISTORY_TICKS,
-    Plan,
-    cut_plan,
-    first_tick_after,
-    plan_hold,
-    plan_hold_on_path,
-)
+from evo1_policy.control.execution import HISTORY_TICKS, Plan, first_tick_after, plan_hold
 from evo1_policy.control.held import Encoders, HeldState, Mask
 from evo1_policy.control.limits import Limits
+from evo1_policy.control.safety import Gate
 from evo1_policy.control.signals import SafeTrajectory, StopCode, StopReason
 from evo1_policy.kinematics.collision import workspace_of
 from evo1_policy.observation import JointSample
@@ -38,8 +31,6 @@ FOLLOWED_LATE_NS = 200_000_000  # so long after a command the one before may sti
 NOISE_RAD = 0.002  # of encoders
 LATE_RAD = 1e-3  # nearer to the new trajectory than this nobody can tell it from the old one
 LED_RAD = 0.01  # further from where it was sent to rest, an arm that moves is moved by others
-LEAST_LEFT_TICKS = 3  # of a plan that is cut; less is no motion worth sending
-CUTS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)  # times the braking time before a touch, where to cut
 REORIGIN_RAD = 1e-4  # nearer to what is executed, a controller at rest holds just that
 
 
@@ -72,8 +63,7 @@ class Motion:
         self._held: HeldState | None = None
         self._from_dead_clock: Trajectory | None = None
         self._encoders = Encoders(self.limits)
-        self._workspace = workspace_of(robot)
-        self._clear: Trajectory | None = None  # what was found to touch nothing, to its end
+        self._gate = Gate(self.limits, workspace_of(robot))
 
     @property
     def lost(self) -> bool:
@@ -235,42 +225,17 @@ class Motion:
             What to send, and the plan of it, or why nothing is sent.
         """
         fresh = origin is not self.executing and measured is not None
-        positions = measured.positions if fresh and measured is not None else None
-        verdict = self._check(plan, origin, positions)
-        if isinstance(verdict, safety.Touching):
-            for tick in self._cuts(plan, verdict.contact.tick):
-                shorter = cut_plan(
-                    plan, origin, tick, now_ns=now_ns, limits=self.limits, why=verdict.message
-                )
-                cut = self._check(shorter, origin, positions)
-                if not isinstance(cut, StopReason):
-                    plan, verdict = shorter, cut
-                    break
+        verdict = self._gate.admit(
+            plan,
+            origin,
+            now_ns=now_ns,
+            measured=measured.positions if fresh and measured is not None else None,
+        )
         if isinstance(verdict, StopReason):
             return verdict
-        self._command(plan, origin, now_ns)
-        self._clear, self._stop_again = plan.trajectory, None
-        return verdict, plan
-
-    def _check(
-        self, plan: Plan, executing: Trajectory, measured: Floats | None = None
-    ) -> SafeTrajectory | StopReason:
-        return safety.check(
-            plan.sent,
-            self.limits,
-            workspace=self._workspace,
-            executing=executing,
-            splice_tick=plan.splice_tick,
-            measured=measured,
-        )
-
-    def _cuts(self, plan: Plan, touching: float) -> list[int]:
-        """Where to try to cut a plan that touches at a grid point, the latest first."""
-        last = int(touching)
-        speed = np.abs(plan.trajectory.knots(last, last).velocities[0])
-        braking = float((speed / (self.limits.acceleration_max * self.limits.step_s)).max())
-        ticks = [last - 1 - round(share * max(braking, 2.0)) for share in CUTS]
-        return [tick for tick in ticks if tick >= plan.splice_tick + LEAST_LEFT_TICKS]
+        self._command(verdict[1], origin, now_ns)
+        self._stop_again = None
+        return verdict
 
     def stop(self, now_ns: int) -> SafeTrajectory | None:
         """Brake from what is executed; None where the arm stands, or stops already."""
@@ -333,27 +298,12 @@ class Motion:
         return self._brake(commanded, now_ns)
 
     def _brake(self, executing: Trajectory, now_ns: int) -> SafeTrajectory | None:
-        """Slow to rest: straight on, or else along what is executed, which was clear.
-
-        An arm whose way was not known to be clear (somebody else moved it) stops all the same.
-        """
-        times = {"now_ns": now_ns, "lead_ns": self.lead_ns}
-        plan = straight = plan_hold(executing, limits=self.limits, **times)
-        verdict = self._check(plan, executing)
-        if isinstance(verdict, safety.Touching):
-            plan = plan_hold_on_path(executing, limits=self.limits, **times)
-            verdict = self._check(plan, executing)
-        clear: Trajectory | None = plan.trajectory
-        if isinstance(verdict, StopReason) and executing is not self._clear:
-            plan, clear = straight, None
-            verdict = safety.check(
-                plan.sent, self.limits, executing=executing, splice_tick=plan.splice_tick
-            )
-        if isinstance(verdict, StopReason):
+        verdict = self._gate.admit_stop(executing, now_ns=now_ns, lead_ns=self.lead_ns)
+        if verdict is None:
             return None  # what is being executed ends at rest by itself
+        self._stop_again, plan = verdict
         self._command(plan, executing, now_ns)
-        self._clear, self._stop_again = clear, verdict
-        return verdict
+        return self._stop_again
 
     def _command(self, plan: Plan, before: Trajectory, now_ns: int) -> None:
         self._before, self.executing = before, plan.trajectory

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from evo1_policy.action_chunk import ActionChunk, Floats, ToolError, Trajectory
+from evo1_policy.control.execution import Plan, cut_plan, plan_hold, plan_hold_on_path
 from evo1_policy.control.limits import LARGEST_RAD, Limits
 from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, StopReason
 from evo1_policy.kinematics.collision import Contact, Workspace
@@ -17,6 +18,8 @@ from evo1_policy.robot_config import RobotConfig
 TOLERANCE = 1e-9  # relative and absolute, for rounding
 # How far joint targets may leave the tool from where an end-effector policy wants it.
 TOOL_ERROR = ToolError(position_m=0.01, rotation_rad=0.1)
+LEAST_LEFT_TICKS = 3  # of a plan that is cut; less is no motion worth sending
+CUTS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)  # times the braking time before a touch, where to cut
 SEAM_TOLERANCE = 1e-6  # rad and rad/s, between what is executed and what is about to be sent
 
 
@@ -139,6 +142,95 @@ def _too_far(
     )
 
 
+class Gate:
+    """Lets plans pass, whoever made them: a policy, a person, parking, a stop.
+
+    Args:
+        limits: of the robot.
+        workspace: what the arm must not touch; None: not checked.
+    """
+
+    def __init__(self, limits: Limits, workspace: Workspace | None) -> None:
+        self._limits = limits
+        self._workspace = workspace
+        self._clear: Trajectory | None = None  # what passed last: clear to its end at rest
+
+    def admit(
+        self, plan: Plan, origin: Trajectory, *, now_ns: int, measured: Floats | None
+    ) -> tuple[SafeTrajectory, Plan] | StopReason:
+        """Check a plan; one that would touch is cut where the arm still comes to rest before.
+
+        Args:
+            plan: that continues `origin`.
+            origin: what is executed, or an arm at rest.
+            now_ns: the clock [ns].
+            measured: (D,) where the arm is [rad]; given when nothing was executing.
+
+        Returns:
+            What to send, and the plan of it, or why nothing is sent.
+        """
+        verdict = self._check(plan, origin, measured)
+        if isinstance(verdict, Touching):
+            why, limits = verdict.message, self._limits
+            for tick in self._cuts(plan, verdict.contact.tick):
+                shorter = cut_plan(plan, origin, tick, now_ns=now_ns, limits=limits, why=why)
+                cut = self._check(shorter, origin, measured)
+                if not isinstance(cut, StopReason):
+                    plan, verdict = shorter, cut
+                    break
+        if isinstance(verdict, StopReason):
+            return verdict
+        self._clear = plan.trajectory
+        return verdict, plan
+
+    def admit_stop(
+        self, executing: Trajectory, *, now_ns: int, lead_ns: int
+    ) -> tuple[SafeTrajectory, Plan] | None:
+        """Slow to rest: straight on, or else along what is executed, which was clear.
+
+        None where that cannot be braked sooner than it ends; it does so at rest, and clear. An arm
+        whose way was not known to be clear (somebody else moved it) stops straight on.
+        """
+        limits = self._limits
+        straight = plan_hold(executing, now_ns=now_ns, lead_ns=lead_ns, limits=limits)
+        plan, verdict = straight, self._check(straight, executing)
+        if isinstance(verdict, Touching):
+            plan = plan_hold_on_path(executing, now_ns=now_ns, lead_ns=lead_ns, limits=limits)
+            verdict = self._check(plan, executing)
+        known = executing is self._clear or not isinstance(verdict, StopReason)
+        if not known:
+            plan, verdict = straight, self._check(straight, executing, clear=False)
+        if isinstance(verdict, StopReason):
+            return None
+        self._clear = plan.trajectory if known else None
+        return verdict, plan
+
+    def _check(
+        self,
+        plan: Plan,
+        executing: Trajectory,
+        measured: Floats | None = None,
+        *,
+        clear: bool = True,
+    ) -> SafeTrajectory | StopReason:
+        return check(
+            plan.sent,
+            self._limits,
+            workspace=self._workspace if clear else None,
+            executing=executing,
+            splice_tick=plan.splice_tick,
+            measured=measured,
+        )
+
+    def _cuts(self, plan: Plan, touching: float) -> list[int]:
+        """Where to try to cut a plan that touches at a grid point, the latest first."""
+        last, limits = int(touching), self._limits
+        speed = np.abs(plan.trajectory.knots(last, last).velocities[0])
+        braking = float((speed / (limits.acceleration_max * limits.step_s)).max())
+        ticks = [last - 1 - round(share * max(braking, 2.0)) for share in CUTS]
+        return [tick for tick in ticks if tick >= plan.splice_tick + LEAST_LEFT_TICKS]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Touching(StopReason):
     """A trajectory would touch something; until then it is clear."""
@@ -181,12 +273,12 @@ def check(
         first = trajectory.first_tick if splice_tick is None else splice_tick
         contact = workspace.contact(trajectory, first)
         if contact is not None:
-            return _touching(contact, first * trajectory.step_ns)
+            return _touching(contact, (contact.tick - first) * trajectory.step_ns / 1e9)
     return SafeTrajectory(trajectory=trajectory, _key=_SAFETY_KEY)
 
 
-def _touching(contact: Contact, since_ns: int) -> Touching:
-    after_s, (first, second) = (contact.time_ns - since_ns) / 1e9, contact.pair
+def _touching(contact: Contact, after_s: float) -> Touching:
+    first, second = contact.pair
     return Touching(
         code=StopCode.WOULD_TOUCH,
         message=f"'{first}' would touch '{second}' {after_s:.2f} s on (safety.collision)",

@@ -6,10 +6,10 @@ are d apart cannot meet before the joints have moved them by d, and are looked a
 Letters: D joints, G shapes, P pairs of shapes, M grid steps.
 """
 
+import copy
 import itertools
 import math
-import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,13 +40,11 @@ class Contact:
     Attributes:
         pair: names of two links, planes or boxes.
         tick: when, on the trajectory's grid.
-        time_ns: the same [ns].
         distance: then, below 0 inside each other [m].
     """
 
     pair: tuple[str, str]
     tick: float
-    time_ns: int
     distance: float
 
 
@@ -116,7 +114,7 @@ class Workspace:
         distances = self._distances(everything, np.full(len(everything), CLEAR_M))
         if not len(distances) or distances.min() >= CLEAR_M:
             return None
-        return self._contact(int(np.argmin(distances)), 0.0, 0, float(distances.min()))
+        return self._contact(int(np.argmin(distances)), 0.0, float(distances.min()))
 
     def contact(self, trajectory: Trajectory, first_tick: int) -> Contact | None:
         """The first pair that would touch from a grid point on; None where none does.
@@ -142,8 +140,7 @@ class Workspace:
         if found is None:
             return None
         pair, at, distance = found
-        time_ns = round((first + at) * part.step_ns)
-        return self._contact(pair, first + at, time_ns, distance)
+        return self._contact(pair, first + at, distance)
 
     def _advance(
         self, curve: Floats, moved: Floats, pairs: Indices, begin: Floats
@@ -196,11 +193,11 @@ class Workspace:
             distances[k] = mujoco.mj_geomDistance(model, data, first, second, most, None)
         return distances
 
-    def _contact(self, pair: int, tick: float, time_ns: int, distance: float) -> Contact:
+    def _contact(self, pair: int, tick: float, distance: float) -> Contact:
         names = self._names[self._first[pair]], self._names[self._second[pair]]
         if names[0] in self._obstacles:
             names = names[::-1]
-        return Contact(pair=names, tick=tick, time_ns=time_ns, distance=distance)
+        return Contact(pair=names, tick=tick, distance=distance)
 
     # -- pairs -------------------------------------------------------------------------------
 
@@ -214,7 +211,11 @@ class Workspace:
             for joint in range(model.njnt)
             if leaders[joint] < 0 or self.arm.joint_names[leaders[joint]] in grippers
         }
-        below = [frozenset(self._joints_below(int(body))) for body in model.geom_bodyid]
+        chains = [self._chain(int(body)) for body in model.geom_bodyid]
+        below = [
+            {joint for joint in range(model.njnt) if int(model.jnt_bodyid[joint]) in chain}
+            for chain in chains
+        ]
         steps = {joint: self._step(joint) for joint in range(model.njnt)}
         pairs: list[tuple[int, int]] = []
         reaches: list[Floats] = []
@@ -239,13 +240,10 @@ class Workspace:
         mujoco.mj_kinematics(model, self.arm.data)
         self._normal = self.arm.data.geom_xmat.reshape(-1, 3, 3)[self._second, :, 2]
 
-    def _joints_below(self, body: int) -> Iterator[int]:
-        """Joints from a body down to the base."""
-        model = self.arm.model
-        while body > 0:
-            start = int(model.body_jntadr[body])
-            yield from range(start, start + int(model.body_jntnum[body]))
-            body = int(model.body_parentid[body])
+    def _chain(self, body: int) -> frozenset[int]:
+        """A body and all that it stands on, but for the base."""
+        below = int(self.arm.model.body_parentid[body])
+        return self._chain(below) | {body} if body > 0 else frozenset()
 
     def _neighbours(self, first: int, second: int) -> bool:
         """Whether one joint, or one body's, is all that is between two shapes: they meet there."""
@@ -283,7 +281,8 @@ class Workspace:
         if int(model.geom_type[shape]) == int(mujoco.mjtGeom.mjGEOM_PLANE):
             return math.inf
         body = int(model.jnt_bodyid[joint])
-        way = self._way(body, int(model.geom_bodyid[shape]))
+        # Bodies whose offsets lie between the joint's and the shape's.
+        way = self._chain(body) ^ self._chain(int(model.geom_bodyid[shape]))
         anchor, own = model.jnt_pos[joint], model.geom_pos[shape]
         radius = float(model.geom_rbound[shape])
         if not way and int(model.body_jntnum[body]) == 1:
@@ -293,18 +292,6 @@ class Workspace:
         offsets = sum(float(np.linalg.norm(model.body_pos[passed])) for passed in way)
         ends = float(np.linalg.norm(anchor) + np.linalg.norm(own))
         return ends + offsets + slides + radius
-
-    def _way(self, start: int, goal: int) -> list[int]:
-        """Bodies whose offsets lie between two bodies' frames, through their common ancestor."""
-        model = self.arm.model
-        ways = []
-        for body in (start, goal):
-            way = [body]
-            while way[-1] > 0:
-                way.append(int(model.body_parentid[way[-1]]))
-            ways.append(way)
-        common = set(ways[0]) & set(ways[1])
-        return [body for way in ways for body in way if body not in common]
 
     def _slide(self, body: int) -> float:
         """How far joints of a body put its frame off at most: slides, and axes beside it [m]."""
@@ -319,19 +306,20 @@ class Workspace:
 
 
 def workspace_of(robot: RobotConfig) -> Workspace | None:
-    """The workspace of a robot whose file says what it must not touch; else None.
+    """A workspace of one's own of a robot whose file says what it must not touch; else None.
 
     Raises:
         ModelError: see Workspace.
     """
     if robot.safety.collision is None:
         return None
-    return _workspace(robot, threading.get_ident())
+    workspace = copy.copy(_built(robot))
+    workspace.arm = copy.copy(workspace.arm)
+    workspace.arm.data = mujoco.MjData(workspace.arm.model)
+    return workspace
 
 
-@lru_cache(maxsize=8)
-def _workspace(robot: RobotConfig, _thread: int) -> Workspace:
-    return Workspace(robot)
+_built = lru_cache(maxsize=8)(Workspace)
 
 
 def _add_obstacles(spec: mujoco.MjSpec, config: CollisionConfig) -> set[str]:

@@ -36,14 +36,12 @@ class CollisionConfig:
     Attributes:
         model: URDF or MJCF, a path or package://NAME/PATH; its frame is the base frame.
         tool: site, body or link that is the tool; empty: the last link.
-        tool_speed: the fastest that the tool may move [m/s]; None: as fast as the joints let it.
         planes, boxes: around the arm.
         leave_out: pairs of bodies, planes or boxes that may touch.
     """
 
     model: str
     tool: str = ""
-    tool_speed: float | None = None
     planes: tuple[PlaneConfig, ...] = ()
     boxes: tuple[BoxConfig, ...] = ()
     leave_out: tuple[tuple[str, str], ...] = ()
@@ -69,7 +67,6 @@ def read_collision(section: Section) -> CollisionConfig:
     config = CollisionConfig(
         model=model,
         tool=section.text("tool") if section.has("tool") else "",
-        tool_speed=section.positive("tool_speed") if section.has("tool_speed") else None,
         planes=tuple(_plane(plane) for plane in _list(section, "planes")),
         boxes=tuple(_box(box) for box in _list(section, "boxes")),
         leave_out=_pairs(section),

@@ -17,7 +17,7 @@ from evo1_policy.action_chunk import Floats
 from evo1_policy.kinematics.config import PACKAGE
 from evo1_policy.paths import shares
 from evo1_policy.robot_config import RobotConfig
-from evo1_policy.untrusted import read_text
+from evo1_policy.untrusted import printable, read_text
 
 MOST_MODEL_BYTES = 16 << 20
 
@@ -81,7 +81,7 @@ class ArmModel:
         try:
             self.model = spec.compile()
         except (ValueError, mujoco.FatalError) as error:
-            raise ModelError(f"{source}: {error}") from error
+            raise ModelError(f"{source}: {printable(error)}") from error
         self.data = mujoco.MjData(self.model)
         self.joint_names = tuple(joint_names)
         self._source = source
@@ -291,7 +291,7 @@ def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, fl
     except ModelError:
         raise
     except (ValueError, ElementTree.ParseError, mujoco.FatalError) as error:
-        raise ModelError(f"{path}: {error}") from error
+        raise ModelError(f"{path}: {printable(error)}") from error
 
 
 def _prepare_urdf(root: ElementTree.Element, path: Path) -> None:

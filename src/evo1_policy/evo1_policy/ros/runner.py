@@ -261,7 +261,7 @@ class Runner:
                 chunks_rejected=loop.chunks_rejected,
                 safety_interventions=loop.interventions,
                 holds=loop.holds,
-                **asdict(self._latency.percentiles()),
+                **self._latency.percentiles(),
                 lead_ms=float(loop.lead_ms),
                 duty=self._inference.duty(),
                 takeovers=loop.takeovers,

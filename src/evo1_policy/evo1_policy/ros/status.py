@@ -11,8 +11,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from evo1_msgs.msg import PolicyStatus, StreamStatus
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
-from evo1_policy.control.meters import WorstSeam
-from evo1_policy.control.signals import LoopState, LoopStatus, Request, StopCode, StopReason
+from evo1_policy.control.signals import (
+    LoopState,
+    LoopStatus,
+    Request,
+    SeamReport,
+    StopCode,
+    StopReason,
+)
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.ros.publishing import time_message
 from evo1_policy.untrusted import printable
@@ -109,14 +115,18 @@ def diagnostic_array(
 
 
 def diagnostics_message(
-    told: PolicyStatus, worst: WorstSeam, controller_problem: str, collisions: str, node_name: str
+    told: PolicyStatus,
+    worst: tuple[int, SeamReport],
+    controller_problem: str,
+    collisions: str,
+    node_name: str,
 ) -> DiagnosticArray:
     """Return one status for the loop, one a stream, for inference, seams, controllers."""
     statuses = [
         _loop_status(told, collisions),
         *map(_stream_status, told.streams),
         _inference_status(told),
-        _seam_status(worst),
+        _seam_status(*worst),
         _controller_status(controller_problem, dry_run=told.dry_run),
     ]
     now_ns = stamp_ns(told.header.stamp)
@@ -190,11 +200,11 @@ def _inference_status(told: PolicyStatus) -> DiagnosticStatus:
     )
 
 
-def _seam_status(worst: WorstSeam) -> DiagnosticStatus:
+def _seam_status(seams: int, worst: SeamReport) -> DiagnosticStatus:
     return status(
         "seams",
         DiagnosticStatus.OK,
-        f"worst of the last {worst.seams} chunks",
+        f"worst of the last {seams} chunks",
         {
             "position jump [rad]": f"{worst.position_jump_rad:.2e}",
             "velocity jump [rad/s]": f"{worst.velocity_jump_rad_s:.2e}",

@@ -7,13 +7,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evo1_policy.action_chunk import ActionChunk, interpolate
-from evo1_policy.control.chunks import Accepted, Chunks
+from evo1_policy.control.chunks import Accepted, Chunks, InstructionWatch
 from evo1_policy.control.execution import plan_hold
 from evo1_policy.control.motion import Motion
-from evo1_policy.control.signals import LoopSettings, StopCode, StopReason
+from evo1_policy.control.signals import (
+    LoopInput,
+    LoopSettings,
+    StopCode,
+    StopReason,
+    Transition,
+)
 from evo1_policy.control.teleop import TeleopFollower
 from evo1_policy.control.teleop_target import RefusedTarget, TeleopTarget
-from evo1_policy.observation import JointSample
+from evo1_policy.observation import JointSample, Missing
 
 NOW_NS = 100_000_000_000
 HOME = np.array([0.0, -0.3, 0.6, 0.0])
@@ -52,6 +58,24 @@ def test_a_chunk_into_the_table_is_cut_where_the_arm_still_comes_to_rest(robot, 
     sent = verdict.command.trajectory
     assert not sent.velocities[-1].any()
     assert 0.001 - 0.002 < kit.clearance(sent, sent.last_tick) < 0.06
+
+
+def test_after_a_cut_the_next_chunk_is_asked_for_at_once(robot):
+    motion = Motion(robot)
+    due = []
+    for goal in ((0.0, -0.2, 0.6, 0.0), (0.0, 0.5, 0.6, 0.0)):
+        chunks = Chunks(robot, LoopSettings(), motion, 50)
+        for earlier_ns in (100 * MS, 0):
+            sample = JointSample(positions=HOME, stamp_ns=NOW_NS - earlier_ns)
+            motion.look(sample, None, NOW_NS)
+        chunk = chunk_to(goal, NOW_NS, HOME)
+        chunks.execute(chunk, sample, NOW_NS, lead_ns=2_000 * MS)
+        words = InstructionWatch(Transition.BLEND)
+        words.words = chunk.instruction
+        missing = Missing(code="pending", stream="image_1", message="")
+        inputs = LoopInput(now_ns=NOW_NS + 20 * MS, observation=missing, measured=sample)
+        due.append(chunks.next_is_due(inputs, words, lead_ns=100 * MS, running=True))
+    assert due == [False, True]
 
 
 def test_a_chunk_that_can_only_touch_is_refused_with_the_pair(robot, workspace):

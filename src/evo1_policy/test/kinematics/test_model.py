@@ -1,0 +1,113 @@
+"""Where the tool is: of a URDF and of MJCF, fingers that follow included."""
+
+from dataclasses import replace
+
+import mujoco
+import numpy as np
+import pytest
+
+from evo1_policy.kinematics.collision import Workspace, workspace_of
+from evo1_policy.kinematics.model import ModelError, arm_model
+from evo1_policy.robot_config import GripperConfig
+
+CORNER = """v 0 0 0
+v 0.1 0 0
+v 0 0.1 0
+v 0 0 0.1
+f 1 2 3
+f 1 3 4
+f 1 4 2
+f 2 4 3
+"""
+URDF = """<?xml version="1.0"?>
+<robot name="arm">
+  <link name="base_link"><visual><geometry><mesh filename="package://nowhere/base.dae"/></geometry>
+    </visual><collision><geometry><cylinder radius="0.05" length="0.1"/></geometry>
+    </collision></link>
+  <joint name="turn" type="revolute"><parent link="base_link"/><child link="upper"/>
+    <origin xyz="0 0 0.2"/><axis xyz="0 0 1"/>
+    <limit lower="-3" upper="3" effort="1" velocity="2"/></joint>
+  <link name="upper"><collision><origin xyz="0.2 0 0"/><geometry><mesh filename="corner.obj"/>
+    </geometry></collision></link>
+  <joint name="reach" type="prismatic"><parent link="upper"/><child link="hand"/>
+    <origin xyz="0.4 0 0"/><axis xyz="1 0 0"/>
+    <limit lower="0" upper="0.2" effort="1" velocity="1"/></joint>
+  <link name="hand"/>
+  <joint name="finger" type="prismatic"><parent link="hand"/><child link="left"/>
+    <origin xyz="0.05 0 0"/><axis xyz="0 1 0"/>
+    <limit lower="0" upper="0.04" effort="1" velocity="1"/></joint>
+  <link name="left"><collision><geometry><sphere radius="0.01"/></geometry></collision></link>
+  <joint name="other_finger" type="prismatic"><parent link="hand"/><child link="right"/>
+    <origin xyz="0.05 0 0"/><axis xyz="0 1 0"/>
+    <mimic joint="finger" multiplier="-1" offset="-0.01"/>
+    <limit lower="-0.05" upper="0" effort="1" velocity="1"/></joint>
+  <link name="right"><collision><geometry><sphere radius="0.01"/></geometry></collision></link>
+</robot>
+"""
+
+
+@pytest.fixture
+def robot_of(robot, tmp_path):
+    """A robot of the URDF's joints, by the text of the URDF."""
+    (tmp_path / "corner.obj").write_text(CORNER)
+    names = ("turn", "reach", "finger")
+    joints = tuple(replace(robot.joints[3], name=name) for name in names)
+
+    def make(urdf: str, **changes):
+        path = tmp_path / "arm.urdf"
+        path.write_text(urdf)
+        collision = replace(
+            robot.safety.collision, model=str(path), boxes=(), **{"tool": "hand", **changes}
+        )
+        safety = replace(robot.safety, collision=collision)
+        gripper = GripperConfig(joint="finger", open=0.04, closed=0.0)
+        home = (0.0, 0.0, 0.0)
+        return replace(robot, joints=joints, grippers=(gripper,), home=home, safety=safety)
+
+    return make
+
+
+def test_the_tool_of_a_urdf_is_where_its_joints_put_it(robot_of):
+    arm = arm_model(robot_of(URDF))
+    pose = arm.forward(np.array([np.pi / 2, 0.1, 0.02]))
+    np.testing.assert_allclose(pose.position, [0.0, 0.5, 0.2], atol=1e-9)
+    np.testing.assert_allclose(pose.rotation[:, 0], [0.0, 1.0, 0.0], atol=1e-9)
+    jacobian = arm.jacobian(np.array([np.pi / 2, 0.1, 0.02]))
+    np.testing.assert_allclose(jacobian[:, 0], [-0.5, 0, 0, 0, 0, 1], atol=1e-9)
+    np.testing.assert_allclose(jacobian[:, 1], [0, 1, 0, 0, 0, 0], atol=1e-9)
+
+
+def test_a_mimicking_finger_follows(robot_of):
+    arm = arm_model(robot_of(URDF))
+    arm.place(np.array([0.0, 0.0, 0.03]))
+    fingers = [arm.data.body(name).xpos[1] for name in ("left", "right")]
+    np.testing.assert_allclose(fingers, [0.03, -0.04], atol=1e-9)
+
+
+def test_meshes_beside_a_urdf_are_checked_and_visuals_are_not_even_looked_for(robot_of):
+    workspace = Workspace(robot_of(URDF))
+    kinds = set(workspace.arm.model.geom_type.tolist())
+    assert int(mujoco.mjtGeom.mjGEOM_MESH) in kinds
+    assert workspace.touching(np.zeros(3)) is None
+
+
+def test_workspaces_of_one_robot_share_no_scratch(robot):
+    first, second = workspace_of(robot), workspace_of(robot)
+    first.arm.place(np.array([0.0, 0.8, 0.6, 0.0]))
+    assert second.touching(np.array(robot.home)) is None
+    assert first.arm.data is not second.arm.data
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (URDF.replace('name="reach"', 'name="slide"'), "no joint 'reach' of the robot file"),
+        (URDF.replace("<robot ", '<robot xmlns:xacro="http://x" '), "run `xacro FILE"),
+        ("<!DOCTYPE robot [<!ENTITY a 'b'>]><robot/>", "declares entities"),
+        ("<robot", "arm.urdf"),
+        (URDF.replace("corner.obj", "gone.obj"), "gone.obj"),
+    ],
+)
+def test_a_file_that_is_no_arm_of_this_robot_says_why(robot_of, wrong, says):
+    with pytest.raises(ModelError, match=says):
+        arm_model(robot_of(wrong))
