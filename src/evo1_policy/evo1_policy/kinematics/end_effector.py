@@ -39,7 +39,8 @@ class PoseForm:
             axes, x first [rad]), or 'rotation_6d' (the first two columns of the matrix).
         position_scale: metres for 1.
         rotation_scale: radians for 1; 1 for 'rotation_6d'.
-        grippers: of each gripper's number, what it is when open and when closed.
+        grippers: of each gripper's number, what it is when open and when closed; of a state's
+            number that only fills a place, twice the same.
     """
 
     rotation: RotationForm = "axis_angle"
@@ -50,8 +51,6 @@ class PoseForm:
     def __post_init__(self) -> None:
         if self.rotation == "rotation_6d" and self.rotation_scale != 1:
             raise EndEffectorError("rotation_scale: expected 1 with rotation_6d")
-        if any(low == high for low, high in self.grippers):
-            raise EndEffectorError("grippers: expected other numbers when open and when closed")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -137,8 +136,11 @@ class EndEffector:
     state: PoseForm | None = None
 
     def __post_init__(self) -> None:
-        if len(self.action.grippers) > 1:
-            raise EndEffectorError("action.grippers: expected one gripper at most")
+        grippers = self.action.grippers
+        if len(grippers) > 1 or any(low == high for low, high in grippers):
+            raise EndEffectorError(
+                "action.grippers: expected one gripper at most, open and closed being two numbers"
+            )
 
     @property
     def action_space(self) -> Literal["ee_pose", "ee_delta"]:
@@ -228,7 +230,7 @@ def _form(section: Section) -> PoseForm:
     return form
 
 
-# Descriptions of datasets that many have. Measured: see facts of their suites in docs/training.md.
+# Descriptions of datasets that many have; conversions differ in the gripper, which is checked.
 KNOWN: Mapping[str, EndEffector] = {
     # robosuite's OSC_POSE: its controller counts each delta from where the tool is then.
     "libero": EndEffector(
@@ -239,6 +241,6 @@ KNOWN: Mapping[str, EndEffector] = {
     "bridge": EndEffector(
         action=PoseForm(rotation="rpy", grippers=((1.0, 0.0),)),
         reference="previous",
-        state=PoseForm(rotation="rpy", grippers=((1.0, 0.0),)),
+        state=PoseForm(rotation="rpy", grippers=((0.0, 0.0), (1.0, 0.0))),  # the first only fills
     ),
 }
