@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]  # shapes and units stand in docstrings
+# How far joint targets may leave the tool from where an end-effector policy wants it.
+MOST_OFF_M, MOST_OFF_RAD = 0.01, 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,18 @@ class ToolError:
 
     position_m: float
     rotation_rad: float
+
+    @property
+    def problem(self) -> str:
+        """Why the chunk cannot be executed; '' where it is near enough."""
+        if self.position_m <= MOST_OFF_M and self.rotation_rad <= MOST_OFF_RAD:
+            return ""
+        return (
+            "no joint positions within the limits put the tool where the chunk wants it: they "
+            f"leave it {1e3 * self.position_m:.1f} mm and {1e3 * self.rotation_rad:.0f} mrad off, "
+            f"allowed {1e3 * MOST_OFF_M:g} mm and {1e3 * MOST_OFF_RAD:g} mrad; bring the arm to "
+            "where the task starts, then resume"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +65,11 @@ class ActionChunk:
     def horizon(self) -> int:
         """H, the number of actions."""
         return int(self.actions.shape[0])
+
+    @property
+    def tool_problem(self) -> str:
+        """Why the joint targets are not what the policy wants; '' where they are."""
+        return "" if self.tool_error is None else self.tool_error.problem
 
     @property
     def end_ns(self) -> int:

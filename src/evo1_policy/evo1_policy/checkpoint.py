@@ -5,7 +5,6 @@ its weights mean; saving writes any of them. Must not import ROS; transformers i
 when a model is loaded.
 """
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Unpack
@@ -59,7 +58,7 @@ from evo1_policy.checkpoint_layouts.training_facts import (
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import deviations
 from evo1_policy.normalization import NormStats, write_norm_stats
-from evo1_policy.paths import prefixes
+from evo1_policy.paths import shares
 from evo1_policy.robot_config import parse_robot
 
 if TYPE_CHECKING:
@@ -236,7 +235,7 @@ def shipped_checkpoint(embodiment: str) -> Path:
         CheckpointError: none ships for it; names the places looked at.
     """
     name = f"{embodiment}_tiny"
-    places = _shipped_places()
+    places = [share / "checkpoints" for share in shares("evo1_policy")]
     for place in places:
         if (place / name / CONFIG).is_file():
             return place / name
@@ -245,17 +244,6 @@ def shipped_checkpoint(embodiment: str) -> Path:
         f"no policy ships for embodiment '{embodiment}' (known: {', '.join(known) or 'none'}); "
         f"looked for {name} in {', '.join(map(str, places))}; give a checkpoint"
     )
-
-
-def _shipped_places() -> list[Path]:
-    """Beside the source, then in the share folders of colcon and pip installs."""
-    here = Path(__file__).resolve()
-    share = Path("share") / "evo1_policy" / "checkpoints"
-    places = [*prefixes()]
-    if len(here.parents) > 4:  # <prefix>/lib/python3.x/site-packages/evo1_policy/checkpoint.py
-        places.append(here.parents[4])
-    places.append(Path(sys.prefix))
-    return [here.parents[1] / "checkpoints", *(place / share for place in places)]
 
 
 def _layout(directory: Path) -> Layout:

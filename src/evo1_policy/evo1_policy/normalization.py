@@ -19,7 +19,8 @@ from evo1_policy.feature_stats import FeatureStats as FeatureStats
 from evo1_policy.feature_stats import Mode as Mode
 from evo1_policy.feature_stats import NormStatsError as NormStatsError
 from evo1_policy.joint_units import JointUnits, JointUnitsError
-from evo1_policy.kinematics.end_effector import EndEffector, EndEffectorError
+from evo1_policy.kinematics.end_effector import EndEffector, read_end_effector
+from evo1_policy.strict_yaml import Section, StrictYamlError
 from evo1_policy.untrusted import UntrustedError, read_json
 
 ZeroGuard = Literal["added", "if_zero"]
@@ -226,30 +227,30 @@ class NormStats(NormRules):
         Raises:
             NormStatsError: a key is missing, unknown or of another type; names it.
         """
-        root = _mapping(data, source, "", (*_RULES, "stats"), optional=_LATER_RULES)
-        stats = root.pop("stats")
-        rules = check_rules(root, source=source)
-        if not isinstance(stats, Mapping) or len(stats) != 1:
-            raise NormStatsError(f"{source}: stats: expected exactly one embodiment")
-        embodiment, features = next(iter(stats.items()))
-        path = f"stats.{embodiment}"
-        features = _mapping(features, source, path, ("observation.state", "action"))
-        state, action = (
-            feature_stats(features[name], source=source, path=f"{path}.{name}")
-            for name in features
-        )
+        try:
+            root = Section(data, path="", source=source)
+            rules = _rules(root)
+            stats = root.section("stats")
+            if len(root.get("stats", "one embodiment")) != 1:
+                raise stats.error("", "expected exactly one embodiment")
+            (embodiment,) = root.get("stats", "one embodiment")
+            features = stats.section(embodiment)
+            state, action = (
+                feature_stats(
+                    features.get(name, "statistics"),
+                    source=source,
+                    path=f"{features.path}.{name}",
+                )
+                for name in ("observation.state", "action")
+            )
+            for part in (features, root):
+                part.finish()
+        except StrictYamlError as error:
+            raise NormStatsError(str(error)) from error
         try:
             return cls(embodiment=embodiment, state=state, action=action, **rules)
         except NormStatsError as error:
             raise NormStatsError(f"{source}: stats.{error}") from None
-
-
-_RULES = ("mode", "clamp", "range_floor")
-# Older files lack them and mean their defaults.
-_LATER_RULES = (
-    *("zero_guard", "constant_action_to_zero", "units"),
-    *("action_space", "absolute_joints", "end_effector"),
-)
 
 
 def action_space(name: object) -> ActionSpace:
@@ -271,46 +272,40 @@ def check_rules(data: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     Raises:
         NormStatsError: a key is missing, unknown or of another type; names it.
     """
-    rules = _mapping(data, source, "", _RULES, optional=_LATER_RULES)
-    for key, kind in (("mode", Mode), ("zero_guard", ZeroGuard)):
-        if key in rules and rules[key] not in get_args(kind):
-            expected = ", ".join(get_args(kind))
-            raise NormStatsError(
-                f"{source}: {key}: expected one of {expected}, got {rules[key]!r}"
-            )
-    for key in ("clamp", "constant_action_to_zero"):
-        if key in rules and not isinstance(rules[key], bool):
-            raise NormStatsError(f"{source}: {key}: expected true or false, got {rules[key]!r}")
-    floor = rules["range_floor"]
-    if isinstance(floor, bool) or not (isinstance(floor, int | float) and 0 <= floor <= LARGEST):
-        raise NormStatsError(f"{source}: range_floor: expected 0 to {LARGEST:g}, got {floor!r}")
-    return _typed(rules | {"range_floor": float(floor)}, source)
-
-
-def _typed(rules: dict[str, Any], source: str) -> dict[str, Any]:
-    """Rules as JSON has them -> as NormStats has them."""
     try:
-        if "units" in rules:
-            rules["units"] = JointUnits.from_dict(rules["units"])
-        if "action_space" in rules:
-            action_space(rules["action_space"])
-        if "end_effector" in rules:
-            rules["end_effector"] = EndEffector.from_dict(rules["end_effector"])
-    except JointUnitsError as error:
-        raise NormStatsError(f"{source}: units: {error}") from error
-    except EndEffectorError as error:
-        raise NormStatsError(f"{source}: end_effector: {error}") from error
-    except NormStatsError as error:
-        raise NormStatsError(f"{source}: {error}") from None
-    if "absolute_joints" in rules:
-        rules["absolute_joints"] = _indices(rules["absolute_joints"], source)
+        root = Section(data, path="", source=source)
+        rules = _rules(root)
+        root.finish()
+    except StrictYamlError as error:
+        raise NormStatsError(str(error)) from error
     return rules
 
 
-def _indices(values: object, source: str) -> tuple[int, ...]:
-    if not isinstance(values, list) or not all(type(item) is int for item in values):
-        raise NormStatsError(f"{source}: absolute_joints: expected whole numbers, got {values!r}")
-    return tuple(values)
+def _rules(root: Section) -> dict[str, Any]:
+    """The rules of a file; what older ones lack has its default."""
+    floor, indices = root.number("range_floor"), []
+    if not 0 <= floor <= LARGEST:
+        raise root.error("range_floor", f"expected 0 to {LARGEST:g}, got {floor:g}")
+    if root.has("absolute_joints"):
+        indices = root.get("absolute_joints", "whole numbers")
+        if not isinstance(indices, list) or not all(type(item) is int for item in indices):
+            raise root.error("absolute_joints", f"expected whole numbers, got {indices!r:.80}")
+    try:
+        units = JointUnits.from_dict(root.get("units", "units")) if root.has("units") else None
+    except JointUnitsError as error:
+        raise root.error("units", str(error)) from error
+    has_tool = root.has("end_effector")
+    return {
+        "mode": root.choice("mode", get_args(Mode)),
+        "clamp": root.flag("clamp"),
+        "range_floor": floor,
+        "zero_guard": root.choice("zero_guard", get_args(ZeroGuard), "added"),
+        "constant_action_to_zero": root.flag("constant_action_to_zero", default=False),
+        "units": units,
+        "action_space": root.choice("action_space", get_args(ActionSpace), "joint"),
+        "absolute_joints": tuple(indices),
+        "end_effector": read_end_effector(root, "end_effector") if has_tool else None,
+    }
 
 
 def read_norm_stats(path: Path | str) -> NormStats:
@@ -348,20 +343,3 @@ def pad_width(values: npt.ArrayLike, width: int, fill: float = 0.0) -> Array:
 def width_mask(count: int, width: int) -> npt.NDArray[np.bool_]:
     """(W,) bool, True for the first `count` entries."""
     return np.arange(width) < count
-
-
-def _mapping(
-    data: object, source: str, path: str, keys: tuple[str, ...], optional: tuple[str, ...] = ()
-) -> dict[str, Any]:
-    """The mapping with exactly these keys, in this order, and those optional ones it has."""
-    where = f"{source}: {path or 'top level'}"
-    if not isinstance(data, Mapping):
-        raise NormStatsError(f"{where}: expected a mapping, got {type(data).__name__}")
-    for key in keys:
-        if key not in data:
-            raise NormStatsError(f"{where}: missing key '{key}'")
-    known = keys + optional
-    unknown = sorted(str(key) for key in data if key not in known)
-    if unknown:
-        raise NormStatsError(f"{where}: unknown key '{unknown[0]}'; known: {', '.join(known)}")
-    return {key: data[key] for key in known if key in data}

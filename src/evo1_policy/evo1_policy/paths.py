@@ -6,6 +6,7 @@ torch.
 """
 
 import os
+import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,17 @@ def prefixes() -> tuple[Path, ...]:
     """The install prefixes of this shell (AMENT_PREFIX_PATH), the overlay first."""
     text = os.environ.get("AMENT_PREFIX_PATH", "")
     return tuple(Path(part) for part in text.split(os.pathsep) if part)
+
+
+def shares(package: str) -> tuple[Path, ...]:
+    """Where the shared files of a package may lie: beside our source, by colcon, by pip."""
+    here = Path(__file__).resolve()
+    found = [here.parents[1]] if here.parents[1].name == package else []
+    places = [*prefixes()]
+    if len(here.parents) > 4:  # <prefix>/lib/python3.x/site-packages/evo1_policy/paths.py
+        places.append(here.parents[4])
+    places.append(Path(sys.prefix))
+    return (*found, *(place / "share" / package for place in places))
 
 
 def sync(path: Path) -> None:

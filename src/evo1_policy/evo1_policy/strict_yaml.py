@@ -1,4 +1,4 @@
-"""Read YAML strictly: every key must be known, every value of the kind asked for.
+"""Read YAML and JSON strictly: every key must be known, every value of the kind asked for.
 
 Errors name the source and the dotted path of the key. Must not import ROS or torch.
 """
@@ -75,6 +75,15 @@ class Section:
         value = self.text(key)
         if value not in choices:
             raise self.error(key, f"expected one of {', '.join(choices)}, got '{value}'")
+        return value
+
+    def flag(self, key: str, default: bool | None = None) -> bool:
+        """True or false; `default` where one is given and the key is missing."""
+        if default is not None and not self.has(key):
+            return default
+        value = self.get(key, "true or false")
+        if not isinstance(value, bool):
+            raise self.error(key, f"expected true or false, got {value!r}")
         return value
 
     def number(self, key: str) -> float:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo1_policy.paths import confined
+from evo1_policy.paths import confined, shares
 
 
 @pytest.mark.parametrize("name", ["a", "meta/info.json", "a b/c;d'e", "..a/b..", "~", "ü/日本"])
@@ -107,3 +107,9 @@ def test_any_text_is_below_the_folder_or_refused(name: str) -> None:
     except ValueError:
         return
     assert os.path.normpath(path).startswith("/nonexistent/root/")
+
+
+def test_what_ships_is_found_where_there_is_no_ros(monkeypatch) -> None:
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    for shared in ("models/xarm6.xml", "checkpoints/xarm6_tiny"):
+        assert any((share / shared).exists() for share in shares("evo1_policy"))

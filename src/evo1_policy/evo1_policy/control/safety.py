@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evo1_policy.action_chunk import ActionChunk, Floats, ToolError, Trajectory
+from evo1_policy.action_chunk import ActionChunk, Floats, Trajectory
 from evo1_policy.control.execution import Plan, cut_plan, plan_hold, plan_hold_on_path
 from evo1_policy.control.limits import LARGEST_RAD, Limits
 from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, StopReason
@@ -16,8 +16,6 @@ from evo1_policy.kinematics.collision import Contact, Workspace
 from evo1_policy.robot_config import RobotConfig
 
 TOLERANCE = 1e-9  # relative and absolute, for rounding
-# How far joint targets may leave the tool from where an end-effector policy wants it.
-TOOL_ERROR = ToolError(position_m=0.01, rotation_rad=0.1)
 LEAST_LEFT_TICKS = 3  # of a plan that is cut; less is no motion worth sending
 CUTS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)  # times the braking time before a touch, where to cut
 SEAM_TOLERANCE = 1e-6  # rad and rad/s, between what is executed and what is about to be sent
@@ -49,7 +47,7 @@ def check_chunk(
         _wrong_shape(chunk, robot, horizon)
         or _wrong_pace(chunk, robot, speed)
         or _not_finite(chunk, robot)
-        or _out_of_reach(chunk.tool_error)
+        or (StopCode.CHUNK_OUT_OF_REACH.because(off) if (off := chunk.tool_problem) else None)
         or _too_early(chunk, splice_ns)
         or _too_late(chunk, splice_ns, robot.step_ns // 2)
         or _too_far(chunk, Limits.of(robot), commanded, splice_ns)
@@ -86,22 +84,8 @@ def _not_finite(chunk: ActionChunk, robot: RobotConfig) -> StopReason | None:
     action, joint = (int(index) for index in bad[0])
     return StopCode.CHUNK_NOT_FINITE.because(
         f"{len(bad)} of {chunk.actions.size} values of the chunk are NaN, infinite or "
-        f"beyond {LARGEST_RAD:g} rad, "
-        f"first action {action} of joint '{robot.joint_names[joint]}'; "
-        "check the checkpoint and its normalisation, then resume",
-    )
-
-
-def _out_of_reach(error: ToolError | None) -> StopReason | None:
-    if error is None or (
-        error.position_m <= TOOL_ERROR.position_m and error.rotation_rad <= TOOL_ERROR.rotation_rad
-    ):
-        return None
-    return StopCode.CHUNK_OUT_OF_REACH.because(
-        f"no joint positions within the limits put the tool where the chunk wants it: they leave "
-        f"it {1e3 * error.position_m:.1f} mm and {1e3 * error.rotation_rad:.0f} mrad off, allowed "
-        f"{1e3 * TOOL_ERROR.position_m:g} mm and {1e3 * TOOL_ERROR.rotation_rad:g} mrad; bring "
-        "the arm to where the task starts, then resume",
+        f"beyond {LARGEST_RAD:g} rad, first action {action} of joint "
+        f"'{robot.joint_names[joint]}'; check the checkpoint and its normalisation, then resume",
     )
 
 

@@ -12,15 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import Floats
+from evo1_policy.strict_yaml import Section
 
 RotationForm = Literal["axis_angle", "rpy", "rotation_6d"]
 Reference = Literal["base", "start", "previous"]
-Axes = Literal["base", "tool"]
 _NUMBERS = {
     "axis_angle": ("rx", "ry", "rz"),
     "rpy": ("roll", "pitch", "yaw"),
     "rotation_6d": ("r11", "r21", "r31", "r12", "r22", "r32"),
 }
+
+
+_PAIRS = [[a, b] for a in (int, float) for b in (int, float)]
 
 
 class EndEffectorError(ValueError):
@@ -36,7 +39,8 @@ class PoseForm:
             axes, x first [rad]), or 'rotation_6d' (the first two columns of the matrix).
         position_scale: metres for 1.
         rotation_scale: radians for 1; 1 for 'rotation_6d'.
-        grippers: of each gripper's number, what it is when open and when closed.
+        grippers: of each gripper's number, what it is when open and when closed; of a state's
+            number that only fills a place, twice the same.
     """
 
     rotation: RotationForm = "axis_angle"
@@ -45,23 +49,8 @@ class PoseForm:
     grippers: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.rotation not in get_args(RotationForm):
-            raise EndEffectorError(f"rotation: expected one of {', '.join(_NUMBERS)}")
-        for name in ("position_scale", "rotation_scale"):
-            if not (_is_number(getattr(self, name)) and getattr(self, name) > 0):
-                raise EndEffectorError(f"{name}: expected a number above 0")
         if self.rotation == "rotation_6d" and self.rotation_scale != 1:
             raise EndEffectorError("rotation_scale: expected 1 with rotation_6d")
-        if not isinstance(self.grippers, list | tuple):
-            raise EndEffectorError("grippers: expected a list of pairs [open, closed]")
-        for pair in self.grippers:
-            right = isinstance(pair, list | tuple) and len(pair) == 2
-            if not right or not all(map(_is_number, pair)) or pair[0] == pair[1]:
-                raise EndEffectorError(
-                    f"grippers: expected pairs of different numbers [open, closed], got {pair!r}"
-                )
-        pairs = tuple((float(pair[0]), float(pair[1])) for pair in self.grippers)
-        object.__setattr__(self, "grippers", pairs)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -137,23 +126,21 @@ class EndEffector:
         action: form of an action.
         reference: what an action counts from: 'base' (ee_pose: the pose itself), 'previous'
             (ee_delta: the action before, the first from the state of the chunk's observation) or
-            'start' (ee_delta: that state, for all actions of a chunk).
-        axes: whose axes a delta moves along and turns about: 'base', or the 'tool' that it
-            counts from.
+            'start' (ee_delta: that state, for all actions of a chunk). A delta moves along the
+            base's axes, and turns about them.
         state: form of the state; None: joints [rad], as the robot file has them.
     """
 
     action: PoseForm
     reference: Reference = "base"
-    axes: Axes = "base"
     state: PoseForm | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("reference", Reference), ("axes", Axes)):
-            if getattr(self, name) not in get_args(kind):
-                raise EndEffectorError(f"{name}: expected one of {', '.join(get_args(kind))}")
-        if len(self.action.grippers) > 1:
-            raise EndEffectorError("action.grippers: expected one gripper at most")
+        grippers = self.action.grippers
+        if len(grippers) > 1 or any(low == high for low, high in grippers):
+            raise EndEffectorError(
+                "action.grippers: expected one gripper at most, open and closed being two numbers"
+            )
 
     @property
     def action_space(self) -> Literal["ee_pose", "ee_delta"]:
@@ -177,11 +164,8 @@ class EndEffector:
         if self.reference == "previous":
             origin = np.concatenate([origin, position[:-1]])
             turned = np.concatenate([turned, rotation[:-1]])
-        moved, back = position - origin, np.swapaxes(turned, 1, 2)
-        if self.axes == "tool":
-            moved = (back @ moved[:, :, None])[:, :, 0]
-            return self.action.pack(moved, back @ rotation, closed)
-        return self.action.pack(moved, rotation @ back, closed)
+        turn = rotation @ np.swapaxes(turned, 1, 2)
+        return self.action.pack(position - origin, turn, closed)
 
     def poses(
         self, numbers: npt.ArrayLike, start: tuple[Floats, Floats]
@@ -193,10 +177,7 @@ class EndEffector:
         position, rotation = np.empty_like(moved), np.empty_like(turned)
         origin, frame = start
         for k in range(len(moved)):
-            if self.axes == "tool":
-                position[k], rotation[k] = origin + frame @ moved[k], frame @ turned[k]
-            else:
-                position[k], rotation[k] = origin + moved[k], turned[k] @ frame
+            position[k], rotation[k] = origin + moved[k], turned[k] @ frame
             if self.reference == "previous":
                 origin, frame = position[k], rotation[k]
         return position, rotation, closed
@@ -206,56 +187,60 @@ class EndEffector:
         return {
             "action": self.action.to_dict(),
             "reference": self.reference,
-            "axes": self.axes,
             "state": None if self.state is None else self.state.to_dict(),
         }
 
-    @classmethod
-    def from_dict(cls, data: object) -> "EndEffector":
-        """Read what to_dict wrote, or the name of a description that is known.
 
-        Raises:
-            EndEffectorError: a key is missing, unknown or wrong; names it.
-        """
-        if isinstance(data, str) and data in KNOWN:
-            return KNOWN[data]
-        values = _known_keys(cls, data, f"; or one of {', '.join(KNOWN)}")
-        if "action" not in values:
-            raise EndEffectorError("missing key 'action'")
-        for key in ("action", "state"):
-            if values.get(key) is not None:
-                try:
-                    values[key] = PoseForm(**_known_keys(PoseForm, values[key]))
-                except EndEffectorError as error:
-                    raise EndEffectorError(f"{key}: {error}") from None
-        return cls(**values)
+def read_end_effector(section: Section, key: str) -> EndEffector:
+    """Read what to_dict wrote, or the name of a description that is known.
 
-
-def _known_keys(kind: type, data: object, more: str = "") -> dict[str, Any]:
-    names = [item.name for item in fields(kind)]
-    if not isinstance(data, Mapping):
-        raise EndEffectorError(f"expected a mapping of {', '.join(names)}{more}, got {data!r:.80}")
-    unknown = sorted(str(key) for key in data if key not in names)
-    if unknown:
-        raise EndEffectorError(f"unknown key '{unknown[0]}'; known: {', '.join(names)}")
-    return dict(data)
+    Raises:
+        StrictYamlError: a key is missing, unknown or wrong; names it.
+    """
+    value = section.get(key, f"a mapping, or one of {', '.join(KNOWN)}")
+    if isinstance(value, str):
+        return KNOWN[section.choice(key, tuple(KNOWN))]
+    part = section.section(key)
+    try:
+        has_state = part.has("state") and part.get("state", "a form") is not None
+        found = EndEffector(
+            action=_form(part.section("action")),
+            reference=part.choice("reference", get_args(Reference), "base"),  # type: ignore[arg-type]
+            state=_form(part.section("state")) if has_state else None,
+        )
+    except EndEffectorError as error:
+        raise section.error(key, str(error)) from error
+    part.finish()
+    return found
 
 
-def _is_number(value: object) -> bool:
-    return type(value) in (int, float) and bool(np.isfinite(value))  # type: ignore[call-overload]
+def _form(section: Section) -> PoseForm:
+    pairs = section.get("grippers", "pairs [open, closed]") if section.has("grippers") else []
+    if not isinstance(pairs, list) or not all(
+        isinstance(pair, list) and list(map(type, pair)) in _PAIRS for pair in pairs
+    ):
+        raise section.error("grippers", f"expected pairs [open, closed], got {pairs!r:.80}")
+    form = PoseForm(
+        rotation=section.choice("rotation", tuple(_NUMBERS), "axis_angle"),  # type: ignore[arg-type]
+        position_scale=section.positive("position_scale", 1.0),
+        rotation_scale=section.positive("rotation_scale", 1.0),
+        grippers=tuple((float(low), float(high)) for low, high in pairs),
+    )
+    section.finish()
+    return form
 
 
-# Descriptions of datasets that many have. Measured: see facts of their suites in docs/training.md.
+# Descriptions of datasets that many have; conversions differ in the gripper, which is checked.
 KNOWN: Mapping[str, EndEffector] = {
     # robosuite's OSC_POSE: its controller counts each delta from where the tool is then.
     "libero": EndEffector(
-        action=PoseForm(position_scale=0.05, rotation_scale=0.5, grippers=((-1, 1),)),
+        action=PoseForm(position_scale=0.05, rotation_scale=0.5, grippers=((-1.0, 1.0),)),
         reference="previous",
         state=PoseForm(grippers=((0.04, 0.0), (-0.04, 0.0))),
     ),
     "bridge": EndEffector(
-        action=PoseForm(rotation="rpy", grippers=((1, 0),)),
+        action=PoseForm(rotation="rpy", grippers=((1.0, 0.0),)),
         reference="previous",
-        state=PoseForm(rotation="rpy", grippers=((1, 0),)),
+        state=PoseForm(rotation="rpy", grippers=((0.0, 0.0), (1.0, 0.0))),  # the first only fills
     ),
 }

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from evo1_policy.action_chunk import Floats
 from evo1_policy.command_line import printable
 from evo1_policy.kinematics.config import PACKAGE
-from evo1_policy.paths import prefixes
+from evo1_policy.paths import shares
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import read_text
 
@@ -260,10 +260,9 @@ def find_model(name: str) -> Path:
             return path
         raise ModelError(f"{name}: no such model file; give a path or {PACKAGE}NAME/PATH")
     package, _, rest = name.removeprefix(PACKAGE).partition("/")
-    for prefix in prefixes():
-        path = prefix / "share" / package / rest
-        if path.is_file():
-            return path
+    for share in shares(package):
+        if (share / rest).is_file():
+            return share / rest
     python = importlib.util.find_spec(package) if package.isidentifier() else None
     for folder in (python.submodule_search_locations if python else None) or ():
         path = Path(folder).resolve().parent / rest  # of a source tree, without any workspace

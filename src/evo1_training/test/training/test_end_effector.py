@@ -48,6 +48,7 @@ data_groups:
 def joints_at(row, robot):
     """(D,) of the demonstration, which the arm follows without lag."""
     swayed = np.array(robot.home) + 0.2 * np.sin(row / 5 + np.arange(robot.width))
+    swayed[6] = 0.425 * (1 - np.cos(row / 5))  # from open to closed and back
     return np.clip(swayed, robot.position_min, robot.position_max)
 
 
@@ -227,9 +228,17 @@ def test_the_simulations_demonstration_as_deltas_solves_the_task_behind_the_gate
 @pytest.mark.parametrize(
     ("meaning", "message"),
     [
-        ("bridge", r"cubes\.end_effector: state: x, y, z, roll.*: 7 numbers, but observation\.s"),
+        ("{action: {}, state: {}}", r"end_effector: action: x, y, z, .*: 6 numbers, but action"),
+        (
+            "{action: {grippers: [[0, 1]]}, state: {grippers: [[0, 1], [0, 1]]}}",
+            r"gripper's numbers go from -?[\d.e-]+ to [\d.]+, but end_effector says 0 when open",
+        ),
+        (
+            "{action: {grippers: [[-3, 1]]}, state: {grippers: [[0.04, 0], [-0.04, 0]]}}",
+            r"action: the gripper's numbers go from -0.9965 to 0.9983, but .* says -3 when open",
+        ),
         ("{action: {}}", r"state\.shape: 8 numbers .*expected the joints of the robot file"),
-        ("{action: {rotation: 3}}", r"cubes\.end_effector: action: rotation: expected one of"),
+        ("{action: {rotation: 3}}", r"cubes\.end_effector\.action\.rotation: expected a"),
         (
             "{action: {grippers: [[0, 1]]}, reference: start}",
             "reference: 'start' counts from the first frame of a chunk",

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from evo1_policy.kinematics.end_effector import EndEffector, EndEffectorError
+from evo1_policy.kinematics.end_effector import read_end_effector
 from evo1_policy.normalization import Mode
 from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
@@ -201,17 +201,13 @@ def _view_map(section: Section) -> Mapping[str, str]:
 
 
 def _suite(section: Section) -> Suite:
-    if section.has("use_delta_action"):
-        delta = section.get("use_delta_action", "true or false")
-        if not isinstance(delta, bool):
-            raise section.error("use_delta_action", f"expected true or false, got {delta!r}")
-        if delta:
-            raise section.error(
-                "use_delta_action",
-                "true would teach changes of position that it makes itself, and a checkpoint here "
-                "would not say which: set it to false; where the dataset holds deltas of the end "
-                "effector, end_effector says so, and action_space=joint_relative trains on joints",
-            )
+    if section.flag("use_delta_action", default=False):
+        raise section.error(
+            "use_delta_action",
+            "true would teach changes of position that it makes itself, and a checkpoint here "
+            "would not say which: set it to false; where the dataset holds deltas of the end "
+            "effector, end_effector says so, and action_space=joint_relative trains on joints",
+        )
     name = section.text("process_suite") if section.has("process_suite") else "default"
     config = (section.has("suite_config") and section.get("suite_config", "a mapping")) or {}
     if not isinstance(config, dict):
@@ -222,11 +218,7 @@ def _suite(section: Section) -> Suite:
         raise section.error("suite_config" if config else "process_suite", str(error)) from error
     if not section.has("end_effector"):
         return suite
-    meaning = section.get("end_effector", "a name, or a mapping")
-    try:
-        return replace(suite, end_effector=EndEffector.from_dict(meaning))
-    except EndEffectorError as error:
-        raise section.error("end_effector", str(error)) from error
+    return replace(suite, end_effector=read_end_effector(section, "end_effector"))
 
 
 def _whole(section: Section, key: str, default: int) -> int:

@@ -143,7 +143,7 @@ def check_ranges(
     low, high = robot.position_min, robot.position_max
     for what, rows, form in values:
         if form is not None:
-            _check_metres(folder, what, form.position_scale * np.abs(rows[:, :3]))
+            _check_form(folder, what, rows, form)
             continue
         beyond = np.maximum(low - rows.min(axis=0), rows.max(axis=0) - high)  # (D,)
         if beyond.max(initial=0.0) <= SLACK_RAD:
@@ -164,13 +164,28 @@ def check_ranges(
         )
 
 
-def _check_metres(folder: DatasetFolder, what: str, distances: npt.NDArray[np.floating]) -> None:
-    if len(distances) and distances.max() > LARGEST_M:
+def _check_form(
+    folder: DatasetFolder, what: str, rows: npt.NDArray[np.float32], form: PoseForm
+) -> None:
+    """Refuse millimetres, and a gripper that is counted otherwise."""
+    farthest = form.position_scale * float(np.abs(rows[:, :3]).max(initial=0.0))
+    if farthest > LARGEST_M:
         raise DatasetError(
-            f"{folder.root}: {what}: the tool would be, or move, {distances.max():.4g} m along an "
+            f"{folder.root}: {what}: the tool would be, or move, {farthest:.4g} m along an "
             f"axis, expected at most {LARGEST_M:g}; are these millimetres? Say what 1 is with "
             "end_effector: position_scale"
         )
+    count = len(form.grippers)
+    for column, pair in zip(rows.T[len(form.names) - count :], form.grippers, strict=True):
+        low, high, span = float(column.min()), float(column.max()), abs(pair[0] - pair[1])
+        beyond = max(min(pair) - low, high - max(pair)) > 0.1 * span + 1e-6
+        # Half of the way and no more: 0 and 1 where -1 and 1 were meant.
+        if beyond or 0.05 * span < high - low < 0.6 * span:
+            raise DatasetError(
+                f"{folder.root}: {what}: the gripper's numbers go from {low:.4g} to {high:.4g}, "
+                f"but end_effector says {pair[0]:g} when open and {pair[1]:g} when closed; look "
+                "at what the dataset holds and say it with end_effector: grippers"
+            )
 
 
 def views_of_robot(robot: RobotConfig) -> tuple[str, ...]:
