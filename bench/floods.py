@@ -263,7 +263,8 @@ def under(name: str, witness: Witness, running: Supervisor, seconds: float) -> d
 def killed(witness: Witness, running: Supervisor, label: str) -> float:
     """Kill one in motion; the seconds until anybody names it."""
     os.kill(running.pids()[label], signal.SIGKILL)
-    begun, told = time.monotonic(), {}
+    begun = time.monotonic()
+    told: dict[str, float] = {}
     while time.monotonic() - begun < 5.0:
         witness.rest(0.02)
         if running.exited() or any(one.label == label for one in running._ended()):
