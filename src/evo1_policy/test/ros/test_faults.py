@@ -1,5 +1,6 @@
 """Every fault through real topics: the arm slows to rest, and the reason is named."""
 
+import itertools
 import threading
 
 import pytest
@@ -10,7 +11,7 @@ from robot_cell import RobotCell
 from scripted_policy import FaultyPolicy, LookingPolicy
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import String
-from trajectory_msgs.msg import JointTrajectory
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_policy.ros.listening import ControllerState
 from evo1_policy.ros.publishing import time_message
@@ -200,22 +201,37 @@ def test_a_second_master_holds_the_arm_and_is_named(cell, start_node, name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "topic"),
+    ("kind", "topic", "name"),
     [
-        (Image, "env_camera/image_raw"),
-        (JointState, "joint_states"),
-        (ControllerState, "xarm6_traj_controller/controller_state"),
+        (Image, "env_camera/image_raw", "second_source"),
+        (JointState, "joint_states", "second_source"),
+        (ControllerState, "xarm6_traj_controller/controller_state", "second_source"),
+        (ControllerState, "xarm6_traj_controller/controller_state", "cell"),
     ],
-    ids=["camera", "joints", "controller"],
+    ids=["camera", "joints", "controller", "liar_of_the_true_ones_name"],
 )
-def test_a_second_source_on_a_topic_holds_the_arm_and_is_named(cell, start_node, kind, topic):
+def test_a_second_source_on_a_topic_holds_the_arm_and_is_named(
+    cell, start_node, kind, topic, name
+):
     start_node()
     cell.wait_moving()
-    other = rclpy.create_node("second_source", context=cell.node.context)
+    other = rclpy.create_node(name, context=cell.node.context)
     try:
-        cell.node.create_publisher(kind, topic, 1)  # the first, where the cell has none
-        other.create_publisher(kind, topic, 1)
-        check_hold(cell, "second_source", "/second_source", f"/{topic}")
+        first = cell.node.create_publisher(kind, topic, 1)  # where the cell has none
+        publisher = other.create_publisher(kind, topic, 1)
+        if name == "cell":  # a successor has this name too: two that speak in turn are wrong
+            far = JointTrajectoryPoint(positions=[1.0] * 7, velocities=[0.0] * 7)
+            names = [f"joint{k}" for k in range(1, 7)] + ["drive_joint"]
+            lie = ControllerState(joint_names=names, reference=far)
+
+            turns = itertools.cycle((first, publisher))
+
+            def lied():
+                next(turns).publish(lie)
+                return cell.status.reason_code == "second_source"
+
+            cell.wait(lied, "hold")
+        check_hold(cell, "second_source", f"/{name}", f"/{topic}")
     finally:
         other.destroy_node()
 
