@@ -32,6 +32,8 @@ EMULATED = "emulated"  # a port: the whole hardware path, without hardware
 ROS2_CONTROL = "ros2_control"
 USB_CAM, V4L2_CAMERA, REALSENSE = "usb_cam", "v4l2_camera", "realsense2_camera"
 CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
+NO_VIEW, RVIZ, FOXGLOVE, MARKERS = "none", "rviz", "foxglove", "markers"
+VIEWS = (NO_VIEW, RVIZ, FOXGLOVE, MARKERS)
 
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _PIXELS = (16, 4096)
@@ -96,6 +98,13 @@ class SystemOptions:
         "With record:=true: a take that begins while a person has taken over starts with so many "
         "seconds from before [s]; they wait in memory, 640 MB at most. 0: nothing.",
         span=(0.0, 60.0),
+    )
+    view: str = parameter(
+        NO_VIEW,
+        "Draw the arm, what it must not touch, the way of each chunk and a ghost at its end: in "
+        "RViz, for Foxglove (by its bridge, to this machine only), or as markers for a viewer of "
+        "one's own.",
+        choices=VIEWS,
     )
     namespace: str = parameter("", "Namespace of every node and topic.")
     params_file: str = parameter(

@@ -18,6 +18,9 @@ from evo1_bringup.discovery import PROFILE
 from evo1_bringup.options import (
     ANY_ROBOT,
     EMULATED,
+    FOXGLOVE,
+    NO_VIEW,
+    RVIZ,
     OptionError,
     SystemOptions,
     options_of,
@@ -129,7 +132,13 @@ def describe(robot: str, options: SystemOptions) -> System:
         robot=config,
         robot_path=path,
         real_arm=options.hardware,
-        processes=(*arm, *cameras, _mover(options, path), *recorder),
+        processes=(
+            *arm,
+            *cameras,
+            _mover(options, path),
+            *recorder,
+            *_view(options, path, config),
+        ),
         includes=includes,
         environment={PROFILE: str(installation.share_file("config", "fastdds.xml"))},
         notes=_notes(robot, options, config),
@@ -272,6 +281,30 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
     return Process.node("evo1_training", "recorder", options.namespace, "optional", **parameters)
 
 
+def _view(options: SystemOptions, path: Path, config: RobotConfig) -> list[Process]:
+    """What shows people the arm and where it goes; nothing waits for it."""
+    if options.view == NO_VIEW:
+        return []
+    if config.safety.collision is None and not config.urdf:
+        raise OptionError(
+            f"view: the robot file of '{config.name}' names no model to draw; add "
+            "safety.collision.model or urdf"
+        )
+    where, file = options.namespace, str(path)
+    transforms = not options.hardware  # a real arm's robot_state_publisher has its own
+    arm = Process.node(
+        "evo1_bringup", "arm_view", where, "optional", robot_file=file, publish_tf=transforms
+    )
+    if options.view == RVIZ:
+        layout = str(installation.share_file("config", "evo1.rviz"))
+        rviz = Process.node("rviz2", "rviz2", where, "optional")
+        return [arm, replace(rviz, arguments=("-d", layout))]
+    if options.view == FOXGLOVE:
+        package = "foxglove_bridge"
+        return [arm, Process.node(package, package, where, "optional", address="127.0.0.1")]
+    return [arm]
+
+
 def _teleop_note(robot: str, options: SystemOptions, config: RobotConfig) -> str:
     named = options.policy.robot_file if robot == ANY_ROBOT else robot
     where = f"--robot {named}{_namespace_words(options)}"
@@ -311,5 +344,8 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
     elif not options.policy.autostart:
         resume = f"evo1 resume{_namespace_words(options)}"
         notes.append(f"The arm stays at rest until `{resume}` or the action policy/run_policy.")
+    if options.view == FOXGLOVE:
+        layout = installation.share_file("config", "foxglove_layout.json")
+        notes.append(f"Foxglove: open ws://localhost:8765 and import the layout {layout}.")
     place = f"{options.namespace}: " if options.namespace else ""
     return tuple(f"{place}{note}" for note in notes)
