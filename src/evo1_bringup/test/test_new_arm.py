@@ -14,7 +14,7 @@ from evo1_policy.observation import Observation
 from evo1_policy.perception.streams import Streams
 from evo1_policy.policy import Policy
 from evo1_policy.replay.bag import Bag
-from evo1_policy.replay.replaying import Request, replay
+from evo1_policy.replay.replaying import replay
 from evo1_policy.robot_config import load_robot
 from evo1_sim.arms import find_arm
 from evo1_sim.closed_loop import SITUATIONS, ClosedLoop
@@ -208,8 +208,7 @@ def test_a_new_arm_is_recorded_trained_run_and_replayed_from_its_file_alone(
     (episode, _) = sorted((tmp_path / "episodes").iterdir())
     bag, count = with_chunks(episode, robot, load(robot=robot, seed=3), tmp_path / "bag")
     report = replay(
-        Request(bag=bag, robot=file, seed=3),
-        lambda robot, seed, steps: load(robot=robot, seed=seed),
+        bag, lambda robot, seed, steps: load(robot=robot, seed=seed), robot_file=file, seed=3
     )
     assert report.passed
     assert len(report.compared) == count >= 3

@@ -5,7 +5,7 @@ and checkpoint. This module must not import ROS or torch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,16 @@ import numpy as np
 
 from evo1_policy.action_chunk import Floats
 from evo1_policy.kinematics.config import CollisionConfig, beside, read_collision
+from evo1_policy.robot_joints import (
+    UNITS,
+    GripperConfig,
+    JointConfig,
+    in_tolerances,
+    no_joint,
+    position_of,
+    read_grippers,
+    read_joint,
+)
 from evo1_policy.strict_yaml import Section, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 
@@ -22,33 +32,10 @@ MAX_RATE_HZ = 1000.0  # faster actions than any controller interpolates
 SLOWEST_CONTROLLER_HZ = 50.0  # of the controllers in use; assumed where a robot file does not say
 REST_ERROR_RAD = 0.05  # likewise, of an arm at rest
 STAMPS = ("header", "arrival")
-UNITS = ("rad", "m", "share")  # of a joint; share: from 0 to 1 of a gripper's way
 
 
 class RobotConfigError(ValueError):
     """A robot file that cannot be used; the message names the file and the dotted key."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class JointConfig:
-    """One joint and its limits, in the order of state and action everywhere, in its own unit."""
-
-    name: str
-    position_min: float  # rad, or what `unit` says
-    position_max: float
-    velocity_max: float  # rad/s
-    acceleration_max: float  # rad/s^2
-    unit: str = UNITS[0]
-    per_radian: float = 1.0  # what of its unit counts as one radian in every tolerance
-
-
-@dataclass(frozen=True, kw_only=True)
-class GripperConfig:
-    """Which joint is the gripper, and its positions when open and closed [the joint's unit]."""
-
-    joint: str
-    open: float
-    closed: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +176,10 @@ def parse_robot(text: str, *, source: str = "robot file") -> RobotConfig:
 
 def _robot(root: Section, text: str) -> RobotConfig:
     sections = root.sections("joints")
-    joints = tuple(_joint(section) for section in sections)
-    grippers = _grippers(root, joints)
+    joints = tuple(read_joint(section) for section in sections)
+    grippers = read_grippers(root, joints)
     joints = tuple(
-        _in_tolerances(joint, grippers, section)
+        in_tolerances(joint, grippers, section)
         for joint, section in zip(joints, sections, strict=True)
     )
     config = RobotConfig(
@@ -228,66 +215,6 @@ def _rate(root: Section) -> float:
     if rate_hz > MAX_RATE_HZ:
         raise root.error("rate_hz", f"expected at most {MAX_RATE_HZ:g} Hz, got {rate_hz:g}")
     return rate_hz
-
-
-def _joint(section: Section) -> JointConfig:
-    lower, upper = section.interval("position")
-    joint = JointConfig(
-        name=section.text("name"),
-        position_min=lower,
-        position_max=upper,
-        velocity_max=section.positive("velocity"),
-        acceleration_max=section.positive("acceleration"),
-        unit=section.choice("unit", UNITS, UNITS[0]),
-        per_radian=section.positive("per_radian", 1.0),
-    )
-    section.finish()
-    return joint
-
-
-def _in_tolerances(
-    joint: JointConfig, grippers: Sequence[GripperConfig], section: Section
-) -> JointConfig:
-    """What counts as a radian of a joint in another unit: a gripper's way, else what is said."""
-    if joint.unit == UNITS[0] or section.has("per_radian"):
-        return joint
-    ways = [
-        abs(gripper.open - gripper.closed) for gripper in grippers if gripper.joint == joint.name
-    ]
-    if not ways:
-        raise section.error(
-            "per_radian",
-            f"missing; expected what of a {joint.unit} counts as one radian in every tolerance "
-            "(start, tracking, rest, smoothing), such as 0.1",
-        )
-    return replace(joint, per_radian=ways[0])
-
-
-def _grippers(root: Section, joints: Sequence[JointConfig]) -> tuple[GripperConfig, ...]:
-    """`gripper`, a mapping, or `grippers`, a list of them; or neither."""
-    if root.has("gripper"):
-        if root.has("grippers"):
-            raise root.error("grippers", "there is 'gripper' already; give one of them")
-        return (_gripper(root.section("gripper"), joints),)
-    if root.has("grippers"):
-        return tuple(_gripper(section, joints) for section in root.sections("grippers"))
-    return ()
-
-
-def _gripper(section: Section, joints: Sequence[JointConfig]) -> GripperConfig:
-    name = section.text("joint")
-    joint = next((joint for joint in joints if joint.name == name), None)
-    if joint is None:
-        raise section.error("joint", _no_joint(name, [joint.name for joint in joints]))
-    gripper = GripperConfig(
-        joint=name,
-        open=_within(section, "open", joint),
-        closed=_within(section, "closed", joint),
-    )
-    if gripper.open == gripper.closed:
-        raise section.error("closed", f"is the same as open, {gripper.open} {joint.unit}")
-    section.finish()
-    return gripper
 
 
 def _camera(section: Section) -> CameraConfig:
@@ -345,21 +272,9 @@ def _safety(section: Section) -> SafetyConfig:
 
 
 def _pose(section: Section, joints: Sequence[JointConfig]) -> tuple[float, ...]:
-    pose = tuple(_within(section, joint.name, joint) for joint in joints)
+    pose = tuple(position_of(section, joint.name, joint) for joint in joints)
     section.finish()
     return pose
-
-
-def _within(section: Section, key: str, joint: JointConfig) -> float:
-    """Read a position of a joint that must lie within its limits [the joint's unit]."""
-    angle = section.number(key)
-    if not joint.position_min <= angle <= joint.position_max:
-        raise section.error(
-            key,
-            f"{angle} {joint.unit} is outside the position limits of {joint.name}, "
-            f"[{joint.position_min}, {joint.position_max}]",
-        )
-    return angle
 
 
 def _check_outputs(root: Section, config: RobotConfig) -> None:
@@ -369,7 +284,7 @@ def _check_outputs(root: Section, config: RobotConfig) -> None:
         for j, name in enumerate(command.joints):
             key = f"command[{i}].joints[{j}]"
             if name not in config.joint_names:
-                raise root.error(key, _no_joint(name, config.joint_names))
+                raise root.error(key, no_joint(name, config.joint_names))
             if name in driven:
                 raise root.error(key, f"'{name}' is driven by {driven[name]} already")
             driven[name] = key
@@ -386,10 +301,6 @@ def _check_unique(root: Section, key: str, names: Sequence[str]) -> None:
         first = names.index(name)
         if first < i:
             raise root.error(key.format(i), f"'{name}' is {key.format(first)} already")
-
-
-def _no_joint(name: str, known: Sequence[str]) -> str:
-    return f"'{name}' is no joint of this file; known: {', '.join(known)}"
 
 
 def differences(

@@ -6,7 +6,7 @@ import pytest
 
 from evo1_policy.kinematics.collision import Workspace
 from evo1_policy.robot_config import load_robot
-from evo1_sim.arms import SO100, XARM6, XARM6_BIMANUAL
+from evo1_sim.arms import ARMS
 from evo1_sim.scene import scene_xml
 
 
@@ -23,8 +23,9 @@ def shapes(model: mujoco.MjModel, data: mujoco.MjData, arm_only: str) -> np.ndar
     return table[np.lexsort(table.T)]
 
 
-@pytest.mark.parametrize("arm", [XARM6, SO100, XARM6_BIMANUAL], ids=lambda arm: arm.name)
-def test_the_shipped_model_is_the_simulated_arm(arm, robots_dir):
+@pytest.mark.parametrize("name", ["xarm6", "so100", "xarm6_bimanual"])
+def test_the_shipped_model_is_the_simulated_arm(name, robots_dir):
+    arm = ARMS[name]
     workspace = Workspace(load_robot(robots_dir / f"{arm.name}.yaml"))
     simulated = mujoco.MjModel.from_xml_string(scene_xml(arm, ""))
     data = mujoco.MjData(simulated)

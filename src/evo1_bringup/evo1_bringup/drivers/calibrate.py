@@ -16,7 +16,8 @@ from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_arm import count_one_turn
 from evo1_bringup.installation import robot_file
 from evo1_policy.command_line import INTERRUPTED, entry_point, tell
-from evo1_policy.robot_config import JointConfig, load_robot
+from evo1_policy.robot_config import load_robot
+from evo1_policy.robot_joints import JointConfig
 from evo1_sim.servo_bus import sts3215
 from evo1_sim.servo_bus.so100_calibration import (
     FULL_TURN,

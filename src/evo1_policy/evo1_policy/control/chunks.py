@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import ActionChunk, Floats, Guidance, Trajectory, interpolate
-from evo1_policy.control import safety
+from evo1_policy.control.chunk_check import check_chunk
 from evo1_policy.control.execution import first_tick_after, plan_chunk
 from evo1_policy.control.motion import Motion
 from evo1_policy.control.signals import (
@@ -192,7 +192,7 @@ class Chunks:
             return StopCode.CHUNK_BREAKS_LIMITS.because(f"{outside}, then resume")
         chunk = self._anchored(at_speed(chunk, speed), splice_tick * step_ns, now_ns)
         known = origin.knots(splice_tick, splice_tick)
-        refused = safety.check_chunk(
+        refused = check_chunk(
             chunk,
             self._robot,
             commanded=known.positions[0],
@@ -202,9 +202,7 @@ class Chunks:
         )
         if refused is not None:
             return refused
-        if speed != self._speed:
-            self._ensemble.clear()  # at another pace they are of no use for a mean
-        self._speed = speed
+        self._at_pace(speed)
         continued = origin is motion.executing and known.start_ns <= self._tail_ns
         late_ns = motion.late_ns if origin is motion.executing else 0
         plan = plan_chunk(
@@ -221,11 +219,16 @@ class Chunks:
         if isinstance(sent, StopReason):
             return sent
         command, plan = sent
-        self.cut = plan.cut
-        self.chunk, self._tail_ns, self._intended = chunk, plan.tail_ns, plan.intended
+        self.chunk, self.cut = chunk, plan.cut
+        self._tail_ns, self._intended = plan.tail_ns, plan.intended
         self._ensemble.add(chunk)
         seam = replace(plan.seam, late_ms=late_ns / 1e6)
         return Accepted(command=command, chunk=chunk, seam=seam, cut=plan.cut)
+
+    def _at_pace(self, speed: float) -> None:
+        if speed != self._speed:
+            self._ensemble.clear()  # at another pace they are of no use for a mean
+        self._speed = speed
 
     def guidance(
         self, observation: Observation, *, takeover_ns: int, speed: float

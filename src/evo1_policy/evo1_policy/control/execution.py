@@ -70,7 +70,7 @@ def plan_chunk(
     """Execute a chunk from a splice on, within every limit, ending at rest.
 
     Args:
-        chunk: that passed safety.check_chunk.
+        chunk: that passed chunk_check.check_chunk.
         executing: what the arm is commanded; a resting trajectory where it stands still.
         now_ns: the clock [ns].
         splice_tick: grid point, a little later than now, where the chunk takes over.

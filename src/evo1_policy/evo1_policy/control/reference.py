@@ -55,7 +55,7 @@ def make_reference(
 ) -> Reference:
     """Lay a chunk onto the clock grid, smoothed, and faded in from what is being executed.
 
-    The chunk's last action must be due after the splice (safety.check_chunk sees to that).
+    The chunk's last action must be due after the splice (chunk_check.check_chunk sees to that).
     """
     splice_ns = splice_tick * limits.step_ns
     actions = limits.clip(chunk.actions)

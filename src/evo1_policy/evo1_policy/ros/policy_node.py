@@ -18,7 +18,6 @@ from rclpy.timer import Timer
 from evo1_policy.control.chunks import unseen
 from evo1_policy.control.signals import LoopState, LoopStatus, Request, TakeoverMode, Transition
 from evo1_policy.kinematics.collision import workspace_of
-from evo1_policy.kinematics.config import collisions_text
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     ParameterError,
@@ -40,7 +39,7 @@ from evo1_policy.ros.qos import JOY_TOPIC
 from evo1_policy.ros.reading_thread import ReadElsewhere
 from evo1_policy.ros.runner import Runner, Setup, unaskable
 from evo1_policy.ros.services import Answer, Services
-from evo1_policy.ros.status import StateLog, describe, log_state, took_effect
+from evo1_policy.ros.status import StateLog, describe, log_collisions, log_state, took_effect
 from evo1_policy.ros.subscriptions import Sensors, resolve_topics
 
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
@@ -340,11 +339,7 @@ class PolicyNode(ManagedNode):
                 f"{' and '.join(others)} moves this arm already; end it, or give another namespace"
             )
         workspace_of(robot)  # raises here, and not when the arm is about to move
-        collisions = f"collisions: {collisions_text(robot.safety.collision)}"
-        if robot.safety.collision is None:
-            self.get_logger().warning(collisions)
-        else:
-            self.get_logger().info(collisions)
+        log_collisions(self.get_logger(), robot.safety.collision)
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
         policy.warm_up()

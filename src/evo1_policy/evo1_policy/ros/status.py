@@ -20,6 +20,7 @@ from evo1_policy.control.signals import (
     StopCode,
     StopReason,
 )
+from evo1_policy.kinematics.config import CollisionConfig, collisions_text
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.ros.publishing import time_message
 
@@ -51,6 +52,15 @@ class StateLog:
 def describe(status: LoopStatus) -> str:
     """Return the state and its reason in words."""
     return f"{status.state.name}{_because(status.reason)}"
+
+
+def log_collisions(logger: RcutilsLogger, config: CollisionConfig | None) -> None:
+    """Say whether collisions are checked; louder where they are not."""
+    text = f"collisions: {collisions_text(config)}"
+    if config is None:
+        logger.warning(text)
+    else:
+        logger.info(text)
 
 
 def log_state(log: RcutilsLogger, status: LoopStatus, text: str) -> None:

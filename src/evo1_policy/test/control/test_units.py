@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from evo1_policy.action_chunk import ActionChunk
+from evo1_policy.control.chunk_check import check_chunk
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.reference import smooth
-from evo1_policy.control.safety import check_chunk
 from evo1_policy.robot_config import RobotConfigError, differences, parse_robot
 
 TEXT = """

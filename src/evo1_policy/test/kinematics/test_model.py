@@ -8,7 +8,7 @@ import pytest
 
 from evo1_policy.kinematics.collision import Workspace, workspace_of
 from evo1_policy.kinematics.model import ModelError, arm_model
-from evo1_policy.robot_config import GripperConfig
+from evo1_policy.robot_joints import GripperConfig
 
 CORNER = """v 0 0 0
 v 0.1 0 0

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from evo1_policy.action_chunk import Floats
 from evo1_policy.joint_units import JointUnits
-from evo1_policy.robot_config import JointConfig
+from evo1_policy.robot_joints import JointConfig
 from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_sim.servo_bus.sts3215 import MAX_ID, TICKS_PER_TURN
 

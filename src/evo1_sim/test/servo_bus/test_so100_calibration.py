@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evo1_policy.robot_config import JointConfig, load_robot
+from evo1_policy.robot_config import load_robot
+from evo1_policy.robot_joints import JointConfig
 from evo1_sim.servo_bus.so100_calibration import (
     CalibrationError,
     ServoCalibration,

@@ -202,7 +202,7 @@ def _result(job: Job, episode: Episode, key: str, plan: EpisodePlan) -> EpisodeR
         gaps=len(plan.gaps),
         gap_seconds=sum(gap.seconds for gap in plan.gaps),
         seconds=sum(lengths) / job.schema.fps,
-        notes=plan.problems,
+        notes=tuple(notes),
     )
 
 

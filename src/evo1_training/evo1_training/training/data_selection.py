@@ -150,11 +150,13 @@ def open_data(
             model__action_width=model.action_width,
             **({} if mode is None else {"normalization__mode": mode}),
         )
-    if config.groups and robot.embodiment not in {spec.embodiment for spec in specs}:
-        raise DatasetError(
-            f"{config.groups}: no embodiment '{robot.embodiment}', which the robot file names; "
-            "name one so, or give another robot file with --robot"
-        )
+        if robot.embodiment not in {spec.embodiment for spec in specs}:
+            raise DatasetError(
+                f"{config.groups}: no embodiment '{robot.embodiment}', which the robot file "
+                "names; name one so, or give another robot file with --robot"
+            )
+    else:
+        specs = [replace(spec, embodiment=robot.embodiment) for spec in specs]
     options = SampleOptions(
         horizon=model.horizon,
         views=model.views,
@@ -164,8 +166,6 @@ def open_data(
         cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else None,
         cache_kind=config.cache_kind,
     )
-    if not config.groups:
-        specs = [replace(spec, embodiment=robot.embodiment) for spec in specs]
     datasets = [
         TrainingSamples(
             spec,

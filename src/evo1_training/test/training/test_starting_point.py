@@ -19,7 +19,7 @@ from evo1_policy.checkpoint import (
     save_checkpoint,
     shipped_checkpoint,
 )
-from evo1_policy.checkpoint_layouts import foreign
+from evo1_policy.checkpoint_layouts import lerobot, official
 from evo1_policy.conversion import convert_checkpoint
 from evo1_policy.model.evo1 import new_model
 from evo1_policy.normalization import read_norm_stats
@@ -42,7 +42,8 @@ def model():
 @pytest.fixture
 def published(tmp_path, model, robot, monkeypatch):
     """Write a folder as it is published; its numbers are degrees of an arm that nobody has."""
-    monkeypatch.setattr(foreign, "preset", lambda name: PUBLISHED)
+    monkeypatch.setattr(lerobot, "preset", lambda name: PUBLISHED)
+    monkeypatch.setattr(official, "_DEFAULTS", PUBLISHED)
 
     def write(arm, layout="official"):
         folder = tmp_path / f"{layout}_{arm}"
