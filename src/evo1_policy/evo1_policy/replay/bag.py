@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from evo1_policy.robot_config import RobotConfig
-from evo1_policy.untrusted import parse_json
+from evo1_policy.untrusted import parse_json, refuse_lfs_pointer
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -20,6 +20,7 @@ FACTS_TOPIC = "/evo1/episode"  # the recorder's, std_msgs/String with JSON
 CHUNK_TYPE = "evo1_msgs/msg/ActionChunk"
 JOINT_STATE_TYPE = "sensor_msgs/msg/JointState"
 _METADATA = "metadata.yaml"
+_STORAGES = (".mcap", ".db3", ".zstd")
 
 
 class ReplayError(ValueError):
@@ -78,6 +79,9 @@ class Bag:
             raise ReplayError(f"{self.path}: no such file or folder; give a recorded bag")
         if self.path.is_dir() and not (self.path / _METADATA).is_file():
             raise ReplayError(self._without_metadata())
+        for file in self.path.glob("*") if self.path.is_dir() else (self.path,):
+            if file.suffix in _STORAGES or file.name == _METADATA:
+                refuse_lfs_pointer(file)  # a pipe too: it would be waited for
         try:
             reader = AnyReader([self.path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
             reader.open()
