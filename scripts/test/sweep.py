@@ -235,6 +235,9 @@ class Sweep:
         self.typed += 1
         name = command.module.rpartition(".")[2].replace("_", "-")
         typed = ["evo1", *([] if command.module == _EVO1 else [name]), *words]
+        if shutil.which("evo1") is None:  # where nothing is installed
+            main = f"import sys; from {command.module} import main; sys.exit(main())"
+            typed = [sys.executable, "-c", main, *words]
         done = subprocess.run(
             typed,
             env={**os.environ, "HOME": str(self.home)},

@@ -67,6 +67,7 @@ def bound() -> None:
 
 def enter(world: str, home: Path, said: Path) -> None:
     """Be at home there, with what is said going into a file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a sweep in the background has none
     os.environ["RCUTILS_COLORIZED_OUTPUT"] = "0"
     os.environ["HOME"] = "/proc/none" if world == "no home" else str(home)
     os.chdir(home)

@@ -16,7 +16,7 @@ The way of a frame in, and of a result back (ros/ only carries, everything else 
 
     frame, joints -> perception.Streams -> Observation -> step() -> InferenceRequest
         -> inference thread: Policy.infer -> ActionChunk -> step()
-        -> chunks.Chunks.execute: chunk_check.check_chunk, execution.plan_chunk (reference: smoothing,
+        -> chunks.Chunks.execute: chunk_check, execution.plan_chunk (reference: smoothing,
            cross-fade, slowed time; limits.follow), safety.check -> SafeTrajectory -> commands
     controller_state -> step() -> motion.Motion.look: is that what was sent?
 

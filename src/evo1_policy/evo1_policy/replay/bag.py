@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
-from evo1_policy.untrusted import parse_json
+from evo1_policy.untrusted import parse_json, refuse_lfs_pointer
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -19,6 +19,7 @@ FACTS_TOPIC = "/evo1/episode"  # the recorder's, std_msgs/String with JSON
 CHUNK_TYPE = "evo1_msgs/msg/ActionChunk"
 JOINT_STATE_TYPE = "sensor_msgs/msg/JointState"
 _METADATA = "metadata.yaml"
+_STORAGES = (".mcap", ".db3", ".zstd")
 
 
 class ReplayError(ValueError):
@@ -51,6 +52,9 @@ def open_bag(path: Path) -> Iterator["Bag"]:
         raise ReplayError(f"{path}: no such file or folder; give a recorded bag")
     if path.is_dir() and not (path / _METADATA).is_file():
         raise ReplayError(_without_metadata(path))
+    for file in path.glob("*") if path.is_dir() else (path,):
+        if file.suffix in _STORAGES or file.name == _METADATA:
+            refuse_lfs_pointer(file)  # a pipe too: it would be waited for
     try:
         reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
         reader.open()

@@ -1,6 +1,7 @@
 """Bags on disk, replayed: what a run made is made again, and what is wrong is named."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -324,3 +325,14 @@ def test_first_difference_is_the_first_beyond_the_tolerance(offsets, horizon):
         assert both[action, joint] > 0.5
         assert both[action, joint] == both[action].max()
         assert (both[:action] <= 0.5).all()
+
+
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_a_pipe_in_place_of_the_recording_is_not_waited_for(tmp_path, capsys, storage):
+    bag = run(0.1).write(tmp_path / "bag", storage=storage)
+    (data,) = [path for path in bag.iterdir() if path.name != "metadata.yaml"]
+    data.unlink()
+    os.mkfifo(data)
+    for path in (bag, data):
+        assert command.main([str(path)]) == 2
+        assert f"{data}: it is no regular file" in capsys.readouterr().err
