@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import evo1_policy.kinematics  # noqa: F401  picks the GL backend before a test imports mujoco
+
 ROOT = Path(__file__).resolve().parent
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

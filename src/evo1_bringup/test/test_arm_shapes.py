@@ -17,6 +17,8 @@ from evo1_bringup.arm_shapes import (
     obstacle_shapes,
     tool_path,
 )
+from evo1_bringup.options import OptionError
+from evo1_bringup.system import systems_of
 from evo1_policy.kinematics.config import BoxConfig, CollisionConfig, PlaneConfig
 from evo1_policy.kinematics.model import ArmModel
 
@@ -96,3 +98,23 @@ def test_the_layouts_name_topics_and_fields_that_exist(robots_dir):
     }
     cameras = {"env_camera/image_raw", "wrist_camera/image_raw"}
     assert shown == {"arm_view/markers", "arm_view/obstacles"} | cameras
+
+
+def test_a_viewer_is_started_beside_and_nothing_waits_for_it(robots_dir, tmp_path):
+    def viewers(**given):
+        (system,) = systems_of("xarm6", given)
+        return {one.name: one for one in system.processes if one.role == "optional"}
+
+    assert viewers() == {}
+    assert set(viewers(view="markers")) == {"arm_view"}
+    shown = viewers(view="rviz", namespace="left")
+    assert shown["rviz2"].arguments[1].endswith("/config/evo1.rviz")
+    assert {one.namespace for one in shown.values()} == {"left"}
+    assert shown["arm_view"].parameters["publish_tf"]
+    assert viewers(view="foxglove")["foxglove_bridge"].parameters == {"address": "127.0.0.1"}
+    real = viewers(view="markers", robot_ip="10.0.0.2", driver="direct", teleop="true")
+    assert not real["arm_view"].parameters["publish_tf"]  # its robot_state_publisher does
+    text = (robots_dir / "xarm6.yaml").read_text()
+    (tmp_path / "bare.yaml").write_text(text[: text.index("  collision:")])
+    with pytest.raises(OptionError, match=r"view: .*names no model to draw"):
+        viewers(view="rviz", robot_file=str(tmp_path / "bare.yaml"))

@@ -13,7 +13,7 @@ from evo1_bringup import new_robot
 from evo1_policy.observation import Observation
 from evo1_policy.perception.streams import Streams
 from evo1_policy.policy import Policy
-from evo1_policy.replay.bag import Bag
+from evo1_policy.replay.bag import open_bag
 from evo1_policy.replay.replaying import replay
 from evo1_policy.robot_config import load_robot
 from evo1_sim.arms import find_arm
@@ -141,7 +141,7 @@ def with_chunks(episode, robot, policy, to):
     told = recorded_run.Run(old=True)
     streams, looked_ns = Streams(robot), 0
     cameras = {f"/{camera.topic}": camera.name for camera in robot.cameras}
-    with Bag(episode) as bag:
+    with open_bag(episode) as bag:
         for message in bag.messages([*cameras, f"/{robot.state.topic}"]):
             content, now_ns = bag.deserialize(message), message.log_ns
             told.messages.append((now_ns, message.topic, message.type, message.data))

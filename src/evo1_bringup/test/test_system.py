@@ -194,26 +194,6 @@ def test_roles_say_what_ends_first_and_what_holds_the_arm():
     }
 
 
-def test_a_viewer_is_started_beside_and_nothing_waits_for_it(robots_dir, tmp_path):
-    def viewers(**given):
-        processes = system_of("xarm6", **given).processes
-        return {one.name: one for one in processes if one.role == "optional"}
-
-    assert viewers() == {}
-    assert set(viewers(view="markers")) == {"arm_view"}
-    shown = viewers(view="rviz", namespace="left")
-    assert shown["rviz2"].arguments[1].endswith("/config/evo1.rviz")
-    assert {one.namespace for one in shown.values()} == {"left"}
-    assert shown["arm_view"].parameters["publish_tf"]
-    assert viewers(view="foxglove")["foxglove_bridge"].parameters == {"address": "127.0.0.1"}
-    real = viewers(view="markers", robot_ip="10.0.0.2", driver="direct", teleop="true")
-    assert not real["arm_view"].parameters["publish_tf"]  # its robot_state_publisher does
-    text = (robots_dir / "xarm6.yaml").read_text()
-    (tmp_path / "bare.yaml").write_text(text[: text.index("  collision:")])
-    with pytest.raises(OptionError, match=r"view: .*names no model to draw"):
-        system_of("xarm6", view="rviz", robot_file=str(tmp_path / "bare.yaml"))
-
-
 def test_a_simulations_policy_moves_a_real_arm_only_if_that_is_asked_for_in_words():
     ships = str(shipped_checkpoint("xarm6"))
     with pytest.raises(OptionError, match=r"checkpoint: .*trained in simulation .*allow_simul"):

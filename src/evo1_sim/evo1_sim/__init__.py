@@ -1,6 +1,3 @@
-"""MuJoCo cells of the xArm6 and the SO-100 with the topics of the real arms."""
+"""MuJoCo cells of the xArm6, the SO-100 and the SO-101 with the topics of the real arms."""
 
-from evo1_sim import gl
-
-# mujoco picks its GL backend when it is first imported, and every module here comes after this.
-gl.problem = gl.choose_backend()
+import evo1_policy.kinematics  # noqa: F401  picks the GL backend before mujoco is imported here

@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
-from evo1_sim import gl
+from evo1_policy.kinematics import gl
 from evo1_sim.scene import MAX_IMAGE
 from evo1_sim.world import World
 

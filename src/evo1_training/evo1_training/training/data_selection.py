@@ -157,19 +157,10 @@ def open_data(
             )
     else:
         specs = [replace(spec, embodiment=robot.embodiment) for spec in specs]
-    options = SampleOptions(
-        horizon=model.horizon,
-        views=model.views,
-        image_size=model.vision.image_size,
-        mask_held=config.mask_held,
-        max_pause_s=config.max_pause_s,
-        cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else None,
-        cache_kind=config.cache_kind,
-    )
     datasets = [
         TrainingSamples(
             spec,
-            options,
+            _sample_options(config, model),
             robot=robot if spec.embodiment == robot.embodiment else None,
             progress=progress,
         )
@@ -180,6 +171,18 @@ def open_data(
     check_embodiments(datasets)
     data = split_datasets(datasets, holdout=config.holdout, seed=seed)
     return _with_phrasings(data, config.phrasings), robot
+
+
+def _sample_options(config: DataConfig, model: Evo1Config) -> SampleOptions:
+    return SampleOptions(
+        horizon=model.horizon,
+        views=model.views,
+        image_size=model.vision.image_size,
+        mask_held=config.mask_held,
+        max_pause_s=config.max_pause_s,
+        cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else None,
+        cache_kind=config.cache_kind,
+    )
 
 
 def _with_phrasings(data: TrainingData, file: str) -> TrainingData:

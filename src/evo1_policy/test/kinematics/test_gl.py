@@ -1,10 +1,12 @@
+"""Which GL backend is chosen, and that it is before mujoco is imported."""
+
 import os
 import subprocess
 import sys
 
 import pytest
 
-from evo1_sim.gl import choose_backend
+from evo1_policy.kinematics.gl import choose_backend
 
 
 @pytest.mark.parametrize(
