@@ -11,6 +11,7 @@ import yaml
 
 from evo1_bringup import new_robot
 from evo1_policy.observation import Observation
+from evo1_policy.perception.messages import deserialize
 from evo1_policy.perception.streams import Streams
 from evo1_policy.policy import Policy
 from evo1_policy.replay.bag import open_bag
@@ -143,7 +144,8 @@ def with_chunks(episode, robot, policy, to):
     cameras = {f"/{camera.topic}": camera.name for camera in robot.cameras}
     with open_bag(episode) as bag:
         for message in bag.messages([*cameras, f"/{robot.state.topic}"]):
-            content, now_ns = bag.deserialize(message), message.log_ns
+            now_ns = message.log_ns
+            content = deserialize(message.data, message.type, topic=message.topic)
             told.messages.append((now_ns, message.topic, message.type, message.data))
             stamp_ns = recorded_run.stamp_of(message.data)
             if message.topic in cameras:
