@@ -6,7 +6,7 @@ import pytest
 
 from evo1_policy.kinematics.collision import Workspace
 from evo1_policy.robot_config import load_robot
-from evo1_sim.arms import SO100, XARM6, XARM6_BIMANUAL
+from evo1_sim.arms import ARMS
 from evo1_sim.scene import scene_xml
 
 
@@ -23,7 +23,7 @@ def shapes(model: mujoco.MjModel, data: mujoco.MjData, arm_only: str) -> np.ndar
     return table[np.lexsort(table.T)]
 
 
-@pytest.mark.parametrize("arm", [XARM6, SO100, XARM6_BIMANUAL], ids=lambda arm: arm.name)
+@pytest.mark.parametrize("arm", ARMS.values(), ids=list(ARMS))
 def test_the_shipped_model_is_the_simulated_arm(arm, robots_dir):
     workspace = Workspace(load_robot(robots_dir / f"{arm.name}.yaml"))
     simulated = mujoco.MjModel.from_xml_string(scene_xml(arm, ""))
@@ -40,7 +40,9 @@ def test_the_shipped_model_is_the_simulated_arm(arm, robots_dir):
     np.testing.assert_allclose(checked, shapes(simulated, data, "arm"), atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["xarm6", "so100", "so100_ros2_control", "xarm6_bimanual"])
+@pytest.mark.parametrize(
+    "name", ["xarm6", "so100", "so101", "so100_ros2_control", "xarm6_bimanual"]
+)
 def test_the_arms_that_ship_are_checked_against_their_table(name, robots_dir):
     robot = load_robot(robots_dir / f"{name}.yaml")
     assert [plane.name for plane in robot.safety.collision.planes] == ["table"]
