@@ -41,7 +41,7 @@ def test_the_shipped_model_is_the_simulated_arm(arm, robots_dir):
 
 
 @pytest.mark.parametrize(
-    "name", ["xarm6", "so100", "so101", "so100_ros2_control", "xarm6_bimanual"]
+    "name", ["xarm6", "so100", "so101", "ros2_control/so100", "xarm6_bimanual"]
 )
 def test_the_arms_that_ship_are_checked_against_their_table(name, robots_dir):
     robot = load_robot(robots_dir / f"{name}.yaml")
