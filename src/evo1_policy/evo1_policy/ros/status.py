@@ -74,6 +74,7 @@ def took_effect(request: Request, status: LoopStatus) -> bool:
         Request.PAUSE: LoopState.HOLDING,
         Request.TAKE_OVER: LoopState.TAKEOVER,
         Request.PARK: LoopState.HOLDING,
+        Request.HOME: LoopState.HOLDING,
     }
     if request is Request.HAND_BACK:
         return status.state is not LoopState.TAKEOVER
