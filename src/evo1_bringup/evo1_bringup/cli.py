@@ -30,6 +30,7 @@ examples:
   evo1 pause / evo1 resume               hold the arm, and go on
   evo1 stop / evo1 clear-stop            latched stop, and back to idle; stop --all: every arm
   evo1 park                              slowly to the pose in which the arm can be let go
+  evo1 home                              slowly to the pose in which tasks begin
   evo1 take-over / evo1 hand-back        a person drives (evo1 teleop), and gives the arm back
   evo1 unplug image_2 / evo1 plug        silence a simulated camera, and bring it back
   evo1 launch two_arms right_robot:=so100       two arms, each with its own policy
@@ -81,6 +82,7 @@ _TRIGGERS = {
     "take-over": "A person is in charge: the policy waits, targets of evo1 teleop move the arm.",
     "hand-back": "The arm comes to rest; then resume, or what takeover_return says.",
     "park": "Go slowly to the robot file's park pose and rest there.",
+    "home": "Go slowly to the robot file's home pose and rest there.",
 }
 
 # How each command asks evo1_bringup.ros.commands.

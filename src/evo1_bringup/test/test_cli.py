@@ -126,6 +126,15 @@ def test_a_policy_that_is_idle_says_how_it_starts():
     assert line.startswith("IDLE: at rest; evo1 resume starts it | chunks 0")
 
 
+def test_the_status_says_whether_collisions_are_checked():
+    commands = pytest.importorskip("evo1_bringup.ros.commands")
+    from evo1_msgs.msg import PolicyStatus
+
+    checked = PolicyStatus(collisions="checked by arm.xml: itself, table")
+    assert "collisions checked by arm.xml: itself, table" in commands.status_lines(checked)
+    assert "collisions not told: an older policy node" in commands.status_lines(PolicyStatus())
+
+
 @pytest.mark.parametrize("missing", [["rclpy"], ["rclpy", "numpy", "yaml"]])
 def test_a_stop_is_out_on_this_machine_before_anything_is_imported(missing, tmp_path):
     from evo1_policy import stop_line

@@ -23,9 +23,8 @@ def shapes(model: mujoco.MjModel, data: mujoco.MjData, arm_only: str) -> np.ndar
     return table[np.lexsort(table.T)]
 
 
-@pytest.mark.parametrize("name", ["xarm6", "so100", "xarm6_bimanual"])
-def test_the_shipped_model_is_the_simulated_arm(name, robots_dir):
-    arm = ARMS[name]
+@pytest.mark.parametrize("arm", ARMS.values(), ids=list(ARMS))
+def test_the_shipped_model_is_the_simulated_arm(arm, robots_dir):
     workspace = Workspace(load_robot(robots_dir / f"{arm.name}.yaml"))
     simulated = mujoco.MjModel.from_xml_string(scene_xml(arm, ""))
     data = mujoco.MjData(simulated)
@@ -41,7 +40,9 @@ def test_the_shipped_model_is_the_simulated_arm(name, robots_dir):
     np.testing.assert_allclose(checked, shapes(simulated, data, "arm"), atol=2e-5)
 
 
-@pytest.mark.parametrize("name", ["xarm6", "so100", "ros2_control/so100", "xarm6_bimanual"])
+@pytest.mark.parametrize(
+    "name", ["xarm6", "so100", "so101", "ros2_control/so100", "xarm6_bimanual"]
+)
 def test_the_arms_that_ship_are_checked_against_their_table(name, robots_dir):
     robot = load_robot(robots_dir / f"{name}.yaml")
     assert [plane.name for plane in robot.safety.collision.planes] == ["table"]

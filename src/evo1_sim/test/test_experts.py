@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
 
+from evo1_policy.control.teleop import TeleopFollower
+from evo1_policy.control.teleop_target import RefusedTarget, TeleopTarget
+from evo1_policy.observation import JointSample
 from evo1_policy.robot_config import load_robot
 from evo1_sim.experts import RATE_HZ, STEP_NS, Expert, ExpertError
 from evo1_sim.world import World
@@ -37,6 +40,30 @@ def test_the_expert_solves_the_task_within_the_robot_files_limits(arm, task, see
     velocity = np.diff(path, axis=0) * RATE_HZ
     assert (np.abs(velocity) <= robot.velocity_max).all()
     assert (np.abs(np.diff(velocity, axis=0) * RATE_HZ) <= robot.acceleration_max).all()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_so101_solves_its_task_with_nothing_cut_by_its_table(seed, robots_dir):
+    robot = load_robot(robots_dir / "so101.yaml")
+    world, now_ns = World("so101", task="cube_into_box", seed=seed), 10**11
+    follower, at = TeleopFollower(robot), world.targets
+    assert robot.safety.collision is not None
+    follower.watch(JointSample(positions=at, stamp_ns=now_ns - 2 * STEP_NS), now_ns - 2 * STEP_NS)
+    for action in [*Expert(world).plan(), *[None] * 20]:
+        if action is not None:
+            target = TeleopTarget(
+                joint_names=robot.joint_names,
+                stamp_ns=now_ns,
+                offsets_ns=(3 * STEP_NS,),
+                positions=action[None],
+            )
+            sent = follower.take(target, JointSample(positions=at, stamp_ns=now_ns), now_ns)
+            assert not isinstance(sent, RefusedTarget), sent.reason
+            assert follower.cut == ""
+        now_ns += STEP_NS
+        at, _ = follower.motion.executing.sample(now_ns)
+        world.move(at, STEP_NS)
+    assert world.task_status().success, world.task_status().detail
 
 
 @pytest.mark.parametrize("askew_deg", [-45, -20, 0, 30, 45])

@@ -258,6 +258,7 @@ def status_lines(message: PolicyStatus) -> list[str]:
         f"chunks rejected {message.chunks_rejected}, "
         f"interventions {message.safety_interventions}, holds {message.holds}",
         f"take-overs {message.takeovers}, dead-man button {_dead_man(message)}",
+        f"collisions {message.collisions or 'not told: an older policy node'}",
     ]
     for stream in message.streams:
         problem = f"  ({stream.problem})" if stream.problem else ""

@@ -12,6 +12,7 @@ from evo1_policy.action_chunk import ActionChunk, Trajectory
 from evo1_policy.control.limits import Limits, brake, follow
 from evo1_policy.control.reference import Path, make_reference, slow_to_rest
 from evo1_policy.control.signals import SeamReport
+from evo1_policy.control.tool_speed import HEADROOM, PLANNED_SHARE
 
 # Of a chunk beyond what is sent: the next one fades in from it, or is denoised to continue it.
 AHEAD_S = 1.2
@@ -25,6 +26,7 @@ SENT_PAST_NS = 200_000_000
 SENT_REST_TICKS = 6
 # A hold is short and must never be refused for being late: the arm would run its old chunk.
 HOLD_REST_TICKS = 60
+SLOWER_PACES = 6  # that are tried where the tool would be too fast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,20 +134,32 @@ def plan_path(
         now_ns: the clock [ns].
         splice_tick: grid point, a little later than now, from which the reference counts.
         limits: of the robot.
-        pace: the same, or slower ones to follow with.
+        pace: the same, or slower ones to follow with; slower still where the tool is too fast.
         rest_ticks: grid steps of rest that are sent after the end.
     """
     past = executing.knots(splice_tick - HISTORY_TICKS, splice_tick)
-    positions, velocities, limited = follow(past.positions[-1], past.velocities[-1], path, pace)
-    return _finish(
-        past.extended(positions, velocities),
-        executing,
-        now_ns,
-        splice_tick,
-        limits,
-        SeamReport(limited_points=limited),
-        rest_ticks=rest_ticks,
-    )
+    for _ in range(SLOWER_PACES):
+        positions, velocities, limited = follow(
+            past.positions[-1], past.velocities[-1], path, pace
+        )
+        plan = _finish(
+            past.extended(positions, velocities),
+            executing,
+            now_ns,
+            splice_tick,
+            limits,
+            SeamReport(limited_points=limited),
+            rest_ticks=rest_ticks,
+        )
+        if limits.tool is None:
+            break
+        fast = limits.tool.too_fast(plan.trajectory, splice_tick, HEADROOM)
+        if fast is None:
+            break
+        fastest = np.maximum(np.abs(velocities).max(axis=0), 1e-3)
+        share = PLANNED_SHARE * limits.tool.most / fast[1]
+        pace = replace(pace, velocity_max=np.minimum(pace.velocity_max, share * fastest))
+    return plan
 
 
 def cut_plan(

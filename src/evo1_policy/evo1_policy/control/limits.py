@@ -7,12 +7,13 @@ part.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.action_chunk import Floats
+from evo1_policy.action_chunk import Floats, Trajectory
+from evo1_policy.control.tool_speed import ToolSpeed
 from evo1_policy.robot_config import RobotConfig
 
 LARGEST_RAD = 1e4  # no joint turns so far: what is larger was never an angle
@@ -34,6 +35,7 @@ class Limits:
         step_ns: grid step of trajectories, half the step of a chunk [ns].
         per_radian: (D,) what counts as one radian in every tolerance, in each joint's unit.
         units: D words.
+        tool: bound on the speed of the tool in space; None: none.
     """
 
     joint_names: tuple[str, ...]
@@ -46,6 +48,7 @@ class Limits:
     step_ns: int
     per_radian: Floats
     units: tuple[str, ...]
+    tool: ToolSpeed | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, robot: RobotConfig) -> "Limits":
@@ -62,6 +65,7 @@ class Limits:
             step_ns=robot.step_ns // 2,
             per_radian=robot.per_radian,
             units=tuple(joint.unit for joint in robot.joints),
+            tool=ToolSpeed.of(robot),
         )
 
     @property
@@ -261,3 +265,94 @@ def brake(position: Floats, velocity: Floats, limits: Limits) -> tuple[Floats, F
         position + velocity * h * (k - k * k / (2.0 * steps)),
         velocity * (1.0 - k / steps),
     )
+
+
+TOLERANCE = 1e-9  # relative and absolute, for rounding
+
+
+def breaks_limits(trajectory: Trajectory, limits: Limits) -> str | None:
+    """The whole Hermite curve against velocity, acceleration and position limits, in words."""
+    positions, velocities = trajectory.positions, trajectory.velocities
+    step_s = trajectory.step_ns / 1e9
+    rise, v0, v1 = np.diff(positions, axis=0), velocities[:-1], velocities[1:]
+    start = (6.0 * rise / step_s - 4.0 * v0 - 2.0 * v1) / step_s
+    end = (2.0 * v0 + 4.0 * v1 - 6.0 * rise / step_s) / step_s
+    acceleration = np.maximum(np.abs(start), np.abs(end))
+    # Velocity is a parabola in time: its extremes are the points and, inside, its vertex.
+    change = np.where(end == start, 1.0, end - start)
+    vertex = np.minimum(np.maximum(-start / change, 0.0), 1.0)
+    inside = v0 + step_s * vertex * (start + 0.5 * vertex * (end - start))
+    speed = np.concatenate([np.abs(velocities), np.abs(inside)])
+    return (
+        _beyond("velocity", "rad/s", speed, limits.velocity_max, limits)
+        or _beyond("acceleration", "rad/s^2", acceleration, limits.acceleration_max, limits)
+        or _leaves_range(trajectory, start, end, limits)
+    )
+
+
+def _beyond(what: str, unit: str, values: Floats, allowed: Floats, limits: Limits) -> str | None:
+    excess = values - allowed * (1.0 + TOLERANCE) - TOLERANCE
+    if not values.size or excess.max() <= 0.0:
+        return None
+    joint = int(np.argmax(excess.max(axis=0)))
+    return (
+        f"joint '{limits.joint_names[joint]}' would reach {what} "
+        f"{values[:, joint].max():.4f} {unit}, limit {allowed[joint]:g}"
+    )
+
+
+def _leaves_range(
+    trajectory: Trajectory, start: Floats, end: Floats, limits: Limits
+) -> str | None:
+    """Position limits on the whole curve; an arm that begins outside may only move inwards."""
+    turning = _turning_points(trajectory, start, end)
+    over = np.concatenate([trajectory.positions, turning]) - limits.position_max
+    under = limits.position_min - np.concatenate([trajectory.positions, turning])
+    allowed_over = np.maximum(trajectory.positions[0] - limits.position_max, 0.0)
+    allowed_under = np.maximum(limits.position_min - trajectory.positions[0], 0.0)
+    excess = np.maximum(over - allowed_over, under - allowed_under).max(axis=0)
+    outwards = _outward(trajectory, limits)
+    if excess.max() <= TOLERANCE and outwards is None:
+        return None
+    joint = int(np.argmax(excess)) if outwards is None else outwards
+    return (
+        f"joint '{limits.joint_names[joint]}' would leave its position limits "
+        f"[{limits.position_min[joint]:g}, {limits.position_max[joint]:g}] rad, reaching "
+        f"[{trajectory.positions[:, joint].min():.4f}, "
+        f"{trajectory.positions[:, joint].max():.4f}] rad"
+    )
+
+
+def _outward(trajectory: Trajectory, limits: Limits) -> int | None:
+    """A joint that moves outwards where it is outside its position limits already."""
+    if bool(
+        np.all(trajectory.positions <= limits.position_max + TOLERANCE)
+        and np.all(trajectory.positions >= limits.position_min - TOLERANCE)
+    ):
+        return None
+    outside = np.maximum(
+        trajectory.positions - limits.position_max, limits.position_min - trajectory.positions
+    )
+    outside = np.maximum(outside, 0.0)
+    worse = (np.diff(outside, axis=0) > TOLERANCE).any(axis=0)
+    return int(np.argmax(worse)) if worse.any() else None
+
+
+def _turning_points(trajectory: Trajectory, start: Floats, end: Floats) -> Floats:
+    """Positions (K, D) where a joint turns back inside a segment."""
+    step_s = trajectory.step_ns / 1e9
+    v0 = trajectory.velocities[:-1]
+    # v(u) = v0 + h start u + h (end - start) u^2 / 2 = 0, with u in [0, 1].
+    a, b = 0.5 * step_s * (end - start), step_s * start
+    root = np.sqrt(np.maximum(b * b - 4.0 * a * v0, 0.0))
+    # The stable pair of solutions, so that a nearly straight velocity loses no digits.
+    q = -0.5 * (b + np.copysign(root, b))
+    solutions = []
+    for top, bottom in ((q, a), (v0, q)):
+        u = np.divide(top, bottom, out=np.zeros_like(q), where=bottom != 0.0)
+        u = np.minimum(np.maximum(u, 0.0), 1.0)
+        solutions.append(
+            trajectory.positions[:-1]
+            + step_s * u * (v0 + step_s * u * (0.5 * start + u * (end - start) / 6.0))
+        )
+    return np.concatenate(solutions)

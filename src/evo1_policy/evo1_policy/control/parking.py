@@ -1,4 +1,4 @@
-"""To the park pose: slowly, straight in joint space, a piece at a time. No ROS, no torch.
+"""To the park or home pose: slowly, straight in joint space, a piece at a time. No ROS, no torch.
 
 Only what comes within the next half second is ever sent, so an arm whose policy died stops there.
 """
@@ -8,13 +8,22 @@ import numpy as np
 from evo1_policy.action_chunk import Trajectory
 from evo1_policy.control.execution import first_tick_after, plan_path
 from evo1_policy.control.motion import Motion
-from evo1_policy.control.signals import SafeTrajectory, StopReason
+from evo1_policy.control.signals import Request, SafeTrajectory, StopCode, StopReason
+from evo1_policy.control.tool_speed import PLANNED_SHARE
 from evo1_policy.observation import JointSample
 
+# What a person may ask whatever the policy does, that ends its chunks.
+LEAVING = (Request.TAKE_OVER, Request.PARK, Request.HOME)
 SHARE = 0.2  # of the velocity and acceleration limits
 SHORTEST_S = 0.5
 PIECE_NS = 600_000_000  # sent at a time ...
 LEFT_NS = 400_000_000  # ... whenever no more than this is left of it
+WAY_LOOKS = 129  # at the tool along the way
+
+
+def on_the_way(pose: str) -> StopReason:
+    """Why no chunks run while the arm goes to its 'park' or 'home' pose."""
+    return StopCode.PARKING.because(f"going slowly to the {pose} pose; then at rest")
 
 
 class Parking:
@@ -86,6 +95,10 @@ class Parking:
             np.sqrt(6.0 * gap / (SHARE * limits.acceleration_max)),
         )
         self._duration_s = max(float(slowest.max()), SHORTEST_S)
+        if limits.tool is not None:
+            times_ns = self._begin_ns + np.linspace(0.0, self._duration_s * 1e9, WAY_LOOKS)
+            too_fast = limits.tool.share(*self._way(times_ns)).max() / PLANNED_SHARE
+            self._duration_s *= max(float(too_fast), 1.0)
 
     def _way(self, times_ns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Positions [rad] and velocities [rad/s] (M, D) at times (M,) [ns]."""

@@ -10,7 +10,7 @@ time, elsewhere, while the arm executes the chunk before it.
     any      --STOP-->    STOPPED   latched; CLEAR_STOP -> IDLE
     RUNNING, HOLDING --a target, TAKE_OVER--> TAKEOVER    a person drives
     TAKEOVER  --silence, HAND_BACK--> HOLDING   slows to rest; goes on as the settings say
-    any but STOPPED, TAKEOVER --PARK--> HOLDING --at the park pose--> IDLE
+    any but STOPPED, TAKEOVER --PARK, HOME--> HOLDING --at that pose--> IDLE
 
 The way of a frame in, and of a result back (ros/ only carries, everything else is pure):
 
@@ -30,7 +30,7 @@ from evo1_policy.control.chunks import Chunks, InstructionWatch
 from evo1_policy.control.inference import InferenceDesk
 from evo1_policy.control.meters import IdleMeter
 from evo1_policy.control.motion import Motion
-from evo1_policy.control.parking import Parking
+from evo1_policy.control.parking import LEAVING, Parking, on_the_way
 from evo1_policy.control.signals import (
     ExecutionMode,
     InferenceDone,
@@ -166,7 +166,7 @@ class PolicyLoop:
                 self._stop_for(StopCode.PAUSED.because(message), now_ns)
             case _, LoopState.TAKEOVER:
                 self._obey_while_driven(request, now_ns)
-            case Request.TAKE_OVER | Request.PARK, state if state is not LoopState.STOPPED:
+            case asked, state if asked in LEAVING and state is not LoopState.STOPPED:
                 self._leave_policy(request, now_ns)
             case Request.RESUME, LoopState.HOLDING:
                 # A cause that is still there keeps the arm, but may be over soon.
@@ -199,7 +199,7 @@ class PolicyLoop:
             self._hand_back(now_ns, resume=resume, why="by request")
         elif request is Request.PARK and self._robot.park is None:
             self._leave_policy(request, now_ns)  # refuses
-        elif request in (Request.FINISH, Request.PAUSE, Request.PARK):
+        elif request in (Request.FINISH, Request.PAUSE, Request.PARK, Request.HOME):
             self._person.end()
             self._enter(LoopState.HOLDING, None)
             self._obey(request, None, now_ns)
@@ -224,13 +224,13 @@ class PolicyLoop:
             if self._settings.takeover is not TakeoverMode.OFF:
                 self._give_to_person(self._person.ask(now_ns), now_ns)
             return
-        if self._robot.park is None:
+        pose = self._robot.home if request is Request.HOME else self._robot.park
+        if pose is None:
             self._refused = f"the robot file of '{self._robot.name}' has no park pose (park)"
             return
         self._halt(now_ns)
-        message = "going slowly to the park pose; then at rest"
-        self._enter(LoopState.HOLDING, StopCode.PARKING.because(message))
-        self._parking = Parking(self._motion, self._robot.park)
+        self._enter(LoopState.HOLDING, on_the_way(request.value))
+        self._parking = Parking(self._motion, pose)
 
     def _park(self, inputs: LoopInput) -> None:
         """Send the next piece of the way, as long as nobody asked for something else."""

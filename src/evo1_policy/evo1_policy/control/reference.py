@@ -11,6 +11,7 @@ import numpy as np
 
 from evo1_policy.action_chunk import ActionChunk, Floats, Trajectory, interpolate
 from evo1_policy.control.limits import Limits
+from evo1_policy.control.tool_speed import PLANNED_SHARE
 
 FADE_S = 0.2  # shortest cross-fade from the old trajectory to the new one
 FADE_MAX_S = 0.6  # longest, for a chunk that is far from the old trajectory
@@ -134,10 +135,12 @@ def _slow_down(path: Path, limits: Limits) -> tuple[Path, float]:
     The path (M + 1, D) begins at the splice. Only the arm's joints slow it.
     """
     step_s = limits.step_s
-    if _rate(path, limits, share=1.0).min() >= 1.0:
+    of_tool = _tool_rate(path, limits)
+    if min(_rate(path, limits, share=1.0).min(), of_tool.min()) >= 1.0:
         return (path[0][1:], path[1][1:]), 1.0
     ease = EASE_SHARE * float((limits.acceleration_max / limits.velocity_max).min()) * step_s
-    rate = _ease(np.maximum(_rate(path, limits, share=SLOW_SHARE), SLOWEST), ease)
+    rate = np.maximum(_rate(path, limits, share=SLOW_SHARE), SLOWEST)
+    rate = _ease(np.minimum(rate, of_tool), ease)
     # The rate is linear in path time within a step, so time is its logarithmic integral.
     before, growth = rate[:-1], np.diff(rate) / step_s
     flat = np.abs(growth) < 1e-9
@@ -202,6 +205,13 @@ def _rate(path: Path, limits: Limits, *, share: float) -> Floats:
     too_fast[:-1] = np.maximum(too_fast[:-1], too_sharp)
     too_fast[1:] = np.maximum(too_fast[1:], too_sharp)
     return np.asarray(1.0 / np.maximum(too_fast, 1.0))
+
+
+def _tool_rate(path: Path, limits: Limits) -> Floats:
+    """(M + 1,) the same for the tool's speed in space: a bound has no slowest pace."""
+    if limits.tool is None:
+        return np.ones(len(path[0]))
+    return np.asarray(1.0 / np.maximum(limits.tool.share(*path) / PLANNED_SHARE, 1.0))
 
 
 def _ease(rate: Floats, step: float) -> Floats:

@@ -4,17 +4,16 @@ The check covers the whole curve that the controller executes, the cubic Hermite
 points, not only the points. Letters: N points, D joints.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from evo1_policy.action_chunk import Floats, Trajectory
 from evo1_policy.control.execution import Plan, cut_plan, plan_hold, plan_hold_on_path
-from evo1_policy.control.limits import Limits
+from evo1_policy.control.limits import Limits, breaks_limits
 from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, StopReason
 from evo1_policy.kinematics.collision import Contact, Workspace
 
-TOLERANCE = 1e-9  # relative and absolute, for rounding
 LEAST_LEFT_TICKS = 3  # of a plan that is cut; less is no motion worth sending
 CUTS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)  # times the braking time before a touch, where to cut
 SEAM_TOLERANCE = 1e-6  # rad and rad/s, between what is executed and what is about to be sent
@@ -36,7 +35,7 @@ class Gate:
     def admit(
         self, plan: Plan, origin: Trajectory, *, now_ns: int, measured: Floats | None
     ) -> tuple[SafeTrajectory, Plan] | StopReason:
-        """Check a plan; one that would touch is cut where the arm still comes to rest before.
+        """Check a plan; what would touch, or the tool too fast, is cut where it can rest before.
 
         Args:
             plan: that continues `origin`.
@@ -48,9 +47,9 @@ class Gate:
             What to send, and the plan of it, or why nothing is sent.
         """
         verdict = self._check(plan, origin, measured)
-        if isinstance(verdict, Touching):
+        if isinstance(verdict, FurtherOn):
             why, limits = verdict.message, self._limits
-            for tick in self._cuts(plan, verdict.contact.tick):
+            for tick in self._cuts(plan, verdict.tick):
                 shorter = cut_plan(plan, origin, tick, now_ns=now_ns, limits=limits, why=why)
                 cut = self._check(shorter, origin, measured)
                 if not isinstance(cut, StopReason):
@@ -69,15 +68,15 @@ class Gate:
         None where that cannot be braked sooner than it ends; it does so at rest, and clear. An arm
         whose way was not known to be clear (somebody else moved it) stops straight on.
         """
-        limits = self._limits
+        limits = replace(self._limits, tool=None)  # what slows is never refused for its speed
         straight = plan_hold(executing, now_ns=now_ns, lead_ns=lead_ns, limits=limits)
-        plan, verdict = straight, self._check(straight, executing)
-        if isinstance(verdict, Touching):
+        plan, verdict = straight, self._check(straight, executing, limits=limits)
+        if isinstance(verdict, FurtherOn):
             plan = plan_hold_on_path(executing, now_ns=now_ns, lead_ns=lead_ns, limits=limits)
-            verdict = self._check(plan, executing)
+            verdict = self._check(plan, executing, limits=limits)
         known = executing is self._clear or not isinstance(verdict, StopReason)
         if not known:
-            plan, verdict = straight, self._check(straight, executing, clear=False)
+            plan, verdict = straight, self._check(straight, executing, limits=limits, clear=False)
         if isinstance(verdict, StopReason):
             return None
         self._clear = plan.trajectory if known else None
@@ -89,20 +88,21 @@ class Gate:
         executing: Trajectory,
         measured: Floats | None = None,
         *,
+        limits: Limits | None = None,
         clear: bool = True,
     ) -> SafeTrajectory | StopReason:
         return check(
             plan.sent,
-            self._limits,
+            limits or self._limits,
             workspace=self._workspace if clear else None,
             executing=executing,
             splice_tick=plan.splice_tick,
             measured=measured,
         )
 
-    def _cuts(self, plan: Plan, touching: float) -> list[int]:
-        """Where to try to cut a plan that touches at a grid point, the latest first."""
-        last, limits = int(touching), self._limits
+    def _cuts(self, plan: Plan, until: float) -> list[int]:
+        """Where to try to cut a plan that may go on up to a grid point, the latest first."""
+        last, limits = int(until), self._limits
         speed = np.abs(plan.trajectory.knots(last, last).velocities[0])
         braking = float((speed / (limits.acceleration_max * limits.step_s)).max())
         ticks = [last - 1 - round(share * max(braking, 2.0)) for share in CUTS]
@@ -110,10 +110,10 @@ class Gate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Touching(StopReason):
-    """A trajectory would touch something; until then it is clear."""
+class FurtherOn(StopReason):
+    """A trajectory would touch something, or its tool be too fast; until then it may pass."""
 
-    contact: Contact
+    tick: float  # when, on its grid
 
 
 def check(
@@ -139,7 +139,7 @@ def check(
         The trajectory, safe to send, or why it is not.
     """
     with np.errstate(over="ignore", invalid="ignore"):  # an overflow is rejected below
-        problem = _malformed(trajectory, limits) or _breaks_limits(trajectory, limits)
+        problem = _malformed(trajectory, limits) or breaks_limits(trajectory, limits)
     if problem is None and executing is not None:
         tick = trajectory.first_tick if splice_tick is None else splice_tick
         problem = _leaves_executing(trajectory, executing, tick)
@@ -147,20 +147,28 @@ def check(
         problem = _starts_elsewhere(trajectory, measured, limits)
     if problem is not None:
         return StopCode.CHUNK_BREAKS_LIMITS.because(problem)
+    first = trajectory.first_tick if splice_tick is None else splice_tick
+    fast = limits.tool.too_fast(trajectory, first) if limits.tool is not None else None
+    if fast is not None and limits.tool is not None:
+        return FurtherOn(
+            code=StopCode.CHUNK_BREAKS_LIMITS,
+            message=f"the tool would move at {fast[1]:.3f} m/s, limit {limits.tool.most:g} m/s "
+            "(safety.collision.tool_speed)",
+            tick=fast[0],
+        )
     if workspace is not None:
-        first = trajectory.first_tick if splice_tick is None else splice_tick
         contact = workspace.contact(trajectory, first)
         if contact is not None:
             return _touching(contact, (contact.tick - first) * trajectory.step_ns / 1e9)
     return SafeTrajectory(trajectory=trajectory, _key=_SAFETY_KEY)
 
 
-def _touching(contact: Contact, after_s: float) -> Touching:
+def _touching(contact: Contact, after_s: float) -> FurtherOn:
     first, second = contact.pair
-    return Touching(
+    return FurtherOn(
         code=StopCode.WOULD_TOUCH,
         message=f"'{first}' would touch '{second}' {after_s:.2f} s on (safety.collision)",
-        contact=contact,
+        tick=contact.tick,
     )
 
 
@@ -177,94 +185,6 @@ def _malformed(trajectory: Trajectory, limits: Limits) -> str | None:
     if np.any(velocities[-1] != 0.0):
         return "trajectory does not end at rest"
     return None
-
-
-def _breaks_limits(trajectory: Trajectory, limits: Limits) -> str | None:
-    """The whole Hermite curve against velocity, acceleration and position limits."""
-    positions, velocities = trajectory.positions, trajectory.velocities
-    step_s = trajectory.step_ns / 1e9
-    rise, v0, v1 = np.diff(positions, axis=0), velocities[:-1], velocities[1:]
-    start = (6.0 * rise / step_s - 4.0 * v0 - 2.0 * v1) / step_s
-    end = (2.0 * v0 + 4.0 * v1 - 6.0 * rise / step_s) / step_s
-    acceleration = np.maximum(np.abs(start), np.abs(end))
-    # Velocity is a parabola in time: its extremes are the points and, inside, its vertex.
-    change = np.where(end == start, 1.0, end - start)
-    vertex = np.minimum(np.maximum(-start / change, 0.0), 1.0)
-    inside = v0 + step_s * vertex * (start + 0.5 * vertex * (end - start))
-    speed = np.concatenate([np.abs(velocities), np.abs(inside)])
-    return (
-        _beyond("velocity", "rad/s", speed, limits.velocity_max, limits)
-        or _beyond("acceleration", "rad/s^2", acceleration, limits.acceleration_max, limits)
-        or _leaves_range(trajectory, start, end, limits)
-    )
-
-
-def _beyond(what: str, unit: str, values: Floats, allowed: Floats, limits: Limits) -> str | None:
-    excess = values - allowed * (1.0 + TOLERANCE) - TOLERANCE
-    if not values.size or excess.max() <= 0.0:
-        return None
-    joint = int(np.argmax(excess.max(axis=0)))
-    return (
-        f"joint '{limits.joint_names[joint]}' would reach {what} "
-        f"{values[:, joint].max():.4f} {unit}, limit {allowed[joint]:g}"
-    )
-
-
-def _leaves_range(
-    trajectory: Trajectory, start: Floats, end: Floats, limits: Limits
-) -> str | None:
-    """Position limits on the whole curve; an arm that begins outside may only move inwards."""
-    turning = _turning_points(trajectory, start, end)
-    over = np.concatenate([trajectory.positions, turning]) - limits.position_max
-    under = limits.position_min - np.concatenate([trajectory.positions, turning])
-    allowed_over = np.maximum(trajectory.positions[0] - limits.position_max, 0.0)
-    allowed_under = np.maximum(limits.position_min - trajectory.positions[0], 0.0)
-    excess = np.maximum(over - allowed_over, under - allowed_under).max(axis=0)
-    outwards = _outward(trajectory, limits)
-    if excess.max() <= TOLERANCE and outwards is None:
-        return None
-    joint = int(np.argmax(excess)) if outwards is None else outwards
-    return (
-        f"joint '{limits.joint_names[joint]}' would leave its position limits "
-        f"[{limits.position_min[joint]:g}, {limits.position_max[joint]:g}] rad, reaching "
-        f"[{trajectory.positions[:, joint].min():.4f}, "
-        f"{trajectory.positions[:, joint].max():.4f}] rad"
-    )
-
-
-def _outward(trajectory: Trajectory, limits: Limits) -> int | None:
-    """A joint that moves outwards where it is outside its position limits already."""
-    if bool(
-        np.all(trajectory.positions <= limits.position_max + TOLERANCE)
-        and np.all(trajectory.positions >= limits.position_min - TOLERANCE)
-    ):
-        return None
-    outside = np.maximum(
-        trajectory.positions - limits.position_max, limits.position_min - trajectory.positions
-    )
-    outside = np.maximum(outside, 0.0)
-    worse = (np.diff(outside, axis=0) > TOLERANCE).any(axis=0)
-    return int(np.argmax(worse)) if worse.any() else None
-
-
-def _turning_points(trajectory: Trajectory, start: Floats, end: Floats) -> Floats:
-    """Positions (K, D) where a joint turns back inside a segment."""
-    step_s = trajectory.step_ns / 1e9
-    v0 = trajectory.velocities[:-1]
-    # v(u) = v0 + h start u + h (end - start) u^2 / 2 = 0, with u in [0, 1].
-    a, b = 0.5 * step_s * (end - start), step_s * start
-    root = np.sqrt(np.maximum(b * b - 4.0 * a * v0, 0.0))
-    # The stable pair of solutions, so that a nearly straight velocity loses no digits.
-    q = -0.5 * (b + np.copysign(root, b))
-    solutions = []
-    for top, bottom in ((q, a), (v0, q)):
-        u = np.divide(top, bottom, out=np.zeros_like(q), where=bottom != 0.0)
-        u = np.minimum(np.maximum(u, 0.0), 1.0)
-        solutions.append(
-            trajectory.positions[:-1]
-            + step_s * u * (v0 + step_s * u * (0.5 * start + u * (end - start) / 6.0))
-        )
-    return np.concatenate(solutions)
 
 
 def _leaves_executing(

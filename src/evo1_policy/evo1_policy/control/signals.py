@@ -203,6 +203,7 @@ class Request(enum.Enum):
     TAKE_OVER = "take_over"  # any but STOPPED -> TAKEOVER until HAND_BACK
     HAND_BACK = "hand_back"  # TAKEOVER -> slow to rest, then as takeover_resumes says
     PARK = "park"  # IDLE, RUNNING or HOLDING -> slowly to the robot file's park pose -> IDLE
+    HOME = "home"  # the same, to its home pose
 
 
 @dataclass(frozen=True, kw_only=True)

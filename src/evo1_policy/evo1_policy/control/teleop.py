@@ -14,7 +14,7 @@ from evo1_policy.action_chunk import Floats, Trajectory
 from evo1_policy.control.execution import first_tick_after, plan_path
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.motion import Motion
-from evo1_policy.control.safety import Touching
+from evo1_policy.control.safety import FurtherOn
 from evo1_policy.control.signals import HeldState, SafeTrajectory, StopReason
 from evo1_policy.control.teleop_target import TIMEOUT_NS, TargetCurve, target_problem
 from evo1_policy.control.teleop_target import RefusedTarget as RefusedTarget
@@ -257,7 +257,7 @@ class TeleopFollower:
         )
         sent = self.motion.send(plan, origin, measured, now_ns)
         # Where nothing is sent, what is being executed ends at rest by itself.
-        if isinstance(sent, Touching):
+        if isinstance(sent, FurtherOn):
             self._passing = sent.message  # until the demonstrator leads elsewhere
             return RefusedTarget(reason=self._passing)
         if isinstance(sent, StopReason):

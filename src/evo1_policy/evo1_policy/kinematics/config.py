@@ -38,6 +38,7 @@ class CollisionConfig:
         tool: site, body or link that is the tool; empty: the last link.
         planes, boxes: around the arm.
         leave_out: pairs of bodies, planes or boxes that may touch.
+        tool_speed: fastest that the tool may move [m/s]; 0: no bound.
     """
 
     model: str
@@ -45,6 +46,7 @@ class CollisionConfig:
     planes: tuple[PlaneConfig, ...] = ()
     boxes: tuple[BoxConfig, ...] = ()
     leave_out: tuple[tuple[str, str], ...] = ()
+    tool_speed: float = 0.0
 
 
 def collisions_text(config: CollisionConfig | None) -> str:
@@ -52,7 +54,9 @@ def collisions_text(config: CollisionConfig | None) -> str:
     if config is None:
         return "not checked: the robot file names no model (safety.collision)"
     around = [plane.name for plane in config.planes] + [box.name for box in config.boxes]
-    return f"checked by {config.model}: itself, {', '.join(around) or 'nothing around it'}"
+    bound = f"; the tool moves at most {config.tool_speed:g} m/s" if config.tool_speed else ""
+    obstacles = ", ".join(around) or "nothing around it"
+    return f"checked by {config.model}: itself, {obstacles}{bound}"
 
 
 def read_collision(section: Section) -> CollisionConfig:
@@ -68,6 +72,7 @@ def read_collision(section: Section) -> CollisionConfig:
         planes=tuple(_plane(plane) for plane in _list(section, "planes")),
         boxes=tuple(_box(box) for box in _list(section, "boxes")),
         leave_out=_pairs(section),
+        tool_speed=section.positive("tool_speed") if section.has("tool_speed") else 0.0,
     )
     section.finish()
     names = [plane.name for plane in config.planes] + [box.name for box in config.boxes]

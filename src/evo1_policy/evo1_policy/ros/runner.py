@@ -274,6 +274,7 @@ class Runner:
                 speed=self._speed,
                 tool_error_mm=-1.0 if tool is None else 1e3 * tool.position_m,
                 tool_error_mrad=-1.0 if tool is None else 1e3 * tool.rotation_rad,
+                collisions=collisions_text(self._setup.robot.safety.collision),
             )
         message.header.stamp = time_message(now_ns)
         return message
@@ -282,9 +283,8 @@ class Runner:
         """Return the same as diagnostics, with the worst seams and the controllers."""
         with self._lock:
             problem = self._controller_problem or ""
-            checked = collisions_text(self._setup.robot.safety.collision)
             worst = self._seams.worst()
-            return diagnostics_message(self.told(), worst, problem, checked, node_name)
+            return diagnostics_message(self.told(), worst, problem, node_name)
 
     def _released(self) -> str | None:
         # a simulated clock may stand still, a held button must not

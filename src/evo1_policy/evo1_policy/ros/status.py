@@ -84,6 +84,7 @@ def took_effect(request: Request, status: LoopStatus) -> bool:
         Request.PAUSE: LoopState.HOLDING,
         Request.TAKE_OVER: LoopState.TAKEOVER,
         Request.PARK: LoopState.HOLDING,
+        Request.HOME: LoopState.HOLDING,
     }
     if request is Request.HAND_BACK:
         return status.state is not LoopState.TAKEOVER
@@ -128,12 +129,11 @@ def diagnostics_message(
     told: PolicyStatus,
     worst: tuple[int, SeamReport],
     controller_problem: str,
-    collisions: str,
     node_name: str,
 ) -> DiagnosticArray:
     """Return one status for the loop, one a stream, for inference, seams, controllers."""
     statuses = [
-        _loop_status(told, collisions),
+        _loop_status(told),
         *map(_stream_status, told.streams),
         _inference_status(told),
         _seam_status(*worst),
@@ -143,7 +143,7 @@ def diagnostics_message(
     return diagnostic_array(statuses, node=node_name, hardware=told.robot, now_ns=now_ns)
 
 
-def _loop_status(told: PolicyStatus, collisions: str) -> DiagnosticStatus:
+def _loop_status(told: PolicyStatus) -> DiagnosticStatus:
     state = LoopState(told.state)
     because = f": {told.reason} [{told.reason_code}]" if told.reason_code else ""
     level = {LoopState.HOLDING: DiagnosticStatus.WARN, LoopState.STOPPED: DiagnosticStatus.ERROR}
@@ -161,7 +161,7 @@ def _loop_status(told: PolicyStatus, collisions: str) -> DiagnosticStatus:
             "safety interventions": str(told.safety_interventions),
             "holds": str(told.holds),
             "take-overs": str(told.takeovers),
-            "collisions": collisions,
+            "collisions": told.collisions,
         },
     )
 

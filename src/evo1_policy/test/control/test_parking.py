@@ -76,6 +76,16 @@ def test_a_fault_ends_the_parking_until_a_person_resumes(kit, parking_cell, faul
     assert not cell.moving()
 
 
+def test_home_is_gone_to_as_the_park_pose_is_and_every_robot_has_one(kit):
+    cell = kit.moving_cell()
+    cell.step(Request.HOME)
+    assert (cell.state, cell.code) == (LoopState.HOLDING, "parking")
+    assert cell.output.status.reason.message == "going slowly to the home pose; then at rest"
+    cell.run_until(lambda: cell.state is LoopState.IDLE, within_s=20.0)
+    arm = np.array(kit.robot.home)[:2]  # the gripper keeps what it holds
+    np.testing.assert_allclose(cell.position()[:2], arm, atol=1e-6)
+
+
 def test_without_a_park_pose_parking_is_refused(kit):
     cell = kit.moving_cell()
     cell.step(Request.PARK)

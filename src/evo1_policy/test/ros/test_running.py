@@ -197,6 +197,10 @@ def test_diagnostics_name_the_stream_that_died(cell, start_node):
     cell.wait(lambda: cell.diagnostic("policy: loop").level == b"\x01", "the loop's warning")
     assert "/env_camera/image_raw" in cell.diagnostic("policy: loop").message
     assert cell.diagnostic("policy: controllers").level == b"\x00"
+    values = {pair.key: pair.value for pair in cell.diagnostic("policy: loop").values}
+    model = "package://evo1_policy/models/xarm6.xml"
+    assert values["collisions"] == f"checked by {model}: itself, table"
+    assert cell.status.collisions == values["collisions"]
 
 
 def test_what_a_thread_meets_unexpectedly_ends_the_spinning_with_the_arm_at_rest(start_node, cell):
