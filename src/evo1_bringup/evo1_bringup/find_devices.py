@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -55,18 +55,6 @@ class Camera:
     formats: tuple[str, ...] = ()
     picture: npt.NDArray[np.uint8] | None = None
     problem: str = ""
-
-
-class Port(Protocol):
-    """A serial port as pyserial tells it."""
-
-    device: str
-    description: str
-    manufacturer: str | None
-    product: str | None
-    vid: int | None
-    pid: int | None
-    serial_number: str | None
 
 
 def formats_of(device: str) -> tuple[str, ...] | None:
@@ -165,14 +153,14 @@ def contact_sheet(cameras: Iterable[Camera]) -> npt.NDArray[np.uint8]:
 
 
 def find_port(
-    listing: Callable[[], Iterable[Port]],
+    listing: Callable[[], Iterable[Any]],
     ask: Callable[[str], object],
     say: Callable[[str], object],
 ) -> str:
     """The serial port that goes away when a person unplugs it.
 
     Args:
-        listing: the ports that are there now.
+        listing: the ports that are there now, as pyserial's comports.
         ask: shows a question and waits for the person.
         say: shows a line.
 
@@ -193,7 +181,7 @@ def find_port(
     return gone[0]
 
 
-def _about(port: Port) -> str:
+def _about(port: Any) -> str:
     if port.vid is None or port.pid is None:
         return printable(port.description)
     names = (port.manufacturer, port.product or port.description, port.serial_number)

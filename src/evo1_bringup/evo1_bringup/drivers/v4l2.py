@@ -323,7 +323,7 @@ def read_calibration(path: str) -> dict[str, Any]:
             values[name] = [float(number) for number in document[key]["data"]]
             if count not in (None, len(values[name])) or not np.isfinite(values[name]).all():
                 raise ValueError(f"expected {count or 'finite'} numbers")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CameraError(
             f"{path}: {key}: {error!r}; expected a file as camera_calibration writes it"
         ) from error

@@ -199,6 +199,7 @@ def test_calibration_of_camera_calibrations_form_becomes_camera_info(tmp_path):
     ("old", "new", "key"),
     [
         ("image_width: 640", "image_width: wide", "image_width"),
+        ("image_height: 480", "image_height: .inf", "image_height"),
         ("[500, 0, 320, 0, 500, 240, 0, 0, 1]", "[500]", "camera_matrix"),
         ("[0.1, -0.2, 0, 0, 0]", "[.nan]", "distortion_coefficients"),
         (CALIBRATION, "[]", "image_width"),
