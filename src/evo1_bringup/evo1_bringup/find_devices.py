@@ -167,7 +167,7 @@ def find_port(
     Raises:
         FindError: there is none, or not one alone went.
     """
-    before = {port.device: port for port in listing()}
+    before: dict[str, Any] = {port.device: port for port in listing()}
     for port in before.values():
         say(f"{port.device}  {_about(port)}")
     if not before:
