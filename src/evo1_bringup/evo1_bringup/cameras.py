@@ -3,14 +3,11 @@
 Must not import ROS or launch.
 """
 
-from evo1_bringup.options import (
-    REALSENSE,
-    USB_CAM,
-    V4L2_CAMERA,
-    OptionError,
-    SystemOptions,
-    read_file,
-)
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evo1_bringup.installation import NotInstalledError, find_executable
+from evo1_bringup.options import OptionError, SystemOptions, read_file
 from evo1_bringup.processes import Process, Setting
 from evo1_policy.robot_config import CameraConfig, RobotConfig
 
@@ -39,25 +36,32 @@ def camera_processes(options: SystemOptions, config: RobotConfig) -> list[Proces
     return [_camera(camera, options, device, file) for camera, device in pairs]
 
 
-def _camera(
-    camera: CameraConfig, options: SystemOptions, device: str, parameter_file: str
-) -> Process:
-    executable, published, names = _DRIVERS[options.camera_driver]
+def _camera(camera: CameraConfig, options: SystemOptions, device: str, file: str) -> Process:
+    driver = _DRIVERS[options.camera_driver or _default_driver()]
     topic = camera.topic.removesuffix("/compressed")  # image_transport adds it by itself
     folder, _, image = topic.rpartition("/")
     root = "" if topic.startswith("/") else options.namespace
     return Process(
-        package=options.camera_driver,
-        executable=executable,
+        package=driver.package,
+        executable=driver.executable,
         name=f"{camera.name}_camera",
         namespace="/".join(part for part in (root, folder.strip("/")) if part),
         parameters={
-            **(_of_device(options.camera_driver, device) if device else {}),
-            **dict.fromkeys(names, camera.name),
+            **(driver.of_device(device) if device else {}),
+            **dict.fromkeys(driver.names, camera.name),
         },
-        parameter_files=(parameter_file,) if parameter_file else (),
-        remappings=_remappings(published, image),
+        parameter_files=(file,) if file else (),
+        remappings=_remappings(driver.published, image),
     )
+
+
+def _default_driver() -> str:
+    """usb_cam where somebody installed it, else our own."""
+    try:
+        find_executable(_DRIVERS["usb_cam"].package, _DRIVERS["usb_cam"].executable)
+    except NotInstalledError:
+        return "v4l2"
+    return "usb_cam"
 
 
 def _remappings(published: str, wanted: str) -> tuple[tuple[str, str], ...]:
@@ -70,30 +74,63 @@ def _remappings(published: str, wanted: str) -> tuple[tuple[str, str], ...]:
     return tuple((source, target) for source, target in names if source != target)
 
 
-# Of each driver: its executable, the topic of its images, parameters that take the camera's name.
+@dataclass(frozen=True)
+class _Driver:
+    """One driver of cameras.
+
+    Attributes:
+        of_device: its parameters for a device.
+        names: parameters that take the camera's name.
+        published: the topic of its images.
+    """
+
+    package: str
+    executable: str
+    of_device: Callable[[str], dict[str, Setting]]
+    names: tuple[str, ...]
+    published: str = "image_raw"
+
+
 _DRIVERS = {
-    USB_CAM: ("usb_cam_node_exe", "image_raw", ("camera_name", "frame_id")),
-    V4L2_CAMERA: ("v4l2_camera_node", "image_raw", ("camera_frame_id",)),
-    REALSENSE: ("realsense2_camera_node", "~/color/image_raw", ("camera_name",)),
-}
-
-
-def _of_device(driver: str, device: str) -> dict[str, Setting]:
-    """The parameters of a driver for a device."""
-    if driver == USB_CAM:
-        return {
+    "v4l2": _Driver(
+        "evo1_bringup",
+        "camera",
+        lambda device: {"device": device, "width": WIDTH, "height": HEIGHT, "rate_hz": RATE_HZ},
+        names=("frame_id",),
+    ),
+    "usb_cam": _Driver(
+        "usb_cam",
+        "usb_cam_node_exe",
+        lambda device: {
             "video_device": device,
             "image_width": WIDTH,
             "image_height": HEIGHT,
             "framerate": float(RATE_HZ),
             "pixel_format": "mjpeg2rgb",
-        }
-    if driver == V4L2_CAMERA:
-        return {"video_device": device, "image_size": [WIDTH, HEIGHT], "output_encoding": "rgb8"}
-    return {
-        "serial_no": f"_{device.lstrip('_')}",  # or ROS would make a number of it
-        "rgb_camera.color_profile": f"{WIDTH}x{HEIGHT}x{RATE_HZ}",
-        "enable_depth": False,
-        "enable_infra1": False,
-        "enable_infra2": False,
-    }
+        },
+        names=("camera_name", "frame_id"),
+    ),
+    "v4l2_camera": _Driver(
+        "v4l2_camera",
+        "v4l2_camera_node",
+        lambda device: {
+            "video_device": device,
+            "image_size": [WIDTH, HEIGHT],
+            "output_encoding": "rgb8",
+        },
+        names=("camera_frame_id",),
+    ),
+    "realsense2_camera": _Driver(
+        "realsense2_camera",
+        "realsense2_camera_node",
+        lambda device: {
+            "serial_no": f"_{device.lstrip('_')}",  # or ROS would make a number of it
+            "rgb_camera.color_profile": f"{WIDTH}x{HEIGHT}x{RATE_HZ}",
+            "enable_depth": False,
+            "enable_infra1": False,
+            "enable_infra2": False,
+        },
+        names=("camera_name",),
+        published="~/color/image_raw",
+    ),
+}

@@ -68,6 +68,8 @@ PROGRAMS = {
     "train": ("evo1_training", "train"),
     "evaluate": ("evo1_training", "evaluate"),
     "norm-stats": ("evo1_training", "norm_stats"),
+    "find-cameras": ("evo1_bringup", "find_cameras"),
+    "find-port": ("evo1_bringup", "find_port"),
     "new-robot": ("evo1_bringup", "new_robot"),
     "check-robot": ("evo1_bringup", "check_robot"),
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),

@@ -26,8 +26,8 @@ _HINTS = {
     "so_arm100_description": f"driver:=ros2_control needs ros2_so_arm100: {_ROBOTS} "
     "so_arm100_description",
     **{
-        camera: f"install ros-jazzy-{camera.replace('_', '-')}, or start the cameras yourself "
-        "(cameras:=none)"
+        camera: f"install ros-jazzy-{camera.replace('_', '-')}, or use this package's own: "
+        "camera_driver:=v4l2"
         for camera in ("usb_cam", "v4l2_camera", "realsense2_camera")
     },
 }

@@ -30,8 +30,7 @@ OptionError = ParameterError  # its message begins with the option's name
 ANY_ROBOT = "policy"  # what is launched for a robot that runs already, or that a file describes
 EMULATED = "emulated"  # a port: the whole hardware path, without hardware
 ROS2_CONTROL = "ros2_control"
-USB_CAM, V4L2_CAMERA, REALSENSE = "usb_cam", "v4l2_camera", "realsense2_camera"
-CAMERA_DRIVERS = (USB_CAM, V4L2_CAMERA, REALSENSE)
+CAMERA_DRIVERS = ("v4l2", "usb_cam", "v4l2_camera", "realsense2_camera")  # cameras.py has each
 NO_VIEW, RVIZ, FOXGLOVE, MARKERS = "none", "rviz", "foxglove", "markers"
 VIEWS = (NO_VIEW, RVIZ, FOXGLOVE, MARKERS)
 
@@ -78,7 +77,10 @@ class SystemOptions:
         "numbers), or a YAML parameter file; camera_driver runs for each.",
     )
     camera_driver: str = parameter(
-        USB_CAM, "Driver of the cameras that `cameras` names.", choices=CAMERA_DRIVERS
+        "",
+        "Driver of the cameras that `cameras` names. Not given: usb_cam where it is installed, "
+        "else v4l2, which comes with this package.",
+        choices=CAMERA_DRIVERS,
     )
     teleop: bool = parameter(
         False,

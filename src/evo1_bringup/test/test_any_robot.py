@@ -40,7 +40,8 @@ def test_recorder_teleop_cameras_and_parameters_come_by_the_same_options(tmp_pat
     file = tmp_path / "parameters.yaml"
     file.write_text("/**:\n  ros__parameters: {smoothing_rad: 0.01}\n")
     cameras = "/dev/video0,/dev/video2"
-    system = any_robot(**RUNS, record="true", cameras=cameras, namespace="left")
+    given = {"cameras": cameras, "camera_driver": "usb_cam", "namespace": "left"}
+    system = any_robot(**RUNS, record="true", **given)
     assert executables(system) == [
         "usb_cam_node_exe",
         "usb_cam_node_exe",

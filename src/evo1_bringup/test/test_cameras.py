@@ -6,18 +6,35 @@ from described import process_of, system_of
 from evo1_bringup.options import OptionError
 
 
-def test_camera_devices_are_started_on_the_robot_files_topics():
+def cameras_of(system):
+    return [process for process in system.processes if str(process.name).endswith("_camera")]
+
+
+@pytest.mark.parametrize(
+    ("installed", "driver", "parameter"),
+    [
+        ("", ("evo1_bringup", "camera"), "device"),
+        ("usb_cam/usb_cam_node_exe", ("usb_cam", "usb_cam_node_exe"), "video_device"),
+    ],
+)
+def test_camera_devices_are_started_on_the_robot_files_topics(
+    installed, driver, parameter, tmp_path, monkeypatch
+):
+    """By usb_cam where it is installed, else by the driver that comes with this package."""
+    if installed:
+        file = tmp_path / "lib" / installed
+        file.parent.mkdir(parents=True)
+        file.touch()
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
     system = system_of("xarm6", robot_ip="10.0.0.2", cameras="/dev/video0, /dev/video2")
-    cameras = [process for process in system.processes if process.package == "usb_cam"]
-    assert [camera.parameters["video_device"] for camera in cameras] == [
-        "/dev/video0",
-        "/dev/video2",
-    ]
+    cameras = cameras_of(system)
+    assert [(camera.package, camera.executable) for camera in cameras] == [driver] * 2
+    assert [camera.parameters[parameter] for camera in cameras] == ["/dev/video0", "/dev/video2"]
     assert [camera.namespace for camera in cameras] == ["env_camera", "wrist_camera"]
     assert [camera.remappings for camera in cameras] == [(), ()]  # image_raw, and its transports
 
 
-@pytest.mark.parametrize("driver", ["usb_cam", "v4l2_camera", "realsense2_camera"])
+@pytest.mark.parametrize("driver", ["v4l2", "usb_cam", "v4l2_camera", "realsense2_camera"])
 @pytest.mark.parametrize("topic", ["env_camera/image_raw", "cell/env/colour", "/cell/env/colour"])
 @pytest.mark.parametrize("transport", ["", "/compressed"])
 def test_every_camera_reaches_its_topic_raw_and_compressed(
@@ -40,7 +57,7 @@ def test_every_camera_reaches_its_topic_raw_and_compressed(
         camera_driver=driver,
         robot_file=str(file),
     )
-    camera = next(process for process in system.processes if process.package == driver)
+    camera = cameras_of(system)[0]
     image = "~/color/image_raw" if driver == "realsense2_camera" else "image_raw"
     # image_transport: a name for each transport, put together before any rule applies
     published = dict(camera.remappings).get(image + transport, image + transport)
@@ -51,6 +68,7 @@ def test_every_camera_reaches_its_topic_raw_and_compressed(
 @pytest.mark.parametrize(
     ("driver", "executable", "parameter"),
     [
+        ("v4l2", "camera", ("device", "7")),
         ("v4l2_camera", "v4l2_camera_node", ("video_device", "7")),
         ("realsense2_camera", "realsense2_camera_node", ("serial_no", "_7")),
     ],
@@ -58,7 +76,7 @@ def test_every_camera_reaches_its_topic_raw_and_compressed(
 def test_camera_drivers_are_given_their_device(driver, executable, parameter):
     system = system_of("xarm6", robot_ip="10.0.0.2", cameras="7,8", camera_driver=driver)
     camera = process_of(system, executable)
-    assert camera.package == driver
+    assert camera.package == ("evo1_bringup" if driver == "v4l2" else driver)
     assert camera.parameters[parameter[0]] == parameter[1]
 
 
@@ -66,9 +84,9 @@ def test_camera_parameter_file_goes_to_every_camera(tmp_path):
     file = tmp_path / "cameras.yaml"
     file.write_text("")
     system = system_of("xarm6", robot_ip="10.0.0.2", cameras=str(file))
-    cameras = [process for process in system.processes if process.package == "usb_cam"]
+    cameras = cameras_of(system)
     assert [camera.parameter_files for camera in cameras] == [(str(file),), (str(file),)]
-    assert "video_device" not in cameras[0].parameters
+    assert "device" not in cameras[0].parameters
 
 
 def test_wrong_number_of_cameras_names_the_expected_ones():
