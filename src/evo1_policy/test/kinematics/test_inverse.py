@@ -163,7 +163,7 @@ def test_a_description_comes_back_from_plain_data():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("liberty", "tool: expected one of libero, bridge, got 'liberty'"),
+        ("liberty", "tool: expected one of libero, libero_authors, bridge, got 'liberty'"),
         (3, "tool: expected a mapping"),
         ({}, r"tool\.action: missing"),
         (
