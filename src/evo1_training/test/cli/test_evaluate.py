@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evo1_policy.checkpoint import read_checkpoint, save_checkpoint
-from evo1_policy.checkpoint_layouts import foreign
+from evo1_policy.checkpoint_layouts import official
 from evo1_policy.model.evo1 import new_model
 from evo1_training.cli.evaluate import main
 
@@ -95,7 +95,7 @@ def test_a_checkpoint_of_another_robot_is_refused(shipped, capsys):
 def test_a_folder_of_others_is_told_what_it_does_not_say(
     tmp_path, shipped, robots_dir, capsys, monkeypatch
 ):
-    monkeypatch.setattr(foreign, "preset", lambda name: PUBLISHED)
+    monkeypatch.setattr(official, "_DEFAULTS", PUBLISHED)
     robot, folder = robots_dir / "xarm6.yaml", tmp_path / "theirs"
     save_checkpoint(
         folder,
