@@ -143,6 +143,11 @@ class PolicyParameters(ParameterTable):
     units: str = parameter(
         "", "File with the units of the checkpoint's norm stats, where they are not radians."
     )
+    end_effector: str = parameter(
+        "",
+        "What the numbers of a checkpoint of others mean, where they are the end effector's: "
+        "libero, libero_authors, bridge, or a YAML file.",
+    )
     checkpoint_rate_hz: float = parameter(
         0.0,
         "Actions a second of the data that the checkpoint learnt from (Hz), where its folder does "

@@ -141,9 +141,7 @@ class NormStats(NormRules):
     def widths(self, joints: int) -> tuple[int, int]:
         """How many numbers state and action of a robot with so many joints have."""
         ee = self.end_effector
-        if ee is None:
-            return joints, joints
-        return joints if ee.state is None else len(ee.state.names), len(ee.action.names)
+        return (joints, joints) if ee is None else ee.widths(joints)
 
     def _space_problem(self) -> str:
         """Why the statistics cannot be those of this action space; '' where they can."""

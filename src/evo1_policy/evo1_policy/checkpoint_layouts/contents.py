@@ -61,6 +61,8 @@ class Wanted(TypedDict, total=False):
         units: file with the units of the norm stats (joint_units), where they are not radians.
         rate_hz: of its actions; must be said where the directory holds no robot file.
         action_space: of a folder of others, which does not say it; None is 'joint'.
+        end_effector: what its numbers mean where they are the end effector's: a name that is
+            known, or a YAML file; the action space follows from it.
     """
 
     robot: RobotConfig | None
@@ -71,6 +73,7 @@ class Wanted(TypedDict, total=False):
     units: Path | str | None
     rate_hz: float | None
     action_space: str | None
+    end_effector: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +214,8 @@ def check_agreement(
         if feature.shape != (width,):
             raise CheckpointError(
                 f"{directory}: norm stats: {name} has {feature.shape[0]} entries, the robot file "
-                f"has {robot.width} joints ({', '.join(robot.joint_names)})"
+                f"has {robot.width} joints ({', '.join(robot.joint_names)}); expected {width} "
+                "(where they are an end effector's, say what they mean with --end-effector)"
             )
         if width > fits:
             raise CheckpointError(
@@ -241,6 +245,9 @@ def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
     ee = stats.end_effector
     for name, feature in stats.features.items():
         is_joint = stats.action_space == "joint" if name == "action" else not (ee and ee.state)
+        form = None if ee is None else ee.action if name == "action" else ee.state
+        if form is not None and (problem := form.misfit(feature.min, feature.max)):
+            raise CheckpointError(f"{directory}: norm stats: {name}: {problem}")
         if not is_joint:
             continue  # differences and poses have no limits
         ends = np.array([feature.min, feature.max])
@@ -255,8 +262,8 @@ def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
                 f"{directory}: norm stats: {name}[{k}] spans [{ends[0, k]:g}, "
                 f"{ends[1, k]:g}], but joint {joint.name} of the robot file moves in "
                 f"[{joint.position_min:g}, {joint.position_max:g}] rad; is this checkpoint in "
-                "other units (degrees and percent want a file of units, end-effector poses cannot "
-                "be used) or for another robot?"
+                "other units (degrees and percent want a file of units, what an end effector's "
+                "numbers mean is said with --end-effector) or for another robot?"
             )
 
 
@@ -271,9 +278,11 @@ def check_quantiles(directory: Path, stats: NormStats, robot: RobotConfig) -> No
     for name, feature in stats.features.items():
         for k in feature.collapsed():
             assert feature.q01 is not None
+            tool = stats.end_effector is not None
+            what = "the end effector's number" if tool else f"joint {robot.joint_names[k]}"
             raise CheckpointError(
                 f"{directory}: norm stats: {name}[{k}]: q01 and q99 are both about "
-                f"{feature.q01[k]:g} while joint {robot.joint_names[k]} moves in "
+                f"{feature.q01[k]:g} while {what} moves in "
                 f"[{feature.min[k]:g}, {feature.max[k]:g}]: a policy that was trained with these "
-                "quantiles cannot say where that joint goes"
+                "quantiles cannot say where it goes"
             )

@@ -33,13 +33,14 @@ from evo1_policy.checkpoint_layouts.own import (
 )
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.joint_units import load_units
+from evo1_policy.kinematics.end_effector import KNOWN, described
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import apply_variant, variant
-from evo1_policy.normalization import NormStats, action_space, check_rules
+from evo1_policy.normalization import NormStats, NormStatsError, action_space, check_rules
 from evo1_policy.robot_config import RobotConfig
 
 SIDECAR = "evo1_ros2.json"
-_OVERRIDING = ("semantics", "norm_mode", "embodiment", "units", "action_space")
+_OVERRIDING = ("semantics", "norm_mode", "embodiment", "units", "action_space", "end_effector")
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 # Their keys of the head -> ours.
 _HEAD = {
@@ -136,10 +137,7 @@ def assemble(
         if file := wanted.get("units"):
             units = load_units(Path(file), robot.joint_names)
             stats = dataclasses.replace(stats, units=units)
-        if name := wanted.get("action_space"):
-            stats = dataclasses.replace(
-                stats, action_space=action_space(name), absolute_joints=gripper_indices(robot)
-            )
+        stats = _in_space(stats, robot, wanted)
     check_agreement(directory, model.config, stats, robot)
     check_units(directory, stats, robot)
     check_quantiles(directory, stats, robot)
@@ -150,6 +148,43 @@ def assemble(
         sources=(*small, *added, model.weights),
         overridden=any(wanted.get(key) is not None for key in _OVERRIDING),
     )
+
+
+def widths(robot: RobotConfig, wanted: Wanted) -> tuple[int, int]:
+    """How many numbers state and action have: the robot's joints, or what the caller says.
+
+    Raises:
+        StrictYamlError: see kinematics.end_effector.described.
+    """
+    tool = wanted.get("end_effector")
+    return described(tool).widths(robot.width) if tool else (robot.width, robot.width)
+
+
+def _in_space(stats: NormStats, robot: RobotConfig, wanted: Wanted) -> NormStats:
+    """The statistics in the action space that the caller says.
+
+    Raises:
+        NormStatsError: the end effector's numbers are not explained, or are others.
+        StrictYamlError: see kinematics.end_effector.described.
+    """
+    name, tool = wanted.get("action_space"), wanted.get("end_effector")
+    if tool:
+        meaning = described(tool)
+        if name not in (None, meaning.action_space):
+            raise NormStatsError(
+                f"action space {name}, but the end effector {tool} is of {meaning.action_space}; "
+                "leave --action-space out"
+            )
+        return dataclasses.replace(stats, action_space=meaning.action_space, end_effector=meaning)
+    if not name:
+        return stats
+    space = action_space(name)
+    if space in ("ee_pose", "ee_delta") and stats.end_effector is None:
+        raise NormStatsError(
+            f"action space {space}: nothing says what its numbers mean; say it with "
+            f"--end-effector {'|'.join(KNOWN)} or a YAML file (end_effector:= of a launch)"
+        )
+    return dataclasses.replace(stats, action_space=space, absolute_joints=gripper_indices(robot))
 
 
 def added_config(directory: Path) -> Evo1Config | None:

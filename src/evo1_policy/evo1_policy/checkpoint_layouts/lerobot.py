@@ -33,6 +33,7 @@ from evo1_policy.checkpoint_layouts.foreign import (
     embodiment_table,
     model_of,
     read_sizes,
+    widths,
     write_sizes,
 )
 from evo1_policy.checkpoint_layouts.lerobot_processors import (
@@ -115,12 +116,16 @@ def read_lerobot(model: Weights, wanted: Wanted) -> Checkpoint:
     _check_files(directory, PREPROCESSOR, POSTPROCESSOR)
     robot = robot_of(directory, wanted)
     processing = read_processors(directory, data)
-    state_said, action_said, notes = check_features(data, path, robot, processing)
+    with naming(directory):
+        known = widths(robot, wanted)
+    state_said, action_said, notes = check_features(data, path, robot, processing, known)
     with naming(directory):
         stats = NormStats(
             embodiment=robot.embodiment,
-            state=_read_feature(processing.state_file, STATE, robot, said=state_said),
-            action=_read_feature(processing.action_file, ACTION, robot, said=action_said),
+            state=_read_feature(processing.state_file, STATE, robot, known[0], said=state_said),
+            action=_read_feature(
+                processing.action_file, ACTION, robot, known[1], said=action_said
+            ),
             mode=processing.mode,
             clamp=False,
             zero_guard="if_zero",
@@ -239,7 +244,9 @@ def _write_processor(
     write_json(path, {"name": path.stem, "steps": entries})
 
 
-def _read_feature(path: Path, name: str, robot: RobotConfig, *, said: bool) -> FeatureStats:
+def _read_feature(
+    path: Path, name: str, robot: RobotConfig, width: int, *, said: bool
+) -> FeatureStats:
     """Statistics of one feature, without the neutral values that pad it to the model's width.
 
     Where the width is not said, the last joint's must not be such values either.
@@ -254,12 +261,12 @@ def _read_feature(path: Path, name: str, robot: RobotConfig, *, said: bool) -> F
         for key in _NEUTRAL
         if f"{name}.{key}" in tensors
     }
-    width = robot.width
     for key, values in found.items():
         if values.ndim != 1 or (values[width:] != _NEUTRAL[key]).any():
             raise CheckpointError(
                 f"{path}: {name}.{key} has {values.shape} entries with data beyond the {width} "
-                "joints of the robot file"
+                "joints of the robot file (where they are an end effector's, say what they mean "
+                "with --end-effector)"
             )
     last = {key: values[width - 1] for key, values in found.items() if len(values) > width}
     if not said and last and all(value == _NEUTRAL[key] for key, value in last.items()):

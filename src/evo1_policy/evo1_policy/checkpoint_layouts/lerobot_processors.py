@@ -90,7 +90,11 @@ def read_processors(directory: Path, config: Mapping[str, Any]) -> Processing:
 
 
 def check_features(
-    config: Mapping[str, Any], path: Path, robot: RobotConfig, processing: Processing
+    config: Mapping[str, Any],
+    path: Path,
+    robot: RobotConfig,
+    processing: Processing,
+    widths: tuple[int, int],
 ) -> tuple[bool, bool, tuple[str, ...]]:
     """Hold what a policy takes and gives against the robot.
 
@@ -99,6 +103,7 @@ def check_features(
         path: of it.
         robot: that it shall move.
         processing: of its processors.
+        widths: how many numbers state and action have.
 
     Returns:
         Whether the width of the state is said, and that of the action; what to tell a user.
@@ -108,15 +113,16 @@ def check_features(
     """
     state = _width(config, path, "input_features", STATE, "max_state_dim")
     action = _width(config, path, "output_features", ACTION, "max_action_dim")
-    for key, width in (
-        (f"input_features: {STATE}", state),
-        (f"output_features: {ACTION}", action),
-        (f"{POSTPROCESSOR}: {ACTION_STEP}: action_dim", processing.action_width),
+    for key, width, known in (
+        (f"input_features: {STATE}", state, widths[0]),
+        (f"output_features: {ACTION}", action, widths[1]),
+        (f"{POSTPROCESSOR}: {ACTION_STEP}: action_dim", processing.action_width, widths[1]),
     ):
-        if width not in (None, robot.width):
+        if width not in (None, known):
             raise CheckpointError(
                 f"{path}: {key}: this policy has {width} numbers, the robot file has "
-                f"{robot.width} joints ({', '.join(robot.joint_names)})"
+                f"{robot.width} joints ({', '.join(robot.joint_names)}); expected {known} (where "
+                "they are an end effector's, say what they mean with --end-effector)"
             )
     said_action = action is not None or processing.action_width is not None
     return state is not None, said_action, _check_cameras(config, path, robot)

@@ -74,7 +74,7 @@ def read_own(model: Weights, wanted: Wanted) -> Checkpoint:
         CheckpointError: a file is missing, or its content is wrong.
     """
     directory, config, semantics = model.directory, model.config, wanted.get("semantics")
-    if wanted.get("units") or wanted.get("action_space"):
+    if any(wanted.get(key) for key in ("units", "action_space", "end_effector")):
         raise CheckpointError(
             f"{directory}: a checkpoint of ours says itself in which units and action space its "
             f"statistics are ({STATS}); give them only for an official or a LeRobot folder"

@@ -4,7 +4,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-_NAMES = ("embodiment", "semantics", "norm_mode", "tokenizer", "units", "rate_hz", "action_space")
+_NAMES = (
+    "embodiment",
+    "semantics",
+    "norm_mode",
+    "tokenizer",
+    "units",
+    "rate_hz",
+    "action_space",
+    "end_effector",
+)
 
 
 def add_reading_options(parser: argparse.ArgumentParser, *, rate: bool = True) -> None:
@@ -54,6 +63,12 @@ def add_reading_options(parser: argparse.ArgumentParser, *, rate: bool = True) -
         metavar="NAME",
         help="joint (the default), or joint_relative where the actions are less the state, "
         "grippers' apart",
+    )
+    add(
+        "--end-effector",
+        metavar="NAME",
+        help="the actions, and the state, are the end effector's: libero, libero_authors (the "
+        "published LIBERO weights), bridge, or a YAML file that says what the numbers mean",
     )
 
 

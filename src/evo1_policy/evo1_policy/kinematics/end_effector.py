@@ -6,13 +6,15 @@ import ROS, torch or mujoco. Letters: N rows, W numbers of a row, K of its rotat
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import Floats
-from evo1_policy.strict_yaml import Section
+from evo1_policy.strict_yaml import Section, StrictYamlError, read_section
+from evo1_policy.untrusted import MOST_YAML_BYTES, read_text
 
 RotationForm = Literal["axis_angle", "rpy", "rotation_6d"]
 Reference = Literal["base", "start", "previous"]
@@ -21,7 +23,7 @@ _NUMBERS = {
     "rpy": ("roll", "pitch", "yaw"),
     "rotation_6d": ("r11", "r21", "r31", "r12", "r22", "r32"),
 }
-
+LARGEST_M = 5.0  # from the base of any arm that stands on a table
 
 _PAIRS = [[a, b] for a in (int, float) for b in (int, float)]
 
@@ -64,6 +66,42 @@ class PoseForm:
         """The numbers of a delta that moves nothing, without grippers."""
         bare = replace(self, grippers=())
         return bare.pack(np.zeros((1, 3)), np.eye(3)[None], np.zeros(1)).ravel()
+
+    def in_units(self, numbers: npt.ArrayLike) -> Floats:
+        """Rows (N, W) in metres, radians and, of grippers, 0 open to 1 closed; for people."""
+        rows = np.array(numbers, np.float64)
+        first = len(self.names) - len(self.grippers)
+        rows[:, :3] *= self.position_scale
+        rows[:, 3:first] *= self.rotation_scale
+        for k, (low, high) in enumerate(self.grippers, first):
+            rows[:, k] = (rows[:, k] - low) / ((high - low) or 1.0)
+        return rows
+
+    def misfit(self, low: npt.ArrayLike, high: npt.ArrayLike) -> str:
+        """Why data that go from low to high (W,) are not of this form; '' where they may be.
+
+        Told are millimetres, and a gripper that is counted otherwise.
+        """
+        lowest, highest = np.asarray(low, np.float64), np.asarray(high, np.float64)
+        farthest = self.position_scale * float(np.abs([lowest[:3], highest[:3]]).max())
+        if farthest > LARGEST_M:
+            return (
+                f"the tool would be, or move, {farthest:.4g} m along an axis, expected at most "
+                f"{LARGEST_M:g}; are these millimetres? Say what 1 is with end_effector: "
+                "position_scale"
+            )
+        first = len(self.names) - len(self.grippers)
+        for k, pair in enumerate(self.grippers, first):
+            least, most, span = float(lowest[k]), float(highest[k]), abs(pair[0] - pair[1])
+            beyond = max(min(pair) - least, most - max(pair)) > 0.1 * span + 1e-6
+            # Half of the way and no more: 0 and 1 where -1 and 1 were meant.
+            if beyond or 0.05 * span < most - least < 0.6 * span:
+                return (
+                    f"the gripper's numbers go from {least:.4g} to {most:.4g}, but end_effector "
+                    f"says {pair[0]:g} when open and {pair[1]:g} when closed; look at what the "
+                    "data hold and say it with end_effector: grippers"
+                )
+        return ""
 
     def pack(self, position: Floats, rotation: Floats, closed: Floats) -> Floats:
         """Rows (N, W) of poses.
@@ -147,6 +185,10 @@ class EndEffector:
         """The word for it."""
         return "ee_pose" if self.reference == "base" else "ee_delta"
 
+    def widths(self, joints: int) -> tuple[int, int]:
+        """How many numbers state and action of a robot with so many joints have."""
+        return joints if self.state is None else len(self.state.names), len(self.action.names)
+
     def numbers(
         self, position: Floats, rotation: Floats, closed: Floats, start: tuple[Floats, Floats]
     ) -> Floats:
@@ -200,7 +242,29 @@ def read_end_effector(section: Section, key: str) -> EndEffector:
     value = section.get(key, f"a mapping, or one of {', '.join(KNOWN)}")
     if isinstance(value, str):
         return KNOWN[section.choice(key, tuple(KNOWN))]
-    part = section.section(key)
+    return _meaning(section.section(key))
+
+
+def described(said: str) -> EndEffector:
+    """What a command line says: the name of a description that is known, or a YAML file of one.
+
+    Raises:
+        StrictYamlError: it is neither, or a key of the file is missing, unknown or wrong.
+        UntrustedError: the file cannot be read.
+    """
+    if said in KNOWN:
+        return KNOWN[said]
+    path = Path(said).expanduser()
+    if not path.is_file():
+        raise StrictYamlError(
+            f"end_effector: expected {', '.join(KNOWN)}, or a YAML file with the keys action, "
+            f"reference and state (docs/checkpoints.md); got '{said}'"
+        )
+    text = read_text(path, what="file of an end effector", max_bytes=MOST_YAML_BYTES)
+    return _meaning(read_section(text, source=str(path)))
+
+
+def _meaning(part: Section) -> EndEffector:
     try:
         has_state = part.has("state") and part.get("state", "a form") is not None
         found = EndEffector(
@@ -209,7 +273,7 @@ def read_end_effector(section: Section, key: str) -> EndEffector:
             state=_form(part.section("state")) if has_state else None,
         )
     except EndEffectorError as error:
-        raise section.error(key, str(error)) from error
+        raise part.error("", str(error)) from error
     part.finish()
     return found
 
@@ -231,13 +295,16 @@ def _form(section: Section) -> PoseForm:
 
 
 # Descriptions of datasets that many have; conversions differ in the gripper, which is checked.
+# robosuite's OSC_POSE: its controller counts each delta from where the tool is then.
+_LIBERO = EndEffector(
+    action=PoseForm(position_scale=0.05, rotation_scale=0.5, grippers=((-1.0, 1.0),)),
+    reference="previous",
+    state=PoseForm(grippers=((0.04, 0.0), (-0.04, 0.0))),
+)
 KNOWN: Mapping[str, EndEffector] = {
-    # robosuite's OSC_POSE: its controller counts each delta from where the tool is then.
-    "libero": EndEffector(
-        action=PoseForm(position_scale=0.05, rotation_scale=0.5, grippers=((-1.0, 1.0),)),
-        reference="previous",
-        state=PoseForm(grippers=((0.04, 0.0), (-0.04, 0.0))),
-    ),
+    "libero": _LIBERO,
+    # The authors' LIBERO client opens the gripper where the policy's number is above 0.5.
+    "libero_authors": replace(_LIBERO, action=replace(_LIBERO.action, grippers=((1.0, 0.0),))),
     "bridge": EndEffector(
         action=PoseForm(rotation="rpy", grippers=((1.0, 0.0),)),
         reference="previous",

@@ -110,12 +110,16 @@ class ToolSpace:
     """
 
     def __init__(self, meaning: EndEffector, robot: RobotConfig) -> None:
-        count = len(robot.grippers)
-        if count > 1 or count < len(meaning.action.grippers):
+        count, most = len(robot.grippers), len(meaning.action.grippers)
+        if count > 1 or count < most:
             raise ModelError(
                 f"the robot file of '{robot.name}' has {count} grippers, but the actions are of "
-                f"one tool with {len(meaning.action.grippers)}: several arms want a policy of "
-                "joints"
+                f"one tool with {most}; "
+                + (
+                    "several arms want a policy of joints"
+                    if count
+                    else "say which joint closes it"
+                )
             )
         self.meaning, self._robot, self._arm = meaning, robot, arm_model(robot)
         self._solver: Solver | None = None

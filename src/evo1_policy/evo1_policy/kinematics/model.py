@@ -52,7 +52,8 @@ class ArmModel:
         spec: the model as MuJoCo edits it; other bodies may have been added.
         joint_names: D names of the robot file.
         fixed: those of them that the model need not have, such as a gripper's.
-        tool: site, body or link whose frame is the tool; empty: the last joint's body that moves.
+        tool: site, body or link whose frame is the tool; empty: the last joint's body that moves,
+            of joints that are not `fixed`: a finger is none.
         followers: joint -> (leader, offset, multiplier), where the file says so outside of MJCF.
 
     Attributes:
@@ -93,7 +94,7 @@ class ArmModel:
         self._known = self.qpos >= 0
         self._rest = self.model.qpos0.copy()
         self._followers = tuple(self._coupled(ids)) + tuple(self._mimics(followers or {}))
-        self.tool_type, self.tool_name, self._tool = self._find_tool(tool)
+        self.tool_type, self.tool_name, self._tool = self._find_tool(tool, fixed)
 
     @property
     def leaders(self) -> npt.NDArray[np.int64]:
@@ -207,7 +208,7 @@ class ArmModel:
         address = int(self.model.jnt_qposadr[joint])
         return _Follower(qpos=address, leader=leader, coefficients=tuple(coefficients))
 
-    def _find_tool(self, tool: str) -> tuple[str, str, int]:
+    def _find_tool(self, tool: str, fixed: Sequence[str]) -> tuple[str, str, int]:
         kinds = {"site": mujoco.mjtObj.mjOBJ_SITE, "body": mujoco.mjtObj.mjOBJ_BODY}
         for kind, number in kinds.items():
             found = mujoco.mj_name2id(self.model, number, tool) if tool else -1
@@ -219,7 +220,8 @@ class ArmModel:
             raise ModelError(
                 f"{self._source}: it has no site, body or link '{tool}'; there: {', '.join(known)}"
             )
-        body = int(self.model.jnt_bodyid[self.joints].max())
+        own = [name not in fixed for name in self.joint_names]
+        body = int(self.model.jnt_bodyid[self.joints[own]].max())
         return "body", self.model.body(body).name, body
 
 
@@ -284,7 +286,7 @@ def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, fl
         root = ElementTree.fromstring(text)
         if root.tag == "mujoco":
             return mujoco.MjSpec.from_file(str(path)), {}
-        if root.tag != "robot" or "xacro" in text:
+        if root.tag != "robot" or "xmlns:xacro" in text:  # not a comment's word
             raise ModelError(
                 f"{path}: expected MJCF or URDF (of xacro: run `xacro FILE > arm.urdf` first)"
             )

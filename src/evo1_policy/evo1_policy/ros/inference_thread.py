@@ -153,6 +153,7 @@ def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
         semantics=parameters.semantics or None,
         tokenizer=parameters.tokenizer or None,
         units=parameters.units or None,
+        end_effector=parameters.end_effector or None,
         rate_hz=parameters.checkpoint_rate_hz or None,
         num_steps=parameters.num_steps or None,
         threads=parameters.threads or max(1, (os.cpu_count() or 2) // 2),

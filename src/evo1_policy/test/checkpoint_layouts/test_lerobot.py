@@ -236,3 +236,22 @@ def test_the_rate_is_asked_for(foreign, robot):
         read_checkpoint(foreign, robot=robot)
     with pytest.raises(CheckpointError, match="are 10 a second, the robot file's rate_hz is 30"):
         read_checkpoint(foreign, robot=robot, rate_hz=10.0)
+
+
+def test_a_folder_of_deltas_is_taken_where_it_is_said_what_they_mean(foreign, robot):
+    features(foreign, "input_features", "observation.state", [8])
+    features(foreign, "output_features", "action", [7])
+    low = [-0.4, -0.3, 0.0, -3.1, -3.1, -3.1, 0.0, -0.04], [-0.9] * 6 + [-1.0, -1.0]
+    high = [0.2, 0.3, 1.3, 3.1, 3.1, 3.1, 0.04, 0.0], [0.9] * 6 + [1.0, 1.0]
+    for path in foreign.glob("policy_p*.safetensors"):
+        stats = load_file(path)
+        for key, name in enumerate(("observation.state", "action")):
+            for kind, values in (("min", low), ("max", high), ("q01", low), ("q99", high)):
+                stats[f"{name}.{kind}"] = torch.tensor(values[key])
+        stats["action.mean"][7], stats["action.std"][7] = 0, 1  # what pads has these
+        save_file(stats, path)
+    found = read_checkpoint(foreign, robot=robot, rate_hz=30, end_effector="libero")
+    assert found.stats.action_space == "ee_delta"
+    assert (found.stats.state.shape, found.stats.action.shape) == ((8,), (7,))
+    with pytest.raises(CheckpointError, match=r"data beyond the 7 joints .*--end-effector"):
+        read_checkpoint(foreign, robot=robot, rate_hz=30)

@@ -9,6 +9,7 @@ from tiny import stats_of
 
 from evo1_policy.checkpoint import CheckpointError, load_model, read_checkpoint
 from evo1_policy.checkpoint_layouts.official import choose_stats
+from evo1_policy.kinematics.end_effector import KNOWN
 from evo1_policy.model.config import preset
 from evo1_policy.normalization import NormStatsError
 
@@ -232,3 +233,48 @@ def test_quantiles_that_coincide_where_a_joint_moves_are_refused(tmp_path, robot
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(directory, robot=robot, rate_hz=30)
     read_checkpoint(directory, robot=robot, rate_hz=30, norm_mode="bounds")
+
+
+def libero(path, robot, *, gripper=(0.0, 1.0)):
+    """The authors' LIBERO folder: a state of 8, an action of 7, the gripper's 1 opens."""
+    directory = folder(path, robot)
+    state = {"min": [-0.4, -0.3, 0.0, -3.1, -3.1, -3.1, 0.0, -0.04]}
+    state["max"] = [0.2, 0.3, 1.3, 3.1, 3.1, 3.1, 0.04, 0.0]
+    action = {"min": [-0.9] * 6 + [gripper[0]], "max": [0.9] * 6 + [gripper[1]]}
+    arm = {"observation.state": state, "action": action}
+    (directory / "norm_stats.json").write_text(json.dumps({"franka": arm}))
+    return directory
+
+
+def test_the_authors_libero_weights_are_deltas_of_the_tool_where_that_is_said(tmp_path, robot):
+    directory = libero(tmp_path / "a", robot)
+    said = {"robot": robot, "rate_hz": 30, "embodiment": "franka"}
+    found = read_checkpoint(directory, **said, end_effector="libero_authors")
+    assert found.stats.action_space == "ee_delta"
+    assert found.stats.end_effector == KNOWN["libero_authors"]
+    assert (found.stats.state.shape, found.stats.action.shape) == ((8,), (7,))
+    assert found.overridden
+    for wrong, message in (
+        ({}, "state has 8 entries, .* 7 joints .* say what they mean with --end-effector"),
+        ({"action_space": "ee_delta"}, r"--end-effector libero\|libero_authors\|bridge or a YA"),
+        ({"end_effector": "libero"}, "gripper's numbers go from 0 to 1, but .* says -1 when open"),
+        ({"end_effector": "liberty"}, "expected libero, libero_authors, bridge, or a YAML file"),
+        ({"end_effector": "libero", "action_space": "ee_pose"}, "libero is of ee_delta; leave"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            read_checkpoint(directory, **said, **wrong)
+
+
+def test_a_yaml_file_says_what_a_folders_numbers_mean(tmp_path, robot):
+    directory = libero(tmp_path / "a", robot, gripper=(0, 100))
+    tool = tmp_path / "tool.yaml"
+    tool.write_text(
+        "action: {position_scale: 0.05, rotation_scale: 0.5, grippers: [[100, 0]]}\n"
+        "reference: previous\nstate: {grippers: [[0.04, 0], [-0.04, 0]]}\n"
+    )
+    said = {"robot": robot, "rate_hz": 30, "embodiment": "franka", "end_effector": str(tool)}
+    found = read_checkpoint(directory, **said)
+    assert found.stats.end_effector.action.grippers == ((100, 0),)
+    tool.write_text("action: {rotation: quaternion}")
+    with pytest.raises(CheckpointError, match=r"tool\.yaml: action\.rotation: expected one of"):
+        read_checkpoint(directory, **said)

@@ -54,6 +54,29 @@ def test_joint_demonstrations_come_back_from_end_effector_actions(
     np.testing.assert_allclose(joints, demonstrated, atol=PARITY_RAD)
 
 
+@pytest.mark.parametrize("name", ["ur5e", "fr3"])
+def test_arms_without_a_gripper_or_with_metres_in_the_finger_serve_too(robots_dir, name):
+    robot = load_robot(robots_dir / f"{name}.yaml")
+    grippers = ((-1.0, 1.0),) if robot.gripper else ()
+    form = PoseForm(grippers=grippers)
+    space = ToolSpace(EndEffector(action=form, reference="previous", state=form), robot)
+    demonstrated, state = swaying(robot), np.array(robot.home)
+    numbers = space.numbers(demonstrated, state)
+    assert numbers.shape == (50, 6 + len(grippers))
+    joints, error = space.joints(numbers, state)
+    assert error.position_m < PARITY_M
+    assert error.rotation_rad < PARITY_RAD
+    np.testing.assert_allclose(space.numbers(joints, state), numbers, atol=1e-3)
+    if robot.gripper:  # seven joints: other elbows serve the same poses
+        closed = (demonstrated[:, -1] - robot.gripper.open) / -0.04  # m of the finger
+        np.testing.assert_allclose(numbers[:, -1], 2 * closed - 1, atol=1e-9)
+        np.testing.assert_allclose(joints[:, -1], demonstrated[:, -1], atol=1e-9)
+        return
+    np.testing.assert_allclose(joints, demonstrated, atol=PARITY_RAD)
+    with pytest.raises(ModelError, match=r"'ur5e' has 0 grippers, .* say which joint closes it"):
+        ToolSpace(KNOWN["libero"], robot)
+
+
 def test_the_tool_is_where_the_numbers_say(robots):
     robot = robots["xarm6"]
     space = ToolSpace(EndEffector(action=PoseForm(rotation="rpy", grippers=((0, 1),))), robot)
@@ -163,7 +186,7 @@ def test_a_description_comes_back_from_plain_data():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("liberty", "tool: expected one of libero, bridge, got 'liberty'"),
+        ("liberty", "tool: expected one of libero, libero_authors, bridge, got 'liberty'"),
         (3, "tool: expected a mapping"),
         ({}, r"tool\.action: missing"),
         (

@@ -11,14 +11,17 @@ from evo1_policy.command_line import entry_point, printable
 
 if TYPE_CHECKING:
     from evo1_policy.robot_config import RobotConfig
-    from evo1_training.datasets.reader.adoption import Adoption
+    from evo1_training.datasets.reader.adoption import AdoptedJoint, AdoptedTool, Adoption
     from evo1_training.datasets.reader.folder import DatasetFolder
+    from evo1_training.datasets.reader.suites import Array
 
 _DESCRIPTION = """\
 Read a LeRobot dataset of anybody (v2.0, v2.1, v3.0) as a robot's: which of its numbers are which
-joints, what they count, which camera is which image slot. Shows what it proposes, and writes it as
-one small file beside the dataset, DATASET.evo1.yaml; nothing of the dataset is changed. From then
-on check-dataset, view, norm-stats and train read the folder as that robot's, in radians.
+joints, what they count, which camera is which image slot; or what they say of the end effector.
+Shows what it proposes, and writes it as one small file beside the dataset, DATASET.evo1.yaml;
+nothing of the dataset is changed. From then on check-dataset, view, norm-stats and train read the
+folder as that robot's, in radians; a policy of the end effector drives the joints of the robot
+file by inverse kinematics.
 
 Names are matched as people write them (shoulder_pan.pos, main_shoulder_pan). What names and
 numbers do not decide is asked on a terminal, and refused elsewhere with the option that says it.
@@ -38,6 +41,7 @@ examples
   adopt ~/datasets/so101_pick --robot so100 --units range_m100_100 \\
       --calibration ~/.cache/huggingface/lerobot/calibration/robots/so101_follower/mine.json
   adopt DATASET --robot my_arm.yaml --joint elbow_joint=motor_3 --units gripper_joint=range_0_1
+  adopt ~/datasets/libero --robot xarm6_10hz.yaml --end-effector libero
 """
 _PICTURES = 6
 
@@ -48,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # Lazily: pyarrow and matplotlib take a second, --help shall not.
     from evo1_policy.checkpoint_layouts.hub import local_dataset
+    from evo1_policy.kinematics.end_effector import described
     from evo1_policy.robot_config import load_robot
     from evo1_training.datasets.reader import SampleOptions, TrainingSamples, open_folder
     from evo1_training.datasets.reader.adoption import read_adoption, robot_file
@@ -70,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         state=options.state,
         action=options.action,
         in_order=options.in_order,
+        end_effector=described(options.end_effector) if options.end_effector else None,
+        gripper=options.gripper,
     )
     name = (
         str(file.resolve()) if str(file) == str(Path(options.robot).expanduser()) else robot.name
@@ -130,21 +137,69 @@ def _ask(question: str, answers: Sequence[str], option: str) -> str:
 
 
 def _table(folder: "DatasetFolder", robot: "RobotConfig", adoption: "Adoption") -> Iterator[str]:
-    """What each joint was and is, over state and action; where it leaves its limits."""
-    import numpy as np
-
+    """What the numbers were and are, over state and action."""
+    from evo1_training.datasets.reader.adoption import AdoptedTool
     from evo1_training.datasets.reader.columns import read_columns
 
-    suite = adoption.suite
+    suite, numbers = adoption.suite, adoption.numbers
     columns = read_columns(folder, suite.columns)
-    angles = np.concatenate([suite.states(columns), suite.actions(columns)])  # (2N, D)
-    numbers = suite.units.from_rad(angles) if suite.units is not None else angles
+    states, actions = suite.states(columns), suite.actions(columns)
     count = f"{len(folder.episodes)} episodes, {folder.rows} frames"
     yield f"{folder.root}: {count} at {adoption.fps} Hz, as {robot.name}"
+    if isinstance(numbers, AdoptedTool):
+        yield from _tool_rows(adoption, numbers, states, actions)
+    else:
+        yield from _joint_rows(robot, adoption, numbers, states, actions)
+    yield from (f"image slot {slot}: {key}" for slot, key in adoption.cameras.items())
+    left = set(folder.info.cameras) - set(adoption.cameras.values())
+    yield from (f"left aside: {key}" for key in sorted(left))
+
+
+def _tool_rows(
+    adoption: "Adoption", tool: "AdoptedTool", states: "Array", actions: "Array"
+) -> Iterator[str]:
+    """Each number of state and action: as it stands there, and in metres and radians."""
+    meaning = tool.meaning
+    yield f"end effector: {meaning.action_space}, each action counts from {meaning.reference}"
+    row = "{:<7} {:<10} {:<28} {:>19}   {:>19} {}"
+    yield row.format("", "number", "column", "from", "to", "")
+    for what, key, form, rows in (
+        ("state", tool.state, meaning.state, states),
+        ("action", tool.action, meaning.action, actions),
+    ):
+        if form is None or rows.shape[1] != len(form.names):
+            continue  # what is wrong is said when the dataset is opened
+        after, turns = form.in_units(rows), len(form.names) - len(form.grippers)
+        for k, name in enumerate(form.names):
+            turn = "" if form.rotation == "rotation_6d" else "rad"
+            unit = "m" if k < 3 else turn if k < turns else "(0 open, 1 closed)"
+            yield row.format(
+                what,
+                name,
+                adoption.columns[key][k],
+                f"{rows[:, k].min():.4g} .. {rows[:, k].max():.4g}",
+                f"{after[:, k].min():.3f} .. {after[:, k].max():.3f}",
+                unit,
+            ).rstrip()
+
+
+def _joint_rows(
+    robot: "RobotConfig",
+    adoption: "Adoption",
+    joints: "Sequence[AdoptedJoint]",
+    states: "Array",
+    actions: "Array",
+) -> Iterator[str]:
+    """What each joint was and is; where it leaves its limits."""
+    import numpy as np
+
+    units = adoption.suite.units
+    angles = np.concatenate([states, actions])  # (2N, D)
+    numbers = units.from_rad(angles) if units is not None else angles
     row = "{:<20} {:<28} {:<15} {:>19}   {:>16}   {:>16}"
     yield row.format("joint", "number", "unit", "from", "to [rad]", "limits [rad]")
     for j, joint in enumerate(robot.joints):
-        one = adoption.joints[j]
+        one = joints[j]
         key, place = one.state
         low, high = joint.position_min, joint.position_max
         beyond = (angles[:, j] < low) | (angles[:, j] > high)
@@ -156,9 +211,6 @@ def _table(folder: "DatasetFolder", robot: "RobotConfig", adoption: "Adoption") 
             f"{angles[:, j].min():.2f} .. {angles[:, j].max():.2f}",
             f"{low:.2f} .. {high:.2f}",
         ) + (f"   beyond in {100 * beyond.mean():.2g} % of the frames" if beyond.any() else "")
-    yield from (f"image slot {slot}: {key}" for slot, key in adoption.cameras.items())
-    left = set(folder.info.cameras) - set(adoption.cameras.values())
-    yield from (f"left aside: {key}" for key in sorted(left))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,7 +235,16 @@ def _parser() -> argparse.ArgumentParser:
     many("--camera", metavar="SLOT=NAME", help=camera)
     add("--state", default="", metavar="COLUMN", help="measured positions, if not the usual one")
     add("--action", default="", metavar="COLUMN", help="demonstrated ones, likewise")
+    meaning = "the numbers are the end effector's: libero, libero_authors, bridge, or a YAML file"
+    add("--end-effector", default="", metavar="NAME", help=meaning)
+    ends = "with it: the gripper's number in the actions, where that differs"
+    add("--gripper", type=_ends, metavar="OPEN,CLOSED", help=ends)
     return parser
+
+
+def _ends(text: str) -> tuple[float, float]:
+    opened, closed = (float(part) for part in text.split(","))
+    return opened, closed
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 Must not import ROS or torch. Letters: T rows, D joints.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from evo1_training.datasets.checker import timing
 from evo1_training.datasets.reader.adoption import Adoption, read_adoption
@@ -71,12 +73,19 @@ def view_episode(
             _first(columns_of, STATE_KEY, "state", "observation."),
             _first(columns_of, ACTION_KEY, "actions", "action."),
         )
-        joints, state, action = _curves(folder, columns_of, keys[0], keys[1], times_s)
+        named = [folder.info.feature(key).labels(key) if key else () for key in keys]
+        empty = np.empty((len(times_s), 0))
+        parts = [columns_of[key].reshape(len(times_s), -1) if key else empty for key in keys]
+        over = parts[0].shape == parts[1].shape
+        if over and folder.info.feature(keys[0]).names != named[0]:
+            named[0] = named[1]
+        joints, state, action = _curves(named, parts, times_s, over=over)
         remarks = [*_remarks(folder, columns_of, keys, episode)]
     else:
         joints, state, action = _adopted_curves(adoption, columns_of, times_s)
         remarks = [*_remarks(folder, columns_of, (STATE_KEY, ACTION_KEY), episode)]
-        remarks.append(f"as {adoption.robot}, in radians")
+        tool = adoption.suite.end_effector
+        remarks.append(f"as {adoption.robot}, {tool.action_space if tool else 'in radians'}")
     sentences = dict.fromkeys(columns_of.get("task_index", np.empty(0, np.int64)).tolist())
     slots = {key: f"{slot}: " for slot, key in (adoption.cameras if adoption else {}).items()}
     cameras = {
@@ -99,7 +108,7 @@ def view_episode(
 def _adopted_curves(
     adoption: Adoption, columns: timing.Columns, times_s: Floats
 ) -> tuple[tuple[str, ...], Curve, Curve]:
-    """The robot's joints in radians.
+    """The robot's joints in radians, or the end effector's numbers as they are.
 
     Raises:
         ViewError: a column of theirs could not be read.
@@ -107,9 +116,12 @@ def _adopted_curves(
     suite = adoption.suite
     if not set(suite.columns) <= set(columns):
         raise ViewError(f"{adoption.source}: {', '.join(suite.columns)}: cannot all be read")
-    state, action = suite.states(columns), suite.actions(columns)
-    curves = [Curve(times_s=times_s, values=one.astype(np.float64)) for one in (state, action)]
-    return adoption.joint_names, curves[0], curves[1]
+    names = [adoption.joint_names or ()]
+    if (tool := suite.end_effector) is not None:
+        forms = (("state", tool.state), ("action", tool.action))
+        names = [tuple(f"{what} {name}" for name in form.names) for what, form in forms if form]
+    parts = [suite.states(columns), suite.actions(columns)]
+    return _curves(names, parts, times_s, over=tool is None)
 
 
 def _numbers(folder: DatasetFolder, episode: Episode, problems: Findings) -> timing.Columns:
@@ -138,22 +150,17 @@ def _times(columns: timing.Columns, fps: int) -> Floats:
 
 
 def _curves(
-    folder: DatasetFolder, columns: timing.Columns, state: str, action: str, times_s: Floats
+    labels: Sequence[tuple[str, ...]],
+    parts: Sequence[npt.NDArray[Any]],
+    times_s: Floats,
+    *,
+    over: bool,
 ) -> tuple[tuple[str, ...], Curve, Curve]:
-    """Names of what is drawn, and both curves: over each other where they have one width."""
-    parts = [
-        columns[key].reshape(len(times_s), -1) if key else np.empty((len(times_s), 0))
-        for key in (state, action)
-    ]
-    labels = [folder.info.feature(key).labels(key) if key else () for key in (state, action)]
+    """Names of what is drawn, and both curves: over each other, or beside each other."""
     widths = [part.shape[1] for part in parts]
-    if widths[0] == widths[1]:
-        named = folder.info.feature(state).names if state else None
-        names = labels[0] if named == labels[0] else labels[1]
-        pads = ((0, 0), (0, 0))
-    else:
-        names = labels[0] + labels[1]
-        pads = ((0, widths[1]), (widths[0], 0))
+    names, pads = labels[0], ((0, 0), (0, 0))
+    if not over:
+        names, pads = labels[0] + labels[1], ((0, widths[1]), (widths[0], 0))
     curves = [
         Curve(
             times_s=times_s,

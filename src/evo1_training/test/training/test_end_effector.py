@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.checkpoint import CheckpointError, save_checkpoint, shipped_checkpoint
@@ -22,7 +24,10 @@ from evo1_policy.observation import Observation
 from evo1_policy.policy import Policy
 from evo1_sim.experts import STEP_NS, Expert
 from evo1_sim.world import World
+from evo1_training.cli import adopt
+from evo1_training.datasets.checker.checking import check_dataset as check
 from evo1_training.datasets.reader import DatasetError
+from evo1_training.datasets.reader.adoption import adoption_path
 from evo1_training.evaluation.pilots import PolicyPilot
 from evo1_training.evaluation.rollouts import START_NS
 from evo1_training.training.batch import Collator
@@ -31,6 +36,7 @@ from evo1_training.training.data_selection import open_data
 from evo1_training.training.session import train
 from evo1_training.training.train_config import DataConfig, NormalizationConfig
 from evo1_training.training.training_data import compute_stats
+from evo1_training.viewing.in_dataset import view_dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets" / "reader"))
 import small_dataset
@@ -223,6 +229,87 @@ def test_the_simulations_demonstration_as_deltas_solves_the_task_behind_the_gate
     assert world.task_status().success, world.task_status().detail
     assert pilot.status.holds == 0
     np.testing.assert_allclose(np.array(returned), np.array(demonstrated), atol=5e-3)
+
+
+@pytest.fixture
+def foreign(tmp_path, robot, robots_dir, installed_robots):
+    """The same without our robot file and names, as the hub has it."""
+    meaning = dataclasses.replace(
+        KNOWN["libero"],
+        action=dataclasses.replace(KNOWN["libero"].action, grippers=((1.0, 0.0),)),
+    )
+    write_cubes(tmp_path / "cubes", robot, meaning)
+    shutil.rmtree(tmp_path / "cubes" / "meta" / "evo1")
+    return tmp_path / "cubes"
+
+
+def test_from_a_libero_dataset_of_others_to_a_policy_that_moves_the_joints(
+    foreign, config, robot, capsys
+):
+    words = [str(foreign), "--robot", "xarm6", "--end-effector", "libero"]
+    assert adopt.main(words) == 1
+    told = capsys.readouterr().err
+    assert "the gripper goes from 0.0008" in told
+    assert "say it with --gripper OPEN,CLOSED" in told
+    assert adopt.main([*words, "--gripper", "1,0"]) == 0
+    rows = {tuple(line.split()[:2]): line for line in capsys.readouterr().out.splitlines()}
+    assert "(0 open, 1 closed)" in rows["action", "gripper"]
+    assert rows["state", "x"].endswith(" m")
+    file = adoption_path(foreign)
+    assert yaml.safe_load(file.read_text())["end_effector"]["action"]["grippers"] == [[1, 0]]
+
+    report = check(foreign, quick=True)
+    assert not [finding for finding in report.findings if finding.code == "adoption"]
+    view = view_dataset(foreign, 0)
+    assert (view.joints[:1], view.joints[8:9]) == (("state x",), ("action x",))
+    assert view.state.values.shape == view.action.values.shape == (12, 15)
+
+    data = DataConfig(datasets=(str(foreign),), holdout=0.0, workers=0)
+    short = dataclasses.replace(config.stage1, steps=2)
+    folder = train(dataclasses.replace(config, data=data, stage1=short), "stage1").folder.path
+    stats = read_norm_stats(folder / "last" / "norm_stats.json")
+    assert stats.end_effector.action.grippers == ((1, 0),)
+    policy = Policy.load(folder / "last", robot=robot, device="cpu")
+    image = np.zeros((24, 32, 3), np.uint8)
+    chunk = policy.infer(
+        Observation(
+            images={camera.name: image for camera in robot.cameras},
+            state=np.array(robot.home),
+            instruction="pour",
+            stamp_ns=0,
+            received_ns=0,
+            skew_ns=0,
+        )
+    )
+    assert chunk.actions.shape == (5, 7)
+    assert chunk.tool_error is not None
+
+    said = yaml.safe_load(file.read_text())
+    said["end_effector"]["action"]["grippers"] = [[-1, 1]]
+    file.write_text(yaml.safe_dump(said))
+    (found,) = [one for one in check(foreign, quick=True).findings if one.code == "adoption"]
+    assert "end_effector says -1 when open and 1 when closed" in found.what
+    file.write_text(yaml.safe_dump(said | {"state": "elsewhere"}))
+    with pytest.raises(DatasetError, match="columns: no elsewhere"):
+        open_data(data, MODEL, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--end-effector", "liberty"], "expected libero, libero_authors, bridge, or a YAML file"),
+        (["--end-effector", "bridge"], "state: the gripper's numbers go from"),
+        (["--end-effector", "libero", "--units", "deg"], "--units: is of joints"),
+        (["--gripper", "1,0"], "--gripper says what --end-effector means"),
+        (["--end-effector", "libero", "--gripper", "1,1"], "open and closed being two numbers"),
+    ],
+)
+def test_what_adopting_a_tool_cannot_be_told_is_one_line(foreign, options, message, capsys):
+    assert adopt.main([str(foreign), "--robot", "xarm6", *options]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not adoption_path(foreign).exists()
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from evo1_training.datasets.checker.videos import check_videos
 from evo1_training.datasets.lerobot.staging import is_interrupted
 from evo1_training.datasets.reader.adoption import adoption_path, read_adoption
 from evo1_training.datasets.reader.columns import read_file
+from evo1_training.datasets.reader.dataset_config import adopted, dataset_spec
 from evo1_training.datasets.reader.folder import (
     DataFile,
     DatasetFolder,
@@ -36,7 +37,7 @@ from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_K
 from evo1_training.datasets.reader.layouts import Episode, column_names
 from evo1_training.datasets.reader.pictures import FrameSource, PictureSizeError
 from evo1_training.datasets.reader.problems import DatasetError, Finding, Findings
-from evo1_training.datasets.reader.robot_check import ROBOT_COPY, check_rate
+from evo1_training.datasets.reader.robot_check import ROBOT_COPY, check_robot
 from evo1_training.datasets.reader.suites import ABSOLUTE, Suite
 
 Progress = Callable[[int, int], None]  # episodes done, episodes in all
@@ -103,7 +104,7 @@ class _Check:
         self._pictures = FrameSource(meta, open_videos=4)
         self._stats = read_episode_stats(meta.info, findings)
         self._suite, self._robot = _robot(meta, findings)
-        self._extremes = Extremes()
+        self._extremes = Extremes(self._suite.columns)
         self._joints = self._joint_watch()
 
     def run(self, progress: Progress | None) -> CheckReport:
@@ -124,6 +125,7 @@ class _Check:
                     progress(done, len(meta.episodes))
         self._pictures.close()
         check_dataset_stats(meta, self._extremes, findings)
+        self._check_tool()
         joints = self._joints.finish(findings) if self._joints is not None else None
         return CheckReport(
             root=meta.info.root,
@@ -135,6 +137,8 @@ class _Check:
 
     def _joint_watch(self) -> JointWatch | None:
         features, robot = self._meta.info.features, self._robot
+        if self._suite.end_effector is not None:
+            return None  # poses and their changes: nothing to compare
         if self._suite.state_picks and robot is not None:
             return JointWatch(robot.joint_names, fps=self._meta.info.fps, robot=robot)
         if STATE_KEY not in features or ACTION_KEY not in features:
@@ -143,6 +147,15 @@ class _Check:
         if len(state.shape) != 1 or state.shape != action.shape:
             return None  # an arm's end effector, say: nothing to compare
         return JointWatch(state.labels(STATE_KEY), fps=self._meta.info.fps, robot=robot)
+
+    def _check_tool(self) -> None:
+        """What no end effector of the form that was said does."""
+        suite = self._suite
+        tool = suite.end_effector
+        for keys, form in ((suite.state, tool.state), (suite.action, tool.action)) if tool else ():
+            ends = self._extremes.found.get(keys[0])
+            if form is not None and ends is not None and (problem := form.misfit(*ends)):
+                self._findings.add("adoption", adoption_path(self._meta.info.root), problem)
 
     def _check_leftovers(self) -> None:
         root = self._meta.info.root
@@ -253,7 +266,7 @@ def _robot(meta: DatasetFolder, findings: Findings) -> tuple[Suite, RobotConfig 
         adoption = read_adoption(meta.info)
         if adoption is not None:
             robot = adoption.load_robot()
-            check_rate(meta, robot)
+            check_robot(meta, robot, adopted(dataset_spec(meta.info.root, read=False), adoption))
             return adoption.suite, robot
     except DatasetError as error:
         findings.add("adoption", adoption_path(meta.info.root), str(error))

@@ -3,7 +3,7 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,19 @@ _NEAR = 1e-3  # of the range: how far statistics may lie from the data
 
 
 class Extremes:
-    """Smallest and largest numbers of the vectors, gathered over all episodes: each (D,)."""
+    """Smallest and largest numbers of the vectors, gathered over all episodes: each (D,).
 
-    def __init__(self) -> None:
+    Args:
+        more: columns beside LeRobot's own of state and action.
+    """
+
+    def __init__(self, more: Iterable[str] = ()) -> None:
+        self._keys = dict.fromkeys([STATE_KEY, ACTION_KEY, *more])
         self.found: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]] = {}
 
     def add(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
         """Take the columns of an episode, (T, D) each."""
-        for key in (STATE_KEY, ACTION_KEY):
+        for key in self._keys:
             if key in columns and len(columns[key]):
                 before = (one[np.newaxis] for one in self.found.get(key, ()))
                 rows = np.concatenate([columns[key], *before])

@@ -1,4 +1,4 @@
-"""How a dataset of somebody else is read as a robot's joints: one small file beside its folder.
+"""How a dataset of somebody else is read as a robot's: one small file beside its folder.
 
 `evo1 adopt` writes it, and everything that reads the dataset's folder finds it. Must not import
 ROS or torch. Letters: D joints.
@@ -15,6 +15,7 @@ import numpy as np
 import yaml
 
 from evo1_policy.joint_units import JointUnits, JointUnitsError
+from evo1_policy.kinematics.end_effector import EndEffector, read_end_effector
 from evo1_policy.paths import prefixes
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
 from evo1_policy.strict_yaml import Section, read_section
@@ -27,8 +28,9 @@ _SUFFIX = ".evo1.yaml"
 _SNAPSHOTS = "snapshots"  # of huggingface_hub's cache, by revision; it wants no files there
 _HEADER = """\
 # How evo1 reads the dataset beside this file: which of its numbers are the robot's joints, and
-# angle [rad] = offset + scale * number. Written by `evo1 adopt`, to be read and corrected by
-# people; without this file the dataset is read as it is.
+# angle [rad] = offset + scale * number; or what its columns say of the end effector (scales:
+# metres and radians for 1; grippers: [open, closed]). Written by `evo1 adopt`, to be read and
+# corrected by people; without this file the dataset is read as it is.
 """
 _PLACE = re.compile(r"(.+)\[(\d{1,6})\]")
 
@@ -55,6 +57,21 @@ class AdoptedJoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AdoptedTool:
+    """The columns of a dataset that are the end effector's, and what they mean.
+
+    Attributes:
+        state: column of the measured poses.
+        action: column of the demonstrated ones, or of their changes.
+        meaning: of the numbers of both.
+    """
+
+    state: str
+    action: str
+    meaning: EndEffector
+
+
+@dataclass(frozen=True, kw_only=True)
 class Adoption:
     """A dataset read as a robot's.
 
@@ -63,7 +80,7 @@ class Adoption:
         robot: name of a robot file that ships, or the path of one.
         fps: of the dataset when it was adopted.
         columns: names of the numbers of its columns then.
-        joints: D, in the robot file's order.
+        numbers: what they are: D joints in the robot file's order, or the end effector's.
         cameras: camera feature of each image slot, in the order of the slots.
     """
 
@@ -71,14 +88,22 @@ class Adoption:
     robot: str
     fps: int
     columns: Mapping[str, tuple[str, ...]]
-    joints: tuple[AdoptedJoint, ...]
+    numbers: tuple[AdoptedJoint, ...] | AdoptedTool
     cameras: Mapping[str, str]
 
     @cached_property
     def suite(self) -> Suite:
-        """State and action in radians."""
-        states = tuple(joint.state for joint in self.joints)
-        actions = tuple(joint.action for joint in self.joints)
+        """State and action in radians, or as the end effector's numbers."""
+        numbers = self.numbers
+        if isinstance(numbers, AdoptedTool):
+            return Suite(
+                name="adopted",
+                state=(numbers.state,),
+                action=(numbers.action,),
+                end_effector=numbers.meaning,
+            )
+        states = tuple(joint.state for joint in numbers)
+        actions = tuple(joint.action for joint in numbers)
         return Suite(
             name="adopted",
             state=tuple(dict.fromkeys(key for key, _ in states)),
@@ -86,15 +111,17 @@ class Adoption:
             state_picks=states,
             action_picks=actions,
             units=JointUnits(
-                scale=np.array([joint.scale for joint in self.joints]),
-                offset=np.array([joint.offset for joint in self.joints]),
+                scale=np.array([joint.scale for joint in numbers]),
+                offset=np.array([joint.offset for joint in numbers]),
             ),
         )
 
     @property
-    def joint_names(self) -> tuple[str, ...]:
-        """Of the robot, in its order."""
-        return tuple(joint.name for joint in self.joints)
+    def joint_names(self) -> tuple[str, ...] | None:
+        """Of the robot, in its order; None where the numbers are the end effector's."""
+        if isinstance(self.numbers, AdoptedTool):
+            return None
+        return tuple(joint.name for joint in self.numbers)
 
     def load_robot(self) -> RobotConfig:
         """The robot file that it names.
@@ -110,7 +137,7 @@ class Adoption:
             ("joints", self.joint_names, robot.joint_names),
             ("cameras", tuple(self.cameras), tuple(camera.name for camera in robot.cameras)),
         ):
-            if ours != theirs:
+            if ours is not None and ours != theirs:
                 raise self.stale(
                     f"{what}: {', '.join(ours)}", f"the robot file {', '.join(theirs)}"
                 )
@@ -130,6 +157,9 @@ class Adoption:
             if found != names:
                 what = f"columns.{key}: {', '.join(names)}"
                 raise self.stale(what, f"{info.path} {', '.join(found) or 'no such column'}")
+        for key in self.suite.columns:
+            if key not in self.columns:
+                raise self.stale(f"columns: no {key}", "it is read")
         for key, place in self.suite.state_picks + self.suite.action_picks:
             if place >= len(self.columns.get(key, ())):
                 raise self.stale(f"joints: {key}[{place}]", "columns: none of that")
@@ -147,21 +177,27 @@ class Adoption:
 
     def to_yaml(self) -> str:
         """The text of the file."""
-        joints = {
-            joint.name: {
-                "state": "{}[{}]".format(*joint.state),
-                "action": "{}[{}]".format(*joint.action),
-                "unit": joint.unit,
-                "scale": joint.scale,
-                "offset": joint.offset,
+        numbers = self.numbers
+        said: dict[str, Any] = {}
+        if isinstance(numbers, AdoptedTool):
+            said |= {"state": numbers.state, "action": numbers.action}
+            said["end_effector"] = numbers.meaning.to_dict()
+        else:
+            said["joints"] = {
+                joint.name: {
+                    "state": "{}[{}]".format(*joint.state),
+                    "action": "{}[{}]".format(*joint.action),
+                    "unit": joint.unit,
+                    "scale": joint.scale,
+                    "offset": joint.offset,
+                }
+                for joint in numbers
             }
-            for joint in self.joints
-        }
         data = {
             "robot": self.robot,
             "fps": self.fps,
             "columns": {key: list(names) for key, names in self.columns.items()},
-            "joints": joints,
+            **said,
             "cameras": dict(self.cameras),
         }
         text: str = yaml.safe_dump(data, sort_keys=False, width=1000, default_flow_style=None)
@@ -212,11 +248,7 @@ def read_adoption(info: DatasetInfo) -> Adoption | None:
 
 
 def _adoption(root: Section, path: Path) -> Adoption:
-    columns, joints, cameras = (
-        mapping(root, "columns", "columns"),
-        mapping(root, "joints", "joints"),
-        mapping(root, "cameras", "image slots"),
-    )
+    columns, cameras = mapping(root, "columns", "columns"), mapping(root, "cameras", "image slots")
     fps = root.positive("fps")
     if fps != int(fps):
         raise root.error("fps", f"expected a whole number, got {fps}")
@@ -225,7 +257,7 @@ def _adoption(root: Section, path: Path) -> Adoption:
         robot=root.text("robot"),
         fps=int(fps),
         columns={key: root.section("columns").names(key) for key in columns},
-        joints=tuple(_joint(root.section("joints").section(name), name) for name in joints),
+        numbers=_tool(root) if root.has("end_effector") else _joints(root),
         cameras={slot: root.section("cameras").text(slot) for slot in cameras},
     )
     root.finish()
@@ -242,6 +274,19 @@ def mapping(section: Section, key: str, what: str) -> dict[str, Any]:
     if not isinstance(data, dict) or not data or not all(isinstance(name, str) for name in data):
         raise section.error(key, f"expected a mapping of {what}, got {data!r:.80}")
     return data
+
+
+def _tool(root: Section) -> AdoptedTool:
+    return AdoptedTool(
+        state=root.text("state"),
+        action=root.text("action"),
+        meaning=read_end_effector(root, "end_effector"),
+    )
+
+
+def _joints(root: Section) -> tuple[AdoptedJoint, ...]:
+    names, section = mapping(root, "joints", "joints"), root.section("joints")
+    return tuple(_joint(section.section(name), name) for name in names)
 
 
 def _joint(section: Section, name: str) -> AdoptedJoint:

@@ -7,17 +7,19 @@ Letters: D joints, N frames.
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.joint_units import JointUnits, load_units
+from evo1_policy.kinematics.end_effector import EndEffector
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.servo_bus.so100_calibration import load_calibration, units_of
 from evo1_training.datasets.reader.adoption import (
     AdoptedJoint,
+    AdoptedTool,
     Adoption,
     adoption_path,
     shipped,
@@ -59,6 +61,8 @@ class Wanted:
         state: column of the measured positions; empty for the usual ones.
         action: column of the demonstrated positions; likewise.
         in_order: the numbers are the robot's joints in its order.
+        end_effector: what the numbers mean where they are the end effector's, not joints.
+        gripper: its number in the actions, open and closed, where that is another.
     """
 
     units: Mapping[str, str] = field(default_factory=dict)
@@ -68,6 +72,8 @@ class Wanted:
     state: str = ""
     action: str = ""
     in_order: bool = False
+    end_effector: EndEffector | None = None
+    gripper: tuple[float, float] | None = None
 
 
 def propose(
@@ -111,14 +117,36 @@ def propose(
 def _propose(
     folder: DatasetFolder, robot: RobotConfig, name: str, wanted: Wanted, ask: Ask
 ) -> Adoption:
-    info, joints = folder.info, robot.joint_names
-    _check_known("--joint", wanted.joints, joints)
+    info = folder.info
     _check_known("--camera", wanted.cameras, [camera.name for camera in robot.cameras])
-    _check_known("--units", {key: "" for key in wanted.units if key}, joints)
     keys = (
         _column(info, wanted.state, _STATES, "--state"),
         _column(info, wanted.action, _ACTIONS, "--action"),
     )
+    numbers: tuple[AdoptedJoint, ...] | AdoptedTool
+    if wanted.end_effector is not None:
+        numbers = _tool(folder, keys, wanted, wanted.end_effector, ask)
+    else:
+        numbers = _joints(folder, keys, robot, wanted, ask)
+    return Adoption(
+        source=adoption_path(info.root),
+        robot=name,
+        fps=info.fps,
+        columns={key: info.feature(key).labels(key) for key in dict.fromkeys(keys)},
+        numbers=numbers,
+        cameras=_cameras(info, robot, wanted, ask),
+    )
+
+
+def _joints(
+    folder: DatasetFolder, keys: tuple[str, str], robot: RobotConfig, wanted: Wanted, ask: Ask
+) -> tuple[AdoptedJoint, ...]:
+    """Numbers of the state's and the action's column as joints."""
+    info, joints = folder.info, robot.joint_names
+    _check_known("--joint", wanted.joints, joints)
+    _check_known("--units", {key: "" for key in wanted.units if key}, joints)
+    if wanted.gripper is not None:
+        raise DatasetError("--gripper says what --end-effector means; give that, too")
     places = _Joints(info, robot, wanted, ask)
     picks = [places.find(key) for key in keys]
     values = read_columns(folder, list(dict.fromkeys(keys)))
@@ -128,24 +156,53 @@ def _propose(
     units, words = _Units(robot, wanted, ask).choose(
         everything.min(axis=0), everything.max(axis=0)
     )
-    return Adoption(
-        source=adoption_path(info.root),
-        robot=name,
-        fps=info.fps,
-        columns={key: info.feature(key).labels(key) for key in dict.fromkeys(keys)},
-        joints=tuple(
-            AdoptedJoint(
-                name=joint,
-                state=picks[0][j],
-                action=picks[1][j],
-                unit=words[j],
-                scale=float(units.scale[j]),
-                offset=float(units.offset[j]),
-            )
-            for j, joint in enumerate(joints)
-        ),
-        cameras=_cameras(info, robot, wanted, ask),
+    return tuple(
+        AdoptedJoint(
+            name=joint,
+            state=picks[0][j],
+            action=picks[1][j],
+            unit=words[j],
+            scale=float(units.scale[j]),
+            offset=float(units.offset[j]),
+        )
+        for j, joint in enumerate(joints)
     )
+
+
+def _tool(
+    folder: DatasetFolder, keys: tuple[str, str], wanted: Wanted, meaning: EndEffector, ask: Ask
+) -> AdoptedTool:
+    """Both columns as what was said of the end effector; how its gripper counts is looked up."""
+    said = (wanted.units, wanted.joints, wanted.calibration, wanted.in_order)
+    for value, option in zip(said, ("units", "joint", "calibration", "in-order"), strict=True):
+        if value:
+            raise DatasetError(f"--{option}: is of joints, and --end-effector of none")
+    if meaning.state is None:
+        raise DatasetError(
+            "--end-effector: state: missing; where the state is of joints beside actions of the "
+            "end effector, say so in a dataset file (--groups of train, docs/training.md)"
+        )
+    found = AdoptedTool(state=keys[0], action=keys[1], meaning=meaning)
+    form, width = meaning.action, math.prod(folder.info.feature(keys[1]).shape)
+    if not form.grippers or width != len(form.names):
+        return found  # its width is judged where every dataset's is
+    ends = wanted.gripper
+    if ends is None:
+        column = read_columns(folder, [keys[1]])[keys[1]].reshape(-1, width)[:, -1]
+        low, high = float(column.min()), float(column.max())
+        still = np.zeros(width - 1)
+        if low == high or not form.misfit(np.append(still, low), np.append(still, high)):
+            return found
+        question = (
+            f"features.{keys[1]}: the gripper goes from {low:.4g} to {high:.4g}, not from "
+            f"{form.grippers[0][0]:g} (open) to {form.grippers[0][1]:g} (closed); what is it "
+            "open, and closed?"
+        )
+        pairs = (f"{low:.4g},{high:.4g}", f"{high:.4g},{low:.4g}")
+        opened, closed = ask(question, pairs, "--gripper OPEN,CLOSED").split(",")
+        ends = float(opened), float(closed)
+    form = replace(form, grippers=(ends,))
+    return replace(found, meaning=replace(meaning, action=form))
 
 
 def _check_known(option: str, given: Mapping[str, str], known: Sequence[str]) -> None:

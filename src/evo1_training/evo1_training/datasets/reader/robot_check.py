@@ -21,7 +21,6 @@ from evo1_training.datasets.reader.problems import DatasetError
 ROBOT_COPY = "meta/evo1/robot.yaml"
 # How far beyond the limits a badly calibrated zero or a leader's longer travel may lead [rad].
 SLACK_RAD = 0.5
-LARGEST_M = 5.0  # from the base of any arm that stands on a table
 
 
 def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) -> None:
@@ -143,7 +142,8 @@ def check_ranges(
     low, high = robot.position_min, robot.position_max
     for what, rows, form in values:
         if form is not None:
-            _check_form(folder, what, rows, form)
+            if len(rows) and (problem := form.misfit(rows.min(axis=0), rows.max(axis=0))):
+                raise DatasetError(f"{folder.root}: {what}: {problem}")
             continue
         beyond = np.maximum(low - rows.min(axis=0), rows.max(axis=0) - high)  # (D,)
         if beyond.max(initial=0.0) <= SLACK_RAD:
@@ -162,30 +162,6 @@ def check_ranges(
             "are these degrees, percent or ticks? `evo1 adopt` says once what they are; or leave "
             "out a damaged episode"
         )
-
-
-def _check_form(
-    folder: DatasetFolder, what: str, rows: npt.NDArray[np.float32], form: PoseForm
-) -> None:
-    """Refuse millimetres, and a gripper that is counted otherwise."""
-    farthest = form.position_scale * float(np.abs(rows[:, :3]).max(initial=0.0))
-    if farthest > LARGEST_M:
-        raise DatasetError(
-            f"{folder.root}: {what}: the tool would be, or move, {farthest:.4g} m along an "
-            f"axis, expected at most {LARGEST_M:g}; are these millimetres? Say what 1 is with "
-            "end_effector: position_scale"
-        )
-    count = len(form.grippers)
-    for column, pair in zip(rows.T[len(form.names) - count :], form.grippers, strict=True):
-        low, high, span = float(column.min()), float(column.max()), abs(pair[0] - pair[1])
-        beyond = max(min(pair) - low, high - max(pair)) > 0.1 * span + 1e-6
-        # Half of the way and no more: 0 and 1 where -1 and 1 were meant.
-        if beyond or 0.05 * span < high - low < 0.6 * span:
-            raise DatasetError(
-                f"{folder.root}: {what}: the gripper's numbers go from {low:.4g} to {high:.4g}, "
-                f"but end_effector says {pair[0]:g} when open and {pair[1]:g} when closed; look "
-                "at what the dataset holds and say it with end_effector: grippers"
-            )
 
 
 def views_of_robot(robot: RobotConfig) -> tuple[str, ...]:

@@ -154,8 +154,8 @@ def test_names_are_found_as_people_write_them(tmp_path, so100, names, in_order):
         with pytest.raises(DatasetError, match=r"in this order\? \(yes, no\); .* --in-order"):
             adopt(root, so100)
     adoption = adopt(root, so100, in_order=in_order)
-    assert [joint.action for joint in adoption.joints] == [("action", j) for j in range(6)]
-    assert {joint.unit for joint in adoption.joints} == {"rad"}
+    assert [joint.action for joint in adoption.numbers] == [("action", j) for j in range(6)]
+    assert {joint.unit for joint in adoption.numbers} == {"rad"}
     assert adoption.cameras == dict(zip(("image_1", "image_2"), IMAGES, strict=True))
     assert adoption_of(root) == adoption
 
@@ -167,7 +167,7 @@ def test_joints_in_another_order_among_others_are_picked_by_name(tmp_path, so100
     kind = replace(KINDS["radians"], vectors=vectors, middle=middle)
     root = write(tmp_path / "d", kind)
     adoption = adopt(root, so100)
-    assert [joint.state[1] for joint in adoption.joints] == [6, 5, 4, 3, 2, 1]
+    assert [joint.state[1] for joint in adoption.numbers] == [6, 5, 4, 3, 2, 1]
     state = open_samples(root, robot=so100, spec=vars(dataset_spec(root)), image_size=16)[0].state
     swing = np.sin(np.arange(6, 0, -1))
     assert state == pytest.approx(np.array(KINDS["radians"].middle) + swing, abs=1e-6)
@@ -183,7 +183,7 @@ def test_names_that_count_from_0_are_not_taken_for_those_that_count_from_1(tmp_p
     with pytest.raises(DatasetError, match="in which unit is drive_joint"):  # a share, or radians?
         adopt(root, robot)
     adoption = adopt(root, robot, units={"": "rad"})
-    assert [joint.state[1] for joint in adoption.joints] == [0, 1, 2, 3, 4, 5, 6]
+    assert [joint.state[1] for joint in adoption.numbers] == [0, 1, 2, 3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_degrees_of_lerobot_count_from_the_middle_of_each_range(tmp_path, so100)
     with pytest.raises(DatasetError, match=r"in which unit is gripper_joint, .* \.\. 2"):
         adopt(root, so100)
     root = write(tmp_path / "e", PERCENT)
-    joints = adopt(root, so100, units={"": "deg"}, cameras=CAMERAS).joints
+    joints = adopt(root, so100, units={"": "deg"}, cameras=CAMERAS).numbers
     assert [joint.unit for joint in joints] == ["deg"] * 5 + ["range_0_100"]
     assert (joints[3].scale, joints[3].offset) == (0.017449031, -1.65)
     assert (joints[5].scale, joints[5].offset) == (0.022, -0.2)
@@ -312,8 +312,8 @@ def test_fourteen_joints_of_two_arms_are_found_in_their_own_columns(tmp_path, ro
         vectors=vectors, cameras=cameras, scale=0.35, middle=middle, fps=int(robot.rate_hz)
     )
     adoption = adopt(write(tmp_path / "d", kind), robot, units={"": "rad"})
-    assert {joint.state[0] for joint in adoption.joints} == {"observation.qpos"}
-    assert [joint.action[1] for joint in adoption.joints] == list(range(14))
+    assert {joint.state[0] for joint in adoption.numbers} == {"observation.qpos"}
+    assert [joint.action[1] for joint in adoption.numbers] == list(range(14))
 
 
 @pytest.mark.parametrize("layout", ["v2.1", "v3.0"])
