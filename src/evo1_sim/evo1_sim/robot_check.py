@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from evo1_policy.kinematics.collision import workspace_of
+from evo1_policy.kinematics.model import ModelError
 from evo1_policy.robot_config import CommandConfig, RobotConfig
 from evo1_sim.heard import IMAGES, JOINT_STATE, Graph, Stream
 
@@ -32,7 +36,12 @@ class Finding:
 
 def check_robot(robot: RobotConfig, graph: Graph) -> list[Finding]:
     """What a policy with this robot file would stumble over, errors first."""
-    found = [*_joints(robot, graph), *_cameras(robot, graph), *_commands(robot, graph)]
+    found = [
+        *_joints(robot, graph),
+        *_touching(robot, graph),
+        *_cameras(robot, graph),
+        *_commands(robot, graph),
+    ]
     return sorted(found, key=lambda finding: finding.level == "warning")
 
 
@@ -57,6 +66,32 @@ def _joints(robot: RobotConfig, graph: Graph) -> Iterator[Finding]:
                 f"stands at {at:.3f} {joint.unit}, its limits here are [{joint.position_min:g}, "
                 f"{joint.position_max:g}]; widen them, or move it inside",
             )
+
+
+def _touching(robot: RobotConfig, graph: Graph) -> Iterator[Finding]:
+    """What the arm touches where it stands, by the model of safety.collision."""
+    where, heard = "safety.collision", graph.stream(robot.state.topic)
+    try:
+        workspace = workspace_of(robot)
+    except ModelError as error:
+        yield _error(where, str(error))
+        return
+    at = heard.positions if heard is not None else {}
+    if workspace is None or not set(robot.joint_names) <= set(at):
+        return  # nothing to look with, or nowhere to look
+    positions = np.array([at[name] for name in robot.joint_names])
+    inside = (robot.position_min - _OUTSIDE <= positions) & (
+        positions <= robot.position_max + _OUTSIDE
+    )
+    contact = workspace.touching(positions) if inside.all() else None
+    if contact is not None:
+        first, second = contact.pair
+        yield _warning(
+            where,
+            f"'{first}' touches '{second}' where the arm stands "
+            f"({1e3 * contact.distance:.1f} mm); if it does not, mend the model, the planes and "
+            "boxes, or name the pair in leave_out",
+        )
 
 
 def _cameras(robot: RobotConfig, graph: Graph) -> Iterator[Finding]:

@@ -186,3 +186,12 @@ def test_what_does_not_fit_is_named_by_its_key(change, line, robots_dir):
     robot = load_robot(robots_dir / "xarm6.yaml")
     (found,) = check_robot(robot, change(graph_of(robot)))
     assert found.line.startswith(line)
+
+
+def test_what_the_arm_touches_where_it_stands_is_named(robots_dir):
+    robot = load_robot(robots_dir / "xarm6.yaml")
+    at = dict(zip(robot.joint_names, robot.home, strict=True)) | {"joint2": 1.9}
+    (found,) = check_robot(robot, streams(graph_of(robot), positions=at))
+    assert found.level == "warning"
+    assert found.where == "safety.collision"
+    assert "touches 'table' where the arm stands" in found.text
