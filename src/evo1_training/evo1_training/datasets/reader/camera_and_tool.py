@@ -64,7 +64,7 @@ def propose_tool(
             "open, and closed?"
         )
         pairs = (f"{low:.4g},{high:.4g}", f"{high:.4g},{low:.4g}")
-        opened, closed = ask(question, pairs, "--gripper OPEN,CLOSED").split(",")
+        opened, closed = ask(question, pairs, "--gripper=OPEN,CLOSED").split(",")
         ends = float(opened), float(closed)
     form = replace(form, grippers=(ends,))
     return replace(found, meaning=replace(meaning, action=form))
