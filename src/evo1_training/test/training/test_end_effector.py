@@ -250,8 +250,8 @@ def test_from_a_libero_dataset_of_others_to_a_policy_that_moves_the_joints(
     assert adopt.main(words) == 1
     told = capsys.readouterr().err
     assert "the gripper goes from 0.0008" in told
-    assert "say it with --gripper OPEN,CLOSED" in told
-    assert adopt.main([*words, "--gripper", "1,0"]) == 0
+    assert "say it with --gripper=OPEN,CLOSED" in told
+    assert adopt.main([*words, "--gripper=1,0"]) == 0
     rows = {tuple(line.split()[:2]): line for line in capsys.readouterr().out.splitlines()}
     assert "(0 open, 1 closed)" in rows["action", "gripper"]
     assert rows["state", "x"].endswith(" m")

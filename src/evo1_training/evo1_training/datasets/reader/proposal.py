@@ -6,8 +6,8 @@ Letters: D joints, N frames.
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +24,15 @@ from evo1_training.datasets.reader.adoption import (
     adoption_path,
     shipped,
 )
+from evo1_training.datasets.reader.camera_and_tool import Ask, propose_cameras, propose_tool
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.folder import DatasetFolder
-from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_KEY, DatasetInfo
+from evo1_training.datasets.reader.info import ACTION_KEY, STATE_KEY, DatasetInfo
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.robot_check import SLACK_RAD
 from evo1_training.datasets.reader.suites import Pick
 
 Floats = npt.NDArray[np.float64]
-# (question, answers, the option that says it on a command line) -> one of the answers
-Ask = Callable[[str, Sequence[str], str], str]
 
 # LeRobot's own words; a gripper has the other range.
 WORDS = ("rad", "m", "deg", "range_m100_100", "range_0_100", "range_0_1", "range_1_0")
@@ -46,7 +45,6 @@ _ACTIONS = (ACTION_KEY, "actions")
 # Words that say nothing of which joint it is.
 _NOISE = {"joint", "j", "pos", "position", "main", "follower", "motor", "servo", "state", "action"}
 _GRIPPER = ("grip", "jaw", "finger")
-_WRIST = {"wrist", "hand", "gripper", "eef"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +123,8 @@ def _propose(
     )
     numbers: tuple[AdoptedJoint, ...] | AdoptedTool
     if wanted.end_effector is not None:
-        numbers = _tool(folder, keys, wanted, wanted.end_effector, ask)
+        _check_no_joints(wanted)
+        numbers = propose_tool(folder, keys, wanted.end_effector, wanted.gripper, ask)
     else:
         numbers = _joints(folder, keys, robot, wanted, ask)
     return Adoption(
@@ -134,7 +133,7 @@ def _propose(
         fps=info.fps,
         columns={key: info.feature(key).labels(key) for key in dict.fromkeys(keys)},
         numbers=numbers,
-        cameras=_cameras(info, robot, wanted, ask),
+        cameras=propose_cameras(info, robot, wanted.cameras, ask),
     )
 
 
@@ -169,40 +168,11 @@ def _joints(
     )
 
 
-def _tool(
-    folder: DatasetFolder, keys: tuple[str, str], wanted: Wanted, meaning: EndEffector, ask: Ask
-) -> AdoptedTool:
-    """Both columns as what was said of the end effector; how its gripper counts is looked up."""
+def _check_no_joints(wanted: Wanted) -> None:
     said = (wanted.units, wanted.joints, wanted.calibration, wanted.in_order)
     for value, option in zip(said, ("units", "joint", "calibration", "in-order"), strict=True):
         if value:
             raise DatasetError(f"--{option}: is of joints, and --end-effector of none")
-    if meaning.state is None:
-        raise DatasetError(
-            "--end-effector: state: missing; where the state is of joints beside actions of the "
-            "end effector, say so in a dataset file (--groups of train, docs/training.md)"
-        )
-    found = AdoptedTool(state=keys[0], action=keys[1], meaning=meaning)
-    form, width = meaning.action, math.prod(folder.info.feature(keys[1]).shape)
-    if not form.grippers or width != len(form.names):
-        return found  # its width is judged where every dataset's is
-    ends = wanted.gripper
-    if ends is None:
-        column = read_columns(folder, [keys[1]])[keys[1]].reshape(-1, width)[:, -1]
-        low, high = float(column.min()), float(column.max())
-        still = np.zeros(width - 1)
-        if low == high or not form.misfit(np.append(still, low), np.append(still, high)):
-            return found
-        question = (
-            f"features.{keys[1]}: the gripper goes from {low:.4g} to {high:.4g}, not from "
-            f"{form.grippers[0][0]:g} (open) to {form.grippers[0][1]:g} (closed); what is it "
-            "open, and closed?"
-        )
-        pairs = (f"{low:.4g},{high:.4g}", f"{high:.4g},{low:.4g}")
-        opened, closed = ask(question, pairs, "--gripper OPEN,CLOSED").split(",")
-        ends = float(opened), float(closed)
-    form = replace(form, grippers=(ends,))
-    return replace(found, meaning=replace(meaning, action=form))
 
 
 def _check_known(option: str, given: Mapping[str, str], known: Sequence[str]) -> None:
@@ -408,42 +378,3 @@ class _Units:
             "that arm's calibration with --calibration FILE (LeRobot keeps it in "
             "~/.cache/huggingface/lerobot/calibration/robots/), or a file of units with --units"
         )
-
-
-def _cameras(info: DatasetInfo, robot: RobotConfig, wanted: Wanted, ask: Ask) -> dict[str, str]:
-    """Camera of each image slot: as said, of the same name, or the only one of its kind."""
-    short = {key.removeprefix(IMAGE_PREFIX): key for key in info.cameras}
-    found: dict[str, str] = {}
-    for slot, name in wanted.cameras.items():
-        if name not in short and name not in info.cameras:
-            there = ", ".join(short) or "no cameras in colour"
-            raise DatasetError(f"--camera {slot}={name}: {info.path} has {there}")
-        found[slot] = short.get(name, name)
-    slots = [camera.name for camera in robot.cameras]
-    found |= {slot: short[slot] for slot in slots if slot in short and slot not in found}
-    wrist = {
-        camera.name: bool(_camera_words(f"{camera.name} {camera.topic}") & _WRIST)
-        for camera in robot.cameras
-    }
-    for slot in slots:
-        if slot in found:
-            continue
-        free = [name for name, key in short.items() if key not in found.values()]
-        alike = [name for name in free if bool(_camera_words(name) & _WRIST) == wrist[slot]]
-        rivals = [s for s in slots if s not in found and wrist[s] == wrist[slot]]
-        if len(alike) == 1 and len(rivals) == 1:
-            found[slot] = short[alike[0]]
-            continue
-        if not free:
-            raise DatasetError(
-                f"{info.path}: no camera for image slot {slot}: it has "
-                f"{', '.join(short) or 'none in colour'}, the robot file {', '.join(slots)}; give "
-                "a robot file with the cameras that the dataset has"
-            )
-        question = f"which camera is image slot {slot}?"
-        found[slot] = short[ask(question, free, f"--camera {slot}=NAME")]
-    return {slot: found[slot] for slot in slots}
-
-
-def _camera_words(name: str) -> set[str]:
-    return set(re.findall(r"[a-z]+", name.lower()))
