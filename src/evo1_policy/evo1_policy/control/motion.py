@@ -245,6 +245,9 @@ class Motion:
         executing = self.executing
         if executing is None or self._stop_again is not None or now_ns >= executing.end_ns:
             return None
+        left = executing.knots(now_ns // executing.step_ns, executing.last_tick)
+        if not left.velocities.any() and not np.ptp(left.positions, axis=0).any():
+            return None  # a controller that comes back meanwhile may hold another place
         return self._brake(executing, now_ns)
 
     def stop_where_measured(self, measured: JointSample, now_ns: int) -> SafeTrajectory | None:
