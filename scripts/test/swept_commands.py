@@ -101,7 +101,10 @@ COMMANDS = (
     _command(f"{_TRAIN}.rehearse", "--robot {} --episodes 1 --workers 1 --root {out}"),
     _command("evo1_policy.cli.convert_checkpoint", "{} {out}/policy --to own", "checkpoint"),
     _command(
-        "evo1_policy.cli.convert_checkpoint", "{good}/checkpoint {} --to official", "checkpoint"
+        "evo1_policy.cli.convert_checkpoint",
+        "{good}/checkpoint {} --to official",
+        "checkpoint",
+        writes=True,
     ),
     *(
         _command(
