@@ -149,10 +149,10 @@ class Motion:
         unit = self.limits.units[joint]
         return StopCode.TRACKING_ERROR.because(
             f"joint '{self.limits.joint_names[joint]}' is measured at "
-            f"{measured.positions[joint]:.3f} {unit} but was commanded to {wanted[joint]:.3f} {unit}, "
-            f"{self.limits.told(error, joint)} apart, allowed {self.limits.told(allowed, joint)} "
-            "(safety.max_tracking_error_rad); look for a collision or a controller that does not "
-            "follow, then resume",
+            f"{measured.positions[joint]:.3f} {unit} but was commanded to "
+            f"{wanted[joint]:.3f} {unit}, {self.limits.told(error, joint)} apart, allowed "
+            f"{self.limits.told(allowed, joint)} (safety.max_tracking_error_rad); look for a "
+            "collision or a controller that does not follow, then resume",
         )
 
     def origin(

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
-from evo1_policy.untrusted import parse_json, refuse_lfs_pointer
+from evo1_policy.untrusted import (
+    MOST_YAML_BYTES,
+    parse_json,
+    parse_yaml,
+    read_text,
+    refuse_lfs_pointer,
+)
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -55,6 +61,9 @@ def open_bag(path: Path) -> Iterator["Bag"]:
     for file in path.glob("*") if path.is_dir() else (path,):
         if file.suffix in _STORAGES or file.name == _METADATA:
             refuse_lfs_pointer(file)  # a pipe too: it would be waited for
+    if path.is_dir():  # the library below reads it again, without bounds
+        text = read_text(path / _METADATA, what="bag's metadata", max_bytes=MOST_YAML_BYTES)
+        parse_yaml(text, source=str(path / _METADATA))
     try:
         reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_JAZZY))
         reader.open()

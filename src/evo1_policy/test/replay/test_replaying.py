@@ -336,3 +336,12 @@ def test_a_pipe_in_place_of_the_recording_is_not_waited_for(tmp_path, capsys, st
     for path in (bag, data):
         assert command.main([str(path)]) == 2
         assert f"{data}: it is no regular file" in capsys.readouterr().err
+
+
+def test_metadata_that_is_nested_without_end_is_one_line(tmp_path, capsys):
+    bag = run(0.1).write(tmp_path / "bag")
+    (bag / "metadata.yaml").write_text("[" * 5000 + "]" * 5000)
+    assert command.main([str(bag)]) == 2
+    told = capsys.readouterr().err
+    assert f"{bag / 'metadata.yaml'}: " in told
+    assert told.count("\n") == 1
