@@ -26,6 +26,7 @@ from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory
 
+from evo1_policy.command_line import printable
 from evo1_policy.perception.messages import stamp_ns
 from evo1_policy.robot_config import CommandConfig, load_robot
 from evo1_policy.ros.log import CleanLog
@@ -246,7 +247,7 @@ def main(args: list[str] | None = None) -> int:
         start_ros(args)
         node = SimNode(stop)
     except (ValueError, RuntimeError) as error:
-        rclpy.logging.get_logger("sim_robot").fatal(str(error))
+        rclpy.logging.get_logger("sim_robot").fatal(printable(error, 4096))
         rclpy.try_shutdown()
         return 1
     guard_requests(node)
