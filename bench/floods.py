@@ -45,7 +45,6 @@ ROBOT = load_robot(ROBOTS / "so100.yaml")
 NAMES = list(ROBOT.joint_names)
 READY_S = 240.0
 MOST_JOINTS = 3_000_000
-REST_RAD = 0.02  # that an arm at rest may shake within half a second
 WATCHED = ("policy", "recorder", "so100_driver")
 
 Flood = tuple[str, str, type, Any, Any, float]  # node, topic, type, quality, message, rate [Hz]

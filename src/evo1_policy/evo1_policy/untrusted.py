@@ -1,7 +1,7 @@
 """What comes from outside, read with bounds: size, depth, kind of file, what may be printed.
 
-Every JSON and YAML file that a user was given by somebody passes here; an error is a ValueError
-that names the file. Must not import ROS or torch.
+Every JSON, YAML and XML file that a user was given by somebody passes here; an error is a
+ValueError that names the file. Must not import ROS or torch.
 """
 
 import json
@@ -10,6 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import yaml
 
@@ -105,6 +106,22 @@ def parse_json(text: str, *, source: str) -> Any:
     if text.count("[") + text.count("{") > MOST_LEVELS and _deeper(value):
         raise UntrustedError(f"{source}: not usable JSON: nested deeper than {MOST_LEVELS} levels")
     return value
+
+
+def parse_xml(text: str, *, source: str) -> ElementTree.Element:
+    """The outermost element of an XML text; `source` stands in error messages.
+
+    Raises:
+        UntrustedError: no XML, or one that could make more of itself than it has.
+    """
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise UntrustedError(
+            f"{source}: has a document type or declares entities, which nobody expands here"
+        )
+    try:
+        return ElementTree.fromstring(text.encode())
+    except (ElementTree.ParseError, RecursionError, ValueError) as error:
+        raise UntrustedError(f"{source}: no XML: {error}") from error
 
 
 def parse_yaml(text: str, *, source: str) -> Any:

@@ -18,7 +18,7 @@ from evo1_policy.command_line import printable
 from evo1_policy.kinematics.config import PACKAGE
 from evo1_policy.paths import shares
 from evo1_policy.robot_config import RobotConfig
-from evo1_policy.untrusted import read_text
+from evo1_policy.untrusted import UntrustedError, parse_xml, read_text
 
 MOST_MODEL_BYTES = 16 << 20
 
@@ -281,9 +281,7 @@ def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, fl
     """
     try:
         text = read_text(path, what="model file", max_bytes=MOST_MODEL_BYTES)
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:
-            raise ModelError(f"{path}: it declares entities; expected a plain URDF or MJCF")
-        root = ElementTree.fromstring(text)
+        root = parse_xml(text, source=str(path))
         if root.tag == "mujoco":
             return mujoco.MjSpec.from_file(str(path)), {}
         if root.tag != "robot" or "xmlns:xacro" in text:  # not a comment's word
@@ -294,7 +292,9 @@ def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, fl
         return mujoco.MjSpec.from_string(ElementTree.tostring(root, "unicode")), _mimics(root)
     except ModelError:
         raise
-    except (ValueError, ElementTree.ParseError, mujoco.FatalError) as error:
+    except UntrustedError as error:
+        raise ModelError(str(error)) from error
+    except (ValueError, mujoco.FatalError) as error:
         raise ModelError(f"{path}: {printable(error)}") from error
 
 

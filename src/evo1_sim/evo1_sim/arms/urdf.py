@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from evo1_policy.command_line import printable
-from evo1_policy.untrusted import UntrustedError, read_text
+from evo1_policy.untrusted import UntrustedError, parse_xml, read_text
 
 MOST_BYTES = 8 << 20
 MOST_JOINTS = 300
@@ -118,12 +118,10 @@ def parse_urdf(text: str, *, source: str) -> Urdf:
     Raises:
         UrdfError: as read_urdf.
     """
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:
-        raise UrdfError(f"{source}: has a document type, which no URDF needs and nobody expands")
     try:
-        root = ElementTree.fromstring(text.encode())
-    except (ElementTree.ParseError, RecursionError, ValueError) as error:
-        raise UrdfError(f"{source}: no XML: {error}") from error
+        root = parse_xml(text, source=source)
+    except UntrustedError as error:
+        raise UrdfError(str(error)) from error
     if root.tag != "robot":
         raise UrdfError(
             f"{source}: the outermost element is <{printable(root.tag, 40)}>, not <robot>"

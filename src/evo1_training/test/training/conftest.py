@@ -1,3 +1,4 @@
+import copy
 import sys
 from pathlib import Path
 
@@ -9,7 +10,21 @@ from evo1_training.training.train_config import TrainConfig
 sys.path.insert(0, str(Path(__file__).parent))
 # the model's tests share their sizes
 sys.path.insert(0, str(Path(__file__).parents[3] / "evo1_policy/test/model"))
-from swaying_arm import choices, write_dataset
+from swaying_arm import MODEL, choices, write_dataset
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """A small model as training begins; not to be changed."""
+    from evo1_policy.model.evo1 import new_model
+
+    return new_model(MODEL, seed=0)
+
+
+@pytest.fixture
+def model(fresh):
+    """The same, for one test to train."""
+    return copy.deepcopy(fresh)
 
 
 @pytest.fixture(scope="session")

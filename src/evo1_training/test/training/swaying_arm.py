@@ -1,6 +1,7 @@
 """A small dataset of a swaying arm, and the smallest model that learns from it."""
 
 import dataclasses
+import signal
 import sys
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from evo1_training.training.train_config import (
     TrainConfig,
     WatchingConfig,
 )
+from evo1_training.training.watching import Watcher
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "datasets" / "reader"))
 import small_dataset
@@ -118,3 +120,15 @@ def choices(runs, dataset):
         ),
         model=MODEL,
     )
+
+
+def terminate_at_step(last, monkeypatch):
+    """Have this process told to end once a step is done."""
+    record = Watcher.record
+
+    def told(self, step, values):
+        record(self, step, values)
+        if step == last:
+            signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(Watcher, "record", told)

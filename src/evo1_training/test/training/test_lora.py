@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import signal
 import sys
 from pathlib import Path
 
@@ -17,24 +16,11 @@ from evo1_training.training.lora import SCALE, adapted_weights, add_adapters, me
 from evo1_training.training.optimizer import freeze, parameter_groups, set_modes
 from evo1_training.training.session import train
 from evo1_training.training.train_config import StageConfig
-from evo1_training.training.watching import Watcher
 
 sys.path.insert(0, str(Path(__file__).parent))
-from swaying_arm import MODEL, infer
+from swaying_arm import MODEL, infer, terminate_at_step
 
 VISION = "embedder.model.vision_tower.*"
-
-
-@pytest.fixture(scope="module")
-def fresh():
-    from evo1_policy.model.evo1 import new_model
-
-    return new_model(MODEL, seed=0)
-
-
-@pytest.fixture
-def model(fresh):
-    return copy.deepcopy(fresh)
 
 
 def learning(model):
@@ -153,14 +139,7 @@ def test_what_comes_out_is_a_plain_policy(whole, robot):
 
 
 def test_a_run_with_adapters_that_was_cut_off_is_the_run_that_was_not(config, monkeypatch, whole):
-    record = Watcher.record
-
-    def terminate_at_step_3(self, step, values):
-        record(self, step, values)
-        if step == 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Watcher, "record", terminate_at_step_3)
+    terminate_at_step(3, monkeypatch)
     first = train(adapters(config), "single")
     assert first.outcome.step == 3
     monkeypatch.undo()

@@ -1,4 +1,3 @@
-import copy
 import dataclasses
 
 import pytest
@@ -15,18 +14,6 @@ from evo1_training.training.optimizer import (
     set_modes,
 )
 from evo1_training.training.train_config import StageConfig
-
-
-@pytest.fixture(scope="module")
-def fresh():
-    from evo1_policy.model.evo1 import new_model
-
-    return new_model(MODEL, seed=0)
-
-
-@pytest.fixture
-def model(fresh):
-    return copy.deepcopy(fresh)
 
 
 def test_matrices_decay_and_norms_biases_and_vectors_do_not(model):

@@ -24,7 +24,7 @@ from evo1_training.training.trainer import Trainer, TrainError
 from evo1_training.training.watching import Watcher
 
 sys.path.insert(0, str(Path(__file__).parent))
-from swaying_arm import infer, write_dataset
+from swaying_arm import infer, terminate_at_step, write_dataset
 
 
 def losses(folder):
@@ -189,14 +189,7 @@ def test_killed_and_resumed_run_has_the_losses_and_weights_of_an_uninterrupted_o
 
 
 def test_sigterm_saves_and_the_same_command_goes_on(config, monkeypatch, done, capsys):
-    record = Watcher.record
-
-    def terminate_at_step_3(self, step, values):
-        record(self, step, values)
-        if step == 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    monkeypatch.setattr(Watcher, "record", terminate_at_step_3)
+    terminate_at_step(3, monkeypatch)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")  # as torchrun's agent does
     monkeypatch.setattr("evo1_training.training.saving.AGENT_WAITS_S", 0)
     finished = train(config, "stage1")
