@@ -284,6 +284,7 @@ class Policy:
             size=config.vision.image_size,
             channel_order=config.semantics.channel_order,
             dtype=config.semantics.image_dtype,
+            device=self._device,
         )  # (V, 3, S, S)
         prompt = self._prompts.encode([instruction], [shown])
         return ModelInputs(
@@ -371,6 +372,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise CheckpointError(f"device '{name}': expected auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise CheckpointError(
+                f"device '{name}': there are {torch.cuda.device_count()} GPUs, counted from 0"
+            )
     return device
