@@ -1,5 +1,6 @@
 """The command lines of the sweep, each with one input in it."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Command:
         """Its arguments for one input."""
         places = {"{out}": str(out), "{good}": str(home / "good"), "{}": str(path)}
         words = list(self.words)
+        if "\n" in str(path):  # YAML would fold it to a space, which names another file
+            words = [word.replace(":={}", f":={json.dumps(str(path))}") for word in words]
         for key, value in places.items():
             words = [word.replace(key, value) for word in words]
         return words
