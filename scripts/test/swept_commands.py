@@ -128,7 +128,6 @@ ROS_COMMANDS = (
         for module in (
             "evo1_policy.ros.policy_node",
             "evo1_sim.ros.sim_node",
-            "evo1_training.ros.recorder_node",
             "evo1_bringup.ros.so100_driver_node",
             "evo1_sim.ros.so100_emulator_node",
             "evo1_bringup.ros.teleop_relay_node",
@@ -149,6 +148,11 @@ ROS_COMMANDS = (
     _command(
         "evo1_sim.ros.so100_emulator_node",
         f"{_NODE} calibration:={{}} -p port:={{out}}/tty",
+        node=True,
+    ),
+    _command(
+        "evo1_training.ros.recorder_node",
+        "--ros-args -p root:={out}/episodes -p robot_file:={}",
         node=True,
     ),
     _command("evo1_training.ros.recorder_node", f"{_NODE} root:={{}}", writes=True, node=True),
