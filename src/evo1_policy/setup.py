@@ -26,6 +26,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/models", sorted(str(path) for path in Path("models").glob("*.xml"))),
+        (f"share/{NAME}/interfaces", sorted(map(str, Path("interfaces").glob("*.yaml")))),
         *shipped_files(),
     ],
     install_requires=[

@@ -227,12 +227,15 @@ class PromptEncoder:
         ids = tokenizer.get_vocab(with_added_tokens=True)
         self._pad, self._image_context = ids[PAD], ids[IMAGE_CONTEXT]
 
-    def encode(self, instructions: Sequence[str], present: Sequence[int]) -> PromptTokens:
+    def encode(
+        self, instructions: Sequence[str], present: Sequence[int | Sequence[bool]]
+    ) -> PromptTokens:
         """Tokenise a batch.
 
         Args:
             instructions: B texts.
-            present: B numbers of present views; the others are the last slots.
+            present: of each, how many views are present, the others being the last slots; or for
+                each slot whether it is.
 
         Raises:
             TokenizerError: a prompt does not fit and cutting it would cut image tokens.
@@ -245,9 +248,12 @@ class PromptEncoder:
         image_slots = input_ids.eq(self._image_context)  # (B, T)
         lengths = torch.tensor([len(row) for row in rows])[:, None]  # (B, 1)
         real = torch.arange(length)[None] < lengths  # (B, T)
-        per_view = self._config.vision.tokens_per_view
-        seen = torch.tensor(present)[:, None] * per_view  # (B, 1) slots of present views
-        absent = image_slots & (image_slots.cumsum(dim=1) > seen)  # (B, T)
+        views, per_view = self._config.views, self._config.vision.tokens_per_view
+        shown = torch.tensor(
+            [[k < one for k in range(views)] if isinstance(one, int) else one for one in present]
+        )  # (B, V)
+        view = (image_slots.cumsum(dim=1) - 1).clamp(min=0) // per_view  # (B, T)
+        absent = image_slots & ~shown.gather(1, view.clamp(max=views - 1))  # (B, T)
         return PromptTokens(
             input_ids=input_ids, image_slots=image_slots, token_mask=real & ~absent
         )

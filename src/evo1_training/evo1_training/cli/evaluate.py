@@ -208,6 +208,9 @@ def _policy(arguments: argparse.Namespace, named: str) -> tuple[Setup, dict[str,
     for note in checkpoint.notes:
         _say(f"note: {note}")
     robot = checkpoint.robot
+    if robot is None:
+        name = checkpoint.interface.name
+        raise UsageError(f"{named}: has no robot, it is for {name}: say --suite")
     if arguments.robot and not _is_file(arguments.robot) and arguments.robot != robot.name:
         raise UsageError(f"--robot {arguments.robot}: {named} is for the robot '{robot.name}'")
     setup = Setup(
