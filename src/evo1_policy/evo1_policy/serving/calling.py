@@ -147,11 +147,16 @@ def server_url(address: str) -> str:
         ValueError: it is none of them.
     """
     text = address if "://" in address else f"ws://{address}"
-    parts = urlsplit(text)
+    wrong = f"remote: expected host:port, got '{printable(address, 80)}'"
+    try:
+        parts = urlsplit(text)
+        port = parts.port or PORT
+    except ValueError as error:
+        raise ValueError(wrong) from error
     if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.path not in ("", "/"):
-        raise ValueError(f"remote: expected host:port, got '{printable(address, 80)}'")
+        raise ValueError(wrong)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{parts.port or PORT}"
+    return f"{parts.scheme}://{host}:{port}"
 
 
 def read_token(path: Path | str = "") -> str:

@@ -128,6 +128,7 @@ class RemotePolicy:
             try:
                 return self._chunk(self._exchange(request, end_s), observation)
             except TimeoutError as error:
+                self._drop()  # else its late word would be taken for the next answer
                 raise RemoteError(
                     StopCode.REMOTE_LATE,
                     f"{self._url}: no answer within {answer_s:g} s; is the network, or the device "
