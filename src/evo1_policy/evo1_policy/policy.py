@@ -242,20 +242,25 @@ class Policy:
         actions[:, :width] = stats.unnormalise_actions(normalised, values)
         return actions
 
-    def warm_up(self) -> None:
-        """Run one inference on an empty observation, so that the first real one is not slow."""
+    def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
+        """Infer from an empty observation, so that the first real inference is not slow.
+
+        On a GPU this captures graphs, which takes long: one for prompts of about this length, and
+        with `guided` one for chunks with guidance, too.
+        """
         size = self._config.vision.image_size
         black: Image = np.zeros((size, size, 3), np.uint8)
-        self.infer(
-            Observation(
-                images=dict.fromkeys(self.interface.cameras, black),
-                state=self._rest,
-                instruction="",
-                stamp_ns=0,
-                received_ns=0,
-                skew_ns=0,
-            )
+        empty = Observation(
+            images=dict.fromkeys(self.interface.cameras, black),
+            state=self._rest,
+            instruction=instruction,
+            stamp_ns=0,
+            received_ns=0,
+            skew_ns=0,
         )
+        self.infer(empty)
+        if guided:
+            self.infer(empty, Guidance(actions=self._rest[None], weights=np.ones(1)))
 
     def _sample(self, inputs: ModelInputs, prefix: Prefix | None = None) -> Array:
         """Denoise one chunk: (H, action width) normalised."""
