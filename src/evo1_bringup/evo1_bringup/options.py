@@ -13,6 +13,7 @@ from typing import Any
 from evo1_bringup import installation
 from evo1_bringup.arms import Driver, find_driver
 from evo1_bringup.processes import Process, Setting
+from evo1_policy.command_line import did_you_mean
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     Parameter,
@@ -220,7 +221,8 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
     hidden = _REAL_ARM if robot == ANY_ROBOT else ()  # launch gives every one, empty
     unknown = sorted(set(given) - set(rows) - set(hidden)) or sorted(set(texts) - set(rows))
     if unknown:
-        raise OptionError(f"{unknown[0]}: no option of {robot}; known: {', '.join(rows)}")
+        hint = did_you_mean(unknown[0], rows)
+        raise OptionError(f"{unknown[0]}: no option of {robot}{hint}; known: {', '.join(rows)}")
     for name in ("autostart", "speed"):
         if texts.get(name, "").lower() == _AUTO:
             del texts[name]
