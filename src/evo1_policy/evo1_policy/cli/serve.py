@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; returns the exit status."""
     options = _parser().parse_args(arguments)
     wanted = dict(map(_place, options.protocol or ["authors", "evo1"]))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("evo1_policy").setLevel(logging.INFO)
     # Lazily: --help shall not wait for libraries.
     from evo1_policy.serving.calling import read_token
     from evo1_policy.serving.server import PolicyServer, check_reach
