@@ -242,20 +242,25 @@ class Policy:
         actions[:, :width] = stats.unnormalise_actions(normalised, values)
         return actions
 
-    def warm_up(self) -> None:
-        """Run one inference on an empty observation, so that the first real one is not slow."""
+    def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
+        """Infer from an empty observation, so that the first real inference is not slow.
+
+        On a GPU this captures graphs, which takes long: one for prompts of about this length, and
+        with `guided` one for chunks with guidance, too.
+        """
         size = self._config.vision.image_size
         black: Image = np.zeros((size, size, 3), np.uint8)
-        self.infer(
-            Observation(
-                images=dict.fromkeys(self.interface.cameras, black),
-                state=self._rest,
-                instruction="",
-                stamp_ns=0,
-                received_ns=0,
-                skew_ns=0,
-            )
+        empty = Observation(
+            images=dict.fromkeys(self.interface.cameras, black),
+            state=self._rest,
+            instruction=instruction,
+            stamp_ns=0,
+            received_ns=0,
+            skew_ns=0,
         )
+        self.infer(empty)
+        if guided:
+            self.infer(empty, Guidance(actions=self._rest[None], weights=np.ones(1)))
 
     def _sample(self, inputs: ModelInputs, prefix: Prefix | None = None) -> Array:
         """Denoise one chunk: (H, action width) normalised."""
@@ -284,6 +289,7 @@ class Policy:
             size=config.vision.image_size,
             channel_order=config.semantics.channel_order,
             dtype=config.semantics.image_dtype,
+            device=self._device,
         )  # (V, 3, S, S)
         prompt = self._prompts.encode([instruction], [shown])
         return ModelInputs(
@@ -371,6 +377,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise CheckpointError(f"device '{name}': expected auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise CheckpointError(
+                f"device '{name}': there are {torch.cuda.device_count()} GPUs, counted from 0"
+            )
     return device

@@ -4,12 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evo1_policy.action_chunk import ToolError
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.policy_loop import LoopSettings
 from evo1_policy.control.safety import check
 from evo1_policy.control.signals import LoopState, Request, SafeTrajectory, StopCode
+from evo1_policy.control.watchdog import Hold
 from evo1_policy.observation import Missing
 
 MS = 1_000_000
@@ -167,6 +170,22 @@ def test_a_controller_or_an_arm_that_was_out_waits_for_a_person(kit, code):
     assert cell.state is LoopState.HOLDING
     cell.arm_fault = cell.missing = cell.controller_problem = None
     kit.resumes_on_request(cell)
+
+
+@given(codes=st.lists(st.sampled_from(list(StopCode)), max_size=8), patient=st.booleans())
+def test_a_hold_ends_with_the_cause_and_never_needs_a_person_less(codes, patient):
+    hold = Hold(resume_within_ns=2000 * MS)
+    hold.wait_patiently(patient=patient)
+    hold.begin(None, 0)
+    seen: set[StopCode] = set()
+    for now_ns, code in enumerate(codes):
+        waited = not hold.recovers
+        hold.add(code.because("it is so"))
+        hold.follow(code.because("it is so"), now_ns * 900 * MS)
+        assert not (waited and hold.recovers)
+        seen.add(code)
+        if StopCode.ARM_FAULT in seen:
+            assert hold.reason.code not in StopCode.ARM_FAULT.consequences
 
 
 def test_a_late_inference_lets_the_arm_rest_and_resumes_with_its_result(kit):
