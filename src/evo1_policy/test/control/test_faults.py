@@ -303,12 +303,13 @@ def test_whatever_a_policy_returns_nothing_unsound_is_sent(kit):
         assert isinstance(check(trajectory, limits), SafeTrajectory)
 
 
-def test_an_exception_in_inference_holds_until_a_person_resumes(kit):
+@pytest.mark.parametrize("code", ["inference_failed", "remote_gone"])
+def test_an_exception_in_inference_holds_until_a_person_resumes(kit, code):
     cell = kit.moving_cell()
-    cell.failure = "CUDA out of memory"
+    cell.failure, cell.failure_code = "CUDA out of memory", StopCode(code)
     cell.run_until(lambda: cell.state is LoopState.HOLDING)
     assert "CUDA out of memory" in cell.output.status.reason.message
-    kit.comes_to_rest(cell, "inference_failed")
+    kit.comes_to_rest(cell, code)
     cell.failure = None
     kit.stays(cell)
     cell.step(Request.RESUME)
