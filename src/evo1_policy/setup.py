@@ -32,6 +32,7 @@ setup(
     install_requires=[
         "daqp",
         "mink",
+        "msgpack",
         "mujoco",
         "numpy",
         "opencv-python-headless",
@@ -44,6 +45,7 @@ setup(
         "tqdm",
         "torch",
         "transformers",
+        "websockets",
     ],
     zip_safe=True,
     maintainer="Evo-1 for ROS 2 maintainers",
@@ -53,6 +55,7 @@ setup(
         "console_scripts": [
             f"convert_checkpoint = {NAME}.cli.convert_checkpoint:main",
             f"replay = {NAME}.cli.replay:main",
+            f"serve = {NAME}.cli.serve:main",
             f"policy_node = {NAME}.ros.policy_node:main",
         ]
     },

@@ -321,10 +321,11 @@ def _check_together(options: SystemOptions) -> None:
         raise OptionError("task: a real arm has no simulated scene; leave it out")
     if options.record_root and not options.record:
         raise OptionError("record_root: only used with record:=true; give it, or leave this out")
-    if options.teleop and (options.policy.checkpoint or options.policy.dry_run):
-        name = "checkpoint" if options.policy.checkpoint else "dry_run"
+    given = [name for name in ("checkpoint", "remote") if getattr(options.policy, name)]
+    if options.teleop and (given or options.policy.dry_run):
+        name = given[0] if given else "dry_run"
         raise OptionError(f"{name}: with teleop:=true no policy runs; leave one of them out")
-    if options.hardware and not (options.policy.checkpoint or options.teleop):
+    if options.hardware and not (given or options.teleop):
         raise OptionError(
             "checkpoint: missing; the policies that ship were trained in simulation and no real "
             "arm should follow them. Give the folder of one trained for this arm, or teleop:=true"

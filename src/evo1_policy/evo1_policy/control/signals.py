@@ -118,6 +118,9 @@ class StopCode(enum.Enum):
     ARM_FAULT = "arm_fault"
     CLOCK_JUMPED_BACK = "clock_jumped_back"
     INFERENCE_FAILED = "inference_failed"
+    REMOTE_GONE = "remote_gone"  # a policy elsewhere: nobody answers
+    REMOTE_LATE = "remote_late"
+    REMOTE_REFUSED = "remote_refused"  # it serves another robot or model, or wants a token
     CHUNK_NOT_FINITE = "chunk_not_finite"
     CHUNK_WRONG_SHAPE = "chunk_wrong_shape"
     CHUNK_TOO_FAR = "chunk_too_far"
@@ -223,12 +226,13 @@ class InferenceDone:
 class InferenceFailed:
     """An inference that raised.
 
-    `damaged` is the image that could not be decoded; nothing was inferred then, and nothing is
-    wrong with the policy.
+    `code` is the reason to hold for. `damaged` is the image that could not be decoded; nothing
+    was inferred then, and nothing is wrong with the policy.
     """
 
     request_id: int
     error: str
+    code: StopCode = StopCode.INFERENCE_FAILED
     damaged: DamagedImageError | None = None
 
 
