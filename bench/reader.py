@@ -128,7 +128,7 @@ def _write(folder: Path, frames: int, storage: Storage) -> dict[str, Path]:
     """The same two episodes as v2.1 and v3.0."""
     robot = load_robot(ROBOT_FILE)
     sizes = {camera.name: (HEIGHT, WIDTH) for camera in robot.cameras}
-    schema = DatasetSchema(robot=robot, fps=FPS, image_sizes=sizes, storage=storage)
+    schema = DatasetSchema(interface=robot.interface, fps=FPS, image_sizes=sizes, storage=storage)
     halves = [frames // 2, frames - frames // 2]
     encoded = [
         encode_episode(

@@ -132,6 +132,16 @@ class Policy:
         return self._config.horizon
 
     @property
+    def views(self) -> int:
+        """V, image slots of the model."""
+        return self._config.views
+
+    @property
+    def action_width(self) -> int:
+        """Columns of what predict answers: numbers of an action, padded."""
+        return self._config.action_width
+
+    @property
     def execute_actions(self) -> int | None:
         """Actions of a chunk to execute before the next one; None: half of them."""
         return self._config.execute_actions or None

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     file = robot_file(options.robot)
     root = local_dataset(options.path).expanduser()
     robot, folder = load_robot(file), open_folder(root)
-    check_rate(folder, robot)
+    check_rate(folder, robot.interface)
     wanted = Wanted(
         units=_pairs(options.units, "--units", bare=True),
         joints=_pairs(options.joint, "--joint"),

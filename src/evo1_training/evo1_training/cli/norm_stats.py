@@ -25,18 +25,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
     data_config = DataConfig(
-        datasets=tuple(options.datasets), robot=options.robot or "", holdout=0.0
+        datasets=tuple(options.datasets),
+        robot=options.robot or "",
+        interface=options.interface or "",
+        holdout=0.0,
     )
     rules = NormalizationConfig(mode=options.mode, range_floor=options.range_floor)
     if options.out.exists():
         raise DatasetError(f"{options.out}: exists already; choose another file")
-    data, robot = open_data(data_config, Evo1Config(), seed=0)
-    stats = compute_stats(data, rules)[robot.embodiment]
+    data = open_data(data_config, Evo1Config(), seed=0)
+    interface, space = data.interface, data.interface.action_space
+    stats = compute_stats(data, rules, action_space=space)[interface.embodiment]
     write_norm_stats(stats, options.out)
-    print(f"{options.out}: norm stats of '{printable(robot.embodiment)}' over {len(data)} frames")
-    for k, joint in enumerate(robot.joint_names):
+    print(
+        f"{options.out}: norm stats of '{printable(interface.embodiment)}' over {len(data)} frames"
+    )
+    unit = "" if data.robot is None else " rad"
+    for k, name in enumerate(interface.action):
         low, high = stats.action.min[k], stats.action.max[k]
-        print(f"  {printable(joint):<14} action {low:8.3f} .. {high:7.3f} rad")
+        print(f"  {printable(name):<14} action {low:8.3f} .. {high:7.3f}{unit}")
     return 0
 
 
@@ -49,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("datasets", metavar="DIR", nargs="+", help="LeRobot datasets of one robot")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")
     parser.add_argument("--robot", metavar="FILE", help="robot file, where the datasets have none")
+    parser.add_argument("--interface", metavar="NAME", help="of a benchmark: a name, or a file")
     parser.add_argument("--mode", default="bounds", choices=("bounds", "quantiles", "mean_std"))
     parser.add_argument(
         "--range-floor", type=float, default=0.0, metavar="RAD", help="least range that is scaled"

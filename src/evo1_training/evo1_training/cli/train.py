@@ -151,6 +151,7 @@ def _overrides(options: argparse.Namespace) -> list[str]:
         "start_from": getattr(options, "from"),
         "backbone": options.backbone,
         "data.robot": options.robot,
+        "data.interface": options.interface,
         "data.groups": options.groups,
         "data.phrasings": options.phrasings,
         "normalization.stats": options.norm_stats,
@@ -198,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--phrasings", metavar="FILE", help="other words for tasks: {task: [words, words]}")
     add("--groups", metavar="FILE", help="the authors' dataset file, instead of --dataset")
     add("--robot", metavar="FILE", help="robot file, for datasets that carry none")
+    add("--interface", metavar="NAME", help="of a benchmark's datasets: metaworld, libero, a file")
     add("--name", help="of the run; default: the dataset's folder name")
     add("--runs", metavar="DIR", help="folder of all runs (~/evo1_runs)")
     add(

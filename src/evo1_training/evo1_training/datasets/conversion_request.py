@@ -10,7 +10,7 @@ from typing import Protocol
 
 from evo1_policy.command_line import printable
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize
-from evo1_policy.robot_config import CameraConfig, differences
+from evo1_policy.robot_config import CameraConfig, differences, parse_robot
 from evo1_training.datasets.conversion_job import EpisodeResult, episode_key
 from evo1_training.datasets.episode_plan import Gaps
 from evo1_training.datasets.lerobot.schema import DatasetSchema, Storage, Version
@@ -217,12 +217,13 @@ def schema_of(episode: Episode, storage: Storage) -> DatasetSchema:
             "number of frames a second"
         )
     sizes = {camera.name: _image_size(episode, camera) for camera in robot.cameras}
-    return DatasetSchema(robot=robot, fps=fps, image_sizes=sizes, storage=storage)
+    return DatasetSchema(interface=robot.interface, fps=fps, image_sizes=sizes, storage=storage)
 
 
 def schema_problem(schema: DatasetSchema, expected: DatasetSchema) -> str:
     """Why an episode does not fit into a dataset; empty where it does."""
-    for key, theirs, ours in differences(schema.robot, expected.robot):
+    robots = [parse_robot(one.interface.text) for one in (schema, expected)]
+    for key, theirs, ours in differences(robots[0], robots[1]):
         return f"its {key}: {theirs}; the dataset has {ours}: convert it to a dataset of its own"
     for name, size in schema.image_sizes.items():
         if size != expected.image_sizes[name]:

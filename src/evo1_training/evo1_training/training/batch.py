@@ -44,7 +44,7 @@ class TrainingBatch:
         image_slots: (B, T) bool.
         token_mask: (B, T) bool.
         state: (B, state width) fp32, normalised and padded.
-        state_mask: (B, state width) bool, True for the robot's joints.
+        state_mask: (B, state width) bool, True for the numbers of the state.
         actions: (B, H, D) fp32, normalised and padded.
         action_mask: (B, D) bool, True for the robot's dimensions.
         loss_mask: (B, H, D) bool, True where an action counts.
@@ -137,7 +137,7 @@ class Collator:
     def _milestones(self, sample: Sample) -> Array:
         """(2, W): joint positions, in any action space of joints, normalised and padded."""
         stats = self._stats[sample.embodiment]
-        if stats.end_effector is not None:
+        if stats.end_effector is not None or stats.action_space == "raw":
             return np.zeros((len(sample.milestones), self._config.action_width))  # none is known
         is_joint = stats.action_space == "joint"
         normalizer = stats.action_normalizer if is_joint else stats.state_normalizer

@@ -25,8 +25,8 @@ from torch.distributed.checkpoint.state_dict import (
 from evo1_policy.checkpoint import save_checkpoint
 from evo1_policy.checkpoint_layouts.restricted_unpickler import save_plain
 from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
+from evo1_policy.interface import Interface
 from evo1_policy.normalization import NormStats, write_norm_stats
-from evo1_policy.robot_config import RobotConfig
 from evo1_training.training.run_folder import STATE, RunFolder, SavedStep, write_text
 
 if TYPE_CHECKING:
@@ -103,14 +103,14 @@ class PolicyParts:
     """What a policy needs beside its weights.
 
     Attributes:
-        robot: the robot that it moves.
-        stats: norm stats by embodiment; the robot's among them.
+        interface: what it sees and answers.
+        stats: norm stats by embodiment; the interface's among them.
         tokenizer: folder with the tokenizer's files and nothing else.
         card: lines of the model card; how far the run is comes with each checkpoint.
         training: where its data was recorded, and its sentences.
     """
 
-    robot: RobotConfig
+    interface: Interface
     stats: Mapping[str, NormStats]
     tokenizer: Path
     card: tuple[str, ...] = field(default=())
@@ -202,12 +202,12 @@ def write_step(
         others: further weights by the name of their file, from full_weights.
     """
     with folder.appearing(progress.step) as partial:
-        embodiment = parts.robot.embodiment
+        embodiment = parts.interface.embodiment
         save_checkpoint(
             partial.policy,
             model=model,
             stats=parts.stats[embodiment],
-            interface=parts.robot.interface,
+            interface=parts.interface,
             tokenizer_dir=parts.tokenizer,
             card=_card(parts, progress),
             training=parts.training,
@@ -238,7 +238,7 @@ def _rank(success: float | None, error: float | None) -> tuple[float, float]:
 
 
 def _card(parts: PolicyParts, progress: Progress) -> str:
-    lines = [f"# Evo-1 for {parts.robot.name}", "", f"- Steps done: {progress.step}"]
+    lines = [f"# Evo-1 for {parts.interface.name}", "", f"- Steps done: {progress.step}"]
     if progress.best_error is not None:
         lines.append(
             f"- Held-out open-loop error of the best step so far, {progress.best_step}: "

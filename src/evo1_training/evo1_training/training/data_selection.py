@@ -1,10 +1,11 @@
-"""Which datasets a run takes, and for which robot. Must not import ROS or torch."""
+"""Which datasets a run takes, and for which robot or benchmark. Must not import ROS or torch."""
 
 import hashlib
 from dataclasses import replace
 from pathlib import Path
 
 from evo1_policy.checkpoint_layouts.hub import local_dataset
+from evo1_policy.interface import Interface, InterfaceError, load_interface
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode
 from evo1_policy.paths import folders_below
@@ -20,7 +21,7 @@ from evo1_training.datasets.reader import (
 )
 from evo1_training.datasets.reader.adoption import adoption_of, adoption_path, robot_file
 from evo1_training.datasets.reader.frame_cache import Progress
-from evo1_training.datasets.reader.robot_check import ROBOT_COPY
+from evo1_training.datasets.reader.robot_check import INTERFACE_COPY, ROBOT_COPY, own_interface
 from evo1_training.next_commands import command
 from evo1_training.training.config_values import weighted
 from evo1_training.training.phrasings import read_phrasings
@@ -86,37 +87,50 @@ def resolved(config: DataConfig) -> DataConfig:
     )
 
 
-def find_robot(config: DataConfig, paths: tuple[Path, ...]) -> RobotConfig:
-    """The robot file that was given, or what the first dataset that knows was adopted as or holds.
+Subject = tuple[Interface, RobotConfig | None]  # what a policy is for; None: no robot
+
+
+def find_subject(config: DataConfig, paths: tuple[Path, ...]) -> Subject:
+    """The robot file or interface that was given, or what the first dataset that knows says.
 
     Raises:
-        DatasetError: there is none, or it cannot be read.
+        DatasetError: there is none, both were given, or it cannot be read.
     """
     try:
+        if config.robot and config.interface:
+            raise DatasetError("data.robot and data.interface: give one of them")
+        if config.interface:
+            return load_interface(config.interface), None
         if config.robot:
-            return load_robot(robot_file(str(Path(config.robot).expanduser())))
+            return _of(load_robot(robot_file(str(Path(config.robot).expanduser()))))
         for path in paths:
             adoption = adoption_of(path)
             if adoption is not None:
-                return adoption.load_robot()
-            if (path / ROBOT_COPY).is_file():
-                return load_robot(path / ROBOT_COPY)
-    except RobotConfigError as error:
+                return _of(adoption.load_robot())
+            interface, robot = own_interface(path)
+            if interface is not None:
+                return interface, robot
+    except (RobotConfigError, InterfaceError) as error:
         raise DatasetError(str(error)) from error
     raise DatasetError(
         f"{paths[0]}: no {ROBOT_COPY}, so the dataset does not say which robot it is of; give "
         f"its robot file with --robot FILE, or, where it comes from elsewhere, adopt it: "
-        f"{command('adopt', paths[0], '--robot', 'NAME')}"
+        f"{command('adopt', paths[0], '--robot', 'NAME')}; of a benchmark (no {INTERFACE_COPY} "
+        "either) say --interface metaworld, or a file"
     )
 
 
-def selected_robot(config: DataConfig) -> RobotConfig:
-    """The robot that the data are of; opens no dataset.
+def _of(robot: RobotConfig) -> Subject:
+    return robot.interface, robot
+
+
+def selected_subject(config: DataConfig) -> Subject:
+    """What the data are of; opens no dataset.
 
     Raises:
-        DatasetError: see find_robot, dataset_weights and the dataset groups.
+        DatasetError: see find_subject, dataset_weights and the dataset groups.
     """
-    return _robot(config, _specs(config))
+    return _subject(config, _specs(config))
 
 
 def open_data(
@@ -126,7 +140,7 @@ def open_data(
     seed: int,
     mode: Mode | None = None,
     progress: Progress | None = None,
-) -> tuple[TrainingData, RobotConfig]:
+) -> TrainingData:
     """Open and check everything that a run learns from.
 
     Args:
@@ -141,7 +155,7 @@ def open_data(
             few episodes. Names the file and what to do.
     """
     specs = _specs(config)
-    robot = _robot(config, specs)
+    interface, robot = _subject(config, specs)
     if config.groups:
         groups = read_dataset_groups(Path(config.groups).expanduser())
         groups.check(
@@ -150,18 +164,19 @@ def open_data(
             model__action_width=model.action_width,
             **({} if mode is None else {"normalization__mode": mode}),
         )
-        if robot.embodiment not in {spec.embodiment for spec in specs}:
+        if interface.embodiment not in {spec.embodiment for spec in specs}:
             raise DatasetError(
-                f"{config.groups}: no embodiment '{robot.embodiment}', which the robot file "
-                "names; name one so, or give another robot file with --robot"
+                f"{config.groups}: no embodiment '{interface.embodiment}', which the file of "
+                f"{interface.name} names; name one so, or give another with --robot or --interface"
             )
     else:
-        specs = [replace(spec, embodiment=robot.embodiment) for spec in specs]
+        specs = [replace(spec, embodiment=interface.embodiment) for spec in specs]
     datasets = [
         TrainingSamples(
             spec,
             _sample_options(config, model),
-            robot=robot if spec.embodiment == robot.embodiment else None,
+            robot=robot if spec.embodiment == interface.embodiment else None,
+            interface=interface if spec.embodiment == interface.embodiment else None,
             progress=progress,
         )
         for spec in specs
@@ -169,8 +184,10 @@ def open_data(
     for dataset in datasets:
         _check_widths(dataset, model)
     check_embodiments(datasets)
-    data = split_datasets(datasets, holdout=config.holdout, seed=seed)
-    return _with_phrasings(data, config.phrasings), robot
+    data = split_datasets(
+        datasets, interface=interface, robot=robot, holdout=config.holdout, seed=seed
+    )
+    return _with_phrasings(data, config.phrasings)
 
 
 def _sample_options(config: DataConfig, model: Evo1Config) -> SampleOptions:
@@ -209,8 +226,8 @@ def mappings(config: DataConfig) -> dict[str, str]:
     }
 
 
-def _robot(config: DataConfig, specs: list[DatasetSpec]) -> RobotConfig:
-    return find_robot(config, tuple(spec.path for spec in specs))
+def _subject(config: DataConfig, specs: list[DatasetSpec]) -> Subject:
+    return find_subject(config, tuple(spec.path for spec in specs))
 
 
 def _specs(config: DataConfig) -> list[DatasetSpec]:

@@ -16,7 +16,6 @@ from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.flow_matching import sample_noise
 from evo1_policy.model.preprocessing import ModelInputs
 from evo1_policy.normalization import NormStats
-from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.reader import Sample
 from evo1_training.training.batch import Collator, model_inputs
 from evo1_training.training.training_data import EpisodePart, TrainingData
@@ -59,7 +58,7 @@ class OpenLoopError:
 
 
 class OpenLoopMeter:
-    """Measures on frames spread over the held-out episodes of the robot's embodiment."""
+    """Measures on frames spread over the held-out episodes of the embodiment it is for."""
 
     def __init__(
         self,
@@ -67,7 +66,6 @@ class OpenLoopMeter:
         collator: Collator,
         stats: NormStats,
         config: Evo1Config,
-        robot: RobotConfig,
         *,
         frames: int,
         batch_size: int,
@@ -75,13 +73,14 @@ class OpenLoopMeter:
         self._parts = [
             part
             for part in data.held_out
-            if len(part) and part.samples.spec.embodiment == robot.embodiment
+            if len(part) and part.samples.spec.embodiment == data.interface.embodiment
         ]
-        self._collator, self._stats, self._config, self._robot = collator, stats, config, robot
+        self._collator, self._stats, self._config = collator, stats, config
+        self._rate_hz = data.interface.rate_hz
         self._frames, self._batch_size = frames, batch_size
         ee = stats.end_effector
-        self._names = robot.joint_names if ee is None else ee.action.names
-        self._unit = "rad" if ee is None else "as in the data"
+        self._names = data.interface.action if ee is None else ee.action.names
+        self._unit = "rad" if ee is None and data.robot is not None else "as in the data"
 
     @property
     def available(self) -> bool:
@@ -112,7 +111,7 @@ class OpenLoopMeter:
         """Draw demonstrated and predicted joints over time into a PNG."""
         from matplotlib.figure import Figure
 
-        joints, rate = self._names, self._robot.rate_hz
+        joints, rate = self._names, self._rate_hz
         figure = Figure(figsize=(10, 1.6 * len(joints)), layout="constrained")
         axes = figure.subplots(len(joints), 1, sharex=True, squeeze=False)[:, 0]
         for k, (axis, name) in enumerate(zip(axes, joints, strict=True)):

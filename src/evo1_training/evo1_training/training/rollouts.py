@@ -22,10 +22,15 @@ class Rollouts:
         TrainConfigError: the robot or the task is not simulated, or there are too many trials.
     """
 
-    def __init__(self, config: TrainConfig, robot: RobotConfig) -> None:
+    def __init__(self, config: TrainConfig, robot: RobotConfig | None) -> None:
         self._every = config.rollouts.every
         if not self._every:
             return
+        if robot is None:
+            raise TrainConfigError(
+                "rollouts.every: a benchmark is not tried while training; take 0, and evaluate "
+                "--suite afterwards"
+            )
         # Lazily: MuJoCo, which a machine that only trains may not have.
         from evo1_sim.tasks import TASKS
         from evo1_training.evaluation.outcomes import TrialError, plan_trials

@@ -18,7 +18,6 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from evo1_policy.checkpoint import Checkpoint, Weights
 from evo1_policy.checkpoint_layouts.own import copy_tokenizer, tokenizer_files
 from evo1_policy.model.preprocessing import load_tokenizer
-from evo1_policy.robot_config import RobotConfig
 from evo1_training.training.batch import Collator
 from evo1_training.training.checkpoints import (
     ADAPTED,
@@ -35,7 +34,7 @@ from evo1_training.training.data_selection import (
     mappings,
     open_data,
     resolved,
-    selected_robot,
+    selected_subject,
 )
 from evo1_training.training.loading import BatchStream
 from evo1_training.training.objective import Objective, has_fast_bf16, new_milestone_head
@@ -97,19 +96,19 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     resume = folder.newest()
     if resume is not None and accelerator.is_main_process:
         folder.point("last", resume.step)  # a kill may have come before the link
-    robot, start = selected_robot(config.data), None
-    rollouts, steps = Rollouts(config, robot), config.stage(stage).steps
+    subject, start = selected_subject(config.data), None
+    rollouts, steps = Rollouts(config, subject[1]), config.stage(stage).steps
     progress = Progress.read(resume) if resume is not None else Progress()
     if progress.step >= steps and (progress.success is not None or not rollouts.due(steps, steps)):
         return _finished(folder, stage, progress.step)
     if resume is None:  # what is wrong with it is said before minutes of decoding
-        start = open_start(config, robot)
+        start = open_start(config, *subject)
         tokenizer_files(tokenizer_source(config, start))
     bar = DecodingBar(enabled=accelerator.is_main_process)
     mode = config.normalization.mode
-    data, _ = open_data(config.data, config.model, seed=config.seed, mode=mode, progress=bar)
+    data = open_data(config.data, config.model, seed=config.seed, mode=mode, progress=bar)
     bar.close()
-    known = _Session(config, stage, folder, accelerator, data, robot, start, resume, progress)
+    known = _Session(config, stage, folder, accelerator, data, start, resume, progress)
     parts = known.parts(read_as, rollouts)
     try:
         with memory_explained(config, stage):
@@ -121,7 +120,7 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         folder.end()
     summary = ""
     if accelerator.is_main_process:
-        summary = write_summary(folder, outcome, config, stage, data, robot)
+        summary = write_summary(folder, outcome, config, stage, data)
     accelerator.end_training()
     return Finished(folder=folder, outcome=outcome, summary=summary)
 
@@ -135,7 +134,6 @@ class _Session:
     folder: RunFolder
     accelerator: Accelerator
     data: TrainingData
-    robot: RobotConfig
     start: Weights | None
     resume: SavedStep | None
     progress: Progress
@@ -146,8 +144,8 @@ class _Session:
 
     def parts(self, read_as: Mapping[str, str], rollouts: Rollouts) -> Parts:
         """Everything, in the order in which it takes memory."""
-        config, folder, robot = self.config, self.folder, self.robot
-        stats = choose_stats(config, self.data, robot, self.start, self.resume)
+        config, folder, interface = self.config, self.folder, self.data.interface
+        stats = choose_stats(config, self.data, self.start, self.resume)
         tokenizer_dir = folder.path / "tokenizer"
         if self.accelerator.is_main_process:
             folder.begin(config, read_as)
@@ -159,7 +157,7 @@ class _Session:
         collator = Collator(config.model, load_tokenizer(tokenizer_dir), stats)
         # Before the model takes memory and the GPU: the readers are forked from this process.
         stream = self._stream(collator)
-        model = make_model(config, self.start, self.resume, robot)
+        model = make_model(config, self.start, self.resume)
         lines = self._lines()
         watcher = self._watcher(lines)
         with memory_explained(config, self.stage):
@@ -177,15 +175,14 @@ class _Session:
             meter=OpenLoopMeter(
                 self.data,
                 collator,
-                stats[robot.embodiment],
+                stats[interface.embodiment],
                 config.model,
-                robot,
                 frames=config.watching.open_loop_frames,
                 batch_size=self.section.batch_size,
             ),
             rollouts=rollouts,
             policy=PolicyParts(
-                robot=robot,
+                interface=interface,
                 stats=stats,
                 tokenizer=tokenizer_dir,
                 card=tuple(f"- {line}" for line in lines),
@@ -213,7 +210,7 @@ class _Session:
 
     def _lines(self) -> list[str]:
         """What this run is, for people and for the model card."""
-        lines = describe_start(self.config, self.stage, self.data, self.robot, self.accelerator)
+        lines = describe_start(self.config, self.stage, self.data, self.accelerator)
         if self.start is not None:
             lines[1:1] = self.start.notes
             if not isinstance(self.start, Checkpoint):

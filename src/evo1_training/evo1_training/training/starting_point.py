@@ -17,7 +17,8 @@ from evo1_policy.checkpoint import (
 from evo1_policy.checkpoint_layouts.contents import gripper_indices
 from evo1_policy.checkpoint_layouts.hub import local_checkpoint
 from evo1_policy.checkpoint_layouts.own import TOKENIZER_FILES
-from evo1_policy.interface import ROBOT, ActionSpace
+from evo1_policy.interface import ActionSpace, Interface, load_interface
+from evo1_policy.interface import differences as interface_differences
 from evo1_policy.kinematics.end_effector import EndEffector
 from evo1_policy.kinematics.inverse import ToolSpace
 from evo1_policy.kinematics.model import ModelError
@@ -44,11 +45,13 @@ if TYPE_CHECKING:
 _FREE = ("head.dropout", "num_inference_steps", "execute_actions", "semantics.episode_tail")
 
 
-def open_start(config: TrainConfig, robot: RobotConfig) -> Weights | None:
+def open_start(
+    config: TrainConfig, interface: Interface, robot: RobotConfig | None
+) -> Weights | None:
     """The checkpoint to start from, checked; None where weights are new.
 
-    A folder of this very robot comes with its norm stats (a Checkpoint). Any other is its weights
-    alone, which are padded to the same width for every robot.
+    A folder of this very robot, or benchmark, comes with its norm stats (a Checkpoint). Any other
+    is its weights alone, which are padded to the same width for every robot.
 
     Raises:
         CheckpointError: it cannot be read.
@@ -65,10 +68,17 @@ def open_start(config: TrainConfig, robot: RobotConfig) -> Weights | None:
     path = Path(config.start_from).expanduser()
     start = read_weights(path, tokenizer=config.tokenizer or None)
     check_architecture(config.model, start.config, source=path)
-    theirs = start.directory / ROBOT
-    if not theirs.is_file() or robot_differences(robot, load_robot(theirs)):
+    theirs = start.directory / interface.file
+    if not theirs.is_file():
         return start
-    return read_checkpoint(path, robot=robot, tokenizer=config.tokenizer or None)
+    if robot is None:
+        other = bool(interface_differences(interface, load_interface(theirs)))
+    else:
+        other = bool(robot_differences(robot, load_robot(theirs)))
+    if other:
+        return start
+    tokenizer = config.tokenizer or None
+    return read_checkpoint(path, robot=robot, interface=interface, tokenizer=tokenizer)
 
 
 def followed_architecture(model: Evo1Config, start_from: str) -> Evo1Config:
@@ -109,9 +119,7 @@ def check_architecture(ours: Evo1Config, theirs: Evo1Config, *, source: Path) ->
         )
 
 
-def make_model(
-    config: TrainConfig, start: Weights | None, resume: SavedStep | None, robot: RobotConfig
-) -> "Evo1":
+def make_model(config: TrainConfig, start: Weights | None, resume: SavedStep | None) -> "Evo1":
     """The model with the weights to begin or to go on with; fp32, CPU.
 
     Raises:
@@ -120,7 +128,7 @@ def make_model(
     from evo1_policy.model.evo1 import new_model
 
     if resume is not None:
-        model = load_model(read_checkpoint(resume.policy, robot=robot))
+        model = load_model(read_weights(resume.policy))
     elif start is not None:
         model = load_model(dataclasses.replace(start, config=config.model))
     elif config.backbone:
@@ -134,7 +142,6 @@ def make_model(
 def choose_stats(
     config: TrainConfig,
     data: TrainingData,
-    robot: RobotConfig,
     start: Weights | None,
     resume: SavedStep | None,
 ) -> dict[str, NormStats]:
@@ -144,15 +151,15 @@ def choose_stats(
         TrainConfigError: the file cannot be read.
         DatasetError: they are not of these data.
     """
-    space, meaning = _action_space(config, data, robot)
-    if space != "joint" and data.embodiments != (robot.embodiment,):
+    space, meaning = _action_space(config, data)
+    if space not in ("joint", "raw") and data.embodiments != (data.interface.embodiment,):
         raise TrainConfigError(
             f"action_space: {space}: for one robot at a time; the data are of "
             f"{', '.join(data.embodiments)}"
         )
     compute = partial(compute_stats, data, config.normalization, action_space=space)
-    if space == "joint_relative" and config.absolute_grippers:
-        compute = partial(compute, absolute_joints=gripper_indices(robot))
+    if data.robot and space == "joint_relative" and config.absolute_grippers:
+        compute = partial(compute, absolute_joints=gripper_indices(data.robot))
     wanted = config.normalization.stats
     if resume is not None:
         return _saved_stats(resume.policy)
@@ -180,10 +187,17 @@ def choose_stats(
 
 
 def _action_space(
-    config: TrainConfig, data: TrainingData, robot: RobotConfig
+    config: TrainConfig, data: TrainingData
 ) -> tuple[ActionSpace, EndEffector | None]:
     """What is learnt: as the datasets say, else as the choices do."""
     space, meaning = action_space(config.action_space), data.end_effector
+    if data.robot is None:
+        if space not in ("joint", "raw"):
+            raise TrainConfigError(
+                f"action_space: {space}: {data.interface.name} has no arm, its numbers are learnt "
+                "as they are; leave it out"
+            )
+        return "raw", None
     if meaning is None:
         if space not in ("joint", "joint_relative"):
             raise TrainConfigError(
@@ -196,7 +210,7 @@ def _action_space(
             f"action_space: {space}: the data are of {meaning.action_space}; leave it out"
         )
     try:
-        ToolSpace(meaning, robot)  # said before the first step, not when it is deployed
+        ToolSpace(meaning, data.robot)  # said before the first step, not when it is deployed
     except ModelError as error:
         raise TrainConfigError(f"action_space: {meaning.action_space}: {error}") from error
     return meaning.action_space, meaning

@@ -8,7 +8,6 @@ import torch
 from accelerate import Accelerator
 
 from evo1_policy.command_line import printable
-from evo1_policy.robot_config import RobotConfig
 from evo1_training.next_commands import after_training, command
 from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
 from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
@@ -23,7 +22,6 @@ def describe_start(
     config: TrainConfig,
     stage: Stage,
     data: TrainingData,
-    robot: RobotConfig,
     accelerator: Accelerator,
 ) -> list[str]:
     """What this run is, in lines for people and for the model card."""
@@ -31,7 +29,7 @@ def describe_start(
     batch = section.batch_size * section.accumulation * ranks
     start = config.start_from or config.backbone or "new weights"
     lines = [
-        f"{stage} for {robot.name}, from {start}; " + _what_learns(section),
+        f"{stage} for {data.interface.name}, from {start}; " + _what_learns(section),
         *data.describe(),
         f"{section.steps} steps of {batch} samples ({section.batch_size} a batch x "
         f"{section.accumulation} accumulated x {ranks} {accelerator.device.type}), "
@@ -41,11 +39,12 @@ def describe_start(
     space = config.action_space if meaning is None else meaning.action_space
     if space != "joint":
         lines.append(f"action space: {space}")
-    noise, pool = config.model.horizon * robot.width, config.model.language.width
+    width = data.interface.widths[1]
+    noise, pool = config.model.horizon * width, config.model.language.width
     if config.model.semantics.prediction == "velocity" and pool < noise:
         lines.append(
             f"a velocity holds the noise, {noise} numbers ({config.model.horizon} actions x "
-            f"{robot.width} joints), and the head's pool has {pool}: some of it cannot get "
+            f"{width} numbers), and the head's pool has {pool}: some of it cannot get "
             "through. Take a shorter model.horizon, a wider model.language.width or "
             "model.semantics.prediction=sample"
         )
@@ -117,7 +116,6 @@ def write_summary(
     config: TrainConfig,
     stage: Stage,
     data: TrainingData,
-    robot: RobotConfig,
 ) -> str:
     """Say how a run ended and what to type next; also into summary.md."""
     path, section = folder.path, config.stage(stage)
@@ -150,18 +148,19 @@ def write_summary(
         lines += [
             "",
             "Next:",
-            *(f"  {line}" for line in _next(folder, config, stage, data, robot)),
+            *(f"  {line}" for line in _next(folder, config, stage, data)),
         ]
     text = "\n".join(printable(line, _MOST_SAID) for line in lines)
     write_text(path / SUMMARY, text + "\n")
     return text
 
 
-def _next(
-    folder: RunFolder, config: TrainConfig, stage: Stage, data: TrainingData, robot: RobotConfig
-) -> list[str]:
+def _next(folder: RunFolder, config: TrainConfig, stage: Stage, data: TrainingData) -> list[str]:
     if stage == "stage1":
         usual = Path(TrainConfig.runs).expanduser() == Path(config.runs)
         runs = [] if usual else ["--runs", config.runs]
         return [command("train", "--stage", 2, "--name", config.name, *runs)]
-    return after_training(robot.name, folder.path / "best", data.instructions)
+    if data.robot is None:
+        policy = ("--checkpoint", folder.path / "best")
+        return [command("evaluate", "--suite", data.interface.name, *policy)]
+    return after_training(data.robot.name, folder.path / "best", data.instructions)

@@ -101,6 +101,9 @@ class DataConfig(Choices):
     root: str = choice("~/evo1_datasets", "where converted datasets lie")
     groups: str = choice("", "the authors' dataset file (data_groups), instead of `datasets`")
     robot: str = choice("", "robot file; empty: the copy in the dataset")
+    interface: str = choice(
+        "", "of a benchmark, which has no robot: 'metaworld', 'libero', or a file; empty: the copy"
+    )
     phrasings: str = choice(
         "", "YAML or JSON file with other words for tasks: {task: [words, words]}; each frame is "
         "shown with one of them in an epoch",

@@ -15,9 +15,10 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     few_instructions,
     read_training,
 )
-from evo1_policy.interface import ActionSpace
+from evo1_policy.interface import ActionSpace, Interface
 from evo1_policy.kinematics.end_effector import EndEffector
 from evo1_policy.normalization import FeatureStats, NormStats
+from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import MOST_JSON_BYTES, UntrustedError, parse_json, read_text
 from evo1_training.datasets.lerobot.contents import SOURCES
 from evo1_training.datasets.lerobot.statistics import of_values, with_sound_quantiles
@@ -68,12 +69,16 @@ class TrainingData:
     Attributes:
         train: one part of each dataset.
         held_out: the other episodes, of the same datasets; empty parts where none are held out.
+        interface: what the policy is for.
+        robot: likewise; None for a benchmark.
         seed: of the order.
         phrasings: other words for tasks, which training alone sees.
     """
 
     train: tuple[EpisodePart, ...]
     held_out: tuple[EpisodePart, ...]
+    interface: Interface
+    robot: RobotConfig | None
     seed: int
     phrasings: Phrasings = field(default_factory=dict)
 
@@ -143,7 +148,12 @@ class TrainingData:
 
 
 def split_datasets(
-    datasets: Iterable[TrainingSamples], *, holdout: float, seed: int
+    datasets: Iterable[TrainingSamples],
+    *,
+    interface: Interface,
+    robot: RobotConfig | None,
+    holdout: float,
+    seed: int,
 ) -> TrainingData:
     """Hold out a share of the takes of each dataset, evenly spread over it.
 
@@ -170,7 +180,9 @@ def split_datasets(
         held_out.append(EpisodePart(samples, [k for k, t in enumerate(takes) if t in chosen]))
     if not train:
         raise DatasetError("no datasets to learn from; expected at least one")
-    return TrainingData(train=tuple(train), held_out=tuple(held_out), seed=seed)
+    return TrainingData(
+        train=tuple(train), held_out=tuple(held_out), interface=interface, robot=robot, seed=seed
+    )
 
 
 def _takes(samples: TrainingSamples) -> list[str]:
@@ -182,7 +194,8 @@ def _takes(samples: TrainingSamples) -> list[str]:
     try:
         text = read_text(path, what="list of sources", max_bytes=MOST_JSON_BYTES)
         lines = [parse_json(line, source=str(path)) for line in text.splitlines()]
-        sources = [str(line["source"]).rpartition("#")[0] for line in lines]
+        names = [str(line["source"]) for line in lines]
+        sources = [name.rpartition("#")[0] or name for name in names]
     except (UntrustedError, LookupError, TypeError):
         return own  # somebody's edit of the dataset; check-dataset tells
     return sources if len(sources) == len(own) else own

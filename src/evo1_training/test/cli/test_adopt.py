@@ -136,8 +136,8 @@ def test_a_dataset_in_the_cache_of_the_hub_is_adopted_and_trained_by_its_name(
     assert f"{place / commit}.evo1.yaml: written" in capsys.readouterr().out
     assert [path.name for path in root.parent.iterdir()] == [commit]  # the hub's own folder
     config = DataConfig(datasets=("hub:user/pick",), holdout=0.0)
-    data, robot = open_data(config, MODEL, seed=0)
-    assert (robot.name, data.train[0].samples.spec.name) == ("so100", "pick")
+    data = open_data(config, MODEL, seed=0)
+    assert (data.interface.name, data.train[0].samples.spec.name) == ("so100", "pick")
     assert adopt.main(["hub:user/other", "--robot", "so100"]) == 1
     assert "hf download user/other --repo-type dataset" in capsys.readouterr().err
 

@@ -118,7 +118,7 @@ def seen_in(sample, robot, joints):
 def test_what_training_learns_is_what_the_policy_integrates(tmp_path, robot, robots_dir, meaning):
     write_cubes(tmp_path / "cubes", robot, meaning)
     config = selection(tmp_path, json.dumps(meaning.to_dict()), robots_dir)
-    data, _ = open_data(config, dataclasses.replace(MODEL, action_width=12), seed=0)
+    data = open_data(config, dataclasses.replace(MODEL, action_width=12), seed=0)
     stats = compute_stats(data, NormalizationConfig(), action_space=meaning.action_space)
     assert stats["xarm6"].end_effector == meaning
     model = dataclasses.replace(MODEL, action_width=12)
@@ -154,7 +154,7 @@ def _guided(actions):
 
 
 def test_beyond_an_episodes_end_a_delta_moves_nothing(cubes, robots_dir):
-    data, _ = open_data(selection(cubes, "libero", robots_dir), MODEL, seed=0)
+    data = open_data(selection(cubes, "libero", robots_dir), MODEL, seed=0)
     last = data.train[0][11]  # of the first episode
     assert last.action_mask.tolist() == [True, False, False, False, False]
     assert not last.actions[1:, :6].any()

@@ -40,12 +40,12 @@ def test_a_wrong_file_is_named_with_its_task(tmp_path, text, message):
 
 
 def test_training_sees_the_phrasings_and_the_measurement_does_not(tmp_path, dataset):
-    data, _ = open_data(DataConfig(datasets=(str(dataset),)), MODEL, seed=0)
+    data = open_data(DataConfig(datasets=(str(dataset),)), MODEL, seed=0)
     task = data.train[0][0].instruction
     file = tmp_path / "words.json"
     file.write_text(json.dumps({task: ["one", "two"]}))
     config = DataConfig(datasets=(str(dataset),), phrasings=str(file))
-    told, _ = open_data(config, MODEL, seed=0)
+    told = open_data(config, MODEL, seed=0)
     words = [told[0, number, 0].instruction for number in range(8)]
     assert {"one", "two"} <= set(words)
     assert words == [told[0, number, 0].instruction for number in range(8)]
@@ -60,7 +60,7 @@ def test_training_sees_the_phrasings_and_the_measurement_does_not(tmp_path, data
 def test_a_number_behind_a_dataset_is_how_often_its_frames_come(tmp_path, dataset, robot):
     other = write_dataset(tmp_path / "other:2", robot)
     config = DataConfig(datasets=(f"{dataset}:0.5", str(other)))
-    data, _ = open_data(config, MODEL, seed=0)
+    data = open_data(config, MODEL, seed=0)
     assert data.order.weights == (0.5, 1.0)
     assert "each 0.5 times an epoch" in data.describe()[0]
     assert resolved(config).datasets == (f"{dataset}:0.5", str(other))

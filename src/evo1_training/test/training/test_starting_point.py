@@ -92,8 +92,8 @@ def test_a_policy_of_another_arm_starts_with_its_weights_and_of_this_arm_with_it
     config = dataclasses.replace(config, model=model, start_from=str(shipped))
     assert (model.horizon, model.head.dropout) == (25, config.model.head.dropout)
     so100 = load_robot(robots_dir / "so100.yaml")
-    assert type(open_start(config, so100)) is Weights
-    assert isinstance(open_start(config, robot), Checkpoint)
+    assert type(open_start(config, so100.interface, so100)) is Weights
+    assert isinstance(open_start(config, robot.interface, robot), Checkpoint)
 
 
 def test_from_the_authors_so100_weights_to_a_policy_of_your_arm_by_commands(

@@ -34,11 +34,11 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def stats(opened):
-    return compute_stats(opened[0], NormalizationConfig())
+    return compute_stats(opened, NormalizationConfig())
 
 
 def test_held_out_episodes_are_never_trained_on(opened):
-    data, _ = opened
+    data = opened
     (train,), (held,) = data.train, data.held_out
     assert sorted(train.episodes + held.episodes) == [0, 1, 2]
     assert held.episodes == (1,)
@@ -52,7 +52,7 @@ def test_the_pieces_of_one_take_are_held_out_together_or_not_at_all(tmp_path, ro
     lines = (json.dumps({"episode_index": k, "source": name}) for k, name in enumerate(takes))
     (root / "meta" / "evo1" / "sources.jsonl").write_text("\n".join(lines))
     config = DataConfig(datasets=(str(root),), holdout=0.4)
-    (held,) = open_data(config, MODEL, seed=0)[0].held_out
+    (held,) = open_data(config, MODEL, seed=0).held_out
     assert held.episodes == (1, 2, 3, 5, 6)  # takes b and d of a, b, c, d, e
     one = write_dataset(tmp_path / "one", robot, lengths=(5, 5, 5))
     (one / "meta" / "evo1" / "sources.jsonl").write_text('{"source": "a#0"}\n' * 3)
@@ -61,14 +61,14 @@ def test_the_pieces_of_one_take_are_held_out_together_or_not_at_all(tmp_path, ro
 
 
 def test_stats_are_those_of_the_training_episodes(opened, stats):
-    (train,) = opened[0].train
+    (train,) = opened.train
     actions = np.stack([train[n].actions[0] for n in range(len(train))])
     assert stats["xarm6"].action.min == pytest.approx(actions.min(axis=0))
     assert stats["xarm6"].action.max == pytest.approx(actions.max(axis=0))
 
 
 def test_a_chunk_counts_the_robots_joints_up_to_the_end_of_its_episode(opened, stats, tokenizer):
-    (train,) = opened[0].train
+    (train,) = opened.train
     last = train[11]  # of the first episode
     batch = Collator(MODEL, tokenizer, stats)([train[0], last])
     assert batch.loss_mask[0].sum() == 5 * 7
@@ -82,7 +82,7 @@ def test_a_chunk_counts_the_robots_joints_up_to_the_end_of_its_episode(opened, s
 
 
 def test_training_sees_what_the_policy_sees(opened, stats, tokenizer, robot, tmp_path):
-    data, _ = opened
+    data = opened
     sample = data.train[0][3]
     save_checkpoint(
         tmp_path / "policy",
@@ -115,7 +115,7 @@ def test_relative_actions_of_training_become_the_demonstrated_targets_in_the_pol
     dataset, tokenizer, robot, tmp_path, max_pause_s, gripper
 ):
     config = DataConfig(datasets=(str(dataset),), max_pause_s=max_pause_s)
-    data, _ = open_data(config, MODEL, seed=0)
+    data = open_data(config, MODEL, seed=0)
     space = {"action_space": "joint_relative", "absolute_joints": gripper}
     stats = compute_stats(data, NormalizationConfig(), **space)
     collator, (train,) = Collator(MODEL, tokenizer, stats), data.train
@@ -153,7 +153,7 @@ def test_relative_actions_of_training_become_the_demonstrated_targets_in_the_pol
 
 
 def test_batches_go_on_where_their_position_was_taken(opened, stats, tokenizer):
-    data, collator = opened[0], Collator(MODEL, tokenizer, stats)
+    data, collator = opened, Collator(MODEL, tokenizer, stats)
     config = DataConfig(workers=0)
     whole = BatchStream(data, collator, config, batch_size=4)
     origins = [next(whole).origins for _ in range(9)]  # more than one epoch of 22 frames
@@ -165,7 +165,7 @@ def test_batches_go_on_where_their_position_was_taken(opened, stats, tokenizer):
 
 
 def test_the_processes_of_a_run_share_the_samples_of_one(opened, stats, tokenizer):
-    data, collator = opened[0], Collator(MODEL, tokenizer, stats)
+    data, collator = opened, Collator(MODEL, tokenizer, stats)
     config = DataConfig(workers=0)
     one = next(BatchStream(data, collator, config, batch_size=4)).origins
     shared = [
@@ -183,7 +183,7 @@ def test_a_dataset_file_without_the_robots_embodiment_is_refused(dataset, tmp_pa
 
 
 def test_a_position_of_other_data_is_refused(opened, stats, tokenizer):
-    data, collator = opened[0], Collator(MODEL, tokenizer, stats)
+    data, collator = opened, Collator(MODEL, tokenizer, stats)
     state = BatchStream(data, collator, DataConfig(workers=0), batch_size=4).state_dict()
     with pytest.raises(ValueError, match="seed"):
         BatchStream(
@@ -194,10 +194,10 @@ def test_a_position_of_other_data_is_refused(opened, stats, tokenizer):
 def test_a_perfect_prediction_has_no_open_loop_error_and_draws_its_plot(
     opened, stats, tokenizer, robot, tmp_path
 ):
-    data, _ = opened
+    data = opened
     stats = {"xarm6": dataclasses.replace(stats["xarm6"], clamp=False)}
     collator = Collator(MODEL, tokenizer, stats)
-    meter = OpenLoopMeter(data, collator, stats["xarm6"], MODEL, robot, frames=14, batch_size=100)
+    meter = OpenLoopMeter(data, collator, stats["xarm6"], MODEL, frames=14, batch_size=100)
     held = [data.held_out[0][n] for n in range(14)]
     truth = collator(held).actions
     error = meter.measure(lambda inputs, noise: truth, torch.device("cpu"))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
+from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.checker import timing
 from evo1_training.datasets.checker.joints import HORIZON, JointFacts, JointWatch
 from evo1_training.datasets.checker.motion import moved_share, moving
@@ -37,7 +37,12 @@ from evo1_training.datasets.reader.info import ACTION_KEY, IMAGE_PREFIX, STATE_K
 from evo1_training.datasets.reader.layouts import Episode, column_names
 from evo1_training.datasets.reader.pictures import FrameSource, PictureSizeError
 from evo1_training.datasets.reader.problems import DatasetError, Finding, Findings
-from evo1_training.datasets.reader.robot_check import ROBOT_COPY, check_robot
+from evo1_training.datasets.reader.robot_check import (
+    ROBOT_COPY,
+    check_benchmark,
+    check_robot,
+    own_interface,
+)
 from evo1_training.datasets.reader.suites import ABSOLUTE, Suite
 
 Progress = Callable[[int, int], None]  # episodes done, episodes in all
@@ -271,21 +276,23 @@ def _robot(meta: DatasetFolder, findings: Findings) -> tuple[Suite, RobotConfig 
     except DatasetError as error:
         findings.add("adoption", adoption_path(meta.info.root), str(error))
     path = meta.info.root / ROBOT_COPY
-    if not path.is_file():
-        return ABSOLUTE, None
     try:
-        robot = load_robot(path)
-    except RobotConfigError as error:
+        interface, own = own_interface(meta.info.root)
+        if interface is not None and own is None:
+            check_benchmark(meta, interface, dataset_spec(meta.info.root, read=False))
+    except DatasetError as error:
         findings.add("robot-file", path, str(error).removeprefix(f"{path}: "))
+        return ABSOLUTE, None
+    if own is None:
         return ABSOLUTE, None
     state = meta.info.features.get(STATE_KEY)
     names = state.names if state is not None else None
-    if names != robot.joint_names or robot.rate_hz != meta.info.fps:
+    if names != own.joint_names or own.rate_hz != meta.info.fps:
         findings.add(
             "robot-file",
             path,
-            f"joints {', '.join(robot.joint_names)} at {robot.rate_hz:g} Hz, but the dataset has "
+            f"joints {', '.join(own.joint_names)} at {own.rate_hz:g} Hz, but the dataset has "
             f"{', '.join(names or ())} at {meta.info.fps} Hz",
         )
         return ABSOLUTE, None
-    return ABSOLUTE, robot
+    return ABSOLUTE, own

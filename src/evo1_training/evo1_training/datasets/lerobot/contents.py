@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from evo1_policy.interface import Interface
 from evo1_policy.untrusted import parse_json, read_json, read_text
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
 from evo1_training.datasets.lerobot.schema import DatasetSchema, Version, arrow_schema, features
@@ -16,7 +17,7 @@ from evo1_training.datasets.lerobot.statistics import Statistics, merged, of_val
 from evo1_training.datasets.lerobot.tables import Place, index_columns
 
 INFO, STATS = "meta/info.json", "meta/stats.json"
-ROBOT, SOURCES = "meta/evo1/robot.yaml", "meta/evo1/sources.jsonl"
+OWN, SOURCES = "meta/evo1", "meta/evo1/sources.jsonl"  # what we add
 CHUNK = 1000  # episodes (v2.1) or files (v3.0) a folder
 _SOURCES_BYTES = 64 << 20
 
@@ -85,16 +86,14 @@ class Identity:
         features: as in info.json.
         fps: frames a second.
         robot_type: name of the robot; empty where nobody told it.
-        embodiment: key of its norm stats; empty where it has none.
-        robot_text: its robot file; empty where it has none.
+        interface: of its robot or benchmark; None where it does not say.
         columns: of the tables; None: those of the features.
     """
 
     features: dict[str, dict[str, Any]]
     fps: int
     robot_type: str
-    embodiment: str = ""
-    robot_text: str = ""
+    interface: Interface | None = None
     columns: pa.Schema | None = None
 
     @classmethod
@@ -104,13 +103,11 @@ class Identity:
         Raises:
             SchemaError: a robot or camera that no LeRobot dataset can hold.
         """
-        robot = schema.robot
         return cls(
             features=features(schema),
             fps=schema.fps,
-            robot_type=robot.name,
-            embodiment=robot.embodiment,
-            robot_text=robot.text,
+            robot_type=schema.interface.name,
+            interface=schema.interface,
         )
 
     def table(self, version: Version) -> pa.Schema:

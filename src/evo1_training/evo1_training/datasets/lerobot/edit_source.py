@@ -1,7 +1,8 @@
 """A dataset of anybody's, opened to make another one of it. Must not import ROS or torch."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
+from evo1_policy.interface import Interface, parse_interface
 from evo1_policy.robot_config import parse_robot
-from evo1_policy.untrusted import parse_json, parse_yaml, read_json, read_text
+from evo1_policy.untrusted import parse_json, parse_yaml, read_json
 from evo1_training.datasets.checker.statistics import read_episode_stats
-from evo1_training.datasets.lerobot.contents import INFO, ROBOT, SOURCES, Identity
+from evo1_training.datasets.lerobot.contents import INFO, SOURCES, Identity
 from evo1_training.datasets.lerobot.schema import stamp_key
 from evo1_training.datasets.lerobot.statistics import Statistics
 from evo1_training.datasets.reader.folder import DatasetFolder, open_folder
 from evo1_training.datasets.reader.info import IMAGE_PREFIX, read_meta_lines
 from evo1_training.datasets.reader.pictures import FrameSource
 from evo1_training.datasets.reader.problems import Findings, Refusing
-
-_ROBOT_BYTES = 64 << 20
+from evo1_training.datasets.reader.robot_check import own_interface
 
 
 class EditError(ValueError):
@@ -42,9 +43,6 @@ class Source:
         self.root = root
         self.info: Mapping[str, Any] = read_json(root / INFO, what="facts of the dataset")
         self.frames = FrameSource(self.folder)
-        self.robot_text = ""
-        if (root / ROBOT).is_file():
-            self.robot_text = read_text(root / ROBOT, what="robot file", max_bytes=_ROBOT_BYTES)
         self.told = self._told()
         self.pictures = _picture_statistics(self.folder)
 
@@ -55,23 +53,26 @@ class Source:
             for name, item in self.info["features"].items()
             if name not in drop and name not in {stamp_key(_short(key)) for key in drop}
         }
-        embodiment, robot_text, source = "", self.robot_text, str(self.root / ROBOT)
-        if robot_text:
-            embodiment = parse_robot(robot_text, source=source).embodiment
-        if robot_text and drop:
-            robot = parse_yaml(robot_text, source=source)
-            gone = {_short(key) for key in drop}
-            robot["cameras"] = [one for one in robot["cameras"] if one["name"] not in gone]
-            robot_text = yaml.safe_dump(robot, sort_keys=False, allow_unicode=True)
-            parse_robot(robot_text, source=source)
         return Identity(
             features=features,
             fps=self.folder.info.fps,
             robot_type=self.folder.info.robot_type,
-            embodiment=embodiment,
-            robot_text=robot_text,
+            interface=self._interface({_short(key) for key in drop}),
             columns=_columns(self.folder.data_files[0].path, features),
         )
+
+    def _interface(self, gone: Collection[str]) -> Interface | None:
+        """What it says of its robot or benchmark, without some cameras."""
+        interface, robot = own_interface(self.root)
+        if interface is None or not gone:
+            return interface
+        data = parse_yaml(interface.text, source=interface.file)
+        kept = [name not in gone for name in interface.cameras]
+        data["cameras"] = list(compress(data["cameras"], kept))
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        if robot is None:
+            return parse_interface(text, source=interface.file)
+        return parse_robot(text, source=interface.file).interface
 
     def cameras(self, names: Sequence[str]) -> list[str]:
         """Keys of cameras by their names.

@@ -14,7 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from evo1_training.datasets.lerobot.contents import ROBOT, SOURCES, STATS, Identity
+from evo1_policy.interface import INTERFACE, ROBOT
+from evo1_training.datasets.lerobot.contents import OWN, SOURCES, STATS, Identity
 from evo1_training.datasets.lerobot.edit_source import EditError, Source
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
 from evo1_training.datasets.lerobot.schema import INDEX_COLUMNS, differences
@@ -264,15 +265,15 @@ def _check_fits(first: Source, other: Source, identity: Identity, drop: Sequence
         found.append(f"fps is {theirs.fps}, not {identity.fps}")
     if other.folder.info.layout != first.folder.info.layout:
         found.append(f"format is {other.folder.info.version}, not {first.folder.info.version}")
-    if theirs.robot_text != identity.robot_text:
-        found.append("it has another robot file")
+    if theirs.interface != identity.interface:
+        found.append("it has another robot file, or interface")
     if found:
         raise EditError(f"{other.root}: cannot be joined to {first.root}: {'; '.join(found)}")
 
 
 def _copy_others(root: Path, new: Path) -> None:
     """Take along what an edit does not make: a model of the arm's origin, a README, a mapping."""
-    made = {ROBOT, SOURCES, STATS, NORM_STATS}
+    made = {f"{OWN}/{ROBOT}", f"{OWN}/{INTERFACE}", SOURCES, STATS, NORM_STATS}
     for path in [*root.iterdir(), *(root / "meta" / "evo1").glob("*")]:
         relative = path.relative_to(root)
         if path.is_file() and relative.as_posix() not in made:

@@ -19,7 +19,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.robot_config import JOINT_STREAM
 from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_training.datasets.lerobot import schema as names
 from evo1_training.datasets.lerobot.schema import (
@@ -217,12 +216,15 @@ class _Encoder:
         row: dict[str, Any] = {
             names.STATE: self._vector(names.STATE, frame.state, frame),
             names.ACTION: self._vector(names.ACTION, frame.action, frame),
-            names.TICK: frame.tick_ns,
-            names.SKEW: frame.skew_ns / 1e6,
-            names.HELD: frame.held,
-            names.INTERVENTION: frame.intervention,
         }
-        for stream in (*self._schema.image_sizes, JOINT_STREAM):
+        if self._schema.streams:
+            row |= {
+                names.TICK: frame.tick_ns,
+                names.SKEW: frame.skew_ns / 1e6,
+                names.HELD: frame.held,
+                names.INTERVENTION: frame.intervention,
+            }
+        for stream in self._schema.streams:
             if stream not in frame.source_stamps_ns:
                 raise self._error(frame, f"no stamp of '{stream}'")
             row[stamp_key(stream)] = frame.source_stamps_ns[stream]
@@ -247,13 +249,14 @@ class _Encoder:
     def _vector(
         self, name: str, values: npt.NDArray[np.float64], frame: AlignedFrame
     ) -> npt.NDArray[np.float32]:
-        robot = self._schema.robot
-        if values.shape != (robot.width,):
-            raise self._error(frame, f"{name}: expected {robot.width} joints, got {values.shape}")
+        interface = self._schema.interface
+        known = interface.action if name == names.ACTION else interface.state
+        if values.shape != (len(known),):
+            raise self._error(frame, f"{name}: expected {len(known)} numbers, got {values.shape}")
         wrong = np.flatnonzero(~np.isfinite(values))
         if wrong.size:
-            joint = robot.joint_names[wrong[0]]
-            raise self._error(frame, f"{name}: {joint} is {values[wrong[0]]}, expected a number")
+            which = known[wrong[0]]
+            raise self._error(frame, f"{name}: {which} is {values[wrong[0]]}, expected a number")
         narrow = values.astype(np.float32)
         self._vectors[name].append(narrow)
         return narrow

@@ -5,14 +5,15 @@ Must not import ROS or torch.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
+from evo1_policy.interface import Interface
+from evo1_policy.robot_config import JOINT_STREAM
 from evo1_training.datasets.reader.info import vector_names
 
 Version = Literal["v2.1", "v3.0"]
@@ -43,10 +44,12 @@ class AlignedFrame:
 
     Attributes:
         tick_ns: stamp of the reference camera's frame [ns].
-        images: (H, W, 3) uint8 RGB by camera name, in the robot file's order.
-        state: (D,) float64 [rad], in the robot file's order.
-        action: (D,) float64 [rad]: where the arm should be one step (1 / rate_hz) after the tick.
-        source_stamps_ns: stamps of the camera frames and of 'joint_states' that were used [ns].
+        images: (H, W, 3) uint8 RGB by camera name, in the interface's order.
+        state: (S,) float64, in the interface's order; of a robot [rad].
+        action: (A,) float64; of a robot [rad]: where the arm should be one step (1 / rate_hz)
+            after the tick.
+        source_stamps_ns: stamps of the camera frames and of 'joint_states' that were used [ns];
+            a benchmark has none.
         skew_ns: largest difference between the stamps of two camera frames [ns].
         held: the image or the action repeats what came before, because the recording has a gap.
         intervention: a person drove, in an episode of the policy.
@@ -57,8 +60,8 @@ class AlignedFrame:
     images: Mapping[str, npt.NDArray[np.uint8]]
     state: npt.NDArray[np.float64]
     action: npt.NDArray[np.float64]
-    source_stamps_ns: Mapping[str, int]
-    skew_ns: int
+    source_stamps_ns: Mapping[str, int] = field(default_factory=dict)
+    skew_ns: int = 0
     held: bool = False
     intervention: bool = False
     instruction: str = ""
@@ -69,16 +72,22 @@ class DatasetSchema:
     """What every episode of one dataset has in common.
 
     Attributes:
-        robot: the robot file; joints give names and order of state and action.
-        fps: frames a second, whole; the robot file's rate_hz.
-        image_sizes: (height, width) in pixels by camera name, in the robot file's order.
+        interface: gives names and order of state and action; a robot's, or a benchmark's.
+        fps: frames a second, whole; the interface's rate_hz.
+        image_sizes: (height, width) in pixels by camera name, in the interface's order.
         storage: how images are kept: a video codec, or PNG files inside the table.
     """
 
-    robot: RobotConfig
+    interface: Interface
     fps: int
     image_sizes: Mapping[str, tuple[int, int]]
     storage: Storage = "h264"
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """What was recorded with stamps: cameras and joints; nothing in a benchmark's world."""
+        is_robot = self.interface.action_space != "raw"
+        return (*self.image_sizes, JOINT_STREAM) if is_robot else ()
 
 
 class SchemaError(ValueError):
@@ -103,14 +112,16 @@ def features(schema: DatasetSchema) -> dict[str, dict[str, Any]]:
     """
     if schema.fps < 1:
         raise SchemaError(f"fps: expected a whole number above 0, got {schema.fps}")
-    names = list(schema.robot.joint_names)
-    vector = {"dtype": "float32", "shape": [len(names)], "names": names}
-    found: dict[str, dict[str, Any]] = {STATE: vector, ACTION: dict(vector)}
+    found: dict[str, dict[str, Any]] = {
+        key: {"dtype": "float32", "shape": [len(names)], "names": list(names)}
+        for key, names in ((STATE, schema.interface.state), (ACTION, schema.interface.action))
+    }
     for camera, size in schema.image_sizes.items():
         found[camera_key(camera)] = _camera(schema, camera, size)
-    scalars = {TICK: "int64"}
-    scalars |= {stamp_key(stream): "int64" for stream in (*schema.image_sizes, JOINT_STREAM)}
-    scalars |= {SKEW: "float32", HELD: "bool", INTERVENTION: "bool"}
+    scalars: dict[str, str] = {}
+    if schema.streams:
+        scalars = {TICK: "int64"} | {stamp_key(stream): "int64" for stream in schema.streams}
+        scalars |= {SKEW: "float32", HELD: "bool", INTERVENTION: "bool"}
     for name, dtype in (scalars | INDEX_COLUMNS).items():
         found[name] = {"dtype": dtype, "shape": [1], "names": None}
     for name in found:

@@ -11,7 +11,7 @@ from typing import Any
 from evo1_policy.untrusted import read_json
 from evo1_training.datasets.lerobot.contents import (
     INFO,
-    ROBOT,
+    OWN,
     SOURCES,
     STATS,
     Addition,
@@ -101,8 +101,9 @@ class DatasetWriter:
         staging, contents, identity = self._staging, self._contents, self._identity
         staging.begin()
         self._layout.stage(staging, self._root, self._additions, contents)
-        if identity.robot_text:
-            staging.text(ROBOT, identity.robot_text)
+        interface = identity.interface
+        if interface is not None:
+            staging.text(f"{OWN}/{interface.file}", interface.text)
         staging.lines(SOURCES, [_source(addition) for addition in self._additions])
         present = sorted((self._root / "data").glob("*/*.parquet"))
         exact = exact_statistics(
@@ -113,9 +114,9 @@ class DatasetWriter:
             name: item.with_quantiles(exact[name].quantiles) if name in exact else item
             for name, item in contents.statistics.items()
         }
-        if identity.embodiment:
+        if interface is not None:
             name = self._root.resolve().name
-            official = official_norm_stats(exact, embodiment=identity.embodiment, dataset=name)
+            official = official_norm_stats(exact, embodiment=interface.embodiment, dataset=name)
             staging.text(NORM_STATS, _json(official))
         staging.text(STATS, _json({name: item.to_dict() for name, item in statistics.items()}))
         staging.text(INFO, _json(self._info(contents)))

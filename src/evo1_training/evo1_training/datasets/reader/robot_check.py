@@ -1,16 +1,26 @@
 """Whether a dataset is of the robot, and in the units, that a policy will drive.
 
-Numbers are positions of the robot file's joints in radians, or what the dataset file or adoption
-says of an end effector. Whatever else a dataset holds is refused before the first step: it would
-train without complaint, and the arm would go where no demonstrator sent it. Must not import ROS or
-torch. Letters: N frames, D joints.
+Of a benchmark's interface only widths and rate are compared: its numbers go out as they are, and
+everybody names them in their own way. Of a robot, numbers are positions of the robot file's joints
+in radians, or what the dataset file or adoption says of an end effector. Whatever else a dataset
+holds is refused before the first step: it would train without complaint, and the arm would go
+where no demonstrator sent it. Must not import ROS or torch. Letters: N frames, D joints.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.interface import (
+    INTERFACE,
+    ROBOT,
+    Interface,
+    InterfaceError,
+    load_interface,
+)
+from evo1_policy.interface import differences as interface_differences
 from evo1_policy.kinematics.end_effector import EndEffector, PoseForm
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, differences, load_robot
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
@@ -18,9 +28,54 @@ from evo1_training.datasets.reader.folder import DatasetFolder
 from evo1_training.datasets.reader.info import IMAGE_PREFIX
 from evo1_training.datasets.reader.problems import DatasetError
 
-ROBOT_COPY = "meta/evo1/robot.yaml"
+ROBOT_COPY, INTERFACE_COPY = f"meta/evo1/{ROBOT}", f"meta/evo1/{INTERFACE}"
 # How far beyond the limits a badly calibrated zero or a leader's longer travel may lead [rad].
 SLACK_RAD = 0.5
+
+
+def own_interface(root: Path) -> tuple[Interface | None, RobotConfig | None]:
+    """What a dataset's own copies say that it is of: of a robot, of a benchmark, or nothing.
+
+    Raises:
+        DatasetError: a copy cannot be read.
+    """
+    try:
+        if (root / ROBOT_COPY).is_file():
+            robot = load_robot(root / ROBOT_COPY)
+            return robot.interface, robot
+        if (root / INTERFACE_COPY).is_file():
+            return load_interface(root / INTERFACE_COPY), None
+    except (RobotConfigError, InterfaceError) as error:
+        raise DatasetError(str(error)) from error
+    return None, None
+
+
+def check_benchmark(folder: DatasetFolder, interface: Interface, spec: DatasetSpec) -> None:
+    """Compare rate and widths, and the dataset's own copy, with the interface of a benchmark.
+
+    Raises:
+        DatasetError: they differ; names the key, what is expected and what was found.
+    """
+    info, suite = folder.info, spec.suite
+    check_rate(folder, interface)
+    if suite.end_effector is not None or suite.units is not None:
+        raise DatasetError(
+            f"{spec.source}: says what the numbers are for an arm, but {interface.name} has none: "
+            "they go out as they are; leave end_effector and units out"
+        )
+    for what, columns in (("state", suite.state), ("action", suite.action)):
+        width = sum(int(np.prod(info.feature(key).shape)) for key in columns)
+        expected = interface.widths[what == "action"]
+        if width != expected:
+            raise DatasetError(
+                f"{info.path}: features.{'+'.join(columns)}.shape: {width} numbers; the {what} of "
+                f"{interface.name} has {interface.names_of(what)}"
+            )
+    theirs, robot = own_interface(info.root)
+    if robot is not None:
+        raise DatasetError(f"{info.root}: is of the robot {robot.name}, not of {interface.name}")
+    for what, ours, other in interface_differences(interface, theirs or interface):
+        raise DatasetError(f"{info.root / INTERFACE_COPY}: {what}: {other}; expected {ours}")
 
 
 def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) -> None:
@@ -30,7 +85,7 @@ def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) ->
         DatasetError: they differ; names the key, what is expected and what was found.
     """
     info, suite = folder.info, spec.suite
-    check_rate(folder, robot)
+    check_rate(folder, robot.interface)
     if suite.end_effector is not None:
         _check_end_effector(folder, robot, spec, suite.end_effector)
     elif suite.poses:
@@ -47,15 +102,13 @@ def check_robot(folder: DatasetFolder, robot: RobotConfig, spec: DatasetSpec) ->
             f"{spec.source}: joints: adopted for {', '.join(spec.joints or ())}, but the robot "
             f"file has {', '.join(robot.joint_names)}; adopt the dataset for this robot"
         )
-    copy = info.root / ROBOT_COPY
-    if not copy.is_file():
-        return
-    try:
-        theirs = load_robot(copy)
-    except RobotConfigError as error:
-        raise DatasetError(str(error)) from error
-    for what, ours, other in differences(robot, theirs):
-        raise DatasetError(f"{copy}: {what}: {other}; the robot file here has {ours}")
+    benchmark, theirs = own_interface(info.root)
+    if benchmark is not None and theirs is None:
+        raise DatasetError(f"{info.root}: is of {benchmark.name}, not of the robot {robot.name}")
+    for what, ours, other in differences(robot, theirs or robot):
+        raise DatasetError(
+            f"{info.root / ROBOT_COPY}: {what}: {other}; the robot file here has {ours}"
+        )
 
 
 def _check_end_effector(
@@ -83,17 +136,18 @@ def _check_end_effector(
             )
 
 
-def check_rate(folder: DatasetFolder, robot: RobotConfig) -> None:
-    """Refuse a dataset of another rate than the robot file's.
+def check_rate(folder: DatasetFolder, interface: Interface) -> None:
+    """Refuse a dataset of another rate than the robot file's, or the interface's.
 
     Raises:
         DatasetError: names both.
     """
     info = folder.info
-    if info.fps != robot.rate_hz:
+    if info.fps != interface.rate_hz:
+        what = "the robot file" if interface.file == ROBOT else interface.name
         raise DatasetError(
-            f"{info.path}: fps: {info.fps}, but the robot file has rate_hz {robot.rate_hz:g}; "
-            "give a robot file with the dataset's rate"
+            f"{info.path}: fps: {info.fps}, but {what} has rate_hz {interface.rate_hz:g}; give a "
+            "file with the dataset's rate"
         )
 
 
@@ -164,6 +218,8 @@ def check_ranges(
         )
 
 
-def views_of_robot(robot: RobotConfig) -> tuple[str, ...]:
-    """Camera features in the order of the robot's image slots."""
-    return tuple(IMAGE_PREFIX + camera.name for camera in robot.cameras)
+def views_of(interface: Interface, cameras: tuple[str, ...]) -> tuple[str, ...]:
+    """Camera features in the order of the image slots; the only one of a benchmark by any name."""
+    if interface.file == INTERFACE and len(interface.cameras) == len(cameras) == 1:
+        return cameras
+    return tuple(IMAGE_PREFIX + camera for camera in interface.cameras)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.interface import Interface
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
@@ -24,9 +25,10 @@ from evo1_training.datasets.reader.frame_cache import (
 from evo1_training.datasets.reader.pictures import FrameSource, resize
 from evo1_training.datasets.reader.problems import DatasetError
 from evo1_training.datasets.reader.robot_check import (
+    check_benchmark,
     check_ranges,
     check_robot,
-    views_of_robot,
+    views_of,
 )
 from evo1_training.datasets.worker_pool import available_cores
 
@@ -114,6 +116,7 @@ class TrainingSamples:
         options: SampleOptions,
         *,
         robot: RobotConfig | None = None,
+        interface: Interface | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Open the dataset, check it, and build its frame cache where one is asked for.
@@ -122,6 +125,7 @@ class TrainingSamples:
             spec: which dataset, and how its columns are meant.
             options: how frames become samples.
             robot: the robot file that joints, rate and cameras must agree with.
+            interface: of a benchmark, whose widths, rate and cameras must agree.
             progress: called as frames enter the cache.
 
         Raises:
@@ -131,7 +135,10 @@ class TrainingSamples:
         self.folder: DatasetFolder = open_folder(spec.path)
         if robot is not None:
             check_robot(self.folder, robot, spec)
-        self._cameras = self._choose_cameras(robot)
+            interface = robot.interface
+        elif interface is not None:
+            check_benchmark(self.folder, interface, spec)
+        self._cameras = self._choose_cameras(interface)
         self._image_shape = self._choose_shape()
         self._read_numbers()
         if robot is not None:
@@ -265,12 +272,14 @@ class TrainingSamples:
             found = find_milestones(self._actions, starts, robot)
             self._milestones, self._milestone_mask = found
 
-    def _choose_cameras(self, robot: RobotConfig | None) -> tuple[str, ...]:
+    def _choose_cameras(self, interface: Interface | None) -> tuple[str, ...]:
         info = self.folder.info
         if self.spec.view_map:
             cameras = tuple(self.spec.view_map.values())
         else:
-            cameras = views_of_robot(robot) if robot is not None else info.cameras
+            cameras = info.cameras
+            if interface is not None:
+                cameras = views_of(interface, cameras)
         for camera in cameras:
             if not info.feature(camera).is_camera:
                 raise DatasetError(f"{info.path}: features.{camera}: no pictures")

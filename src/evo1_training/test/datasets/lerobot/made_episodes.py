@@ -17,7 +17,10 @@ HEIGHT, WIDTH = 48, 64
 
 def schema(storage: Storage = "h264", size: tuple[int, int] = (HEIGHT, WIDTH)) -> DatasetSchema:
     return DatasetSchema(
-        robot=ROBOT, fps=30, image_sizes={"image_1": size, "image_2": size}, storage=storage
+        interface=ROBOT.interface,
+        fps=30,
+        image_sizes={"image_1": size, "image_2": size},
+        storage=storage,
     )
 
 

@@ -89,7 +89,7 @@ def test_no_frames_are_refused(tmp_path):
     [
         ({"state": np.array([0, 0, np.nan, 0, 0, 0, 0.0])}, "observation.state: joint3 is nan"),
         ({"action": np.array([0, np.inf, 0, 0, 0, 0, 0.0])}, "action: joint2 is inf"),
-        ({"state": np.zeros(6)}, "expected 7 joints"),
+        ({"state": np.zeros(6)}, "expected 7 numbers"),
         ({"images": {"image_1": np.zeros((48, 64, 3), np.uint8)}}, "no image of 'image_2'"),
         ({"source_stamps_ns": {"image_1": 1, "image_2": 1}}, "no stamp of 'joint_states'"),
     ],
@@ -122,6 +122,6 @@ def test_odd_sizes_need_png(tmp_path):
 
 
 def test_camera_with_a_slash_is_refused(tmp_path):
-    like = replace(schema(), image_sizes={"a/b": (48, 64)}, robot=ROBOT)
+    like = replace(schema(), image_sizes={"a/b": (48, 64)}, interface=ROBOT.interface)
     with pytest.raises(SchemaError, match=r"observation.images.a/b': LeRobot allows no '/'"):
         encode([], tmp_path / "e", like)

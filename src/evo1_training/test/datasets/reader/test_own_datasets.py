@@ -45,7 +45,7 @@ def test_converted_episodes_come_back_as_they_were(
     tmp_path, open_samples, robot, version, storage
 ):
     sizes = {camera.name: (HEIGHT, WIDTH) for camera in robot.cameras}
-    schema = DatasetSchema(robot=robot, fps=30, image_sizes=sizes, storage=storage)
+    schema = DatasetSchema(interface=robot.interface, fps=30, image_sizes=sizes, storage=storage)
     writer = open_dataset(tmp_path / "set", schema, version=version, append=False)
     for episode, task in enumerate(("pour", "stack the cans")):
         encoded = encode_episode(
