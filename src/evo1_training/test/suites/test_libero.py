@@ -1,0 +1,41 @@
+"""LIBERO's scenes, pictures and numbers are those of the authors' client; a task can be done."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from evo1_training.suites.simulation import Simulation
+from evo1_training.suites.suite import SUITES, tasks_of
+
+pytestmark = [pytest.mark.gl, pytest.mark.usefixtures("installed")]
+VIEWS = json.loads((Path(__file__).parent / "authors_views.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def simulation(installed):
+    simulation = Simulation("libero")
+    assert simulation.call("open", "libero_object", 0, 42) == 50
+    yield simulation
+    simulation.close()
+
+
+def test_what_is_seen_is_what_the_authors_client_sees(simulation):
+    seen = simulation.call("reset", 1)
+    for chunk in range(2):
+        theirs = VIEWS[f"libero_object/0/1/{chunk}"]
+        np.testing.assert_allclose(seen["state"], theirs["state"], atol=1e-6)
+        for ours, other in zip(seen["pictures"], theirs["pictures"], strict=True):
+            shown = ours.reshape(7, 64, 7, 64, 3).mean(axis=(1, 3))
+            np.testing.assert_allclose(shown, other, atol=3)
+        actions = np.random.default_rng(100 + chunk).uniform(-1.0, 1.0, (50, 24))
+        if chunk == 0:
+            seen = simulation.call("step", actions[:14, :7])
+
+
+def test_the_tasks_say_their_words():
+    tasks = tasks_of(SUITES["libero_object"])
+    assert len(tasks) == 10
+    assert tasks[0].words == "pick up the alphabet soup and place it in the basket"
+    assert {task.group for task in tasks} == {"libero_object"}
