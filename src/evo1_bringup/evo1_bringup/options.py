@@ -30,15 +30,17 @@ OptionError = ParameterError  # its message begins with the option's name
 ANY_ROBOT = "policy"  # what is launched for a robot that runs already, or that a file describes
 EMULATED = "emulated"  # a port: the whole hardware path, without hardware
 ROS2_CONTROL = "ros2_control"
-CAMERA_DRIVERS = ("v4l2", "usb_cam", "v4l2_camera", "realsense2_camera")  # cameras.py has each
+CAMERA_DRIVERS = ("v4l2", "usb_cam", "realsense2_camera")  # cameras.py has each
 NO_VIEW, RVIZ, FOXGLOVE, MARKERS = "none", "rviz", "foxglove", "markers"
 VIEWS = (NO_VIEW, RVIZ, FOXGLOVE, MARKERS)
+WHOLE, ARM, POLICY = "both", "arm", "policy"  # halves of a system
 
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _PIXELS = (16, 4096)
 _AUTO = "auto"
 REAL_SPEED = 0.3  # at which a real arm begins to follow a policy
 _REAL_ARM = ("robot_ip", "port", "calibration", "driver")  # which a robot has: its Driver's
+_ARMS_SIDE = (*_REAL_ARM, "cameras", "camera_driver", "teleop", "record")  # what only it reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +127,17 @@ class SystemOptions:
     )
     simulated: bool = parameter(
         False,
-        "Simulate the robot of the file: in its cell where this workspace has one, else as a "
-        "kinematic arm made from its URDF. Not given: it runs already, or robot_ip or port says "
-        "where it is.",
+        "Simulate the robot: in its cell where this workspace has one, else as a kinematic arm "
+        "made from its URDF. Not given: robot_ip or port says where it is; without them a named "
+        "robot is simulated, one of a file runs already. With only:=policy: the other machine "
+        "simulates it.",
+    )
+    only: str = parameter(
+        WHOLE,
+        "Half of a system, where two machines share it (docs/two_machines.md). arm: driver or "
+        "simulation, cameras, recorder, relay. policy: the policy node alone, for an arm that "
+        "another machine drives.",
+        choices=(WHOLE, ARM, POLICY),
     )
     policy: PolicyParameters = field(default_factory=PolicyParameters)
     runs_already: bool = False
@@ -136,6 +146,11 @@ class SystemOptions:
     def hardware(self) -> bool:
         """Whether a real arm is meant."""
         return self.runs_already or (bool(self.robot_ip or self.port) and not self.emulated)
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether the policy is among what is started."""
+        return not self.teleop and self.only != ARM
 
     @property
     def emulated(self) -> bool:
@@ -291,13 +306,14 @@ def _rows(robot: str, driver: Driver | None) -> dict[str, Parameter]:
         own = (*driver.options, "driver")
         every["driver"] = replace(every["driver"], choices=driver.ways)
     first = _FIRST if robot != ANY_ROBOT else ("robot_file", "simulated", *_FIRST)
-    if robot != ANY_ROBOT:
-        del every["simulated"]
     names = dict.fromkeys((*first, *every))
     return {name: every[name] for name in names if name in own or name not in _REAL_ARM}
 
 
 def _read(robot: str, driver: Driver | None, values: dict[str, Any]) -> SystemOptions:
+    other = [name for name in _ARMS_SIDE if values.get("only") == POLICY and values.get(name)]
+    if other:
+        raise OptionError(f"{other[0]}: is the arm's half's; give it there, with only:=arm")
     device = values.get(driver.device, "") if driver is not None else ""
     if driver is not None:
         values.setdefault("driver", driver.ways[0])
@@ -308,7 +324,8 @@ def _read(robot: str, driver: Driver | None, values: dict[str, Any]) -> SystemOp
     values["calibration"] = read_file("calibration", str(values.get("calibration", "")))
     if "record_root" in values:
         values["record_root"] = str(Path(values["record_root"]).expanduser().resolve())
-    there = robot == ANY_ROBOT and not (device or values.get("simulated"))
+    elsewhere = robot == ANY_ROBOT or values.get("only") == POLICY
+    there = elsewhere and not (device or values.get("simulated"))
     return SystemOptions(**values, runs_already=there)
 
 
@@ -321,10 +338,11 @@ def _check_together(options: SystemOptions) -> None:
         raise OptionError("task: a real arm has no simulated scene; leave it out")
     if options.record_root and not options.record:
         raise OptionError("record_root: only used with record:=true; give it, or leave this out")
-    if options.teleop and (options.policy.checkpoint or options.policy.dry_run):
+    without = "teleop:=true" if options.teleop else "only:=arm"
+    if not options.has_policy and (options.policy.checkpoint or options.policy.dry_run):
         name = "checkpoint" if options.policy.checkpoint else "dry_run"
-        raise OptionError(f"{name}: with teleop:=true no policy runs; leave one of them out")
-    if options.hardware and not (options.policy.checkpoint or options.teleop):
+        raise OptionError(f"{name}: with {without} no policy runs; leave one of them out")
+    if options.hardware and options.has_policy and not options.policy.checkpoint:
         raise OptionError(
             "checkpoint: missing; the policies that ship were trained in simulation and no real "
             "arm should follow them. Give the folder of one trained for this arm, or teleop:=true"
