@@ -13,9 +13,10 @@ from pathlib import Path
 
 from evo1_bringup.options import read_namespace, read_robot
 from evo1_policy.command_line import entry_point, positive, printable
+from evo1_policy.robot_config import RobotConfig
 from evo1_sim.arms.urdf import Urdf, parse_urdf, read_urdf
 from evo1_sim.heard import Graph
-from evo1_sim.robot_check import check_robot
+from evo1_sim.robot_check import Finding, check_robot
 from evo1_sim.robot_draft import answered, draft_robot
 
 _EPILOG = """\
@@ -24,6 +25,7 @@ examples:
   evo1 new-robot my_arm --live --to my_arm.yaml          from /joint_states, controllers, cameras
   evo1 new-robot my_arm --urdf arm.urdf.xacro --live --to my_arm.yaml
   evo1 check-robot my_arm.yaml                           before the first motion
+  evo1 check-robot my_arm.yaml --move                    which way each joint goes; or --limp
 
 What neither the URDF nor the running robot says is asked here, or given by --set KEY=VALUE:
 acceleration (or acceleration:JOINT), velocity:JOINT, lower:JOINT, upper:JOINT, open:JOINT,
@@ -86,14 +88,41 @@ def check(argv: Sequence[str] | None = None) -> int:
         prog="evo1 check-robot", description="Hold a robot file against the robot that runs."
     )
     parser.add_argument("robot", help="Robot file (YAML), or the name of one that ships.")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument(
+        "--move",
+        action="store_true",
+        help="Then move each joint a little at 5 %% of its speed, by the relay, and ask a person "
+        "where it went (evo1 launch policy robot_file:=FILE teleop:=true runs).",
+    )
+    ways.add_argument(
+        "--limp", action="store_true", help="The same, but a person turns them, drives limp."
+    )
+    parser.add_argument("--joints", default="", metavar="A,B", help="Only these. Usually: all.")
     _add_listening(parser)
     arguments = parser.parse_args(argv)
     robot = read_robot(arguments.robot)[1]
     found = check_robot(robot, _listen(arguments))
+    if (arguments.move or arguments.limp) and not any(one.level == "error" for one in found):
+        found += _try_joints(robot, arguments)
     _say(*(finding.line for finding in found))
     errors = sum(finding.level == "error" for finding in found)
     _say(f"{robot.name}: {errors} errors, {len(found) - errors} warnings")
     return 1 if errors else 0
+
+
+def _try_joints(robot: RobotConfig, arguments: argparse.Namespace) -> list[Finding]:
+    from evo1_bringup.ros.relayed_hand import relayed_hand
+    from evo1_sim.joint_trial import try_joints
+
+    joints = [name for name in arguments.joints.split(",") if name]
+    where = read_namespace(arguments.namespace)
+    with relayed_hand(robot, where, moves=arguments.move) as hand:
+        return try_joints(robot, hand, _confirm, joints=joints, limp=arguments.limp)
+
+
+def _confirm(question: str) -> bool:
+    return input(f"{printable(question, 1000)}? [y/n] ").strip().lower() in ("y", "yes")
 
 
 def _listen(arguments: argparse.Namespace) -> Graph:
