@@ -20,9 +20,9 @@ from evo1_policy.node_parameters import (
     PolicyParameters,
     parameter,
     parameters_of,
+    read_params_file,
 )
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
-from evo1_policy.untrusted import MOST_YAML_BYTES, parse_yaml, read_text
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
 OptionError = ParameterError  # its message begins with the option's name
@@ -228,7 +228,8 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
     """
     texts = {name: text.strip() for name, text in given.items() if text.strip()}
     namespace = read_namespace(texts.get("namespace", ""))
-    policy = read_params_file(texts.get("params_file", ""), namespace)
+    params_file = read_file("params_file", texts.get("params_file", ""))
+    policy = read_params_file(params_file, namespace) if params_file else {}
     file = texts.get("robot_file", str(policy.get("robot_file", "")))
     own = find_driver((read_robot(file)[1] if robot == ANY_ROBOT else _shipped(robot)).driver)
     rows = _rows(robot, own)
@@ -380,37 +381,3 @@ def read_namespace(text: str) -> str:
             "digit first, such as left or cell/left"
         )
     return namespace
-
-
-def read_params_file(text: str, namespace: str) -> dict[str, Any]:
-    """The policy node's parameters in a ROS parameter file; '' has none.
-
-    As rclpy does: those of '/**' first, then those of the node by its name.
-    """
-    path = read_file("params_file", text)
-    if not path:
-        return {}
-    try:
-        text = read_text(path, what="parameter file", max_bytes=MOST_YAML_BYTES)
-        document = parse_yaml(text, source=path)
-    except ValueError as error:
-        raise OptionError(f"params_file: {error}") from error
-    own = f"/{namespace}/policy" if namespace else "/policy"
-    sections = document if isinstance(document, Mapping) else {}
-    found = [sections[name] for name in ("/**", own[1:], own) if name in sections]
-    if not found or not all(isinstance(section, Mapping) for section in found):
-        raise OptionError(
-            f"params_file: {path}: expected '/**' or '{own}' and below it ros__parameters"
-        )
-    values: dict[str, Any] = {}
-    for section in found:
-        for name, value in (section.get("ros__parameters") or {}).items():
-            if name not in POLICY_PARAMETERS:
-                raise OptionError(f"params_file: {path}: {name}: no parameter of the policy node")
-            row = POLICY_PARAMETERS[name]
-            try:
-                row.check(value)
-            except OptionError as error:
-                raise OptionError(f"params_file: {path}: {error}") from error
-            values[name] = type(row.default)(value)  # an integer may stand for a number
-    return values
