@@ -127,9 +127,7 @@ class Motion:
             return ""
         joint = int(np.argmax(wrong))
         wanted, _ = held.of(executing)
-        why = "it was stopped, restarted or commanded by somebody else, or a command was lost"
-        if held.trails(executing, FOLLOWED_LATE_NS):
-            why = "it follows too late: look at what else its machine runs"
+        why = held.parting(executing, FOLLOWED_LATE_NS)
         self._go_on_as_held(held, executing, wrong, now_ns)
         return (
             f"the controller of joint '{self.limits.joint_names[joint]}' does not follow what "

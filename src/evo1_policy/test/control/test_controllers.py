@@ -32,6 +32,7 @@ def test_a_controller_that_dropped_its_trajectory_is_sent_nothing_and_a_person_r
     cell.step()
     assert cell.code == "controller_left"
     assert "joint 'shoulder' does not follow what was sent" in cell.output.status.reason.message
+    assert "it stands: it gave up by a tolerance" in cell.output.status.reason.message
     cell.run(3.0)
     assert len(cell.sent) == sent
     assert not cell.output.status.recovers

@@ -45,6 +45,8 @@ URDF = """<?xml version="1.0"?>
 </robot>
 """
 
+LINKS = ("base_link", "hand", "left", "right")
+
 
 @pytest.fixture
 def robot_of(robot, tmp_path):
@@ -72,9 +74,20 @@ def test_the_tool_of_a_urdf_is_where_its_joints_put_it(robot_of):
     pose = arm.forward(np.array([np.pi / 2, 0.1, 0.02]))
     np.testing.assert_allclose(pose.position, [0.0, 0.5, 0.2], atol=1e-9)
     np.testing.assert_allclose(pose.rotation[:, 0], [0.0, 1.0, 0.0], atol=1e-9)
-    jacobian = arm.jacobian(np.array([np.pi / 2, 0.1, 0.02]))
-    np.testing.assert_allclose(jacobian[:, 0], [-0.5, 0, 0, 0, 0, 1], atol=1e-9)
-    np.testing.assert_allclose(jacobian[:, 1], [0, 1, 0, 0, 0, 0], atol=1e-9)
+
+
+def test_the_tool_moves_as_its_places_an_instant_apart_say(robot_of, robot):
+    """Also where it hangs on a joint that follows another, or sits on a base put askew."""
+    follower = URDF.replace('<axis xyz="0 0 1"/>', '<axis xyz="0.6 0 0.8"/>')
+    follower = follower.replace('xyz="0 0 0.2"', 'xyz="0.1 0 0.2" rpy="0.3 -0.2 1"')
+    for arm in (arm_model(robot), *(arm_model(robot_of(follower, tool=t)) for t in LINKS)):
+        width = len(arm.joint_names)
+        positions = np.random.default_rng(0).uniform(-1.0, 1.0, (20, width))
+        velocities = np.random.default_rng(1).uniform(-2.0, 2.0, (20, width))
+        ahead, before = positions + 1e-6 * velocities, positions - 1e-6 * velocities
+        places = [[arm.forward(row).position for row in rows] for rows in (ahead, before)]
+        moves = (np.array(places[0]) - np.array(places[1])) / 2e-6
+        np.testing.assert_allclose(arm.tool_velocities(positions, velocities), moves, atol=1e-8)
 
 
 def test_a_mimicking_finger_follows(robot_of):
