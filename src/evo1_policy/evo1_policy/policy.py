@@ -167,20 +167,7 @@ class Policy:
             PolicyError: a camera is missing, an image is no (H, W, 3) uint8, or the state has
                 another width or is not finite.
         """
-        cameras, state = self.interface.cameras, observation.state
-        missing = [name for name in cameras if name not in observation.images]
-        if missing:
-            raise PolicyError(f"the observation lacks the image of camera {missing[0]}")
-        seen = [observation.images[name] for name in cameras]
-        for name, image in zip(cameras, seen, strict=True):
-            _check_image(f"camera {name}", image)
-        inputs = self._inputs(
-            seen,
-            [True] * len(seen),
-            observation.instruction,
-            self._state(state),
-            width_mask(self._width, self._config.action_width),
-        )
+        inputs, state = self._inputs(observation), observation.state
         normalised = self._sample(inputs, self._prefix(guidance, state))[:, : self._width]
         wanted = self._stats.unnormalise_actions(normalised, state)  # (H, A)
         tool_error = None
@@ -246,7 +233,7 @@ class Policy:
                 raise PolicyError(
                     f"action_mask: expected {config.action_width} values, got {used.shape}"
                 )
-        inputs = self._inputs(images, mask, instruction, known, used)
+        inputs = self._model_inputs(images, mask, instruction, known, used)
         actions = np.zeros((self.horizon, config.action_width))
         normalised = self._sample(inputs)[:, :width]
         actions[:, :width] = stats.unnormalise_actions(normalised, values)
@@ -281,7 +268,24 @@ class Policy:
                 self._blame(inputs)
         return normalised
 
-    def _inputs(
+    def _inputs(self, observation: Observation) -> ModelInputs:
+        """What the model takes of an observation."""
+        cameras = self.interface.cameras
+        missing = [name for name in cameras if name not in observation.images]
+        if missing:
+            raise PolicyError(f"the observation lacks the image of camera {missing[0]}")
+        seen = [observation.images[name] for name in cameras]
+        for name, image in zip(cameras, seen, strict=True):
+            _check_image(f"camera {name}", image)
+        return self._model_inputs(
+            seen,
+            [True] * len(seen),
+            observation.instruction,
+            self._state(observation.state),
+            width_mask(self._width, self._config.action_width),
+        )
+
+    def _model_inputs(
         self,
         images: Sequence[Image],
         present: Sequence[bool],
