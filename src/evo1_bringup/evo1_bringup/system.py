@@ -40,7 +40,7 @@ _DEVICES = ("robot_ip", "port", "cameras")  # no device serves two arms
 # What each arm has for itself; every other option is for both.
 _OF_EACH_ARM = (
     *(*_DEVICES, "calibration", "driver", "checkpoint", "instruction", "task", "seed"),
-    *("robot_file", "params_file"),
+    *("robot_file", "params_file", "remote"),
 )
 _EPISODES = "~/evo1_episodes"  # where the recorder puts them
 
