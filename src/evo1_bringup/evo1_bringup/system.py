@@ -42,7 +42,7 @@ _DEVICES = ("robot_ip", "port", "cameras")  # no device serves two arms
 # What each arm has for itself; every other option is for both.
 _OF_EACH_ARM = (
     *(*_DEVICES, "calibration", "driver", "checkpoint", "instruction", "task", "seed"),
-    *("robot_file", "params_file", "simulated"),
+    *("robot_file", "params_file", "simulated", "remote"),
 )
 _OTHER_HALF = {
     ARM: "Half of a system: the policy runs elsewhere (only:=policy). End that half first, which "
