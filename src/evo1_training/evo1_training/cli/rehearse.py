@@ -13,6 +13,7 @@ from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.next_commands import command
 from evo1_training.recording.rehearsal import Rehearsal, rehearse
+from evo1_training.suites.suite import ALL, RENDERINGS, SUITES, chosen, tasks_of
 
 _DESCRIPTION = """\
 Let the scripted expert demonstrate a task in simulated time and record it: the same episodes as
@@ -26,6 +27,7 @@ same command with the same --workers records the same episodes.
 
 _EPILOG = """\
 examples
+  rehearse --suite metaworld --tasks reach,easy --root ~/evo1_datasets/easy
   rehearse --robot xarm6 --episodes 200 --root ~/evo1_episodes
   convert ~/evo1_episodes --to ~/evo1_datasets/can
 """
@@ -42,13 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    from evo1_training.datasets.reader.adoption import robot_file  # late: pyarrow takes a second
-
     try:
+        if options.suite:
+            return _of_suite(options)
+        from evo1_training.datasets.reader.adoption import robot_file  # late: pyarrow is slow
+
         rehearsal = Rehearsal(
             robot_file=robot_file(options.robot),
             task=options.task,
-            root=options.root.expanduser(),
+            root=(options.root or Path("~/evo1_episodes")).expanduser(),
             episodes=options.episodes,
             seed=options.seed,
             rough=not options.plain,
@@ -61,9 +65,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         tell("rehearse", "interrupted; finished episodes stay")
         return INTERRUPTED
-    print(f"{options.episodes} demonstrations saved in {options.root}, {failed} attempts failed")
+    print(f"{options.episodes} demonstrations saved in {rehearsal.root}, {failed} attempts failed")
     dataset = f"~/evo1_datasets/{options.task or 'demonstrations'}"
-    print("next: ", command("convert", options.root, "--to", dataset))
+    print("next: ", command("convert", rehearsal.root, "--to", dataset))
+    return 0
+
+
+def _of_suite(options: argparse.Namespace) -> int:
+    """Demonstrate a benchmark's tasks straight into a dataset."""
+    from evo1_training.suites import rehearsal as suites  # late: pyarrow is slow
+
+    root = (options.root or Path("~/evo1_datasets") / options.suite).expanduser()
+    if (
+        options.episodes > suites.MOST_EPISODES
+        or options.side % 2
+        or not 32 <= options.side <= 448
+    ):
+        tell("rehearse", f"--episodes: at most {suites.MOST_EPISODES}; --side: even, 32 to 448")
+        return 2
+    asked = suites.SuiteRehearsal(
+        root=root,
+        tasks=chosen(tasks_of(SUITES[options.suite]), options.tasks),
+        episodes=options.episodes,
+        seed=options.seed,
+        rough=not options.plain,
+        side=options.side,
+        rendering=options.rendering,
+    )
+    total = len(asked.tasks) * asked.episodes
+    with tqdm(total=total, unit="episode", file=sys.stderr) as bar:
+        failed = suites.rehearse(asked, min(options.workers, total), bar.update)
+    print(f"{total} demonstrations in the dataset {root}, {failed} attempts failed")
     return 0
 
 
@@ -78,7 +110,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--task", default="", help="not given: the arm's first")
     parser.add_argument("--episodes", type=int, default=50, metavar="N", help="default: 50")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first attempt")
-    parser.add_argument("--root", type=Path, default=Path("~/evo1_episodes"), metavar="FOLDER")
+    parser.add_argument(
+        "--root", type=Path, metavar="FOLDER", help="default: ~/evo1_episodes, or the dataset"
+    )
     parser.add_argument(
         "--workers",
         type=int,
@@ -87,6 +121,15 @@ def _parser() -> argparse.ArgumentParser:
         help="processes, about 0.5 GB each (default: one for each core, %(default)s here)",
     )
     parser.add_argument("--plain", action="store_true", help="no pushes, no sway")
+    suites = parser.add_argument_group("benchmarks (scripts/setup_suites.sh installs them)")
+    suites.add_argument(
+        "--suite", choices=["metaworld"], help="its scripts, as a dataset; --episodes of each task"
+    )
+    suites.add_argument("--tasks", default=ALL, help="all, or groups, names or numbers, by commas")
+    suites.add_argument("--side", type=int, default=128, help="of its square pictures [128 px]")
+    suites.add_argument(
+        "--rendering", choices=RENDERINGS, default="light", help="full: as in evaluations [light]"
+    )
     parser.add_argument("--width", type=int, default=IMAGE_WIDTH, help="of the images [px]")
     parser.add_argument("--height", type=int, default=IMAGE_HEIGHT, help="of the images [px]")
     return parser

@@ -12,7 +12,7 @@ from websockets.sync.server import serve
 from evo1_training.cli.evaluate import main
 from evo1_training.evaluation.outcomes import Evaluation, Trial, TrialOutcome
 from evo1_training.suites.evaluation import average, evaluation_of, setup_of, table
-from evo1_training.suites.playing import ServedPlayer, request
+from evo1_training.suites.playing import LocalPlayer, ServedPlayer, request
 from evo1_training.suites.simulation import Simulation, SuiteError
 from evo1_training.suites.suite import SUITES, chosen, tasks_of
 
@@ -99,8 +99,9 @@ def test_a_request_is_what_the_authors_client_sends(suite, count, red, masks):
     sent = json.loads(request(suite, seen(count), "go"))
     assert list(sent) == ["image", "state", "prompt", "image_mask", "action_mask"]
     assert sent["image"][:count] == [[[red] * 3] * 2] * count
-    assert [np.shape(p) for p in sent["image"][count:]] == [(448, 448, 3)] * (3 - count)
-    assert not np.any(sent["image"][2])
+    black = np.asarray(sent["image"][count:], np.uint8)
+    assert black.shape == (3 - count, 448, 448, 3)
+    assert not black.any()
     assert sent["state"] == [0.5, -0.25, 0, 1, 0, 0, 0, 0]
     assert (sent["prompt"], sent["image_mask"]) == ("go", masks[0])
     assert sent["action_mask"] == [1] * masks[1] + [0] * (24 - masks[1])
@@ -144,6 +145,25 @@ def test_a_server_that_refuses_or_answers_less_is_told(answer, named):
         with pytest.raises(SuiteError, match=named):
             player.chunk(seen(1), "go")
         player.close()
+
+
+def test_a_policy_that_learned_from_bgr_is_given_bgr(ignorant):
+    red, blue = seen(1), seen(1)
+    blue["pictures"] = (red["pictures"][0][..., ::-1],)
+
+    def answer(swapped, what):
+        reading = {"device": "cpu"}
+        player = LocalPlayer(METAWORLD, ignorant, swapped=swapped, reading=reading)
+        return player.chunk(what, "go")
+
+    assert (answer(True, red) == answer(False, blue)).all()
+    assert (answer(True, red) != answer(False, red)).any()
+
+
+@pytest.mark.parametrize(("colour", "swapped"), [(None, False), ("bgr", True), ("rgb", False)])
+def test_a_checkpoint_of_ours_learned_from_rgb_unless_it_is_said(ignorant, colour, swapped):
+    setup, facts = setup_of(METAWORLD, str(ignorant), colour=colour)
+    assert (setup.swapped, facts["colour"]) == (swapped, "bgr" if swapped else "rgb")
 
 
 @pytest.mark.parametrize(
