@@ -93,9 +93,7 @@ def model_xml(name: str, bodies: str, *, rest: str = "", table_rgba: str = TABLE
 </mujoco>"""
 
 
-def scene_xml(
-    arm: Arm, objects: str, *, welds: str = "", table_rgba: str = TABLE_RGBA
-) -> str:
+def scene_xml(arm: Arm, objects: str, *, welds: str = "", table_rgba: str = TABLE_RGBA) -> str:
     """The whole model.
 
     Args:

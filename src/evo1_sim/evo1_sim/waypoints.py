@@ -130,9 +130,7 @@ class Variation:
 
 def waypoints_of(task: Task, cell: Cell, variation: Variation) -> list[Waypoint]:
     """The waypoints that solve a task from its present state; none where nobody knows how."""
-    pick, place = (
-        _on_table(offset) for offset in (variation.pick_m, variation.place_m)
-    )
+    pick, place = (_on_table(offset) for offset in (variation.pick_m, variation.place_m))
     if isinstance(task, CanIntoBox | ColouredCanIntoBox):
         box = _at(cell.position(task.box.name), 0.065)
         return _can_waypoints(_foot(task.can, cell) + pick, box + place, 0.24)
@@ -200,6 +198,7 @@ def _arm_plane(point: Vector) -> tuple[float, Vector]:
     """Yaw [rad] of a jaw over a point in the plane of arm and point, and the way outwards (3,)."""
     yaw = float(np.arctan2(point[1], point[0])) + np.pi
     return yaw, -np.array([np.cos(yaw), np.sin(yaw), 0.0])
+
 
 def _hand_waypoints(can: Vector, off_centre: Vector) -> list[Waypoint]:
     """Pick a can with its foot at `can`, carry it over the hand, follow that and let go there."""

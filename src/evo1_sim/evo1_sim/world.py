@@ -258,9 +258,7 @@ class World:
     def _build(self, task: Task, disturbance: Disturbance) -> None:
         self.task, self.disturbance = task, disturbance
         objects = task.objects() + disturbance.objects(task)
-        xml = scene_xml(
-            self.arm, objects, welds=task.welds, table_rgba=disturbance.table_rgba
-        )
+        xml = scene_xml(self.arm, objects, welds=task.welds, table_rgba=disturbance.table_rgba)
         self.model = mujoco.MjModel.from_xml_string(xml)
         self.data = mujoco.MjData(self.model)
         self.cell = Cell(self.model, self.data)

@@ -19,8 +19,9 @@ from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import describe, entry_point, tell
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, load_robot
-from evo1_sim.tasks import DISTURBANCES, TASKS
+from evo1_sim.tasks import DISTURBANCES, TASKS, all_tasks
 from evo1_training.evaluation.outcomes import (
+    ALL,
     Evaluation,
     EvaluationError,
     Trial,
@@ -33,6 +34,7 @@ from evo1_training.evaluation.outcomes import (
 )
 from evo1_training.evaluation.report import write_json, write_report
 from evo1_training.evaluation.rollouts import Keep, RolloutError, Setup, run_trials
+from evo1_training.evaluation.task_table import task_table
 from evo1_training.evaluation.workers import fitting_workers
 
 _EPILOG = f"""\
@@ -40,6 +42,8 @@ examples:
   evaluate DIR                                         20 trials of the robot's first task
   evaluate DIR --trials 100 --report out/eval --json out/eval.json
   evaluate DIR --disturb all                           the table of the paper's disturbances
+  evaluate DIR --task all                              the paper's four tasks, its Figure 4
+  evaluate CAN POUR HAND STACK --task all              the same, a checkpoint for each task
   evaluate A B C --trials 100                          which is better: compared scene by scene
   evaluate hub:user/name --robot so100.yaml --rate 30  somebody's, of another layout
   evaluate --expert --robot so100                      the scripted expert: the task can be done
@@ -77,7 +81,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--expert", action="store_true", help="The scripted expert in its place.")
     add("--ros", action="store_true", help="The policy node that runs.")
     add("--robot", default="", help="xarm6, so100 or a robot file; else the checkpoint's.")
-    add("--task", default="", help="Not given: the robot's first.")
+    add("--task", default="", help="Not given: the robot's first; all: the paper's four.")
     add("--instruction", default="", help="Not given: the task's own words.")
     add("--trials", type=int, default=20, help="Of each condition [20].")
     add("--seed", type=int, default=0, help="Which set of start states [0].")
@@ -136,7 +140,11 @@ def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list
     if arguments.expert + arguments.ros + bool(arguments.policies) != 1:
         raise UsageError("say who shall be evaluated: checkpoints, --expert or --ros")
     if arguments.ros:
+        if arguments.task == ALL:
+            raise UsageError("--task all: not with --ros, whose simulation has one task")
         return [_over_ros(arguments, trials)]
+    if arguments.task == ALL:
+        return _every_task(arguments, trials)
     who = [_policy(arguments, named) for named in arguments.policies] or [_expert(arguments)]
     chosen = [(_with_choices(arguments, setup, k), facts) for k, (setup, facts) in enumerate(who)]
     scenes = {(setup.arm, setup.task) for setup, _ in chosen}
@@ -146,9 +154,29 @@ def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list
     return [_offline(arguments, setup, facts, trials) for setup, facts in chosen]
 
 
+def _every_task(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list[Evaluation]:
+    """One for each task, of one policy or of one policy each."""
+    if arguments.instruction:
+        raise UsageError("--instruction: with --task all each task has its own words")
+    one = argparse.Namespace(**{**vars(arguments), "task": ""})
+    who = [_policy(one, named) for named in arguments.policies] or [_expert(one)]
+    tasks = all_tasks(who[0][0].arm)
+    if len(who) not in (1, len(tasks)):
+        raise UsageError(
+            f"--task all: {len(who)} checkpoints; expected one, or one for each of "
+            f"{', '.join(tasks)}"
+        )
+    pairs = zip(tasks, who * (len(tasks) // len(who)), strict=True)
+    chosen = [
+        (_with_choices(arguments, replace(setup, task=task), k), {**facts, "task": task})
+        for k, (task, (setup, facts)) in enumerate(pairs)
+    ]
+    return [_offline(arguments, setup, facts, trials) for setup, facts in chosen]
+
+
 def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> Setup:
     report = arguments.report
-    if report is not None and len(arguments.policies) > 1:
+    if report is not None and (len(arguments.policies) > 1 or arguments.task == ALL):
         report = report / str(number + 1)
     setup = replace(
         setup,
@@ -268,10 +296,14 @@ def _over_ros(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluat
 
 def _finish(arguments: argparse.Namespace, evaluations: Sequence[Evaluation]) -> None:
     several = len(evaluations) > 1
-    for evaluation in evaluations:
-        _say(*([f"{evaluation.facts['policy']}:"] if several else []))
-        _say(*table(evaluation.conditions))
-    compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
+    compared = []
+    if arguments.task == ALL:
+        _say(*task_table(evaluations))
+    else:
+        for evaluation in evaluations:
+            _say(*([f"{evaluation.facts['policy']}:"] if several else []))
+            _say(*table(evaluation.conditions))
+        compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
     _say(*comparison_lines(compared))
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
