@@ -9,7 +9,8 @@ def test_a_can_that_stands_on_the_other_is_success_after_two_seconds():
     world.step(1_900_000_000)
     result = world.task_status()
     assert not result.success
-    assert result.detail.startswith("solved for 1.") and result.detail.endswith(" of 2 s")
+    assert result.detail.startswith("solved for 1.")
+    assert result.detail.endswith(" of 2 s")
     world.step(300_000_000)
     assert world.task_status().success
 
