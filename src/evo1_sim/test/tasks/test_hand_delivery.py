@@ -62,6 +62,20 @@ def test_the_trembling_hand_holds_the_can_while_it_drifts_and_after_a_second_tha
     np.testing.assert_allclose(moved, course.motion.drift, atol=0.006)
 
 
+def test_looking_at_the_task_changes_neither_the_hand_nor_what_it_felt(world):
+    felt = []
+    for polled in (False, True):
+        world.reset(seed=5)
+        give(world, (0, 0, 0.06))
+        for _ in range(20):
+            world.step(10_000_000)
+            if polled:
+                world.task_status()
+        felt.append((world.cell.course.strongest_n, *world.data.qpos))
+    assert felt[0] == felt[1]
+    assert felt[0][0] > 1.0
+
+
 def test_the_hand_moves_by_its_seed_trembles_4_mm_and_never_drifts_towards_the_can():
     times = np.arange(0, 8, 0.01)
     for seed in range(40):
