@@ -146,9 +146,9 @@ class World:
             self._advance(steps)
             return
         for _ in range(steps):
-            if self.cell.course is not None:
-                self.cell.course.advance(self.cell, self.episode_ns * 1e-9)
             self._advance(1)
+            if self.cell.course is not None:  # right after a step, whose forces it may read
+                self.cell.course.advance(self.cell, self.episode_ns * 1e-9)
             if self.episode_ns % (CHECK_STEPS * TIMESTEP_NS) == 0:
                 self._watch(self.task.missing(self.cell))
 

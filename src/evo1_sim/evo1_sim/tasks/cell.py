@@ -15,7 +15,7 @@ class Course(Protocol):
     """What moves by itself in an episode, whatever the arm does, and what it notices there."""
 
     def advance(self, cell: "Cell", time_s: float) -> None:
-        """Set guides for the physics step that begins `time_s` after the reset."""
+        """Notice what the step that ends `time_s` after the reset did; set guides for the next."""
         ...
 
 

@@ -141,8 +141,9 @@ def _packing() -> Vectors:
     for k, name in enumerate(names):  # four a layer, in the mouth and above it
         angle = np.pi / 2 * k + rng.uniform(0, 0.6)
         x, y = 0.014 * np.cos(angle), 0.014 * np.sin(angle)
-        data.joint(model.body(name).jntadr[0]).qpos[:3] = (x, y, 0.02 + 0.016 * (k // 4))
+        height = 0.02 + 0.016 * (k // 4)
+        data.joint(model.body(name).jntadr[0]).qpos[:3] = (x, y, height)
     for _ in range(SETTLE_STEPS):
         mujoco.mj_step(model, data)
     lying = np.array([data.body(name).xpos for name in names])
-    return lying - data.body(cup.name).xpos
+    return np.asarray(lying - data.body(cup.name).xpos)
