@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evo1_bringup.options import read_namespace, read_robot
 from evo1_policy.command_line import entry_point, positive, printable
-from evo1_sim.arms.urdf import Urdf, parse_urdf, read_urdf
+from evo1_policy.kinematics.urdf import Urdf, parse_urdf, read_urdf
 from evo1_sim.heard import Graph
 from evo1_sim.robot_check import check_robot
 from evo1_sim.robot_draft import answered, draft_robot
