@@ -13,9 +13,9 @@ from pathlib import Path
 
 from evo1_bringup.options import read_namespace, read_robot
 from evo1_policy.command_line import entry_point, positive, printable
+from evo1_policy.kinematics.urdf import MOST_BYTES, Urdf, parse_urdf
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import read_text
-from evo1_sim.arms.urdf import MOST_BYTES, Urdf, parse_urdf
 from evo1_sim.collision_draft import (
     TABLE,
     TABLE_QUESTION,

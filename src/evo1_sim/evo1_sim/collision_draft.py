@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from evo1_policy.kinematics.collision import TouchingError, Workspace
+from evo1_policy.kinematics.urdf import Triple, Urdf, UrdfJoint
 from evo1_policy.robot_config import parse_robot
 from evo1_policy.untrusted import parse_xml
-from evo1_sim.arms.urdf import Triple, Urdf, UrdfJoint
 from evo1_sim.robot_draft import yaml_word
 
 TABLE = "table"
@@ -139,7 +139,7 @@ def _section(model: str, table: float | None, left_out: list[tuple[str, str]]) -
     lines = [
         "  collision:   # checked along the whole course of everything that is sent",
         f"    model: {yaml_word(model)}",
-        "    # Look at its shapes (view:=rviz): thicken what is thicker, add the hand that it has.",
+        "    # Look at its shapes (view:=rviz): thicken what is thicker, add the hand it has.",
     ]
     if table is not None:
         lines += [

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import yaml
 
+from evo1_policy.kinematics.urdf import Urdf, UrdfJoint
 from evo1_policy.robot_config import REST_ERROR_RAD, parse_robot
-from evo1_sim.arms.urdf import Urdf, UrdfJoint
 from evo1_sim.heard import IMAGES, JOINT_STATE, Controller, Graph
 
 RATE_HZ = 30.0

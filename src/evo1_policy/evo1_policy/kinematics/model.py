@@ -3,7 +3,7 @@
 The model's frame is the robot's base frame. Letters: D joints of the robot file in its order.
 """
 
-import importlib.util
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,13 @@ import numpy.typing as npt
 from evo1_policy.action_chunk import Floats
 from evo1_policy.command_line import printable
 from evo1_policy.kinematics.config import PACKAGE
-from evo1_policy.paths import shares
+from evo1_policy.kinematics.urdf import Mimic, UrdfError, urdf_of
+from evo1_policy.paths import confined, shares
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import UntrustedError, parse_xml, read_text
 
 MOST_MODEL_BYTES = 16 << 20
+_PACKAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
 
 class ModelError(ValueError):
@@ -76,7 +78,7 @@ class ArmModel:
         fixed: those of them that the model need not have, such as a gripper's.
         tool: site, body or link whose frame is the tool; empty: the last joint's body that moves,
             of joints that are not `fixed`: a finger is none.
-        followers: joint -> (leader, offset, multiplier), where the file says so outside of MJCF.
+        followers: joint -> what it mimics, where the file says so outside of MJCF.
 
     Attributes:
         model: compiled; `mink.Configuration(arm.model)` takes it.
@@ -98,7 +100,7 @@ class ArmModel:
         *,
         fixed: Sequence[str] = (),
         tool: str = "",
-        followers: dict[str, tuple[str, float, float]] | None = None,
+        followers: dict[str, Mimic] | None = None,
     ) -> None:
         # Masses do not matter here, and a frame without any shape has none.
         spec.compiler.boundmass, spec.compiler.boundinertia = 1e-3, 1e-6
@@ -264,14 +266,14 @@ class ArmModel:
                 found.append(self._follower(follower, ids.index(leader), coefficients or [0.0]))
         return found
 
-    def _mimics(self, followers: dict[str, tuple[str, float, float]]) -> list[_Follower]:
+    def _mimics(self, followers: dict[str, Mimic]) -> list[_Follower]:
         """Of URDF: <mimic>."""
         found = []
-        for name, (leader, offset, multiplier) in followers.items():
+        for name, mimic in followers.items():
             joint = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_JOINT, name)
-            if joint >= 0 and leader in self.joint_names:
-                number = self.joint_names.index(leader)
-                found.append(self._follower(joint, number, [offset, multiplier]))
+            if joint >= 0 and mimic.joint in self.joint_names:
+                number = self.joint_names.index(mimic.joint)
+                found.append(self._follower(joint, number, [mimic.offset, mimic.factor]))
         return found
 
     def _follower(self, joint: int, leader: int, coefficients: Sequence[float]) -> _Follower:
@@ -332,18 +334,19 @@ def find_model(name: str) -> Path:
             return path
         raise ModelError(f"{name}: no such model file; give a path or {PACKAGE}NAME/PATH")
     package, _, rest = name.removeprefix(PACKAGE).partition("/")
+    if not _PACKAGE_NAME.fullmatch(package):
+        raise ModelError(f"{printable(name)}: expected {PACKAGE}NAME/PATH")
     for share in shares(package):
-        if (share / rest).is_file():
-            return share / rest
-    python = importlib.util.find_spec(package) if package.isidentifier() else None
-    for folder in (python.submodule_search_locations if python else None) or ():
-        path = Path(folder).resolve().parent / rest  # of a source tree, without any workspace
+        try:
+            path = confined(share, rest, PACKAGE + package, own_links=True)
+        except ValueError as error:
+            raise ModelError(str(error)) from error
         if path.is_file():
             return path
     raise ModelError(f"{name}: no installed package has it; build and source its workspace")
 
 
-def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, float]]]:
+def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, Mimic]]:
     """A URDF or MJCF, with the joints that URDF's <mimic> lets follow others.
 
     Raises:
@@ -354,25 +357,27 @@ def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, fl
         root = parse_xml(text, source=str(path))
         if root.tag == "mujoco":
             return mujoco.MjSpec.from_file(str(path)), {}
-        if root.tag != "robot" or "xmlns:xacro" in text:  # not a comment's word
-            raise ModelError(
-                f"{path}: expected MJCF or URDF (of xacro: run `xacro FILE > arm.urdf` first)"
-            )
+        if root.tag != "robot":
+            raise ModelError(f"{path}: expected MJCF or URDF")
+        followers = urdf_of(root, source=str(path)).followers()
         _prepare_urdf(root, path)
-        return mujoco.MjSpec.from_string(ElementTree.tostring(root, "unicode")), _mimics(root)
+        return mujoco.MjSpec.from_string(ElementTree.tostring(root, "unicode")), followers
     except ModelError:
         raise
-    except UntrustedError as error:
+    except (UntrustedError, UrdfError) as error:
         raise ModelError(str(error)) from error
     except (ValueError, mujoco.FatalError) as error:
         raise ModelError(f"{path}: {printable(error)}") from error
 
 
 def _prepare_urdf(root: ElementTree.Element, path: Path) -> None:
-    """Leave out what only looks, and name meshes by their paths on this machine."""
+    """Leave out what only looks, or was read already; name meshes by their paths here."""
     for link in root.iter("link"):
         for visual in link.findall("visual"):
             link.remove(visual)
+    for joint in root.iter("joint"):
+        for mimic in joint.findall("mimic"):
+            joint.remove(mimic)
     for mesh in root.iter("mesh"):
         name = mesh.get("filename", "").removeprefix("file://")
         found = find_model(name) if name.startswith(PACKAGE) else path.parent / name
@@ -381,13 +386,3 @@ def _prepare_urdf(root: ElementTree.Element, path: Path) -> None:
         root.remove(extension)
     options = {"strippath": "false", "fusestatic": "false", "balanceinertia": "true"}
     ElementTree.SubElement(ElementTree.SubElement(root, "mujoco"), "compiler", options)
-
-
-def _mimics(root: ElementTree.Element) -> dict[str, tuple[str, float, float]]:
-    found = {}
-    for joint in root.findall("joint"):
-        mimic = joint.find("mimic")
-        if mimic is not None:
-            values = float(mimic.get("offset", "0")), float(mimic.get("multiplier", "1"))
-            found[joint.get("name", "")] = (mimic.get("joint", ""), *values)
-    return found
