@@ -164,4 +164,4 @@ def _next(
         usual = Path(TrainConfig.runs).expanduser() == Path(config.runs)
         runs = [] if usual else ["--runs", config.runs]
         return [command("train", "--stage", 2, "--name", config.name, *runs)]
-    return after_training(robot.name, folder.path / "best", data.instructions)
+    return after_training(robot, folder.path / "best", data.instructions)
