@@ -94,15 +94,16 @@ class SystemOptions:
         False, "Start the recorder of evo1_training beside the policy or the teleoperation."
     )
     record_root: str = parameter(
-        "",
-        "Folder of the recorded episodes, of two arms in left/ and right/. Not given: "
-        "~/evo1_episodes.",
+        "", "Folder of the episodes; of two arms left/ and right/. Not given: ~/evo1_episodes."
     )
     pre_roll_s: float = parameter(
         10.0,
         "With record:=true: a take that begins while a person has taken over starts with so many "
         "seconds from before [s]; they wait in memory, 640 MB at most. 0: nothing.",
         span=(0.0, 60.0),
+    )
+    compress: str = parameter(
+        "", "With record:=true: raw images are kept compressed, such as /*/image_raw=jpeg:95."
     )
     view: str = parameter(
         NO_VIEW,
@@ -339,8 +340,9 @@ def _check_together(options: SystemOptions) -> None:
         )
     if options.task and options.hardware:
         raise OptionError("task: a real arm has no simulated scene; leave it out")
-    if options.record_root and not options.record:
-        raise OptionError("record_root: only used with record:=true; give it, or leave this out")
+    for name in ("record_root", "compress"):
+        if getattr(options, name) and not options.record:
+            raise OptionError(f"{name}: only used with record:=true; give it, or leave this out")
     given = [name for name in ("checkpoint", "remote") if getattr(options.policy, name)]
     if not options.has_policy and (given or options.policy.dry_run):
         without = "teleop:=true" if options.teleop else "only:=arm"

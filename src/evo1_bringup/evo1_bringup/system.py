@@ -303,6 +303,8 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
         parameters["operator_name"] = "somebody in simulation"  # evo1_training knows it by that
     if options.record_root:
         parameters["root"] = options.record_root
+    if options.compress:
+        parameters["compress"] = options.compress
     return Process.node("evo1_training", "recorder", options.namespace, "optional", **parameters)
 
 
