@@ -47,6 +47,26 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: the file.
+        text: what it will hold.
+        sync: wait until it is on the disk.
+
+    Raises:
+        OSError: the disk is full or gone; what was there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
 def folders_below(root: Path, what: str) -> Iterator[tuple[Path, list[str], list[str]]]:
     """A folder that a person named and those in it, hidden ones left out, as os.walk gives them.
 
