@@ -139,7 +139,7 @@ def _section(model: str, table: float | None, left_out: list[tuple[str, str]]) -
     lines = [
         "  collision:   # checked along the whole course of everything that is sent",
         f"    model: {yaml_word(model)}",
-        "    # Look at its shapes (view:=rviz): thicken what is thicker, add the hand that it has.",
+        "    # Look at its shapes (view:=rviz): thicken what is thicker, add the hand that it has",
     ]
     if table is not None:
         lines += [
