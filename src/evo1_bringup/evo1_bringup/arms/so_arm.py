@@ -52,8 +52,8 @@ def start(options: SystemOptions, path: Path, config: RobotConfig, simulation: P
     ):
         raise OptionError(
             f"driver: ros2_control: {path} has no output for the gripper alone; a file for this "
-            "way ships for the SO-100. so_arm101_description has zeros and joint names of its own, "
-            "another robot to a checkpoint: evo1 new-robot --live writes its file from what runs"
+            "way ships for the SO-100. The zeros and joint names of so_arm101_description are "
+            "another robot's: evo1 new-robot --live writes a file for it from what runs"
         )
     controllers = Include(
         package="so_arm100_description",
