@@ -294,7 +294,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _scene(options: argparse.Namespace, checkpoint: Checkpoint) -> tuple[dict[str, Image], str]:
     """The pictures by camera, and the instruction."""
-    cameras = [camera.name for camera in checkpoint.robot.cameras]
+    cameras = list(checkpoint.interface.cameras)
     if options.images:
         if len(options.images) != len(cameras):
             raise ValueError(
@@ -305,7 +305,7 @@ def _scene(options: argparse.Namespace, checkpoint: Checkpoint) -> tuple[dict[st
             raise ValueError("--instruction: missing; --images says nothing about the task")
         given = [_read(path) for path in options.images]
         return dict(zip(cameras, given, strict=True)), options.instruction
-    world = World(checkpoint.robot.name, task=options.task)
+    world = World(checkpoint.interface.name, task=options.task)
     world.reset(seed=options.seed)
     renderer = CameraRenderer(world, width=640, height=480, cameras=tuple(cameras))
     renderer.capture()
@@ -337,7 +337,7 @@ def _inputs(checkpoint: Checkpoint, images: dict[str, Image], instruction: str) 
         channel_order=config.semantics.channel_order,
         dtype=config.semantics.image_dtype,
     )
-    width = checkpoint.robot.width
+    width, _ = checkpoint.stats.widths(*checkpoint.interface.widths)
     return ModelInputs(
         images=views[None],
         input_ids=prompt.input_ids,

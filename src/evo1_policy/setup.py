@@ -26,11 +26,13 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/models", sorted(str(path) for path in Path("models").glob("*.xml"))),
+        (f"share/{NAME}/interfaces", sorted(map(str, Path("interfaces").glob("*.yaml")))),
         *shipped_files(),
     ],
     install_requires=[
         "daqp",
         "mink",
+        "msgpack",
         "mujoco",
         "numpy",
         "opencv-python-headless",
@@ -43,6 +45,7 @@ setup(
         "tqdm",
         "torch",
         "transformers",
+        "websockets",
     ],
     zip_safe=True,
     maintainer="Evo-1 for ROS 2 maintainers",
@@ -52,6 +55,7 @@ setup(
         "console_scripts": [
             f"convert_checkpoint = {NAME}.cli.convert_checkpoint:main",
             f"replay = {NAME}.cli.replay:main",
+            f"serve = {NAME}.cli.serve:main",
             f"policy_node = {NAME}.ros.policy_node:main",
         ]
     },

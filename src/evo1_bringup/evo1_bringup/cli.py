@@ -75,6 +75,7 @@ PROGRAMS = {
     "check-robot": ("evo1_bringup", "check_robot"),
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),
+    "serve": ("evo1_policy", "serve"),
 }
 
 _TRIGGERS = {

@@ -339,11 +339,12 @@ def _check_together(options: SystemOptions) -> None:
         raise OptionError("task: a real arm has no simulated scene; leave it out")
     if options.record_root and not options.record:
         raise OptionError("record_root: only used with record:=true; give it, or leave this out")
+    given = [name for name in ("checkpoint", "remote") if getattr(options.policy, name)]
     without = "teleop:=true" if options.teleop else "only:=arm"
-    if not options.has_policy and (options.policy.checkpoint or options.policy.dry_run):
-        name = "checkpoint" if options.policy.checkpoint else "dry_run"
+    if not options.has_policy and (given or options.policy.dry_run):
+        name = given[0] if given else "dry_run"
         raise OptionError(f"{name}: with {without} no policy runs; leave one of them out")
-    if options.hardware and options.has_policy and not options.policy.checkpoint:
+    if options.hardware and options.has_policy and not given:
         raise OptionError(
             "checkpoint: missing; the policies that ship were trained in simulation and no real "
             "arm should follow them. Give the folder of one trained for this arm, or teleop:=true"

@@ -42,7 +42,7 @@ _DEVICES = ("robot_ip", "port", "cameras")  # no device serves two arms
 # What each arm has for itself; every other option is for both.
 _OF_EACH_ARM = (
     *(*_DEVICES, "calibration", "driver", "checkpoint", "instruction", "task", "seed"),
-    *("robot_file", "params_file", "simulated"),
+    *("robot_file", "params_file", "simulated", "remote"),
 )
 _OTHER_HALF = {
     ARM: "Half of a system: the policy runs elsewhere (only:=policy). End that half first, which "
@@ -128,7 +128,7 @@ def describe(robot: str, options: SystemOptions) -> System:
     if robot != ANY_ROBOT:
         _check_same_robot(robot, path, config)
     if options.hardware:
-        if options.policy.checkpoint:
+        if options.policy.checkpoint or options.policy.remote:
             _check_origin(options)
     else:
         _check_policy(options, config)
@@ -199,7 +199,7 @@ def _check_same_robot(robot: str, path: Path, config: RobotConfig) -> None:
 
 def _check_policy(options: SystemOptions, config: RobotConfig) -> None:
     """Refuse a simulation that nobody would move."""
-    given = options.policy.checkpoint or not options.has_policy
+    given = options.policy.checkpoint or options.policy.remote or not options.has_policy
     if not given and not installation.ships_policy(config.embodiment):
         raise OptionError(
             f"checkpoint: no policy ships for {config.embodiment}; give one (docs/launch.md), or "
@@ -214,13 +214,28 @@ def _cell_of(robot: str, config: RobotConfig) -> str:
 
 def _check_origin(options: SystemOptions) -> None:
     """Refuse a simulation's policy on a real arm, unless somebody asked for that in words."""
-    simulated = read_training(options.policy.checkpoint).trained_in == "simulation"
-    if simulated and not options.allow_simulation_policy:
+    policy = options.policy
+    if _trained_in(options) == "simulation" and not options.allow_simulation_policy:
         raise OptionError(
-            f"checkpoint: {options.policy.checkpoint} was trained in simulation and has never "
+            f"{'remote' if policy.remote else 'checkpoint'}: the policy of "
+            f"{policy.remote or policy.checkpoint} was trained in simulation and has never "
             "seen a real arm or camera; give one that was trained on this arm, or say "
             "allow_simulation_policy:=true and keep a hand on the emergency stop"
         )
+
+
+def _trained_in(options: SystemOptions) -> str:
+    """Where the policy's demonstrations were recorded, as its folder or its server says."""
+    policy = options.policy
+    if not policy.remote:
+        return read_training(policy.checkpoint).trained_in
+    from evo1_policy.serving.calling import RemoteError, read_token, server_says
+
+    try:
+        said = server_says(policy.remote, read_token(policy.remote_token_file))
+    except RemoteError as error:
+        raise OptionError(f"remote: {error}") from error
+    return str(said.get("trained_in", "unknown"))
 
 
 def _with_task(cell: str, options: SystemOptions, config: RobotConfig) -> SystemOptions:
@@ -337,8 +352,7 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
         where = options.robot_ip or options.port or f"{config.state.topic}, {topics}"
         runs = "that runs already, " if options.runs_already else ""
         notes.append(f"A REAL {config.name} {runs}at {where}: keep its workspace clear.")
-        checkpoint = options.policy.checkpoint
-        if checkpoint and read_training(checkpoint).trained_in == "unknown":
+        if options.has_policy and _trained_in(options) == "unknown":
             notes.append("The checkpoint does not say whether it was trained in simulation.")
         if not options.cameras and options.only != POLICY:
             topics = ", ".join(camera.topic for camera in config.cameras)

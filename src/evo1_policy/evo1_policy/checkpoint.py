@@ -28,7 +28,6 @@ from evo1_policy.checkpoint_layouts.own import (
     CARD,
     CONFIG,
     FORMAT,
-    ROBOT,
     STATS,
     TOKENIZER,
     TOKENIZER_FILES,
@@ -39,7 +38,6 @@ from evo1_policy.checkpoint_layouts.own import (
     read_own,
     write_json,
 )
-from evo1_policy.checkpoint_layouts.own import check_same_robot as check_same_robot
 from evo1_policy.checkpoint_layouts.own import find_model as find_own
 from evo1_policy.checkpoint_layouts.restricted_unpickler import save_plain
 from evo1_policy.checkpoint_layouts.tensor_files import (
@@ -55,11 +53,11 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     read_training,
     write_training,
 )
+from evo1_policy.interface import Interface
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import deviations
 from evo1_policy.normalization import NormStats, write_norm_stats
 from evo1_policy.paths import shares
-from evo1_policy.robot_config import parse_robot
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
@@ -89,6 +87,40 @@ def read_checkpoint(directory: Path | str, **wanted: Unpack[Wanted]) -> Checkpoi
         training=read_training(model.directory),
         notes=(*model.notes, *checkpoint.notes),
     )
+
+
+def stats_of(
+    directory: Path | str, arm: str, dataset: str | None = None, **wanted: Unpack[Wanted]
+) -> NormStats:
+    """The norm stats of another embodiment of a folder of the authors', for Policy.predict.
+
+    Args:
+        directory: see read_checkpoint.
+        arm: key of its norm_stats.json.
+        dataset: key below the arm, where it has datasets.
+        wanted: as for read_checkpoint.
+
+    Raises:
+        CheckpointError: it is none of the authors', has none of this name (lists those that there
+            are), or these are wider than its model.
+    """
+    model = read_weights(directory, **wanted)
+    if model.layout not in ("official_deepspeed", "official_flash"):
+        raise CheckpointError(
+            f"{model.directory}: holds the norm stats of one embodiment, so none can be chosen; "
+            "only folders of the authors' hold several"
+        )
+    stats = official.other_stats(model, arm, dataset, wanted)
+    for feature, most in (
+        (stats.state, model.config.state_width),
+        (stats.action, model.config.action_width),
+    ):
+        if feature.shape[0] > most:
+            raise CheckpointError(
+                f"{model.directory}: {stats.embodiment} has {feature.shape[0]} numbers, the "
+                f"model takes {most}"
+            )
+    return stats
 
 
 def read_weights(directory: Path | str, **wanted: Unpack[Wanted]) -> Weights:
@@ -151,7 +183,7 @@ def save_checkpoint(
     *,
     model: "Evo1",
     stats: NormStats,
-    robot_text: str,
+    interface: Interface,
     tokenizer_dir: Path | str | None,
     card: str = "",
     dtype: torch.dtype | None = None,
@@ -167,8 +199,8 @@ def save_checkpoint(
     Args:
         directory: must not exist yet.
         model: its config is written beside its weights.
-        stats: for the robot's embodiment.
-        robot_text: text of the robot file.
+        stats: for the embodiment of what it was trained for.
+        interface: of what it was trained for; its text is written beside the weights.
         tokenizer_dir: folder to copy the tokenizer from; None leaves it out, not in our layout.
         card: Markdown that says what this is, how it was made and what it cannot do.
         dtype: of the floating-point parameters on disk; None keeps the model's.
@@ -179,11 +211,11 @@ def save_checkpoint(
         CheckpointError: the directory exists, the parts do not fit together, the layout has no
             tensors for the model's stem, or the disk is full.
     """
-    config, robot = model.config, parse_robot(robot_text, source=ROBOT)
+    config = model.config
     _check_layout(directory, layout, config, stats)
     if layout == "own" and tokenizer_dir is None:
         raise CheckpointError(f"{directory}: our own layout holds a tokenizer; none was given")
-    check_agreement(Path(directory), config, stats, robot)
+    check_agreement(Path(directory), config, stats, interface)
     with appearing(Path(directory)) as partial:
         _write_weights(partial, model, layout, dtype)
         if layout == "own":
@@ -194,8 +226,8 @@ def save_checkpoint(
         if layout == "official":
             official.write_small_files(partial, config, stats)
         if layout == "lerobot":
-            lerobot.write_small_files(partial, config, stats, robot)
-        (partial / ROBOT).write_text(robot_text, encoding="utf-8")
+            lerobot.write_small_files(partial, config, stats, interface)
+        (partial / interface.file).write_text(interface.text, encoding="utf-8")
         (partial / CARD).write_text(card, encoding="utf-8")
         if tokenizer_dir is not None:
             copy_tokenizer(Path(tokenizer_dir), partial / TOKENIZER)
@@ -211,7 +243,7 @@ def _check_layout(
             f"{directory}: vision.stem is '{config.vision.stem}', for which the {layout} layout "
             "has no tensors; only models with the published stem 'patch' can be exported"
         )
-    if layout != "own" and stats.action_space != "joint":
+    if layout != "own" and stats.action_space not in ("joint", "raw"):
         raise CheckpointError(
             f"{directory}: the {layout} layout has no word for action_space {stats.action_space}: "
             "its programs would take relative actions for joint targets"

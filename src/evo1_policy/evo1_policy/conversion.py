@@ -53,7 +53,7 @@ def convert_checkpoint(
         target,
         model=model,
         stats=checkpoint.stats,
-        robot_text=checkpoint.robot.text,
+        interface=checkpoint.interface,
         tokenizer_dir=checkpoint.tokenizer,
         card=_card(checkpoint, layout),
         dtype=DTYPES[dtype],
@@ -63,7 +63,8 @@ def convert_checkpoint(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     said = [
         f"read    {source}: {checkpoint.layout}, {parameters:,} parameters, "
-        f"robot {checkpoint.robot.name} ({checkpoint.robot.width} joints)",
+        f"for {checkpoint.interface.name} ({checkpoint.interface.widths[0]} numbers of a state, "
+        f"{checkpoint.interface.widths[1]} of an action)",
         *(f"note: {note}" for note in checkpoint.notes),
         f"written {target}: {layout}",
     ]
@@ -77,7 +78,7 @@ def _card(checkpoint: Checkpoint, layout: SaveLayout) -> str:
     semantics = vars(checkpoint.config.semantics)
     return "\n".join(
         (
-            f"# {checkpoint.robot.name}: Evo-1",
+            f"# {checkpoint.interface.name}: Evo-1",
             "",
             f"Converted from a checkpoint in the layout '{checkpoint.layout}' to '{layout}' by "
             "convert_checkpoint; its licence and limits are those of the original.",

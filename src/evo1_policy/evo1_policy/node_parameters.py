@@ -27,6 +27,11 @@ DEVICES = ("auto", "cpu", "cuda")
 _WORDS = {"true": True, "1": True, "false": False, "0": False}
 _KINDS = {int: "an integer", float: "a number"}
 _ABOUT = "about"
+# What says how a checkpoint is read: elsewhere, where the policy is.
+_OF_THE_SERVER = (
+    *("checkpoint", "tokenizer", "embodiment", "semantics", "units", "end_effector"),
+    *("checkpoint_rate_hz", "num_steps"),
+)
 
 
 class ParameterError(ValueError):
@@ -133,6 +138,18 @@ class PolicyParameters(ParameterTable):
     checkpoint: str = parameter(
         "", "Folder of the checkpoint, or hub:user/name; empty: the one that ships for the robot."
     )
+    remote: str = parameter(
+        "",
+        "host:port of an evo1 serve, where the policy runs instead of here; its token is in the "
+        "variable EVO1_TOKEN or in remote_token_file. Empty: here.",
+    )
+    remote_images: str = parameter(
+        "raw",
+        "How pictures go to remote: raw, exactly as they are (1.8 MB for two of 640x480), or "
+        "jpeg, a tenth of it.",
+        choices=("raw", "jpeg"),
+    )
+    remote_token_file: str = parameter("", "File with the token that remote asks for.")
     tokenizer: str = parameter("", "Folder of the tokenizer, where the checkpoint holds none.")
     embodiment: str = parameter(
         "", "Key of the norm stats, where the checkpoint has several: arm or arm/dataset."
@@ -252,6 +269,12 @@ class PolicyParameters(ParameterTable):
         if self.device.partition(":")[0] not in DEVICES:
             known = ", ".join(DEVICES)
             raise ParameterError(f"device: expected one of {known}, got '{self.device}'")
+        of_the_server = [name for name in _OF_THE_SERVER if self.remote and getattr(self, name)]
+        if of_the_server:
+            raise ParameterError(
+                f"{of_the_server[0]}: says nothing with remote: the policy is loaded where evo1 "
+                "serve runs; tell it there"
+            )
 
 
 POLICY_PARAMETERS = parameters_of(PolicyParameters)

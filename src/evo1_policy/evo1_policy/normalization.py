@@ -18,13 +18,13 @@ from evo1_policy.feature_stats import LARGEST, Array, feature_stats
 from evo1_policy.feature_stats import FeatureStats as FeatureStats
 from evo1_policy.feature_stats import Mode as Mode
 from evo1_policy.feature_stats import NormStatsError as NormStatsError
+from evo1_policy.interface import ActionSpace
 from evo1_policy.joint_units import JointUnits, JointUnitsError
 from evo1_policy.kinematics.end_effector import EndEffector, read_end_effector
 from evo1_policy.strict_yaml import Section, StrictYamlError
 from evo1_policy.untrusted import UntrustedError, read_json
 
 ZeroGuard = Literal["added", "if_zero"]
-ActionSpace = Literal["joint", "joint_relative", "ee_pose", "ee_delta"]
 
 _EPSILON = 1e-8  # of the published code; keeps a constant joint from dividing by zero
 _FARTHEST = 10.0  # a normalised state beyond is cut: no data lay there, only a tiny width
@@ -110,7 +110,8 @@ class NormStats(NormRules):
         action: of the chunks' actions, in their action space.
         constant_action_to_zero: evo1-flash trains action dimensions that never moved as 0.
         action_space: 'joint'; 'joint_relative': each action of a chunk is less the state of
-            the chunk's observation; 'ee_pose', 'ee_delta': of the end effector.
+            the chunk's observation; 'ee_pose', 'ee_delta': of the end effector; 'raw': numbers
+            of something else, which go out as they are.
         absolute_joints: indices of the joints that stay as they are in 'joint_relative'.
         end_effector: what the numbers mean in 'ee_pose' and 'ee_delta'.
     """
@@ -138,24 +139,25 @@ class NormStats(NormRules):
         """By LeRobot's names: state and action, in this order."""
         return {"observation.state": self.state, "action": self.action}
 
-    def widths(self, joints: int) -> tuple[int, int]:
-        """How many numbers state and action of a robot with so many joints have."""
+    def widths(self, state: int, action: int) -> tuple[int, int]:
+        """How many numbers state and action have for an interface of these widths."""
         ee = self.end_effector
-        return (joints, joints) if ee is None else ee.widths(joints)
+        return (state, action) if ee is None else ee.widths(state)
 
     def _space_problem(self) -> str:
         """Why the statistics cannot be those of this action space; '' where they can."""
         found, ee = (self.state.shape[0], self.action.shape[0]), self.end_effector
-        if self.action_space == "joint" and ee is None:
+        if self.action_space in ("joint", "raw") and ee is None:
             return ""
         if (ee is None) == (self.action_space in ("ee_pose", "ee_delta")):
             return f"end_effector: {'missing' if ee is None else 'expected none'}"
         if ee is not None and ee.action_space != self.action_space:
             return f"end_effector.reference: '{ee.reference}' is that of {ee.action_space}"
-        if found != self.widths(found[0]) or self.units is not None:
+        known = self.widths(found[0], found[0])
+        if found != known or self.units is not None:
             names = "the state's joints" if ee is None else ", ".join(ee.action.names)
             return (
-                f"expected actions of {names} in radians and metres, of {self.widths(found[0])} "
+                f"expected actions of {names} in radians and metres, of {known} "
                 f"numbers (state, action); got {found}{'' if self.units is None else ' and units'}"
             )
         if not set(self.absolute_joints) <= set(range(found[0])):
@@ -176,6 +178,19 @@ class NormStats(NormRules):
     def unnormalise_actions(self, values: npt.ArrayLike, state: npt.ArrayLike) -> Array:
         """The inverse of normalise_actions, but for what was clamped: joint targets [rad]."""
         return self.action_normalizer.unnormalise(values) + self._origin(state)
+
+    def normalise_received(self, state: npt.ArrayLike) -> Array:
+        """A state (S',) as a client sends it, of S numbers or more -> the model's numbers.
+
+        Clients pad on their own; the authors' servers normalise what was padded with statistics
+        of 0 (0 becomes -1 there), LeRobot's with -1 and 1.
+        """
+        values, width = np.asarray(state, np.float64), self.state.shape[0]
+        known = self.state_normalizer.normalise(values[:width])
+        end = np.full(len(values) - width, float(self.zero_guard == "if_zero"))
+        beyond = FeatureStats(min=-end, max=end, mean=0 * end, std=end, q01=-end, q99=end)
+        surplus = self._normalizer(beyond, farthest=_FARTHEST).normalise(values[width:])
+        return np.concatenate([known, surplus])
 
     def _origin(self, state: npt.ArrayLike) -> Array:
         """What the chunk's actions count from: (D,), or 0 where they are absolute."""

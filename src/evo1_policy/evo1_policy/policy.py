@@ -4,6 +4,7 @@ transformers is imported when a policy is loaded, not before.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.checkpoint import Checkpoint, CheckpointError, load_model, read_checkpoint
+from evo1_policy.feature_stats import Array
+from evo1_policy.interface import Interface
 from evo1_policy.kinematics.inverse import ToolSpace
 from evo1_policy.kinematics.model import ModelError
 from evo1_policy.model.finite import first_nonfinite
@@ -26,7 +29,7 @@ from evo1_policy.model.preprocessing import (
     load_tokenizer,
     prepare_views,
 )
-from evo1_policy.normalization import pad_width, width_mask
+from evo1_policy.normalization import NormStats, pad_width, width_mask
 from evo1_policy.observation import Observation
 from evo1_policy.robot_config import RobotConfig
 
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
 
 
 _LOG = logging.getLogger(__name__)
+Image = npt.NDArray[np.uint8]
 
 
 class PolicyError(ValueError):
@@ -42,7 +46,7 @@ class PolicyError(ValueError):
 
 
 class Policy:
-    """One loaded checkpoint, for one robot.
+    """One loaded checkpoint, for one robot or one benchmark.
 
     The noise of the denoising is drawn once, from the seed: equal observations give equal chunks,
     and consecutive chunks start from the same noise, which keeps the seams between them small.
@@ -53,7 +57,6 @@ class Policy:
         model: "Evo1",
         checkpoint: Checkpoint,
         *,
-        robot: RobotConfig,
         device: torch.device,
         model_hash: str,
         seed: int,
@@ -62,10 +65,12 @@ class Policy:
 
         self._model = model
         self._engine = Engine.for_device(model, device)
-        self._robot = robot
+        self.interface, robot = checkpoint.interface, checkpoint.robot
         self._config = checkpoint.config
         self._stats, meaning = checkpoint.stats, checkpoint.stats.end_effector
-        self._tool = None if meaning is None else ToolSpace(meaning, robot)
+        self._tool = ToolSpace(meaning, robot) if meaning and robot else None
+        # A state that a warm-up can use; a benchmark has no home.
+        self._rest = self._stats.state.min if robot is None else np.array(robot.home)
         self._width = self._stats.action.shape[0]  # A, numbers of an action
         self._device = device
         self._prompts = PromptEncoder(load_tokenizer(checkpoint.tokenizer_dir), checkpoint.config)
@@ -79,7 +84,8 @@ class Policy:
         cls,
         path: Path | str,
         *,
-        robot: RobotConfig,
+        robot: RobotConfig | None = None,
+        interface: Interface | None = None,
         device: str = "auto",
         seed: int = 0,
         threads: int | None = None,
@@ -90,7 +96,8 @@ class Policy:
 
         Args:
             path: the directory.
-            robot: the robot that it shall move.
+            robot: the robot that it shall move; None takes what the directory says.
+            interface: likewise, what it shall see and answer where it moves no robot.
             device: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:1'.
             seed: of the denoising noise.
             threads: CPU threads of torch for the whole process; None leaves them.
@@ -98,11 +105,11 @@ class Policy:
             reading: what else read_checkpoint is told.
 
         Raises:
-            CheckpointError: the checkpoint is damaged or for another robot, or the device is
-                not there.
+            CheckpointError: the checkpoint is damaged or for another robot or benchmark, or the
+                device is not there.
             ConfigError: fewer than one step.
         """
-        checkpoint = read_checkpoint(path, robot=robot, **reading)
+        checkpoint = read_checkpoint(path, robot=robot, interface=interface, **reading)
         for note in checkpoint.notes:
             _LOG.warning("%s: %s", path, note)
         checkpoint = _with_steps(checkpoint, num_steps)
@@ -112,7 +119,7 @@ class Policy:
             torch.set_num_threads(threads)
         model, digest = load_model(checkpoint), checkpoint.model_hash()
         try:
-            return cls(model, checkpoint, robot=robot, device=target, model_hash=digest, seed=seed)
+            return cls(model, checkpoint, device=target, model_hash=digest, seed=seed)
         except TokenizerError as error:
             raise CheckpointError(str(error)) from error
         except ModelError as error:
@@ -142,76 +149,156 @@ class Policy:
             guidance: what the chunk shall begin with (real-time chunking); None: nothing.
 
         Returns:
-            A chunk (H, D) [rad] whose first action is due one step after the observation. It is
-            not checked: that is the safety check's business.
+            A chunk (H, A) of what the interface names, for a robot its joints' targets [rad],
+            whose first action is due one step after the observation. It is not checked: that is
+            the safety check's business.
 
         Raises:
             PolicyError: a camera is missing, an image is no (H, W, 3) uint8, or the state has
                 another width or is not finite.
         """
-        with torch.inference_mode():
-            inputs = self._inputs(observation)
-            actions = self._engine.sample_actions(
-                inputs, self._noise, prefix=self._prefix(guidance, observation.state)
-            )  # (1, H, action width)
-            normalised = actions[0, :, : self._width].double().cpu().numpy()  # (H, A)
-            if not np.isfinite(normalised).all():
-                self._blame(inputs)
-        wanted = self._stats.unnormalise_actions(normalised, observation.state)
+        cameras, state = self.interface.cameras, observation.state
+        missing = [name for name in cameras if name not in observation.images]
+        if missing:
+            raise PolicyError(f"the observation lacks the image of camera {missing[0]}")
+        seen = [observation.images[name] for name in cameras]
+        for name, image in zip(cameras, seen, strict=True):
+            _check_image(f"camera {name}", image)
+        inputs = self._inputs(
+            seen,
+            [True] * len(seen),
+            observation.instruction,
+            self._state(state),
+            width_mask(self._width, self._config.action_width),
+        )
+        normalised = self._sample(inputs, self._prefix(guidance, state))[:, : self._width]
+        wanted = self._stats.unnormalise_actions(normalised, state)  # (H, A)
         tool_error = None
         if self._tool is not None:
-            wanted, tool_error = self._tool.joints(wanted, observation.state)
+            wanted, tool_error = self._tool.joints(wanted, state)
         return ActionChunk(
             actions=wanted,
             tool_error=tool_error,
-            start_ns=observation.stamp_ns + self._robot.step_ns,
-            step_ns=self._robot.step_ns,
+            start_ns=observation.stamp_ns + self.interface.step_ns,
+            step_ns=self.interface.step_ns,
             observation_stamp_ns=observation.stamp_ns,
             instruction=observation.instruction,
         )
 
-    def warm_up(self) -> None:
-        """Run one inference on an empty observation, so that the first real one is not slow."""
-        size = self._config.vision.image_size
-        black: npt.NDArray[np.uint8] = np.zeros((size, size, 3), np.uint8)
-        self.infer(
-            Observation(
-                images={camera.name: black for camera in self._robot.cameras},
-                state=np.array(self._robot.home),
-                instruction="",
-                stamp_ns=0,
-                received_ns=0,
-                skew_ns=0,
-            )
-        )
+    def predict(
+        self,
+        images: Sequence[Image],
+        state: npt.ArrayLike,
+        instruction: str,
+        *,
+        stats: NormStats | None = None,
+        image_mask: Sequence[bool] | None = None,
+        action_mask: Sequence[bool] | None = None,
+    ) -> Array:
+        """Answer as the authors' servers do: numbers in and out, in the norm stats' units.
 
-    def _inputs(self, observation: Observation) -> ModelInputs:
-        config, cameras = self._config, self._robot.cameras
-        missing = [camera.name for camera in cameras if camera.name not in observation.images]
-        if missing:
-            raise PolicyError(f"the observation lacks the image of camera {missing[0]}")
-        for camera in cameras:
-            image = observation.images[camera.name]
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        No tool, unit or clock comes in between. Where their lines differ, the checkpoint's
+        semantics decide: main normalises a state that it padded (what it padded becomes -1), flash
+        normalises at the width that it got and pads with 0.
+
+        Args:
+            images: (H, W, 3) uint8 RGB each, in the order of the model's slots.
+            state: (S',) at the width that was received: that of the norm stats, or more.
+            instruction: what to do, in words.
+            stats: of another embodiment of the checkpoint (checkpoint.stats_of).
+            image_mask: which images count, of as many as there are; None: all.
+            action_mask: (action width,) which numbers of an action are denoised; None: those of
+                the norm stats.
+
+        Returns:
+            (H, action width) denormalised; what the norm stats do not know is 0.
+
+        Raises:
+            PolicyError: an image is no (H, W, 3) uint8, there are more than slots, a mask has
+                another length, or the state is too short, too long or not finite.
+        """
+        stats, config = stats or self._stats, self._config
+        stats = replace(stats, units=None)
+        mask = [True] * len(images) if image_mask is None else [bool(one) for one in image_mask]
+        if not len(mask) == len(images) <= config.views:
+            raise PolicyError(
+                f"images: expected at most {config.views} and a mask of as many, got "
+                f"{len(images)} and a mask of {len(mask)}"
+            )
+        for place, image in enumerate(images):
+            _check_image(f"image {place}", image)
+        values, known = self._received(stats, state)
+        width = stats.action.shape[0]
+        used = width_mask(width, config.action_width)
+        if action_mask is not None:
+            used = np.asarray(action_mask, bool)
+            if used.shape != (config.action_width,):
                 raise PolicyError(
-                    f"camera {camera.name}: expected (H, W, 3) uint8 RGB, "
-                    f"got {image.shape} {image.dtype}"
+                    f"action_mask: expected {config.action_width} values, got {used.shape}"
                 )
-        images = prepare_views(
-            [observation.images[camera.name] for camera in cameras],
+        inputs = self._inputs(images, mask, instruction, known, used)
+        actions = np.zeros((self.horizon, config.action_width))
+        normalised = self._sample(inputs)[:, :width]
+        actions[:, :width] = stats.unnormalise_actions(normalised, values)
+        return actions
+
+    def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
+        """Infer from an empty observation, so that the first real inference is not slow.
+
+        On a GPU this captures graphs, which takes long: one for prompts of about this length, and
+        with `guided` one for chunks with guidance, too.
+        """
+        size = self._config.vision.image_size
+        black: Image = np.zeros((size, size, 3), np.uint8)
+        empty = Observation(
+            images=dict.fromkeys(self.interface.cameras, black),
+            state=self._rest,
+            instruction=instruction,
+            stamp_ns=0,
+            received_ns=0,
+            skew_ns=0,
+        )
+        self.infer(empty)
+        if guided:
+            self.infer(empty, Guidance(actions=self._rest[None], weights=np.ones(1)))
+
+    def _sample(self, inputs: ModelInputs, prefix: Prefix | None = None) -> Array:
+        """Denoise one chunk: (H, action width) normalised."""
+        with torch.inference_mode():
+            actions = self._engine.sample_actions(inputs, self._noise, prefix=prefix)
+            normalised = actions[0].double().cpu().numpy()  # (H, action width)
+            if not np.isfinite(normalised).all():
+                self._blame(inputs)
+        return normalised
+
+    def _inputs(
+        self,
+        images: Sequence[Image],
+        present: Sequence[bool],
+        instruction: str,
+        state: Array,
+        used: npt.NDArray[np.bool_],
+    ) -> ModelInputs:
+        """What the model takes, from images in slot order, state and action mask at its widths."""
+        config = self._config
+        shown = [*present, *([False] * (config.views - len(present)))]
+        black: Image = np.zeros((1, 1, 3), np.uint8)
+        views = prepare_views(
+            [image if seen else black for image, seen in zip(images, present, strict=True)],
             views=config.views,
             size=config.vision.image_size,
             channel_order=config.semantics.channel_order,
             dtype=config.semantics.image_dtype,
+            device=self._device,
         )  # (V, 3, S, S)
-        prompt = self._prompts.encode([observation.instruction], [len(cameras)])
+        prompt = self._prompts.encode([instruction], [shown])
         return ModelInputs(
-            images=images[None],  # (1, V, 3, S, S)
+            images=views[None],  # (1, V, 3, S, S)
             input_ids=prompt.input_ids,
             image_slots=prompt.image_slots,
             token_mask=prompt.token_mask,
-            state=self._state(observation.state),
-            action_mask=self._action_mask(),
+            state=torch.from_numpy(state.astype(np.float32))[None],
+            action_mask=torch.from_numpy(used)[None],
         )
 
     def _prefix(self, guidance: Guidance | None, state: npt.NDArray[np.float64]) -> Prefix | None:
@@ -238,25 +325,41 @@ class Policy:
             where = first_nonfinite(self._model, inputs, self._noise, run=run)
             _LOG.error("the chunk is not finite; first at %s", where or "the inference itself")
 
-    def _state(self, state: npt.NDArray[np.float64]) -> Tensor:
-        """(D,) rad -> (1, state width) fp32, normalised and padded."""
-        if state.shape != (self._robot.width,) or not np.isfinite(state).all():
-            raise PolicyError(
-                f"state: expected {self._robot.width} finite joint positions, got {state}"
-            )
+    def _state(self, state: npt.NDArray[np.float64]) -> Array:
+        """(S,) of the interface -> (state width,), normalised and padded."""
+        width = self.interface.widths[0]
+        if state.shape != (width,) or not np.isfinite(state).all():
+            raise PolicyError(f"state: expected {width} finite numbers, got {state}")
         known = state if self._tool is None else self._tool.state(state)
         normalised = self._stats.state_normalizer.normalise(known)
-        padded = pad_width(normalised, self._config.state_width, self._config.semantics.state_pad)
-        return torch.from_numpy(padded.astype(np.float32))[None]
+        return pad_width(normalised, self._config.state_width, self._config.semantics.state_pad)
 
-    def _action_mask(self) -> Tensor:
-        return torch.from_numpy(width_mask(self._width, self._config.action_width))[None]
+    def _received(self, stats: NormStats, state: npt.ArrayLike) -> tuple[Array, Array]:
+        """(S',) as a client sends it -> the (S,) that are known, and (state width,) normalised."""
+        config = self._config
+        values, least = np.asarray(state, np.float64), stats.state.shape[0]
+        if values.ndim != 1 or not least <= len(values) <= config.state_width:
+            raise PolicyError(
+                f"state: expected {least} numbers ({stats.embodiment}), or these padded to at "
+                f"most {config.state_width}, got {values.shape}"
+            )
+        if not np.isfinite(values).all():
+            raise PolicyError("state: holds NaN or infinity")
+        padded = pad_width(
+            stats.normalise_received(values), config.state_width, config.semantics.state_pad
+        )
+        return values[:least], padded
 
     def _draw_noise(self, seed: int) -> Tensor:
         # Drawn on the CPU so that a seed means the same noise on every device.
         generator = torch.Generator("cpu").manual_seed(seed)
         shape = (1, self._config.horizon, self._config.action_width)
         return sample_noise(shape, generator).to(self._device)
+
+
+def _check_image(what: str, image: Image) -> None:
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise PolicyError(f"{what}: expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
 
 
 def _with_steps(checkpoint: Checkpoint, num_steps: int | None) -> Checkpoint:
@@ -274,6 +377,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise CheckpointError(f"device '{name}': expected auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise CheckpointError(
+                f"device '{name}': there are {torch.cuda.device_count()} GPUs, counted from 0"
+            )
     return device

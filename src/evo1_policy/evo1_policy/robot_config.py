@@ -7,11 +7,12 @@ and checkpoint. This module must not import ROS or torch.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from evo1_policy.action_chunk import Floats
+from evo1_policy.interface import Interface, check_unique, read_rate
+from evo1_policy.interface import differences as interface_differences
 from evo1_policy.kinematics.config import CollisionConfig, beside, read_collision
 from evo1_policy.robot_joints import (
     UNITS,
@@ -28,7 +29,6 @@ from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, read_text
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 JOINT_STREAM = "joint_states"  # name of the stream of joint positions, beside the cameras
-MAX_RATE_HZ = 1000.0  # faster actions than any controller interpolates
 SLOWEST_CONTROLLER_HZ = 50.0  # of the controllers in use; assumed where a robot file does not say
 REST_ERROR_RAD = 0.05  # likewise, of an arm at rest
 STAMPS = ("header", "arrival")
@@ -124,6 +124,20 @@ class RobotConfig:
         return round(1e9 / self.rate_hz)
 
     @property
+    def interface(self) -> Interface:
+        """What a policy for it sees and answers: its joints' positions, and its cameras."""
+        return Interface(
+            name=self.name,
+            embodiment=self.embodiment,
+            state=self.joint_names,
+            action=self.joint_names,
+            cameras=tuple(camera.name for camera in self.cameras),
+            rate_hz=self.rate_hz,
+            action_space="joint",
+            text=self.text,
+        )
+
+    @property
     def position_min(self) -> Floats:
         """Lower position limits (D,) [rad]."""
         return np.array([joint.position_min for joint in self.joints])
@@ -185,7 +199,7 @@ def _robot(root: Section, text: str) -> RobotConfig:
     config = RobotConfig(
         name=root.text("name"),
         embodiment=root.text("embodiment"),
-        rate_hz=_rate(root),
+        rate_hz=read_rate(root),
         joints=joints,
         grippers=grippers,
         cameras=tuple(_camera(section) for section in root.sections("cameras")),
@@ -201,20 +215,13 @@ def _robot(root: Section, text: str) -> RobotConfig:
         text=text,
     )
     root.finish()
-    _check_unique(root, "joints[{}].name", config.joint_names)
-    _check_unique(root, "grippers[{}].joint", [gripper.joint for gripper in config.grippers])
-    _check_unique(root, "cameras[{}].name", [camera.name for camera in config.cameras])
-    _check_unique(root, "cameras[{}].topic", [camera.topic for camera in config.cameras])
-    _check_unique(root, "command[{}].topic", [command.topic for command in config.command])
+    check_unique(root, "joints[{}].name", config.joint_names)
+    check_unique(root, "grippers[{}].joint", [gripper.joint for gripper in config.grippers])
+    check_unique(root, "cameras[{}].name", [camera.name for camera in config.cameras])
+    check_unique(root, "cameras[{}].topic", [camera.topic for camera in config.cameras])
+    check_unique(root, "command[{}].topic", [command.topic for command in config.command])
     _check_outputs(root, config)
     return config
-
-
-def _rate(root: Section) -> float:
-    rate_hz = root.positive("rate_hz")
-    if rate_hz > MAX_RATE_HZ:
-        raise root.error("rate_hz", f"expected at most {MAX_RATE_HZ:g} Hz, got {rate_hz:g}")
-    return rate_hz
 
 
 def _camera(section: Section) -> CameraConfig:
@@ -296,28 +303,17 @@ def _check_outputs(root: Section, config: RobotConfig) -> None:
         )
 
 
-def _check_unique(root: Section, key: str, names: Sequence[str]) -> None:
-    for i, name in enumerate(names):
-        first = names.index(name)
-        if first < i:
-            raise root.error(key.format(i), f"'{name}' is {key.format(first)} already")
+def differences(ours: RobotConfig, theirs: RobotConfig) -> list[tuple[str, str, str]]:
+    """What makes a checkpoint or dataset of `theirs` unusable on `ours`: (key, ours, theirs).
 
-
-def differences(
-    ours: RobotConfig, theirs: RobotConfig
-) -> list[tuple[Literal["joints", "cameras", "rate_hz", "embodiment"], str, str]]:
-    """What makes a checkpoint or dataset of `theirs` unusable on `ours`: (key, ours, theirs)."""
-    pairs = (
-        ("embodiment", ours.embodiment, theirs.embodiment),
-        ("joints", _joints_and_units(ours), _joints_and_units(theirs)),
-        (
-            "cameras",
-            ", ".join(camera.name for camera in ours.cameras),
-            ", ".join(camera.name for camera in theirs.cameras),
-        ),
-        ("rate_hz", f"{ours.rate_hz:g}", f"{theirs.rate_hz:g}"),
-    )
-    return [(key, mine, other) for key, mine, other in pairs if mine != other]  # type: ignore[misc]
+    The keys are 'joints', and those of interface.differences that are no joints.
+    """
+    mine, other = _joints_and_units(ours), _joints_and_units(theirs)
+    found = interface_differences(ours.interface, theirs.interface)
+    return [
+        *(difference for difference in found if difference[0] not in ("state", "action")),
+        *([("joints", mine, other)] if mine != other else []),
+    ]
 
 
 def _joints_and_units(robot: RobotConfig) -> str:

@@ -46,7 +46,7 @@ def saved(tmp_path, robot):
         tmp_path / "ckpt",
         model=model,
         stats=stats_of(robot),
-        robot_text=robot.text,
+        interface=robot.interface,
         tokenizer_dir=shipped_checkpoint("xarm6") / "tokenizer",
         card="# test\n",
     )
@@ -85,7 +85,7 @@ def test_bf16_on_disk_comes_back_as_rounded_fp32_with_exact_tables(tmp_path, sav
         tmp_path / "half",
         model=model,
         stats=stats_of(robot),
-        robot_text=robot.text,
+        interface=robot.interface,
         tokenizer_dir=directory / "tokenizer",
         card="",
         dtype=torch.bfloat16,
@@ -112,7 +112,7 @@ def test_an_existing_directory_is_not_overwritten(saved, robot):
             directory,
             model=model,
             stats=stats_of(robot),
-            robot_text=robot.text,
+            interface=robot.interface,
             tokenizer_dir=directory / "tokenizer",
             card="",
         )
@@ -177,7 +177,7 @@ def test_a_folder_without_checkpoint_says_what_one_holds(tmp_path):
         (lambda d: d.update(version=2), "version: expected 1, got 2"),
         (lambda d: d["model"].pop("views"), "config.json: model: missing key 'views'"),
         (lambda d: d["model"].update(views=1), "has 2 cameras, the model 1 views"),
-        (lambda d: d["model"].update(action_width=6), "has 7 joints"),
+        (lambda d: d["model"].update(action_width=6), "action has 7 entries .xarm6"),
     ],
 )
 def test_a_wrong_config_is_named(saved, change, message):

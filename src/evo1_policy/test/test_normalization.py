@@ -207,7 +207,7 @@ def test_what_end_effector_numbers_mean_travels_in_the_file(tmp_path):
     )
     write_norm_stats(stats, tmp_path / "a.json")
     assert read_norm_stats(tmp_path / "a.json").end_effector == libero
-    assert stats.widths(7) == (8, 7)
+    assert stats.widths(7, 7) == (8, 7)
     for changes, message in (
         ({"action_space": "ee_pose"}, "reference: 'previous' is that of ee_delta"),
         ({"end_effector": None}, "ee_delta: end_effector: missing"),
@@ -230,7 +230,7 @@ def feature_of(width):
     [
         (
             {"action_space": "polar"},
-            "expected one of joint, .*ee_delta, got 'polar'",
+            "expected one of joint, .*ee_delta, raw, got 'polar'",
         ),
         ({"absolute_joints": [2]}, "absolute_joints: expected indices from 0 to 1"),
         ({"absolute_joints": [True]}, "absolute_joints: expected whole numbers"),

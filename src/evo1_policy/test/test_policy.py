@@ -107,13 +107,14 @@ def test_order_of_the_image_mapping_does_not_matter(policy, robot):
 
 def test_warm_up_runs(policy):
     policy.warm_up()
+    policy.warm_up("push the can", guided=True)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("embodiment: xarm6", "embodiment: xarm7", "embodiment: this robot has 'xarm7', the"),
-        ("rate_hz: 30", "rate_hz: 20", "rate_hz: this robot has '20', the checkpoint '30'"),
+        ("rate_hz: 30", "rate_hz: 20", "rate_hz: this robot has '20', the checkpoint has '30'"),
         ("image_2, topic", "wrist, topic", "cameras: this robot has 'image_1, wrist', the"),
         ("joint6", "tool", "joints: this robot has 'joint1, .*tool, drive_joint', the checkpoint"),
     ],
@@ -125,7 +126,7 @@ def test_a_checkpoint_of_another_robot_is_refused_by_key(robot, old, new, messag
 
 
 def test_the_other_shipped_checkpoint_is_refused(robot):
-    with pytest.raises(CheckpointError, match="made for another robot: embodiment"):
+    with pytest.raises(CheckpointError, match="made for something else: embodiment"):
         Policy.load(shipped_checkpoint("so100"), robot=robot, device="cpu")
 
 
@@ -179,8 +180,8 @@ def test_a_weight_that_turns_to_nan_later_is_not_hidden_and_named_once(robot, ca
 def test_the_models_state_is_padded_as_the_semantics_say(robot, line, pad):
     policy = Policy.load(shipped_checkpoint("xarm6"), robot=robot, device="cpu", semantics=line)
     state = policy._state(np.array(robot.home))
-    assert state.shape == (1, 24)
-    assert (state[0, 7:] == pad).all()
+    assert state.shape == (24,)
+    assert (state[7:] == pad).all()
 
 
 def test_importing_the_policy_does_not_import_transformers():

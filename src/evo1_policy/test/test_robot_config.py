@@ -311,7 +311,7 @@ def test_differences_name_key_and_both_values() -> None:
     )
     assert differences(ours, theirs) == [
         ("embodiment", "two", "other"),
-        ("joints", "elbow, finger", "finger, elbow"),
         ("cameras", "image_1, image_2", "image_1"),
         ("rate_hz", "30", "15"),
+        ("joints", "elbow, finger", "finger, elbow"),
     ]

@@ -44,7 +44,7 @@ def checkpoint(robot, tmp_path_factory):
         folder,
         model=new_model(config, seed=0),
         stats=NormStats(embodiment=robot.embodiment, state=stats, action=stats),
-        robot_text=robot.text,
+        interface=robot.interface,
         tokenizer_dir=shipped / "tokenizer",
         card="# random weights\n",
     )

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
 from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
+from evo1_policy.interface import Interface, InterfaceError
 from evo1_policy.joint_units import JointUnitsError
 from evo1_policy.model.config import ConfigError, Evo1Config
 from evo1_policy.normalization import Mode, NormStats, NormStatsError
@@ -35,7 +36,14 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; names the directory, the file and the tensor or key."""
 
 
-_OURS = (ConfigError, JointUnitsError, NormStatsError, RobotConfigError, UntrustedError)
+_OURS = (
+    ConfigError,
+    InterfaceError,
+    JointUnitsError,
+    NormStatsError,
+    RobotConfigError,
+    UntrustedError,
+)
 
 
 @contextmanager
@@ -54,18 +62,20 @@ class Wanted(TypedDict, total=False):
     Attributes:
         robot: that it shall move, where the directory holds no robot file; it must not contradict
             one that it does.
+        interface: likewise, of what has no robot: a benchmark.
         embodiment: key of the norm stats, 'arm' or 'arm/dataset', where there are several.
         semantics: 'authors_main', 'evo1_flash' or 'lerobot' instead of what the layout implies.
         norm_mode: of the normalisation, instead of what the directory implies.
         tokenizer: folder of the tokenizer, where the directory holds none; or 'hub:user/name'.
         units: file with the units of the norm stats (joint_units), where they are not radians.
-        rate_hz: of its actions; must be said where the directory holds no robot file.
+        rate_hz: of its actions; must be said where it shall move a robot and holds no robot file.
         action_space: of a folder of others, which does not say it; None is 'joint'.
         end_effector: what its numbers mean where they are the end effector's: a name that is
             known, or a YAML file; the action space follows from it.
     """
 
     robot: RobotConfig | None
+    interface: Interface | None
     embodiment: str | None
     semantics: str | None
     norm_mode: Mode | None
@@ -123,15 +133,17 @@ class Checkpoint(Weights):
     """A checkpoint directory whose small files were read; the weights stay on disk.
 
     Attributes:
-        stats: norm stats of the robot's embodiment.
-        robot: the robot that it moves.
+        stats: norm stats of the interface's embodiment.
+        interface: what it sees and answers.
+        robot: the robot that it moves; None for a benchmark.
         sources: the files that decide what the policy does, for the hash.
         overridden: whether the caller changed what the directory says.
         training: what is known of how it was trained.
     """
 
     stats: NormStats
-    robot: RobotConfig
+    interface: Interface
+    robot: RobotConfig | None
     sources: tuple[Path, ...]
     overridden: bool = False
     training: TrainingFacts = UNKNOWN
@@ -197,36 +209,41 @@ def shown(names: list[str]) -> str:
 
 
 def check_agreement(
-    directory: Path, config: Evo1Config, stats: NormStats, robot: RobotConfig
+    directory: Path, config: Evo1Config, stats: NormStats, interface: Interface
 ) -> None:
-    """Hold stats, robot and model sizes against each other.
+    """Hold stats, interface and model sizes against each other.
 
     Raises:
         CheckpointError: names what does not fit.
     """
-    if stats.embodiment != robot.embodiment:
+    name = interface.name
+    if stats.embodiment != interface.embodiment:
         raise CheckpointError(
             f"{directory}: the norm stats are for embodiment '{stats.embodiment}', "
-            f"the robot file for '{robot.embodiment}'"
+            f"{name} is '{interface.embodiment}'"
         )
-    widths, most = stats.widths(robot.width), (config.state_width, config.action_width)
-    for (name, feature), width, fits in zip(stats.features.items(), widths, most, strict=True):
+    if (stats.action_space == "raw") != (interface.action_space == "raw"):
+        raise CheckpointError(
+            f"{directory}: the action space of the norm stats is {stats.action_space}, that of "
+            f"{name} {interface.action_space}"
+        )
+    known, most = stats.widths(*interface.widths), (config.state_width, config.action_width)
+    for (key, feature), width, fits in zip(stats.features.items(), known, most, strict=True):
         if feature.shape != (width,):
             raise CheckpointError(
-                f"{directory}: norm stats: {name} has {feature.shape[0]} entries, the robot file "
-                f"has {robot.width} joints ({', '.join(robot.joint_names)}); expected {width} "
-                "(where they are an end effector's, say what they mean with --end-effector)"
+                f"{directory}: norm stats: {key} has {feature.shape[0]} entries, {name} has "
+                f"{interface.names_of(key)}; expected {width} (where they are an end "
+                "effector's, say what they mean with --end-effector)"
             )
         if width > fits:
             raise CheckpointError(
-                f"{directory}: {name} has {width} entries (the robot file has {robot.width} "
-                f"joints), the model takes {config.state_width} state and {config.action_width} "
-                "action entries"
+                f"{directory}: {key} has {width} entries ({name}), the model takes "
+                f"{config.state_width} state and {config.action_width} action entries"
             )
-    if len(robot.cameras) > config.views:
+    if len(interface.cameras) > config.views:
         raise CheckpointError(
-            f"{directory}: the robot file has {len(robot.cameras)} cameras, "
-            f"the model {config.views} views"
+            f"{directory}: {name} has {len(interface.cameras)} cameras, the model {config.views} "
+            "views"
         )
 
 
@@ -267,19 +284,20 @@ def check_units(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
             )
 
 
-def check_quantiles(directory: Path, stats: NormStats, robot: RobotConfig) -> None:
-    """Refuse a foreign policy whose quantiles coincide where a joint moves: it cannot command it.
+def check_quantiles(directory: Path, stats: NormStats, interface: Interface) -> None:
+    """Refuse a foreign policy whose quantiles coincide where a number moves: it cannot say it.
 
     Raises:
-        CheckpointError: names the joint and its statistics.
+        CheckpointError: names the joint, or other number, and its statistics.
     """
     if stats.mode != "quantiles":
         return
     for name, feature in stats.features.items():
         for k in feature.collapsed():
             assert feature.q01 is not None
+            names = interface.action if name == "action" else interface.state
             tool = stats.end_effector is not None
-            what = "the end effector's number" if tool else f"joint {robot.joint_names[k]}"
+            what = "the end effector's number" if tool else f"{names[k]} of {interface.name}"
             raise CheckpointError(
                 f"{directory}: norm stats: {name}[{k}]: q01 and q99 are both about "
                 f"{feature.q01[k]:g} while {what} moves in "

@@ -32,6 +32,7 @@ from evo1_policy.checkpoint_layouts.own import (
     write_json,
 )
 from evo1_policy.checkpoint_layouts.tensor_names import EmbodimentTable
+from evo1_policy.interface import Interface
 from evo1_policy.joint_units import load_units
 from evo1_policy.kinematics.end_effector import KNOWN, described
 from evo1_policy.model.config import Evo1Config
@@ -105,7 +106,7 @@ def model_of(
 def assemble(
     model: Weights,
     stats: NormStats,
-    robot: RobotConfig,
+    subject: tuple[Interface, RobotConfig | None],
     wanted: Wanted,
     *,
     small: tuple[Path, ...],
@@ -115,8 +116,8 @@ def assemble(
 
     Args:
         model: from model_of.
-        stats: for the robot's embodiment; only their mode and numbers count.
-        robot: that it moves.
+        stats: for the interface's embodiment; only their mode and numbers count.
+        subject: what it was made for (own.made_for).
         wanted: by the caller.
         small: the other files that decide what the policy does.
         notes: for a user.
@@ -124,40 +125,70 @@ def assemble(
     Raises:
         CheckpointError: the parts do not fit together.
     """
-    directory, sidecar = model.directory, model.directory / SIDECAR
-    added = (sidecar,) if sidecar.is_file() else ()
+    directory, (interface, robot) = model.directory, subject
+    added = tuple(path for path in (directory / SIDECAR,) if path.is_file())
     with naming(directory):
-        if model.line:
-            _, stats = apply_variant(model.line, model.config, stats)
+        stats = with_rules(model, stats, wanted)
+        if robot is None:
+            stats = _as_they_are(stats, interface, wanted)
         else:
-            rules = mapping(read_json(sidecar), sidecar, "norm_rules")
-            stats = dataclasses.replace(stats, **check_rules(rules, source=str(sidecar)))
-        if mode := wanted.get("norm_mode"):
-            stats = dataclasses.replace(stats, mode=mode)
-        if file := wanted.get("units"):
-            units = load_units(Path(file), robot.joint_names)
-            stats = dataclasses.replace(stats, units=units)
-        stats = _in_space(stats, robot, wanted)
-    check_agreement(directory, model.config, stats, robot)
-    check_units(directory, stats, robot)
-    check_quantiles(directory, stats, robot)
+            if file := wanted.get("units"):
+                units = load_units(Path(file), robot.joint_names)
+                stats = dataclasses.replace(stats, units=units)
+            stats = _in_space(stats, robot, wanted)
+    check_agreement(directory, model.config, stats, interface)
+    if robot is not None:
+        check_units(directory, stats, robot)
+    check_quantiles(directory, stats, interface)
     return Checkpoint(
         **vars(model) | {"notes": notes},
         stats=stats,
+        interface=interface,
         robot=robot,
         sources=(*small, *added, model.weights),
         overridden=any(wanted.get(key) is not None for key in _OVERRIDING),
     )
 
 
-def widths(robot: RobotConfig, wanted: Wanted) -> tuple[int, int]:
-    """How many numbers state and action have: the robot's joints, or what the caller says.
+def with_rules(model: Weights, stats: NormStats, wanted: Wanted) -> NormStats:
+    """Statistics of a folder, used as its published line does, or as we noted at an export.
+
+    Raises:
+        CheckpointError: our note is wrong.
+        NormStatsError: it is, or the statistics are not those of its action space.
+    """
+    if model.line:
+        _, stats = apply_variant(model.line, model.config, stats)
+    else:
+        sidecar = model.directory / SIDECAR
+        rules = mapping(read_json(sidecar), sidecar, "norm_rules")
+        stats = dataclasses.replace(stats, **check_rules(rules, source=str(sidecar)))
+    mode = wanted.get("norm_mode")
+    return dataclasses.replace(stats, mode=mode) if mode else stats
+
+
+def widths(interface: Interface, wanted: Wanted) -> tuple[int, int]:
+    """How many numbers state and action have: the interface's, or what the caller says.
 
     Raises:
         StrictYamlError: see kinematics.end_effector.described.
     """
     tool = wanted.get("end_effector")
-    return described(tool).widths(robot.width) if tool else (robot.width, robot.width)
+    return described(tool).widths(interface.widths[0]) if tool else interface.widths
+
+
+def _as_they_are(stats: NormStats, interface: Interface, wanted: Wanted) -> NormStats:
+    """The statistics of numbers that no arm turns into anything.
+
+    Raises:
+        NormStatsError: the caller says what they are for an arm.
+    """
+    if said := [key for key in ("units", "action_space", "end_effector") if wanted.get(key)]:
+        raise NormStatsError(
+            f"{said[0]}: of no use for {interface.name}, which has no arm: its numbers go out as "
+            "they are; leave it out, or give a robot file"
+        )
+    return dataclasses.replace(stats, action_space=interface.action_space)
 
 
 def _in_space(stats: NormStats, robot: RobotConfig, wanted: Wanted) -> NormStats:

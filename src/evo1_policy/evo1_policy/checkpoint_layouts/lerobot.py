@@ -57,15 +57,15 @@ from evo1_policy.checkpoint_layouts.lerobot_processors import (
 from evo1_policy.checkpoint_layouts.own import (
     CONFIG,
     WEIGHTS,
+    made_for,
     number,
     read_json,
-    robot_of,
     write_json,
 )
 from evo1_policy.feature_stats import FeatureStats, feature_stats
+from evo1_policy.interface import Interface
 from evo1_policy.model.config import Evo1Config, preset
 from evo1_policy.normalization import NormStats
-from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import refuse_lfs_pointer
 
 VLM = "OpenGVLab/InternVL3-1B-hf"
@@ -109,29 +109,31 @@ def read_lerobot(model: Weights, wanted: Wanted) -> Checkpoint:
     """Read what a folder of LeRobot's (its `pretrained_model`) says beside the model.
 
     Raises:
-        CheckpointError: a file is missing or wrong, or no robot file says what it moves.
+        CheckpointError: a file is missing or wrong, or nothing says what it was made for.
     """
     directory, path = model.directory, model.directory / CONFIG
     data = read_json(path)
     _check_files(directory, PREPROCESSOR, POSTPROCESSOR)
-    robot = robot_of(directory, wanted)
+    interface, robot = made_for(directory, wanted)
     processing = read_processors(directory, data)
     with naming(directory):
-        known = widths(robot, wanted)
-    state_said, action_said, notes = check_features(data, path, robot, processing, known)
+        known = widths(interface, wanted)
+    state_said, action_said, notes = check_features(data, path, interface, processing, known)
     with naming(directory):
         stats = NormStats(
-            embodiment=robot.embodiment,
-            state=_read_feature(processing.state_file, STATE, robot, known[0], said=state_said),
+            embodiment=interface.embodiment,
+            state=_read_feature(
+                processing.state_file, STATE, interface, known[0], said=state_said
+            ),
             action=_read_feature(
-                processing.action_file, ACTION, robot, known[1], said=action_said
+                processing.action_file, ACTION, interface, known[1], said=action_said
             ),
             mode=processing.mode,
             clamp=False,
             zero_guard="if_zero",
         )
     small = (path, processing.state_file, processing.action_file)
-    return assemble(model, stats, robot, wanted, small=small, notes=notes)
+    return assemble(model, stats, (interface, robot), wanted, small=small, notes=notes)
 
 
 def _check_files(directory: Path, *names: str) -> None:
@@ -168,12 +170,12 @@ def _executed(data: Mapping[str, Any], path: Path) -> int:
 
 
 def write_small_files(
-    directory: Path, config: Evo1Config, stats: NormStats, robot: RobotConfig
+    directory: Path, config: Evo1Config, stats: NormStats, interface: Interface
 ) -> None:
     """Write what stands beside the weights."""
     modes = {mode: name for name, mode in MODES.items()}
     norm_map = {"VISUAL": "IDENTITY", "STATE": modes[stats.mode], "ACTION": modes[stats.mode]}
-    write_json(directory / CONFIG, _config(config, robot, norm_map))
+    write_json(directory / CONFIG, _config(config, interface, norm_map))
     padded = {
         f"{name}.{key}": _padded(values, key, width)
         for name, feature, width in (
@@ -203,24 +205,24 @@ def write_small_files(
         directory / POSTPROCESSOR,
         [
             (UNNORMALIZER, normaliser | {"features": {ACTION: features[ACTION]}}),
-            (ACTION_STEP, {"action_dim": robot.width}),
+            (ACTION_STEP, {"action_dim": interface.widths[1]}),
             (DEVICE, {"device": "cpu", "float_dtype": "float32"}),
         ],
         padded,
     )
 
 
-def _config(config: Evo1Config, robot: RobotConfig, norm_map: dict[str, str]) -> dict[str, Any]:
-    size = config.vision.image_size
+def _config(config: Evo1Config, interface: Interface, norm_map: dict[str, str]) -> dict[str, Any]:
+    size, (state, action) = config.vision.image_size, interface.widths
     cameras = {
-        f"observation.images.{camera.name}": {"type": "VISUAL", "shape": [3, size, size]}
-        for camera in robot.cameras
+        f"observation.images.{camera}": {"type": "VISUAL", "shape": [3, size, size]}
+        for camera in interface.cameras
     }
     return {
         "type": "evo1",
         "n_obs_steps": 1,
-        "input_features": {STATE: {"type": "STATE", "shape": [robot.width]}, **cameras},
-        "output_features": {ACTION: {"type": "ACTION", "shape": [robot.width]}},
+        "input_features": {STATE: {"type": "STATE", "shape": [state]}, **cameras},
+        "output_features": {ACTION: {"type": "ACTION", "shape": [action]}},
         "n_action_steps": min(config.execute_actions or config.horizon, config.horizon),
         "image_resolution": [size, size],
         "normalization_mapping": norm_map,
@@ -245,11 +247,11 @@ def _write_processor(
 
 
 def _read_feature(
-    path: Path, name: str, robot: RobotConfig, width: int, *, said: bool
+    path: Path, name: str, interface: Interface, width: int, *, said: bool
 ) -> FeatureStats:
     """Statistics of one feature, without the neutral values that pad it to the model's width.
 
-    Where the width is not said, the last joint's must not be such values either.
+    Where the width is not said, the last number's must not be such values either.
     """
     try:
         refuse_lfs_pointer(path)
@@ -265,14 +267,14 @@ def _read_feature(
         if values.ndim != 1 or (values[width:] != _NEUTRAL[key]).any():
             raise CheckpointError(
                 f"{path}: {name}.{key} has {values.shape} entries with data beyond the {width} "
-                "joints of the robot file (where they are an end effector's, say what they mean "
+                f"of {interface.name} (where they are an end effector's, say what they mean "
                 "with --end-effector)"
             )
     last = {key: values[width - 1] for key, values in found.items() if len(values) > width}
     if not said and last and all(value == _NEUTRAL[key] for key, value in last.items()):
         raise CheckpointError(
-            f"{path}: {name}: entry {width - 1} is padding: this policy has fewer than the "
-            f"{width} joints of the robot file ({', '.join(robot.joint_names)})"
+            f"{path}: {name}: entry {width - 1} is padding: this policy has fewer than "
+            f"{interface.name}, which has {interface.names_of(name)}"
         )
     cut = {key: values[:width] for key, values in found.items()}
     return feature_stats(cut, source=str(path), path=name)

@@ -12,9 +12,9 @@ from typing import Any
 
 from evo1_policy.checkpoint_layouts.contents import CheckpointError
 from evo1_policy.checkpoint_layouts.own import mapping, number, read_json
+from evo1_policy.interface import Interface
 from evo1_policy.normalization import Mode
 from evo1_policy.paths import confined
-from evo1_policy.robot_config import RobotConfig
 
 PREPROCESSOR, POSTPROCESSOR = "policy_preprocessor.json", "policy_postprocessor.json"
 NORMALIZER, UNNORMALIZER = "normalizer_processor", "unnormalizer_processor"
@@ -92,16 +92,16 @@ def read_processors(directory: Path, config: Mapping[str, Any]) -> Processing:
 def check_features(
     config: Mapping[str, Any],
     path: Path,
-    robot: RobotConfig,
+    interface: Interface,
     processing: Processing,
     widths: tuple[int, int],
 ) -> tuple[bool, bool, tuple[str, ...]]:
-    """Hold what a policy takes and gives against the robot.
+    """Hold what a policy takes and gives against what it shall serve.
 
     Args:
         config: LeRobot's config.json.
         path: of it.
-        robot: that it shall move.
+        interface: that it shall serve.
         processing: of its processors.
         widths: how many numbers state and action have.
 
@@ -109,26 +109,26 @@ def check_features(
         Whether the width of the state is said, and that of the action; what to tell a user.
 
     Raises:
-        CheckpointError: another number of joints or cameras, or cameras in another order.
+        CheckpointError: other widths, another number of cameras, or those in another order.
     """
     state = _width(config, path, "input_features", STATE, "max_state_dim")
     action = _width(config, path, "output_features", ACTION, "max_action_dim")
-    for key, width, known in (
-        (f"input_features: {STATE}", state, widths[0]),
-        (f"output_features: {ACTION}", action, widths[1]),
-        (f"{POSTPROCESSOR}: {ACTION_STEP}: action_dim", processing.action_width, widths[1]),
+    for key, name, width, known in (
+        ("input_features", STATE, state, widths[0]),
+        ("output_features", ACTION, action, widths[1]),
+        (f"{POSTPROCESSOR}: {ACTION_STEP}", ACTION, processing.action_width, widths[1]),
     ):
         if width not in (None, known):
             raise CheckpointError(
-                f"{path}: {key}: this policy has {width} numbers, the robot file has "
-                f"{robot.width} joints ({', '.join(robot.joint_names)}); expected {known} (where "
-                "they are an end effector's, say what they mean with --end-effector)"
+                f"{path}: {key}: {name}: this policy has {width} numbers, {interface.name} has "
+                f"{interface.names_of(name)}; expected {known} (where they are an end effector's, "
+                "say what they mean with --end-effector)"
             )
     said_action = action is not None or processing.action_width is not None
-    return state is not None, said_action, _check_cameras(config, path, robot)
+    return state is not None, said_action, _check_cameras(config, path, interface)
 
 
-def _check_cameras(config: Mapping[str, Any], path: Path, robot: RobotConfig) -> tuple[str, ...]:
+def _check_cameras(config: Mapping[str, Any], path: Path, interface: Interface) -> tuple[str, ...]:
     features = mapping(config, path, "input_features")
     theirs = [
         str(key).removeprefix(IMAGES)
@@ -137,13 +137,14 @@ def _check_cameras(config: Mapping[str, Any], path: Path, robot: RobotConfig) ->
         and feature.get("type") == "VISUAL"
         and ".empty_camera_" not in str(key)
     ]
-    ours = [camera.name for camera in robot.cameras]
+    ours = list(interface.cameras)
     if not theirs or theirs == ours:
         return ()
     if len(theirs) != len(ours) or set(theirs) & set(ours):
         raise CheckpointError(
-            f"{path}: input_features: this policy sees {', '.join(theirs)}, the robot file has "
-            f"the cameras {', '.join(ours)}; expected as many, and those of one name in one place"
+            f"{path}: input_features: this policy sees {', '.join(theirs)}, {interface.name} "
+            f"has the cameras {', '.join(ours)}; expected as many, and those of one name in one "
+            "place"
         )
     pairs = ", ".join(f"{a} is shown as {b}" for a, b in zip(ours, theirs, strict=True))
     return (f"the policy's cameras have other names; by their order, {pairs}",)

@@ -30,9 +30,10 @@ from evo1_policy.checkpoint_layouts.foreign import (
     embodiment_table,
     model_of,
     read_sizes,
+    with_rules,
     write_sizes,
 )
-from evo1_policy.checkpoint_layouts.own import CONFIG, STATS, read_json, robot_of, write_json
+from evo1_policy.checkpoint_layouts.own import CONFIG, STATS, made_for, read_json, write_json
 from evo1_policy.feature_stats import feature_stats
 from evo1_policy.model.config import Evo1Config, preset
 from evo1_policy.normalization import Mode, NormStats, NormStatsError
@@ -82,19 +83,45 @@ def read_official(model: Weights, wanted: Wanted) -> Checkpoint:
     """Read what a folder of the authors' code says beside the model.
 
     Raises:
-        CheckpointError: a file is missing or wrong, or no robot file says what it moves.
+        CheckpointError: a file is missing or wrong, or nothing says what it was made for.
     """
     small = config_path, stats_path = _small(model.directory)
-    robot = robot_of(model.directory, wanted)
+    subject = made_for(model.directory, wanted)
     with naming(stats_path):
         stats = choose_stats(
             read_json(stats_path),
             key=wanted.get("embodiment"),
-            embodiment=robot.embodiment,
+            embodiment=subject[0].embodiment,
             mode=wanted.get("norm_mode") or _mode(read_json(config_path), config_path),
             source=str(stats_path),
         )
-    return assemble(model, stats, robot, wanted, small=small)
+    return assemble(model, stats, subject, wanted, small=small)
+
+
+def other_stats(model: Weights, arm: str, dataset: str | None, wanted: Wanted) -> NormStats:
+    """The statistics of another embodiment of a folder, as the authors' servers choose them.
+
+    Args:
+        model: from find_model.
+        arm: key of norm_stats.json.
+        dataset: key below the arm; of no meaning where none stands there.
+        wanted: by the caller; its norm_mode counts.
+
+    Raises:
+        CheckpointError: there are none of this name; lists those that there are.
+    """
+    config_path, stats_path = _small(model.directory)
+    data = read_json(stats_path)
+    key = arm if arm in entries(data) else f"{arm}/{dataset}"
+    with naming(stats_path):
+        stats = choose_stats(
+            data,
+            key=key,
+            embodiment=key,
+            mode=wanted.get("norm_mode") or _mode(read_json(config_path), config_path),
+            source=str(stats_path),
+        )
+        return dataclasses.replace(with_rules(model, stats, wanted), action_space="raw")
 
 
 def _small(directory: Path) -> tuple[Path, Path]:
@@ -144,7 +171,7 @@ def choose_stats(
         data: content of norm_stats.json.
         key: 'arm', 'dataset' or 'arm/dataset'; None takes the embodiment's. The only one of a
             file is not taken under another name: it may be another robot's.
-        embodiment: of the robot; the result carries it.
+        embodiment: of the interface; the result carries it.
         mode: of the normalisation. Where the file lacks q01 and q99, 'bounds' stands in.
         source: stands in error messages.
 

@@ -3,7 +3,8 @@
 model.safetensors  weights
 config.json        sizes and semantics of the model
 norm_stats.json    normalisation of one embodiment
-robot.yaml         the robot file that it was trained for
+robot.yaml         the robot file that it was trained for; or
+interface.yaml     the interface, where it was trained for no robot: a benchmark
 tokenizer/         tokenizer.json
 training.json      where its data was recorded, its sentences (training_facts); may be missing
 README.md          model card
@@ -26,12 +27,14 @@ from evo1_policy.checkpoint_layouts.contents import (
     check_agreement,
     naming,
 )
+from evo1_policy.interface import INTERFACE, ROBOT, Interface, load_interface
+from evo1_policy.interface import differences as interface_differences
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.variants import apply_variant
 from evo1_policy.normalization import read_norm_stats
 from evo1_policy.robot_config import RobotConfig, differences, load_robot
 
-WEIGHTS, CONFIG, STATS, ROBOT = "model.safetensors", "config.json", "norm_stats.json", "robot.yaml"
+WEIGHTS, CONFIG, STATS = "model.safetensors", "config.json", "norm_stats.json"
 TOKENIZER, CARD = "tokenizer", "README.md"
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -52,11 +55,13 @@ def find_model(directory: Path, wanted: Wanted) -> Weights:
     Raises:
         CheckpointError: a file is missing, or its content is wrong.
     """
-    for name in (CONFIG, WEIGHTS, STATS, ROBOT, TOKENIZER):
+    of_a_benchmark = (directory / INTERFACE).is_file()
+    subject = INTERFACE if of_a_benchmark else ROBOT
+    for name in (CONFIG, WEIGHTS, STATS, subject, TOKENIZER):
         if not (directory / name).exists():
             raise CheckpointError(
                 f"{directory}: {name} is missing; a checkpoint holds {CONFIG}, {WEIGHTS}, "
-                f"{STATS}, {ROBOT} and {TOKENIZER}/"
+                f"{STATS}, {ROBOT} (or {INTERFACE}) and {TOKENIZER}/"
             )
     return Weights(
         directory=directory,
@@ -83,71 +88,91 @@ def read_own(model: Weights, wanted: Wanted) -> Checkpoint:
         stats = read_norm_stats(directory / STATS)
         if semantics:
             config, stats = apply_variant(semantics, config, stats)
-    robot = robot_of(directory, wanted)
-    check_agreement(directory, config, stats, robot)
+    interface, robot = made_for(directory, wanted)
+    check_agreement(directory, config, stats, interface)
     return Checkpoint(
         **vars(model) | {"config": config},
         stats=stats,
+        interface=interface,
         robot=robot,
         sources=tuple(directory / name for name in (CONFIG, STATS, WEIGHTS)),
         overridden=semantics is not None,
     )
 
 
-def robot_of(directory: Path, wanted: Wanted) -> RobotConfig:
-    """The robot of a directory: its own robot file, or the caller's where it holds none.
+def made_for(directory: Path, wanted: Wanted) -> tuple[Interface, RobotConfig | None]:
+    """What a checkpoint sees and answers, and the robot that it moves; None for a benchmark.
+
+    The directory's own robot file or interface counts, or the caller's where it holds neither.
 
     Raises:
-        CheckpointError: there is none, it cannot be read, the two are different robots, or the
+        CheckpointError: there is none, it cannot be read, the caller's is another one, or the
             rate of the actions is another, or not known.
     """
-    path, ours, rate_hz = directory / ROBOT, wanted.get("robot"), wanted.get("rate_hz")
-    if not path.is_file():
-        if ours is None:
+    ours, rate_hz = wanted.get("robot"), wanted.get("rate_hz")
+    is_ours = (directory / ROBOT).is_file()
+    if (directory / INTERFACE).is_file() and not is_ours:
+        interface = _benchmark(directory, wanted)
+        robot = None
+    elif is_ours:
+        with naming(directory / ROBOT):
+            robot = load_robot(directory / ROBOT)
+        interface = robot.interface
+        if ours is not None:
+            _refuse_other(directory, differences(ours, robot))
+        if (told := wanted.get("interface")) is not None:
+            _refuse_other(directory, interface_differences(told, interface), "expected")
+    elif ours is not None:
+        robot, interface = ours, ours.interface
+        if rate_hz is None:
             raise CheckpointError(
-                f"{directory}: no {ROBOT}, so this does not say which robot it moves; "
-                "give a robot file (--robot FILE)"
+                f"{directory}: nothing in it says at which rate its actions were recorded. Say it "
+                "(the dataset's fps): convert-checkpoint ... --rate HZ, or checkpoint_rate_hz:=HZ "
+                "of the policy's node"
             )
-        _check_rate(directory, ours, rate_hz)
-        return ours
-    with naming(path):
-        robot = load_robot(path)
-    if ours is not None:
-        check_same_robot(directory, ours, robot)
-    if rate_hz is not None:
-        _check_rate(directory, robot, rate_hz)
-    return robot
-
-
-def _check_rate(directory: Path, robot: RobotConfig, rate_hz: float | None) -> None:
-    """Refuse actions of another rate than the robot's: every velocity would be scaled."""
-    if rate_hz is None:
+    elif (told := wanted.get("interface")) is not None:
+        robot, interface = None, told
+    else:
         raise CheckpointError(
-            f"{directory}: nothing in it says at which rate its actions were recorded. Say it "
-            "(the dataset's fps): convert-checkpoint ... --rate HZ, or checkpoint_rate_hz:=HZ of "
-            "the policy's node"
+            f"{directory}: no {ROBOT}, so this does not say which robot it moves; give a robot "
+            "file (--robot FILE), or the interface of a benchmark (--interface metaworld)"
         )
-    if rate_hz != robot.rate_hz:
+    if rate_hz not in (None, interface.rate_hz):
         raise CheckpointError(
-            f"{directory}: its actions are {rate_hz:g} a second, the robot file's rate_hz is "
-            f"{robot.rate_hz:g}; at another rate every velocity is wrong: use a robot file with "
+            f"{directory}: its actions are {rate_hz:g} a second, the rate_hz of {interface.name} "
+            f"is {interface.rate_hz:g}; at another rate every velocity is wrong: use a file with "
             f"rate_hz: {rate_hz:g}"
         )
+    return interface, robot
 
 
-def check_same_robot(directory: Path, ours: RobotConfig, theirs: RobotConfig) -> None:
-    """Refuse a checkpoint of `theirs` for `ours`.
+def _benchmark(directory: Path, wanted: Wanted) -> Interface:
+    """The interface of a directory that has no robot.
 
     Raises:
-        CheckpointError: names each difference.
+        CheckpointError: it shall move one, or the caller's interface is another.
     """
-    found = differences(ours, theirs)
+    with naming(directory / INTERFACE):
+        interface = load_interface(directory / INTERFACE)
+    if (robot := wanted.get("robot")) is not None:
+        raise CheckpointError(
+            f"{directory}: it has no robot: it is for {interface.name} and cannot move "
+            f"{robot.name}; evo1 serve, or evo1 evaluate --suite, runs it"
+        )
+    if (told := wanted.get("interface")) is not None:
+        _refuse_other(directory, interface_differences(told, interface), "expected")
+    return interface
+
+
+def _refuse_other(
+    directory: Path, found: list[tuple[str, str, str]], what: str = "this robot has"
+) -> None:
+    """Refuse a checkpoint that was made for something else than what it shall serve."""
     if found:
         details = "; ".join(
-            f"{key}: this robot has '{mine}', the checkpoint '{other}'"
-            for key, mine, other in found
+            f"{key}: {what} '{mine}', the checkpoint has '{other}'" for key, mine, other in found
         )
-        raise CheckpointError(f"{directory}: made for another robot: {details}")
+        raise CheckpointError(f"{directory}: made for something else: {details}")
 
 
 def read_json(path: Path) -> Mapping[str, Any]:

@@ -304,7 +304,7 @@ class PolicyLoop:
         now_ns, lead_ns, speed = inputs.now_ns, self._desk.lead_ns, inputs.speed
         if isinstance(result, InferenceFailed):
             message = f"the inference failed: {result.error}; see the log, then resume"
-            self._stop_for(StopCode.INFERENCE_FAILED.because(message), now_ns)
+            self._stop_for(result.code.because(message), now_ns)
             return
         verdict = self._chunks.execute(
             result.chunk, inputs.measured, now_ns, lead_ns=lead_ns, speed=speed

@@ -128,6 +128,7 @@ def prepare_views(
     size: int,
     channel_order: ChannelOrder = "rgb",
     dtype: ImageDtype = "float32",
+    device: torch.device | None = None,
 ) -> Tensor:
     """Images of one observation -> (V, 3, S, S) fp32; views beyond the images are black.
 
@@ -137,14 +138,21 @@ def prepare_views(
         size: edge S [px].
         channel_order: what the model sees; mean and deviation stay those of the position.
         dtype: of the normalisation.
+        device: where this is done; a GPU gets the pixels as they are. None: on the CPU.
 
     Raises:
         ValueError: more images than views, or one is not (H, W, 3) uint8.
     """
     if len(images) > views:
         raise ValueError(f"the model has {views} image slots, got {len(images)} images")
-    slots = torch.zeros((views, 3, size, size), dtype=torch.uint8)  # (V, 3, S, S)
+    on_gpu = device is not None and device.type == "cuda"
+    slots = torch.zeros(  # (V, 3, S, S)
+        (views, 3, size, size), dtype=torch.uint8, device=device if on_gpu else None
+    )
     for slot, image in zip(slots, images, strict=False):
+        if on_gpu and not isinstance(image, Tensor):
+            pinned = torch.from_numpy(image.copy()).pin_memory()
+            image = pinned.to(device, non_blocking=True)
         slot.copy_(resize_image(image, size))
     if channel_order == "bgr":
         slots = slots.flip(1)
@@ -227,12 +235,15 @@ class PromptEncoder:
         ids = tokenizer.get_vocab(with_added_tokens=True)
         self._pad, self._image_context = ids[PAD], ids[IMAGE_CONTEXT]
 
-    def encode(self, instructions: Sequence[str], present: Sequence[int]) -> PromptTokens:
+    def encode(
+        self, instructions: Sequence[str], present: Sequence[int | Sequence[bool]]
+    ) -> PromptTokens:
         """Tokenise a batch.
 
         Args:
             instructions: B texts.
-            present: B numbers of present views; the others are the last slots.
+            present: of each, how many views are present, the others being the last slots; or for
+                each slot whether it is.
 
         Raises:
             TokenizerError: a prompt does not fit and cutting it would cut image tokens.
@@ -245,9 +256,12 @@ class PromptEncoder:
         image_slots = input_ids.eq(self._image_context)  # (B, T)
         lengths = torch.tensor([len(row) for row in rows])[:, None]  # (B, 1)
         real = torch.arange(length)[None] < lengths  # (B, T)
-        per_view = self._config.vision.tokens_per_view
-        seen = torch.tensor(present)[:, None] * per_view  # (B, 1) slots of present views
-        absent = image_slots & (image_slots.cumsum(dim=1) > seen)  # (B, T)
+        views, per_view = self._config.views, self._config.vision.tokens_per_view
+        shown = torch.tensor(
+            [[k < one for k in range(views)] if isinstance(one, int) else one for one in present]
+        )  # (B, V)
+        view = (image_slots.cumsum(dim=1) - 1).clamp(min=0) // per_view  # (B, T)
+        absent = image_slots & ~shown.gather(1, view.clamp(max=views - 1))  # (B, T)
         return PromptTokens(
             input_ids=input_ids, image_slots=image_slots, token_mask=real & ~absent
         )

@@ -13,7 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from evo1_policy.control.inference import Policy
-from evo1_policy.control.signals import InferenceDone, InferenceFailed, InferenceRequest
+from evo1_policy.control.signals import (
+    InferenceDone,
+    InferenceFailed,
+    InferenceRequest,
+    StopCode,
+)
 from evo1_policy.node_parameters import PolicyParameters
 from evo1_policy.perception.frames import DamagedImageError, decoded
 from evo1_policy.robot_config import RobotConfig
@@ -87,6 +92,9 @@ class InferenceThread:
         with self._changed:
             self._closing = True
             self._changed.notify()
+        hang_up = getattr(self._policy, "close", None)  # of a policy elsewhere
+        if hang_up is not None:
+            hang_up()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -123,7 +131,8 @@ class InferenceThread:
             )
         except Exception as error:  # noqa: BLE001  whatever it raises, the arm must hold
             message = f"{type(error).__name__}: {error}"
-            return InferenceFailed(request_id=request.request_id, error=message)
+            code = getattr(error, "code", StopCode.INFERENCE_FAILED)  # of a policy elsewhere
+            return InferenceFailed(request_id=request.request_id, error=message, code=code)
         return InferenceDone(
             request_id=request.request_id,
             chunk=chunk,
@@ -138,9 +147,22 @@ PolicyFactory = Callable[[RobotConfig, PolicyParameters], Policy]
 def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
     """Load the checkpoint that the parameters name, for a process that does nothing else.
 
+    With `remote`, be its client; no torch is imported then.
+
     Raises:
         evo1_policy.checkpoint.CheckpointError: it cannot be read, or is for another robot.
+        evo1_policy.serving.calling.RemoteError: nobody serves a policy for this robot there.
     """
+    if parameters.remote:
+        from evo1_policy.serving.calling import read_token
+        from evo1_policy.serving.remote import RemotePolicy
+
+        return RemotePolicy(
+            parameters.remote,
+            robot=robot,
+            jpeg=parameters.remote_images == "jpeg",
+            token=read_token(parameters.remote_token_file),
+        )
     from evo1_policy.checkpoint import shipped_checkpoint  # torch: seconds to import
     from evo1_policy.policy import Policy as Evo1Policy
 

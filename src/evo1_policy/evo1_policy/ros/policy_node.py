@@ -342,7 +342,7 @@ class PolicyNode(ManagedNode):
         log_collisions(self.get_logger(), robot.safety.collision)
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
-        policy.warm_up()
+        policy.warm_up(parameters.instruction, guided=settings.mode == "rtc")
         if settings.execute_actions is None:
             settings = replace(settings, execute_actions=policy.execute_actions)
         self.get_logger().info(f"policy {policy.model_hash} on {policy.device} is ready")

@@ -39,7 +39,7 @@ def saved(tmp_path, model, robot, tokenizer):
         parts = {
             "model": model,
             "stats": stats_of(robot),
-            "robot_text": robot.text,
+            "interface": robot.interface,
             "tokenizer_dir": tokenizer,
             "card": "# test\n",
         }

@@ -154,7 +154,7 @@ def test_only_the_files_of_a_tokenizer_are_copied(tmp_path, saved, model, robot,
         tmp_path / "out",
         model=model,
         stats=stats_of(robot),
-        robot_text=robot.text,
+        interface=robot.interface,
         tokenizer_dir=folder,
     )
     copied = {path.name for path in (tmp_path / "out/tokenizer").iterdir()}
@@ -176,7 +176,7 @@ def test_a_full_disk_names_the_folder_and_leaves_nothing(tmp_path, saved, layout
 
 
 def test_a_folder_of_somebody_else_is_not_removed(tmp_path, saved, model, robot, tokenizer):
-    parts = {"model": model, "stats": stats_of(robot), "robot_text": robot.text}
+    parts = {"model": model, "stats": stats_of(robot), "interface": robot.interface}
     theirs = tmp_path / "out.partial"
     theirs.mkdir()
     (theirs / "thesis.tex").write_text("x")

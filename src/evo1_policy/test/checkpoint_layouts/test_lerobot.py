@@ -126,7 +126,7 @@ def test_statistics_without_padding_are_read_too(foreign, robot):
         ),
         (
             lambda d: edit_step(d / AFTER, "evo1_action_processor", action_dim=6),
-            "action_dim: this policy has 6 numbers, the robot file has 7 joints",
+            "action_processor: action: this policy has 6 numbers, xarm6 has 7 .joint1",
         ),
         (
             lambda d: edit_step(d / BEFORE, "evo1_pad_state_processor", max_state_dim=9),
@@ -142,7 +142,7 @@ def test_statistics_without_padding_are_read_too(foreign, robot):
         ),
         (
             lambda d: features(d, "output_features", "action", [6]),
-            "output_features: action: this policy has 6 numbers, the robot file has 7 joints",
+            "output_features: action: this policy has 6 numbers, xarm6 has 7 .joint1",
         ),
         (
             lambda d: features(d, "input_features", "observation.state", [6]),
@@ -150,7 +150,7 @@ def test_statistics_without_padding_are_read_too(foreign, robot):
         ),
         (
             lambda d: cameras(d, "image_1"),
-            "this policy sees image_1, the robot file has the cameras image_1, image_2",
+            "this policy sees image_1, xarm6 has the cameras image_1, image_2",
         ),
         (lambda d: cameras(d, "image_2", "image_1"), "this policy sees image_2, image_1"),
         (lambda d: edit(d / "config.json", n_obs_steps=2), "n_obs_steps: only 1"),
@@ -201,7 +201,7 @@ def test_statistics_of_more_joints_are_refused(foreign, robot):
     stats = load_file(path)
     stats["observation.state.max"][7] = torch.tensor(0.3)
     save_file(stats, path)
-    with pytest.raises(CheckpointError, match="data beyond the 7 joints"):
+    with pytest.raises(CheckpointError, match="data beyond the 7 of xarm6"):
         read_checkpoint(foreign, robot=robot, rate_hz=30)
 
 
@@ -234,7 +234,7 @@ def test_the_longest_prompt_is_that_of_the_folder(foreign, robot):
 def test_the_rate_is_asked_for(foreign, robot):
     with pytest.raises(CheckpointError, match="at which rate its actions were recorded"):
         read_checkpoint(foreign, robot=robot)
-    with pytest.raises(CheckpointError, match="are 10 a second, the robot file's rate_hz is 30"):
+    with pytest.raises(CheckpointError, match="are 10 a second, the rate_hz of xarm6 is 30"):
         read_checkpoint(foreign, robot=robot, rate_hz=10.0)
 
 
@@ -253,5 +253,5 @@ def test_a_folder_of_deltas_is_taken_where_it_is_said_what_they_mean(foreign, ro
     found = read_checkpoint(foreign, robot=robot, rate_hz=30, end_effector="libero")
     assert found.stats.action_space == "ee_delta"
     assert (found.stats.state.shape, found.stats.action.shape) == ((8,), (7,))
-    with pytest.raises(CheckpointError, match=r"data beyond the 7 joints .*--end-effector"):
+    with pytest.raises(CheckpointError, match=r"data beyond the 7 of xarm6 .*--end-effector"):
         read_checkpoint(foreign, robot=robot, rate_hz=30)

@@ -48,7 +48,7 @@ def test_the_weights_are_in_memory_once(tmp_path, robot, tokenizer, layout):
     parts = {
         "model": new_model(config, seed=0),
         "stats": stats_of(robot),
-        "robot_text": robot.text,
+        "interface": robot.interface,
         "tokenizer_dir": tokenizer,
         "card": "",
     }

@@ -131,7 +131,7 @@ def test_a_robot_of_another_width_or_in_degrees_is_refused(tmp_path, robot):
     for key in lists:
         lists[key] = lists[key][:6]
     path.write_text(json.dumps(stats))
-    with pytest.raises(CheckpointError, match="action has 6 entries, the robot file has 7 joints"):
+    with pytest.raises(CheckpointError, match=r"action has 6 entries, xarm6 has 7 .joint1"):
         read_checkpoint(directory, robot=robot, rate_hz=30)
 
 
@@ -212,7 +212,7 @@ def test_statistics_in_degrees_want_their_units(tmp_path, robot, robots_dir):
     ("rate_hz", "message"),
     [
         (None, "nothing in it says at which rate its actions were recorded. Say it"),
-        (10.0, "its actions are 10 a second, the robot file's rate_hz is 30"),
+        (10.0, "its actions are 10 a second, the rate_hz of xarm6 is 30"),
     ],
 )
 def test_the_rate_of_its_actions_is_asked_for_and_held_against_the_robots(
@@ -229,7 +229,7 @@ def test_quantiles_that_coincide_where_a_joint_moves_are_refused(tmp_path, robot
     action = stats["xarm6"]["action"]
     action["q01"][6] = action["q99"][6] = 0.2
     path.write_text(json.dumps(stats))
-    message = r"action\[6\]: q01 and q99 are both about 0\.2 while joint .* moves in"
+    message = r"action\[6\]: q01 and q99 are both about 0\.2 while drive_joint of xarm6 moves in"
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(directory, robot=robot, rate_hz=30)
     read_checkpoint(directory, robot=robot, rate_hz=30, norm_mode="bounds")
@@ -255,7 +255,7 @@ def test_the_authors_libero_weights_are_deltas_of_the_tool_where_that_is_said(tm
     assert (found.stats.state.shape, found.stats.action.shape) == ((8,), (7,))
     assert found.overridden
     for wrong, message in (
-        ({}, "state has 8 entries, .* 7 joints .* say what they mean with --end-effector"),
+        ({}, "state has 8 entries, xarm6 has 7 .* say what they mean with --end-effector"),
         ({"action_space": "ee_delta"}, r"--end-effector libero\|libero_authors\|bridge or a YA"),
         ({"end_effector": "libero"}, "gripper's numbers go from 0 to 1, but .* says -1 when open"),
         ({"end_effector": "liberty"}, "expected libero, libero_authors, bridge, or a YAML file"),

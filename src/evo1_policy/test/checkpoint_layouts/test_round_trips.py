@@ -159,7 +159,7 @@ def test_units_come_back_from_every_layout(tmp_path, model, robot, tokenizer, ro
     feature = spread_evenly(home - 30, home + 30)
     stats = NormStats(embodiment=robot.embodiment, state=feature, action=feature, units=units)
     directory = tmp_path / layout
-    parts = {"model": model, "stats": stats, "robot_text": robot.text}
+    parts = {"model": model, "stats": stats, "interface": robot.interface}
     save_checkpoint(directory, layout=layout, tokenizer_dir=tokenizer, **parts)
     assert read_checkpoint(directory).stats.to_dict() == stats.to_dict()
     actions = Policy.load(directory, robot=robot, device="cpu").infer(observation(robot)).actions

@@ -25,7 +25,7 @@ def published(tmp_path_factory):
         folder,
         model=new_model(dataclasses.replace(shipped.config, vision=vision), seed=0),
         stats=shipped.stats,
-        robot_text=shipped.robot.text,
+        interface=shipped.interface,
         tokenizer_dir=shipped.tokenizer_dir,
         card="# so100: Evo-1 of the published stem\n",
     )

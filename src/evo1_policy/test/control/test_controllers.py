@@ -49,6 +49,23 @@ def test_a_controller_that_dropped_its_trajectory_is_sent_nothing_and_a_person_r
         assert np.abs(jump).max() <= 1e-6
 
 
+def test_a_fault_that_comes_after_what_came_of_it_takes_the_reason(cell):
+    cell.holds = cell.position() + 0.1  # the driver's last words, before that of its fault
+    cell.run(0.1)
+    assert cell.code == "controller_left"
+    cell.arm_fault = "servo_silent: elbow_flex_joint (id 3)"
+    cell.missing = Missing(stream="joint_states", code="stale", message="400 ms old")
+    cell.step()
+    assert cell.code == "arm_fault"
+    cell.run(0.5)
+    cell.arm_fault = cell.missing = None
+    cell.run(0.1)
+    assert cell.output.status.reason.message == (
+        "servo_silent: elbow_flex_joint (id 3) (that is over); resume to go on"
+    )
+    assert cell.output.status.holds == 1
+
+
 def test_a_controller_that_comes_after_is_told_to_stop(kit):
     cell = kit.cell(kit.robot, actions=kit.waves(2.0, 0.4))
     cell.says_held = True

@@ -7,7 +7,12 @@ import torch
 from micro import MICRO
 from test_engine import compare, scene, spread
 
-from evo1_policy.checkpoint import CheckpointError, save_checkpoint, shipped_checkpoint
+from evo1_policy.checkpoint import (
+    CheckpointError,
+    read_checkpoint,
+    save_checkpoint,
+    shipped_checkpoint,
+)
 from evo1_policy.model.config import ConfigError, Evo1Config, VisionConfig
 from evo1_policy.model.engine import Engine
 from evo1_policy.model.evo1 import new_model
@@ -85,7 +90,7 @@ def test_layouts_without_its_tensors_refuse_it(tmp_path, layout):
             layout=layout,
             model=new_model(convolutional(), seed=0),
             stats=read_norm_stats(shipped / "norm_stats.json"),
-            robot_text=(shipped / "robot.yaml").read_text(),
+            interface=read_checkpoint(shipped).interface,
             tokenizer_dir=None,
         )
     assert not (tmp_path / "out").exists()

@@ -29,7 +29,7 @@ def folders(robots_dir, tmp_path_factory):
         layout="official",
         model=new_model(horizon, seed=0),
         stats=stats_of(robot),
-        robot_text=robot.text,
+        interface=robot.interface,
         tokenizer_dir=shipped_checkpoint("xarm6") / "tokenizer",
     )
     for layout in ("own", "lerobot"):

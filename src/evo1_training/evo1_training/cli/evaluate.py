@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from tqdm import tqdm
 
@@ -34,6 +34,8 @@ from evo1_training.evaluation.outcomes import (
 from evo1_training.evaluation.report import write_json, write_report
 from evo1_training.evaluation.rollouts import Keep, RolloutError, Setup, run_trials
 from evo1_training.evaluation.workers import fitting_workers
+from evo1_training.suites import evaluation as suites
+from evo1_training.suites.suite import ALL, EPISODES, RENDERINGS, SUITES, chosen, tasks_of
 
 _EPILOG = f"""\
 examples:
@@ -44,6 +46,8 @@ examples:
   evaluate hub:user/name --robot so100.yaml --rate 30  somebody's, of another layout
   evaluate --expert --robot so100                      the scripted expert: the task can be done
   evaluate --ros --task can_into_box                   the system that runs, over its topics
+  evaluate DIR --suite metaworld --tasks easy          a benchmark, by the protocol of the paper
+  evaluate --suite libero_10 --server host:9000        likewise, of a policy that is served
 
 How: each trial resets the scene with a seed of its own and runs the policy through the same loop
 as on the robot (splices, limits, stop reasons), in processes side by side. The clock is simulated:
@@ -108,8 +112,34 @@ def build_parser() -> argparse.ArgumentParser:
     add("--report", type=Path, metavar="DIR", help="Write a page with videos there.")
     add("--videos", choices=get_args(Keep), default="failures", help="With --report.")
     add("--namespace", default="", help="Of the arm, with --ros.")
+    _add_suite_options(parser)
     add_reading_options(parser)
     return parser
+
+
+def _add_suite_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("benchmarks (scripts/setup_suites.sh installs them)")
+    add = group.add_argument
+    add(
+        "--suite",
+        choices=list(SUITES),
+        help="Which; of the options above only those that name "
+        "policies, workers, device and files hold then.",
+    )
+    add("--tasks", default=ALL, help="all, or groups, names or numbers, with commas [all].")
+    add("--episodes", type=int, default=EPISODES, help=f"Of each task [{EPISODES}].")
+    add("--server", metavar="HOST[:PORT]", help="Asked as the authors' client asks.")
+    add(
+        "--colour",
+        choices=["rgb", "bgr"],
+        help="That the policy learned; not given: as its layout says.",
+    )
+    add(
+        "--rendering",
+        choices=RENDERINGS,
+        default=RENDERINGS[0],
+        help="Of Meta-World; light: coarser shadows in a third of the time [full].",
+    )
 
 
 @entry_point("evaluate")
@@ -120,8 +150,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before numpy's and torch's threads start, here and in every worker: a core for each process.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
-        trials = plan_trials(arguments.trials, seed=arguments.seed, disturb=arguments.disturb)
-        evaluations = _evaluations(arguments, trials)
+        if arguments.suite:
+            evaluations = _of_suite(arguments)
+        else:
+            trials = plan_trials(arguments.trials, seed=arguments.seed, disturb=arguments.disturb)
+            evaluations = _evaluations(arguments, trials)
     except (TrialError, UsageError, RolloutError) as error:
         tell("evaluate", describe(error))
         return 2
@@ -144,6 +177,51 @@ def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list
         told = ", ".join(f"{facts['policy']} ({facts['robot']})" for _, facts in chosen)
         raise UsageError(f"only different policies for one robot can be compared, not {told}")
     return [_offline(arguments, setup, facts, trials) for setup, facts in chosen]
+
+
+def _of_suite(arguments: argparse.Namespace) -> list[Evaluation]:
+    """One for each policy, or that of the server."""
+    if arguments.expert or arguments.ros or bool(arguments.policies) == bool(arguments.server):
+        raise UsageError("say who shall play the suite: checkpoints or --server")
+    if arguments.episodes < 1 or arguments.workers < 0:
+        raise UsageError("--episodes and --workers: expected 1 or more")
+    suite = SUITES[arguments.suite]
+    tasks = chosen(tasks_of(suite), arguments.tasks)
+    setups = [
+        suites.setup_of(
+            suite,
+            named,
+            server=arguments.server or "",
+            colour=arguments.colour,
+            device=arguments.device,
+            reading=reading(arguments),
+        )
+        for named in arguments.policies or [""]
+    ]
+    evaluations = []
+    for number, (setup, facts) in enumerate(setups, start=1):
+        report = arguments.report
+        if report is not None and len(setups) > 1:
+            report = report / str(number)
+        setup = replace(
+            setup,
+            episodes=arguments.episodes,
+            rendering=arguments.rendering,
+            report=report,
+            keep=arguments.videos,
+        )
+        workers = arguments.workers or fitting_workers(
+            2 * len(tasks), setup.checkpoint, device=arguments.device
+        )
+        total = len(tasks) * arguments.episodes
+        with tqdm(total=total, unit="episode", desc=suite.name, file=sys.stderr) as bar:
+
+            def advance(count: int, bar: "tqdm[Any]" = bar) -> None:
+                bar.update(count)
+
+            outcomes = suites.play(setup, tasks, workers=workers, advance=advance)
+            evaluations.append(suites.evaluation_of(setup, facts, tuple(outcomes)))
+    return evaluations
 
 
 def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> Setup:
@@ -208,6 +286,9 @@ def _policy(arguments: argparse.Namespace, named: str) -> tuple[Setup, dict[str,
     for note in checkpoint.notes:
         _say(f"note: {note}")
     robot = checkpoint.robot
+    if robot is None:
+        name = checkpoint.interface.name
+        raise UsageError(f"{named}: has no robot, it is for {name}: say --suite")
     if arguments.robot and not _is_file(arguments.robot) and arguments.robot != robot.name:
         raise UsageError(f"--robot {arguments.robot}: {named} is for the robot '{robot.name}'")
     setup = Setup(
@@ -267,10 +348,11 @@ def _over_ros(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluat
 
 
 def _finish(arguments: argparse.Namespace, evaluations: Sequence[Evaluation]) -> None:
+    lines = suites.table if arguments.suite else lambda e: table(e.conditions)
     several = len(evaluations) > 1
     for evaluation in evaluations:
         _say(*([f"{evaluation.facts['policy']}:"] if several else []))
-        _say(*table(evaluation.conditions))
+        _say(*lines(evaluation))
     compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
     _say(*comparison_lines(compared))
     if arguments.json is not None:

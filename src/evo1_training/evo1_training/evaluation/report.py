@@ -121,9 +121,15 @@ def page(evaluation: Evaluation) -> str:
         facts={**evaluation.facts, "instruction": evaluation.instruction},
         conditions=evaluation.conditions,
         outcomes=evaluation.outcomes,
-        labels={name: disturbance.label for name, disturbance in DISTURBANCES.items()},
+        labels=_labels(evaluation),
         paper=PAPER if task == PAPER_TASK else None,
     )
+
+
+def _labels(evaluation: Evaluation) -> dict[str, str]:
+    """What people call each condition; a task of a benchmark is called by its name."""
+    names = [condition.disturbance for condition in evaluation.conditions]
+    return {name: DISTURBANCES[name].label if name in DISTURBANCES else name for name in names}
 
 
 def _write(path: Path, text: str) -> None:

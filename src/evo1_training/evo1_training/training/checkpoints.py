@@ -207,7 +207,7 @@ def write_step(
             partial.policy,
             model=model,
             stats=parts.stats[embodiment],
-            robot_text=parts.robot.text,
+            interface=parts.robot.interface,
             tokenizer_dir=parts.tokenizer,
             card=_card(parts, progress),
             training=parts.training,

@@ -16,13 +16,13 @@ from evo1_policy.checkpoint import (
 )
 from evo1_policy.checkpoint_layouts.contents import gripper_indices
 from evo1_policy.checkpoint_layouts.hub import local_checkpoint
-from evo1_policy.checkpoint_layouts.own import ROBOT, TOKENIZER_FILES
+from evo1_policy.checkpoint_layouts.own import TOKENIZER_FILES
+from evo1_policy.interface import ROBOT, ActionSpace
 from evo1_policy.kinematics.end_effector import EndEffector
 from evo1_policy.kinematics.inverse import ToolSpace
 from evo1_policy.kinematics.model import ModelError
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import (
-    ActionSpace,
     NormStats,
     NormStatsError,
     action_space,

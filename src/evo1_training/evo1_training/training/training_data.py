@@ -15,8 +15,9 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     few_instructions,
     read_training,
 )
+from evo1_policy.interface import ActionSpace
 from evo1_policy.kinematics.end_effector import EndEffector
-from evo1_policy.normalization import ActionSpace, FeatureStats, NormStats
+from evo1_policy.normalization import FeatureStats, NormStats
 from evo1_policy.untrusted import MOST_JSON_BYTES, UntrustedError, parse_json, read_text
 from evo1_training.datasets.lerobot.contents import SOURCES
 from evo1_training.datasets.lerobot.statistics import of_values, with_sound_quantiles

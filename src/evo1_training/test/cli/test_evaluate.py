@@ -102,7 +102,7 @@ def test_a_folder_of_others_is_told_what_it_does_not_say(
         folder,
         model=new_model(PUBLISHED, seed=0),
         stats=read_checkpoint(shipped).stats,
-        robot_text=robot.read_text(),
+        interface=read_checkpoint(shipped).interface,
         tokenizer_dir=None,
         layout="official",
     )

@@ -127,7 +127,7 @@ def test_what_training_learns_is_what_the_policy_integrates(tmp_path, robot, rob
         tmp_path / "policy",
         model=new_model(model, seed=0),
         stats=stats["xarm6"],
-        robot_text=robot.text,
+        interface=robot.interface,
         tokenizer_dir=tokenizer,
         training=UNKNOWN,
     )

@@ -52,7 +52,7 @@ def published(tmp_path, model, robot, monkeypatch):
             folder,
             model=model,
             stats=stats,
-            robot_text=robot.text,
+            interface=robot.interface,
             tokenizer_dir=None,
             layout=layout,
         )

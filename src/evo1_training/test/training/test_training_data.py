@@ -88,7 +88,7 @@ def test_training_sees_what_the_policy_sees(opened, stats, tokenizer, robot, tmp
         tmp_path / "policy",
         model=new_model(MODEL, seed=0),
         stats=stats["xarm6"],
-        robot_text=robot.text,
+        interface=robot.interface,
         tokenizer_dir=shipped_checkpoint("xarm6") / "tokenizer",
         card="",
     )
@@ -131,7 +131,7 @@ def test_relative_actions_of_training_become_the_demonstrated_targets_in_the_pol
         tmp_path / "policy",
         model=new_model(MODEL, seed=0),
         stats=stats["xarm6"],
-        robot_text=robot.text,
+        interface=robot.interface,
         tokenizer_dir=shipped_checkpoint("xarm6") / "tokenizer",
     )
     policy = Policy.load(tmp_path / "policy", robot=robot, device="cpu")

@@ -1,0 +1,66 @@
+"""The 50 tasks of Meta-World: the paper's four groups, and each task's place, name and words.
+
+Places are those of metaworld's MT50; names and words are the authors', five of whose names are not
+metaworld's. Facts only.
+"""
+
+GROUPS: dict[str, tuple[tuple[int, str, str], ...]] = {
+    "easy": (
+        (4, "button-press-topdown", "Press a button from the top"),
+        (5, "button-press-topdown-wall", "Bypass a wall and press a button from the top"),
+        (6, "button-press", "Press a button"),
+        (7, "button-press-wall", "Bypass a wall and press a button"),
+        (8, "coffee-button", "Push a button on the coffee machine"),
+        (11, "dial-turn", "Rotate a dial 180 degrees"),
+        (13, "door-close", "Close a door with a revolving joint"),
+        (14, "door-lock", "Lock the door by rotating the lock clockwise"),
+        (15, "door", "Open a door with a revolving joint"),
+        (16, "door-unlock", "Unlock the door by rotating the lock counter-clockwise"),
+        (18, "drawer-close", "Push and close a drawer"),
+        (19, "drawer-open", "Open a drawer"),
+        (20, "faucet-open", "Rotate the faucet counter-clockwise"),
+        (21, "faucet-close", "Rotate the faucet clockwise"),
+        (23, "handle-press-side", "Press a handle down sideways"),
+        (24, "handle-press", "Press a handle down"),
+        (25, "handle-pull-side", "Pull a handle up sideways"),
+        (26, "handle-pull", "Pull a handle up"),
+        (27, "lever-pull", "Pull a lever down 90 degrees"),
+        (31, "plate-slide", "Slide a plate into a cabinet"),
+        (32, "plate-slide-side", "Slide a plate into a cabinet sideways"),
+        (33, "plate-slide-back", "Get a plate from the cabinet"),
+        (34, "plate-slide-back-side", "Get a plate from the cabinet sideways"),
+        (36, "peg-unplug-side", "Unplug a peg sideways"),
+        (43, "reach", "Reach a goal position"),
+        (44, "reach-wall", "Bypass a wall and reach a goal"),
+        (48, "window-open", "Push and open a window"),
+        (49, "window-close", "Push and close a window"),
+    ),
+    "medium": (
+        (1, "basketball", "Dunk the basketball into the basket"),
+        (2, "bin-picking", "Grasp the puck from one bin and place it into another bin"),
+        (3, "box-close", "Grasp the cover and close the box with it"),
+        (9, "coffee-pull", "Pull a mug from a coffee machine"),
+        (10, "coffee-push", "Push a mug under a coffee machine"),
+        (22, "hammer", "Hammer a screw on the wall"),
+        (35, "peg-insertion-side", "Insert a peg sideways"),
+        (37, "soccer", "Kick a soccer into the goal"),
+        (41, "push-wall", "Bypass a wall and push a puck to a goal"),
+        (46, "sweep-into-goal", "Sweep a puck into a hole"),
+        (47, "sweep", "Sweep a puck off the table"),
+    ),
+    "hard": (
+        (0, "nut-assembly", "Pick up a nut and place it onto a peg"),
+        (17, "hand-insert", "Insert the gripper into a hole"),
+        (29, "pick-out-of-hole", "Pick up a puck from a hole"),
+        (30, "pick-place", "Pick and place a puck to a goal"),
+        (40, "push", "Push the puck to a goal"),
+        (42, "push-back", "Push the puck back to a goal"),
+    ),
+    "very_hard": (
+        (12, "nut-disassemble", "Pick a nut out of a peg"),
+        (28, "pick-place-wall", "Pick a puck, bypass a wall and place the puck"),
+        (38, "stick-push", "Grasp a stick and push a box using the stick"),
+        (39, "stick-pull", "Grasp a stick and pull a box with the stick"),
+        (45, "shelf-place", "Pick and place a puck onto a shelf"),
+    ),
+}

@@ -1,0 +1,1 @@
+"""What runs in the suites' own environment; must import nothing of ours beside this folder."""
