@@ -121,7 +121,7 @@ def _rows(packed: bytes, row: bytes, gap: bytes) -> Image | None:
     values *= digit
     numbers = values[1:].astype(np.uint16)
     numbers += values[:-1] * np.uint8(10)
-    numbers[1:] += (values[:-2] * follows[1:]) * np.uint16(100)
+    numbers[1:] += (values[:-2] * follows[1:]).astype(np.uint16) * 100
     numbers = numbers[np.flatnonzero(ends) - 1]
     return None if numbers.max() > 255 else numbers.astype(np.uint8)
 
