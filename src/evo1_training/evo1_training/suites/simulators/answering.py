@@ -26,8 +26,8 @@ def answer(descriptor: int, module: str) -> None:
         while True:
             name, arguments = connection.recv()
             connection.send(_outcome(cell, name, arguments))
-    except EOFError:
-        return
+    except (EOFError, BrokenPipeError):
+        return  # nobody is there any more
     except ImportError as error:
         connection.send((False, f"{error}: {sys.executable} is no environment of the suites"))
 
