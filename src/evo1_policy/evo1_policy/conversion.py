@@ -70,17 +70,25 @@ def convert_checkpoint(
         training=checkpoint.training,
     )
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    said = [
-        f"read    {source}: {checkpoint.layout}, {parameters:,} parameters, "
-        f"for {checkpoint.interface.name} ({checkpoint.interface.widths[0]} numbers of a state, "
-        f"{checkpoint.interface.widths[1]} of an action)",
+    return [
+        f"read    {source}: {checkpoint.layout}, {parameters:,} parameters, {_is_for(checkpoint)}",
         *(f"note: {note}" for note in checkpoint.notes),
         f"written {target}: {layout}",
+        *_differing(checkpoint, layout),
     ]
-    differing = export_warnings(layout, checkpoint.config, checkpoint.stats)
-    if differing:
-        said.append(f"warning: the {layout} code computes otherwise than this model means:")
-    return said + [f"         {line}" for line in differing]
+
+
+def _differing(checkpoint: Checkpoint, layout: SaveLayout) -> list[str]:
+    """In what another program would compute something else, for people."""
+    lines = [f"         {x}" for x in export_warnings(layout, checkpoint.config, checkpoint.stats)]
+    if not lines:
+        return []
+    return [f"warning: the {layout} code computes otherwise than this model means:", *lines]
+
+
+def _is_for(checkpoint: Checkpoint) -> str:
+    state, action = checkpoint.interface.widths
+    return f"for {checkpoint.interface.name} ({state} numbers of a state, {action} of an action)"
 
 
 def _card(checkpoint: Checkpoint, layout: SaveLayout) -> str:

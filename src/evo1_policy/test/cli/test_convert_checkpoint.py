@@ -43,7 +43,7 @@ def test_a_policy_goes_through_all_layouts_and_comes_back_unchanged(tmp_path, pu
         steps.append(tmp_path / layout)
     said = capsys.readouterr().out
     count = sum(tensor.numel() for tensor in load_model(read_checkpoint(published)).parameters())
-    assert f"own, {count:,} parameters, robot so100 (6 joints)" in said
+    assert f"own, {count:,} parameters, for so100 (6 numbers of a state, " in said
     assert "warning: the official code computes otherwise" in said
     assert "prediction: sample, there velocity" in said
     first, last = tensors(published), tensors(steps[-1])

@@ -109,7 +109,7 @@ def test_demonstrations_of_a_benchmark_are_a_dataset_that_our_tools_read(
     assert not [name for name in features if name.startswith("evo1.")]
     report = check_dataset(root)
     assert not [finding for finding in report.findings if finding.severity == "error"]
-    assert view([str(root), "--out", str(tmp_path / "view")]) == 0
+    assert view([str(root), "--out", str(tmp_path / "view"), "--columns", "2"]) == 0
     assert norm_stats([str(root), "--out", str(tmp_path / "stats.json")]) == 0
     stats = json.loads((tmp_path / "stats.json").read_text())
     assert stats["action_space"] == "raw"
