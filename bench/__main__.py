@@ -25,6 +25,7 @@ BENCHMARKS = {
     "convert": "recorded episodes to a dataset, in times real time; raw and JPEG images",
     "reader": "training samples a second; LeRobot beside it where it is installed",
     "recorder": "two 640x480 cameras and joints to disk: lost messages, CPU, memory; LeRobot too",
+    "serving": "a policy elsewhere: added latency, ours and the authors' JSON; requests a second",
     "train_step": "one step of training: time and memory, with and without checkpointing",
     "model_latency": "inference of the paper's model, readable against fast path",
 }

@@ -87,7 +87,7 @@ class LookingPolicy:
         self.ages_ms: list[float] = []
         self.transports_ms: list[float] = []
 
-    def warm_up(self) -> None:
+    def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
         """Nothing to warm."""
 
     def infer(self, observation: Any, guidance: object = None) -> Any:

@@ -2,8 +2,8 @@
 
 Plans chunks one after the other as the policy node does (splice, limits, safety check), with the
 caches emptied in between, as inference does: smooth ones within the limits, and rough ones that
-the limits slow down and bend; then rough ones once more, checked against collisions. Last, the
-inverse kinematics of a chunk of end-effector deltas.
+the limits slow down and bend; then rough ones once more, checked against collisions, and with the
+tool's speed bounded too. Last, the inverse kinematics of a chunk of end-effector deltas.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from evo1_policy.observation import JointSample
 from evo1_policy.robot_config import RobotConfig, load_robot
 
 HORIZON = 50
+REDUCED_M_S = 0.25  # what ISO 10218 calls reduced speed
 BETWEEN_CHUNKS_NS = 800_000_000
 LEAD_NS = 140_000_000  # from asking for a chunk until it takes over
 START_NS = 1_000_000_000_000
@@ -40,15 +41,22 @@ def main() -> int:
     robot = load_robot(ROBOTS / f"{arguments.robot}.yaml")
     count = 10 if arguments.quick else 100
     figures: dict[str, float] = {}
-    print(f"{'chunks':<15}{'p50':>9}{'p95':>9}{'stretch':>10}{'points':>8}")
+    print(f"{'chunks':<17}{'p50':>9}{'p95':>9}{'stretch':>10}{'points':>8}")
     free = replace(robot, safety=replace(robot.safety, collision=None))
-    kinds = (("smooth", free, 0.0), ("rough", free, 0.02), ("with_collision", robot, 0.02))
+    assert robot.safety.collision is not None
+    slow = replace(robot.safety.collision, tool_speed=REDUCED_M_S)
+    kinds = (
+        ("smooth", free, 0.0),
+        ("rough", free, 0.02),
+        ("with_collision", robot, 0.02),
+        ("with_tool_speed", replace(robot, safety=replace(robot.safety, collision=slow)), 0.02),
+    )
     for kind, checked, noise_rad in kinds:
         times_ms, last = _measure(checked, count, noise_rad)
         p50, p95 = np.percentile(times_ms, [50, 95])
         points = len(last.command.trajectory.positions)
         print(
-            f"{kind:<15}{p50:>6.1f} ms{p95:>6.1f} ms{last.seam.stretch:>10.2f}{points:>8}",
+            f"{kind:<17}{p50:>6.1f} ms{p95:>6.1f} ms{last.seam.stretch:>10.2f}{points:>8}",
             flush=True,
         )
         figures[f"planning.{kind}_ms_p50"] = p50

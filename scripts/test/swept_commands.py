@@ -1,5 +1,6 @@
 """The command lines of the sweep, each with one input in it."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Command:
         """Its arguments for one input."""
         places = {"{out}": str(out), "{good}": str(home / "good"), "{}": str(path)}
         words = list(self.words)
+        if "\n" in str(path):  # YAML would fold it to a space, which names another file
+            words = [word.replace(":={}", f":={json.dumps(str(path))}") for word in words]
         for key, value in places.items():
             words = [word.replace(key, value) for word in words]
         return words
@@ -125,7 +128,6 @@ ROS_COMMANDS = (
         for module in (
             "evo1_policy.ros.policy_node",
             "evo1_sim.ros.sim_node",
-            "evo1_training.ros.recorder_node",
             "evo1_bringup.ros.so100_driver_node",
             "evo1_sim.ros.so100_emulator_node",
             "evo1_bringup.ros.teleop_relay_node",
@@ -146,6 +148,11 @@ ROS_COMMANDS = (
     _command(
         "evo1_sim.ros.so100_emulator_node",
         f"{_NODE} calibration:={{}} -p port:={{out}}/tty",
+        node=True,
+    ),
+    _command(
+        "evo1_training.ros.recorder_node",
+        "--ros-args -p root:={out}/episodes -p robot_file:={}",
         node=True,
     ),
     _command("evo1_training.ros.recorder_node", f"{_NODE} root:={{}}", writes=True, node=True),

@@ -110,16 +110,6 @@ _DRIVERS = {
         },
         names=("camera_name", "frame_id"),
     ),
-    "v4l2_camera": _Driver(
-        "v4l2_camera",
-        "v4l2_camera_node",
-        lambda device: {
-            "video_device": device,
-            "image_size": [WIDTH, HEIGHT],
-            "output_encoding": "rgb8",
-        },
-        names=("camera_frame_id",),
-    ),
     "realsense2_camera": _Driver(
         "realsense2_camera",
         "realsense2_camera_node",

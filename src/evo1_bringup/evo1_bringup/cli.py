@@ -38,6 +38,7 @@ examples:
   evo1 stop --namespace left             every command takes the namespace of its arm
   evo1 launch policy robot_file:=ur5e checkpoint:=DIR      a robot that runs already
   evo1 launch policy robot_file:=mine.yaml simulated:=true teleop:=true   made from its URDF
+  evo1 launch xarm6 only:=arm            this machine's half; only:=policy on the one with the GPU
   evo1 launch so100 port:=emulated       the real driver on an emulated servo bus
   evo1 unplug arm / plug arm / recover-arm    its cable, and what a person does then
   evo1 reset --seed 7                    put the simulated scene into a start state
@@ -251,7 +252,8 @@ def _launch(arguments: argparse.Namespace) -> int:
             _say(*system_lines(system))
         return 0
     programs = together(systems)
-    for place in sorted({f"/{process.namespace}" for process in programs.processes}):
+    movers = [process for process in programs.processes if process.role == "mover"]
+    for place in sorted({f"/{process.namespace}" for process in movers}):
         _check_free(place)
     check_installed(programs)
     if programs.includes:

@@ -28,7 +28,7 @@ _HINTS = {
     **{
         camera: f"install ros-jazzy-{camera.replace('_', '-')}, or use this package's own: "
         "camera_driver:=v4l2"
-        for camera in ("usb_cam", "v4l2_camera", "realsense2_camera")
+        for camera in ("usb_cam", "realsense2_camera")
     },
 }
 _DEFAULT_HINT = "build the workspace and source install/setup.bash"

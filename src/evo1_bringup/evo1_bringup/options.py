@@ -13,6 +13,7 @@ from typing import Any
 from evo1_bringup import installation
 from evo1_bringup.arms import Driver, find_driver
 from evo1_bringup.processes import Process, Setting
+from evo1_policy.command_line import did_you_mean
 from evo1_policy.node_parameters import (
     POLICY_PARAMETERS,
     Parameter,
@@ -20,9 +21,9 @@ from evo1_policy.node_parameters import (
     PolicyParameters,
     parameter,
     parameters_of,
+    read_params_file,
 )
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot
-from evo1_policy.untrusted import MOST_YAML_BYTES, parse_yaml, read_text
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 
 OptionError = ParameterError  # its message begins with the option's name
@@ -30,15 +31,17 @@ OptionError = ParameterError  # its message begins with the option's name
 ANY_ROBOT = "policy"  # what is launched for a robot that runs already, or that a file describes
 EMULATED = "emulated"  # a port: the whole hardware path, without hardware
 ROS2_CONTROL = "ros2_control"
-CAMERA_DRIVERS = ("v4l2", "usb_cam", "v4l2_camera", "realsense2_camera")  # cameras.py has each
+CAMERA_DRIVERS = ("v4l2", "usb_cam", "realsense2_camera")  # cameras.py has each
 NO_VIEW, RVIZ, FOXGLOVE, MARKERS = "none", "rviz", "foxglove", "markers"
 VIEWS = (NO_VIEW, RVIZ, FOXGLOVE, MARKERS)
+WHOLE, ARM, POLICY = "both", "arm", "policy"  # halves of a system
 
 _NAMESPACE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(/[A-Za-z_][A-Za-z0-9_]*)*")
 _PIXELS = (16, 4096)
 _AUTO = "auto"
 REAL_SPEED = 0.3  # at which a real arm begins to follow a policy
 _REAL_ARM = ("robot_ip", "port", "calibration", "driver")  # which a robot has: its Driver's
+_ARMS_SIDE = (*_REAL_ARM, "cameras", "camera_driver", "teleop", "record")  # what only it reads
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,15 +94,16 @@ class SystemOptions:
         False, "Start the recorder of evo1_training beside the policy or the teleoperation."
     )
     record_root: str = parameter(
-        "",
-        "Folder of the recorded episodes, of two arms in left/ and right/. Not given: "
-        "~/evo1_episodes.",
+        "", "Folder of the episodes; of two arms left/ and right/. Not given: ~/evo1_episodes."
     )
     pre_roll_s: float = parameter(
         10.0,
         "With record:=true: a take that begins while a person has taken over starts with so many "
         "seconds from before [s]; they wait in memory, 640 MB at most. 0: nothing.",
         span=(0.0, 60.0),
+    )
+    compress: str = parameter(
+        "", "With record:=true: raw images are kept compressed, such as /*/image_raw=jpeg:95."
     )
     view: str = parameter(
         NO_VIEW,
@@ -125,9 +129,17 @@ class SystemOptions:
     )
     simulated: bool = parameter(
         False,
-        "Simulate the robot of the file: in its cell where this workspace has one, else as a "
-        "kinematic arm made from its URDF. Not given: it runs already, or robot_ip or port says "
-        "where it is.",
+        "Simulate the robot: in its cell where this workspace has one, else as a kinematic arm "
+        "made from its URDF. Not given: robot_ip or port says where it is; without them a named "
+        "robot is simulated, one of a file runs already. With only:=policy: the other machine "
+        "simulates it.",
+    )
+    only: str = parameter(
+        WHOLE,
+        "Half of a system, where two machines share it (docs/two_machines.md). arm: driver or "
+        "simulation, cameras, recorder, relay. policy: the policy node alone, for an arm that "
+        "another machine drives.",
+        choices=(WHOLE, ARM, POLICY),
     )
     policy: PolicyParameters = field(default_factory=PolicyParameters)
     runs_already: bool = False
@@ -136,6 +148,11 @@ class SystemOptions:
     def hardware(self) -> bool:
         """Whether a real arm is meant."""
         return self.runs_already or (bool(self.robot_ip or self.port) and not self.emulated)
+
+    @property
+    def has_policy(self) -> bool:
+        """Whether the policy is among what is started."""
+        return not self.teleop and self.only != ARM
 
     @property
     def emulated(self) -> bool:
@@ -213,14 +230,16 @@ def parse_options(robot: str, given: Mapping[str, str]) -> SystemOptions:
     """
     texts = {name: text.strip() for name, text in given.items() if text.strip()}
     namespace = read_namespace(texts.get("namespace", ""))
-    policy = read_params_file(texts.get("params_file", ""), namespace)
+    params_file = read_file("params_file", texts.get("params_file", ""))
+    policy = read_params_file(params_file, namespace) if params_file else {}
     file = texts.get("robot_file", str(policy.get("robot_file", "")))
     own = find_driver((read_robot(file)[1] if robot == ANY_ROBOT else _shipped(robot)).driver)
     rows = _rows(robot, own)
     hidden = _REAL_ARM if robot == ANY_ROBOT else ()  # launch gives every one, empty
     unknown = sorted(set(given) - set(rows) - set(hidden)) or sorted(set(texts) - set(rows))
     if unknown:
-        raise OptionError(f"{unknown[0]}: no option of {robot}; known: {', '.join(rows)}")
+        hint = did_you_mean(unknown[0], rows)
+        raise OptionError(f"{unknown[0]}: no option of {robot}{hint}; known: {', '.join(rows)}")
     for name in ("autostart", "speed"):
         if texts.get(name, "").lower() == _AUTO:
             del texts[name]
@@ -291,13 +310,14 @@ def _rows(robot: str, driver: Driver | None) -> dict[str, Parameter]:
         own = (*driver.options, "driver")
         every["driver"] = replace(every["driver"], choices=driver.ways)
     first = _FIRST if robot != ANY_ROBOT else ("robot_file", "simulated", *_FIRST)
-    if robot != ANY_ROBOT:
-        del every["simulated"]
     names = dict.fromkeys((*first, *every))
     return {name: every[name] for name in names if name in own or name not in _REAL_ARM}
 
 
 def _read(robot: str, driver: Driver | None, values: dict[str, Any]) -> SystemOptions:
+    other = [name for name in _ARMS_SIDE if values.get("only") == POLICY and values.get(name)]
+    if other:
+        raise OptionError(f"{other[0]}: is the arm's half's; give it there, with only:=arm")
     device = values.get(driver.device, "") if driver is not None else ""
     if driver is not None:
         values.setdefault("driver", driver.ways[0])
@@ -308,7 +328,8 @@ def _read(robot: str, driver: Driver | None, values: dict[str, Any]) -> SystemOp
     values["calibration"] = read_file("calibration", str(values.get("calibration", "")))
     if "record_root" in values:
         values["record_root"] = str(Path(values["record_root"]).expanduser().resolve())
-    there = robot == ANY_ROBOT and not (device or values.get("simulated"))
+    elsewhere = robot == ANY_ROBOT or values.get("only") == POLICY
+    there = elsewhere and not (device or values.get("simulated"))
     return SystemOptions(**values, runs_already=there)
 
 
@@ -319,13 +340,15 @@ def _check_together(options: SystemOptions) -> None:
         )
     if options.task and options.hardware:
         raise OptionError("task: a real arm has no simulated scene; leave it out")
-    if options.record_root and not options.record:
-        raise OptionError("record_root: only used with record:=true; give it, or leave this out")
+    for name in ("record_root", "compress"):
+        if getattr(options, name) and not options.record:
+            raise OptionError(f"{name}: only used with record:=true; give it, or leave this out")
     given = [name for name in ("checkpoint", "remote") if getattr(options.policy, name)]
-    if options.teleop and (given or options.policy.dry_run):
+    if not options.has_policy and (given or options.policy.dry_run):
+        without = "teleop:=true" if options.teleop else "only:=arm"
         name = given[0] if given else "dry_run"
-        raise OptionError(f"{name}: with teleop:=true no policy runs; leave one of them out")
-    if options.hardware and not (given or options.teleop):
+        raise OptionError(f"{name}: with {without} no policy runs; leave one of them out")
+    if options.hardware and options.has_policy and not given:
         raise OptionError(
             "checkpoint: missing; the policies that ship were trained in simulation and no real "
             "arm should follow them. Give the folder of one trained for this arm, or teleop:=true"
@@ -363,37 +386,3 @@ def read_namespace(text: str) -> str:
             "digit first, such as left or cell/left"
         )
     return namespace
-
-
-def read_params_file(text: str, namespace: str) -> dict[str, Any]:
-    """The policy node's parameters in a ROS parameter file; '' has none.
-
-    As rclpy does: those of '/**' first, then those of the node by its name.
-    """
-    path = read_file("params_file", text)
-    if not path:
-        return {}
-    try:
-        text = read_text(path, what="parameter file", max_bytes=MOST_YAML_BYTES)
-        document = parse_yaml(text, source=path)
-    except ValueError as error:
-        raise OptionError(f"params_file: {error}") from error
-    own = f"/{namespace}/policy" if namespace else "/policy"
-    sections = document if isinstance(document, Mapping) else {}
-    found = [sections[name] for name in ("/**", own[1:], own) if name in sections]
-    if not found or not all(isinstance(section, Mapping) for section in found):
-        raise OptionError(
-            f"params_file: {path}: expected '/**' or '{own}' and below it ros__parameters"
-        )
-    values: dict[str, Any] = {}
-    for section in found:
-        for name, value in (section.get("ros__parameters") or {}).items():
-            if name not in POLICY_PARAMETERS:
-                raise OptionError(f"params_file: {path}: {name}: no parameter of the policy node")
-            row = POLICY_PARAMETERS[name]
-            try:
-                row.check(value)
-            except OptionError as error:
-                raise OptionError(f"params_file: {path}: {error}") from error
-            values[name] = type(row.default)(value)  # an integer may stand for a number
-    return values

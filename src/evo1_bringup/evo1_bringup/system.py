@@ -17,9 +17,11 @@ from evo1_bringup.cameras import camera_processes
 from evo1_bringup.discovery import PROFILE
 from evo1_bringup.options import (
     ANY_ROBOT,
+    ARM,
     EMULATED,
     FOXGLOVE,
     NO_VIEW,
+    POLICY,
     RVIZ,
     OptionError,
     SystemOptions,
@@ -40,8 +42,14 @@ _DEVICES = ("robot_ip", "port", "cameras")  # no device serves two arms
 # What each arm has for itself; every other option is for both.
 _OF_EACH_ARM = (
     *(*_DEVICES, "calibration", "driver", "checkpoint", "instruction", "task", "seed"),
-    *("robot_file", "params_file"),
+    *("robot_file", "params_file", "simulated", "remote"),
 )
+_OTHER_HALF = {
+    ARM: "Half of a system: the policy runs elsewhere (only:=policy). End that half first, which "
+    "parks the arm.",
+    POLICY: "Half of a system: driver and cameras run elsewhere (only:=arm). The node's log "
+    "compares the clocks when it hears them (docs/two_machines.md).",
+}
 _EPISODES = "~/evo1_episodes"  # where the recorder puts them
 
 
@@ -71,7 +79,7 @@ def arguments_of(name: str) -> tuple[Parameter, ...]:
     """
     if name != TWO_ARMS:
         return options_of(name)
-    every = {option.name: option for option in options_of(ANY_ROBOT) if option.name != "simulated"}
+    every = {option.name: option for option in options_of(ANY_ROBOT)}
     about = "The kind of this arm: the name of a robot file with one gripper or none."
     robot = Parameter(name="robot", default=USUAL, description=about)
     own = [robot, *(every[name] for name in _OF_EACH_ARM)]
@@ -135,7 +143,7 @@ def describe(robot: str, options: SystemOptions) -> System:
         processes=(
             *arm,
             *cameras,
-            _mover(options, path),
+            *_mover(options, path),
             *recorder,
             *_view(options, path, config),
         ),
@@ -191,7 +199,7 @@ def _check_same_robot(robot: str, path: Path, config: RobotConfig) -> None:
 
 def _check_policy(options: SystemOptions, config: RobotConfig) -> None:
     """Refuse a simulation that nobody would move."""
-    given = options.policy.checkpoint or options.policy.remote or options.teleop
+    given = options.policy.checkpoint or options.policy.remote or not options.has_policy
     if not given and not installation.ships_policy(config.embodiment):
         raise OptionError(
             f"checkpoint: no policy ships for {config.embodiment}; give one (docs/launch.md), or "
@@ -250,7 +258,7 @@ def _with_task(cell: str, options: SystemOptions, config: RobotConfig) -> System
 def _arm(
     robot: str, options: SystemOptions, path: Path, config: RobotConfig
 ) -> tuple[list[Process], tuple[Include, ...]]:
-    """The real arm's drivers, or the simulation; nothing where it runs already."""
+    """The real arm's drivers, or the simulation; nothing where it runs already or elsewhere."""
     simulation = options.driver_node(
         "sim_robot",
         package="evo1_sim",
@@ -261,7 +269,7 @@ def _arm(
         camera_width=options.camera_width,
         camera_height=options.camera_height,
     )
-    if options.runs_already:
+    if options.runs_already or options.only == POLICY:
         return [], ()
     if options.hardware or options.emulated:
         own = config if robot == ANY_ROBOT else read_robot(robot)[1]
@@ -271,15 +279,17 @@ def _arm(
     return [simulation], ()
 
 
-def _mover(options: SystemOptions, path: Path) -> Process:
-    """What commands the arm: the policy, or the relay of a demonstrator."""
+def _mover(options: SystemOptions, path: Path) -> list[Process]:
+    """What commands the arm: the policy, or the relay of a demonstrator; or it is elsewhere."""
     where = options.namespace
     if options.teleop:
         file = str(path)
-        return Process.node("evo1_bringup", "teleop_relay", where, "mover", robot_file=file)
+        return [Process.node("evo1_bringup", "teleop_relay", where, "mover", robot_file=file)]
+    if options.only == ARM:
+        return []
     parameters = {**asdict(options.policy), "robot_file": str(path)}
     node = Process.node("evo1_policy", "policy_node", where, "mover", **parameters)
-    return replace(node, name="policy")
+    return [replace(node, name="policy")]
 
 
 def _recorder(options: SystemOptions, path: Path) -> Process:
@@ -293,6 +303,8 @@ def _recorder(options: SystemOptions, path: Path) -> Process:
         parameters["operator_name"] = "somebody in simulation"  # evo1_training knows it by that
     if options.record_root:
         parameters["root"] = options.record_root
+    if options.compress:
+        parameters["compress"] = options.compress
     return Process.node("evo1_training", "recorder", options.namespace, "optional", **parameters)
 
 
@@ -342,20 +354,22 @@ def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str
         where = options.robot_ip or options.port or f"{config.state.topic}, {topics}"
         runs = "that runs already, " if options.runs_already else ""
         notes.append(f"A REAL {config.name} {runs}at {where}: keep its workspace clear.")
-        if not options.teleop and _trained_in(options) == "unknown":
+        if options.has_policy and _trained_in(options) == "unknown":
             notes.append("The checkpoint does not say whether it was trained in simulation.")
-        if not options.cameras:
+        if not options.cameras and options.only != POLICY:
             topics = ", ".join(camera.topic for camera in config.cameras)
             notes.append(f"Start the cameras yourself; they are expected on {topics}.")
     else:
         bus = " behind an emulated servo bus" if options.emulated else ""
         kind = "as a kinematic arm" if options.task == "free" else "MuJoCo"
         notes.append(f"Simulated {config.name} ({kind}){bus}.")
+    if options.only in _OTHER_HALF:
+        notes.append(_OTHER_HALF[options.only])
     if options.teleop:
         notes.append(_teleop_note(robot, options, config))
     elif options.policy.dry_run:
         notes.append("dry_run: the policy sends the arm no command.")
-    elif not options.policy.autostart:
+    elif options.has_policy and not options.policy.autostart:
         resume = f"evo1 resume{_namespace_words(options)}"
         notes.append(f"The arm stays at rest until `{resume}` or the action policy/run_policy.")
     if options.view == FOXGLOVE:

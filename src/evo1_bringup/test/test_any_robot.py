@@ -150,7 +150,7 @@ def test_every_launch_file_names_something_that_can_be_launched():
 
 
 def test_limits_of_a_robot_file_lie_within_those_of_its_urdf(robots_dir):
-    from evo1_sim.arms.urdf import read_urdf
+    from evo1_policy.kinematics.urdf import read_urdf
 
     checked = 0
     for path in robots_dir.glob("*.yaml"):

@@ -34,7 +34,7 @@ def test_camera_devices_are_started_on_the_robot_files_topics(
     assert [camera.remappings for camera in cameras] == [(), ()]  # image_raw, and its transports
 
 
-@pytest.mark.parametrize("driver", ["v4l2", "usb_cam", "v4l2_camera", "realsense2_camera"])
+@pytest.mark.parametrize("driver", ["v4l2", "usb_cam", "realsense2_camera"])
 @pytest.mark.parametrize("topic", ["env_camera/image_raw", "cell/env/colour", "/cell/env/colour"])
 @pytest.mark.parametrize("transport", ["", "/compressed"])
 def test_every_camera_reaches_its_topic_raw_and_compressed(
@@ -69,7 +69,6 @@ def test_every_camera_reaches_its_topic_raw_and_compressed(
     ("driver", "executable", "parameter"),
     [
         ("v4l2", "camera", ("device", "7")),
-        ("v4l2_camera", "v4l2_camera_node", ("video_device", "7")),
         ("realsense2_camera", "realsense2_camera_node", ("serial_no", "_7")),
     ],
 )

@@ -323,6 +323,11 @@ def test_record_adds_the_recorder_with_the_instruction_as_its_label(tmp_path):
         "root": str(tmp_path / "new"),
     }
     assert "root" not in process_of(system_of("xarm6", record="true"), "recorder").parameters
+    smaller = system_of("xarm6", record="true", compress="/*/image_raw=jpeg:95")
+    given = process_of(smaller, "recorder").parameters
+    assert given["compress"] == "/*/image_raw=jpeg:95"
+    with pytest.raises(OptionError, match="compress: only used with record:=true"):
+        system_of("xarm6", compress="/*=png")
 
 
 def test_ten_seconds_before_a_take_over_wait_for_a_take_unless_nobody_can_take_over():

@@ -7,14 +7,15 @@ standard library alone: `evo1 stop` begins here.
 
 import argparse
 import os
+import re
 import sys
 import traceback
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, NoReturn, ParamSpec
 
 P = ParamSpec("P")
 
@@ -100,6 +101,35 @@ def printable(text: object, limit: int = 300) -> str:
         for char in text[: limit + 1]
     )
     return shown if len(shown) <= limit else shown[: max(limit - 3, 0)] + "..."
+
+
+class Parser(argparse.ArgumentParser):
+    """The parser of a command: shows text as it is written, and guesses what was meant.
+
+    Args:
+        prog: what a person types, as 'evo1 train'.
+        more: as of argparse.ArgumentParser.
+    """
+
+    def __init__(self, prog: str, **more: Any) -> None:
+        more.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(prog=prog, **more)
+
+    def error(self, message: str) -> NoReturn:
+        """End with usage, message and the nearest word that there is."""
+        if wrong := re.match(r"unrecognized arguments: (-\S+)", message):
+            message += did_you_mean(wrong[1].partition("=")[0], self._option_string_actions)
+        elif wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            message += did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+        super().error(message)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """'; did you mean ...?' where a known word is near to what was typed, else ''."""
+    from difflib import get_close_matches  # lazily: a stop needs none
+
+    near = get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def positive(text: str) -> float:

@@ -13,6 +13,7 @@ from evo1_policy.checkpoint import (
     read_checkpoint,
     save_checkpoint,
 )
+from evo1_policy.interface import load_interface
 from evo1_policy.robot_config import load_robot
 
 
@@ -22,6 +23,7 @@ def convert_checkpoint(
     layout: SaveLayout,
     *,
     robot: Path | None = None,
+    interface: str | None = None,
     dtype: str = "keep",
     **reading: Any,
 ) -> list[str]:
@@ -32,6 +34,7 @@ def convert_checkpoint(
         target: folder to write.
         layout: of the target.
         robot: robot file, where the source holds none.
+        interface: likewise, of a benchmark: a shipped name, or a file.
         dtype: one of checkpoint.DTYPES, of the weights in the target.
         reading: what else read_checkpoint is told of the source: embodiment, semantics,
             norm_mode, tokenizer, units, rate_hz, action_space.
@@ -42,10 +45,16 @@ def convert_checkpoint(
     Raises:
         CheckpointError: the target exists, or the source cannot be used.
         RobotConfigError: the robot file cannot be used.
+        InterfaceError: the interface cannot be used.
     """
     if target.exists():
         raise CheckpointError(f"{target}: exists already; choose another or remove it")
-    checkpoint = read_checkpoint(source, robot=load_robot(robot) if robot else None, **reading)
+    checkpoint = read_checkpoint(
+        source,
+        robot=load_robot(robot) if robot else None,
+        interface=load_interface(interface) if interface else None,
+        **reading,
+    )
     if layout == "own":
         _ = checkpoint.tokenizer_dir  # missing: said before the weights are read
     model = load_model(checkpoint, dtype=None)

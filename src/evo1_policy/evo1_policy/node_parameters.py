@@ -5,6 +5,7 @@ The node declares and reads them from here, a launch its options. Must not impor
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from evo1_policy.control import reference
@@ -17,6 +18,7 @@ from evo1_policy.control.signals import (
 )
 from evo1_policy.control.watchdog import DeadMan
 from evo1_policy.observation import instruction_problem
+from evo1_policy.untrusted import MOST_YAML_BYTES, parse_yaml, read_text
 
 T = TypeVar("T", bool, int, float, str)
 Value = bool | int | float | str
@@ -304,3 +306,39 @@ def dead_man_button(parameters: PolicyParameters, topic: str) -> DeadMan | None:
         button=parameters.dead_man_button,
         max_age_ns=round(parameters.dead_man_max_age_s * 1e9),
     )
+
+
+def read_params_file(path: Path | str, namespace: str) -> dict[str, Any]:
+    """The policy node's parameters in a ROS parameter file.
+
+    As rclpy does: those of '/**' first, then those of the node by its name.
+
+    Raises:
+        ParameterError: no such file, or a parameter that the node has not or would refuse.
+    """
+    try:
+        text = read_text(path, what="parameter file", max_bytes=MOST_YAML_BYTES)
+        document = parse_yaml(text, source=str(path))
+    except ValueError as error:
+        raise ParameterError(f"params_file: {error}") from error
+    own = f"/{namespace}/policy" if namespace else "/policy"
+    sections = document if isinstance(document, Mapping) else {}
+    found = [sections[name] for name in ("/**", own[1:], own) if name in sections]
+    if not found or not all(isinstance(section, Mapping) for section in found):
+        raise ParameterError(
+            f"params_file: {path}: expected '/**' or '{own}' and below it ros__parameters"
+        )
+    values: dict[str, Any] = {}
+    for section in found:
+        for name, value in (section.get("ros__parameters") or {}).items():
+            if name not in POLICY_PARAMETERS:
+                raise ParameterError(
+                    f"params_file: {path}: {name}: no parameter of the policy node"
+                )
+            row = POLICY_PARAMETERS[name]
+            try:
+                row.check(value)
+            except ParameterError as error:
+                raise ParameterError(f"params_file: {path}: {error}") from error
+            values[name] = type(row.default)(value)  # an integer may stand for a number
+    return values

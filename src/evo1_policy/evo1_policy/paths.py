@@ -5,6 +5,7 @@ opened, written or removed; nothing else joins such a name to a folder. Must not
 torch.
 """
 
+import importlib.util
 import os
 import sys
 import unicodedata
@@ -25,8 +26,11 @@ def prefixes() -> tuple[Path, ...]:
 
 def shares(package: str) -> tuple[Path, ...]:
     """Where the shared files of a package may lie: beside our source, by colcon, by pip."""
-    here = Path(__file__).resolve()
-    found = [here.parents[1]] if here.parents[1].name == package else []
+    here, found = Path(__file__).resolve(), []
+    python = importlib.util.find_spec(package) if package.isidentifier() else None
+    for folder in (python.submodule_search_locations if python else None) or ():
+        source = Path(folder).resolve().parent
+        found += [source] if (source / "package.xml").is_file() else []
     places = [*prefixes()]
     if len(here.parents) > 4:  # <prefix>/lib/python3.x/site-packages/evo1_policy/paths.py
         places.append(here.parents[4])
@@ -41,6 +45,26 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
+    """Write a file whole or not at all.
+
+    Args:
+        path: the file.
+        text: what it will hold.
+        sync: wait until it is on the disk.
+
+    Raises:
+        OSError: the disk is full or gone; what was there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        if sync:
+            os.fsync(file.fileno())
+    temporary.replace(path)
 
 
 def folders_below(root: Path, what: str) -> Iterator[tuple[Path, list[str], list[str]]]:
@@ -66,7 +90,9 @@ def folders_below(root: Path, what: str) -> Iterator[tuple[Path, list[str], list
         yield Path(folder), inner, files
 
 
-def confined(root: Path, name: str | os.PathLike[str], what: str) -> Path:
+def confined(
+    root: Path, name: str | os.PathLike[str], what: str, *, own_links: bool = False
+) -> Path:
     """Give the path of a file below a folder, from a name that is not trusted.
 
     Symlinks are followed to see where the name leads, also through parents of files that do not
@@ -76,6 +102,8 @@ def confined(root: Path, name: str | os.PathLike[str], what: str) -> Path:
         root: the folder that must not be left.
         name: relative, with forward slashes.
         what: where the name stands, such as 'data_path of meta/info.json'; begins the error.
+        own_links: links in the folder are its owner's and may lead anywhere, as those of a share
+            folder that colcon filled with --symlink-install.
 
     Returns:
         root / name, links not resolved, so that suffix and errors stay those of the name.
@@ -88,6 +116,8 @@ def confined(root: Path, name: str | os.PathLike[str], what: str) -> Path:
     problem = _problem(text)
     if not problem:
         path = root / text
+        if own_links:
+            return path
         real = Path(os.path.realpath(path))
         if any(home in real.parents for home in _homes(Path(os.path.realpath(root)))):
             return path

@@ -167,20 +167,7 @@ class Policy:
             PolicyError: a camera is missing, an image is no (H, W, 3) uint8, or the state has
                 another width or is not finite.
         """
-        cameras, state = self.interface.cameras, observation.state
-        missing = [name for name in cameras if name not in observation.images]
-        if missing:
-            raise PolicyError(f"the observation lacks the image of camera {missing[0]}")
-        seen = [observation.images[name] for name in cameras]
-        for name, image in zip(cameras, seen, strict=True):
-            _check_image(f"camera {name}", image)
-        inputs = self._inputs(
-            seen,
-            [True] * len(seen),
-            observation.instruction,
-            self._state(state),
-            width_mask(self._width, self._config.action_width),
-        )
+        inputs, state = self._inputs(observation), observation.state
         normalised = self._sample(inputs, self._prefix(guidance, state))[:, : self._width]
         wanted = self._stats.unnormalise_actions(normalised, state)  # (H, A)
         tool_error = None
@@ -246,26 +233,31 @@ class Policy:
                 raise PolicyError(
                     f"action_mask: expected {config.action_width} values, got {used.shape}"
                 )
-        inputs = self._inputs(images, mask, instruction, known, used)
+        inputs = self._model_inputs(images, mask, instruction, known, used)
         actions = np.zeros((self.horizon, config.action_width))
         normalised = self._sample(inputs)[:, :width]
         actions[:, :width] = stats.unnormalise_actions(normalised, values)
         return actions
 
-    def warm_up(self) -> None:
-        """Run one inference on an empty observation, so that the first real one is not slow."""
+    def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
+        """Infer from an empty observation, so that the first real inference is not slow.
+
+        On a GPU this captures graphs, which takes long: one for prompts of about this length, and
+        with `guided` one for chunks with guidance, too.
+        """
         size = self._config.vision.image_size
         black: Image = np.zeros((size, size, 3), np.uint8)
-        self.infer(
-            Observation(
-                images=dict.fromkeys(self.interface.cameras, black),
-                state=self._rest,
-                instruction="",
-                stamp_ns=0,
-                received_ns=0,
-                skew_ns=0,
-            )
+        empty = Observation(
+            images=dict.fromkeys(self.interface.cameras, black),
+            state=self._rest,
+            instruction=instruction,
+            stamp_ns=0,
+            received_ns=0,
+            skew_ns=0,
         )
+        self.infer(empty)
+        if guided:
+            self.infer(empty, Guidance(actions=self._rest[None], weights=np.ones(1)))
 
     def _sample(self, inputs: ModelInputs, prefix: Prefix | None = None) -> Array:
         """Denoise one chunk: (H, action width) normalised."""
@@ -276,7 +268,24 @@ class Policy:
                 self._blame(inputs)
         return normalised
 
-    def _inputs(
+    def _inputs(self, observation: Observation) -> ModelInputs:
+        """What the model takes of an observation."""
+        cameras = self.interface.cameras
+        missing = [name for name in cameras if name not in observation.images]
+        if missing:
+            raise PolicyError(f"the observation lacks the image of camera {missing[0]}")
+        seen = [observation.images[name] for name in cameras]
+        for name, image in zip(cameras, seen, strict=True):
+            _check_image(f"camera {name}", image)
+        return self._model_inputs(
+            seen,
+            [True] * len(seen),
+            observation.instruction,
+            self._state(observation.state),
+            width_mask(self._width, self._config.action_width),
+        )
+
+    def _model_inputs(
         self,
         images: Sequence[Image],
         present: Sequence[bool],
@@ -294,6 +303,7 @@ class Policy:
             size=config.vision.image_size,
             channel_order=config.semantics.channel_order,
             dtype=config.semantics.image_dtype,
+            device=self._device,
         )  # (V, 3, S, S)
         prompt = self._prompts.encode([instruction], [shown])
         return ModelInputs(
@@ -381,6 +391,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise CheckpointError(f"device '{name}': expected auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise CheckpointError(
+                f"device '{name}': there are {torch.cuda.device_count()} GPUs, counted from 0"
+            )
     return device

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evo1_policy.command_line import printable
+from evo1_policy.command_line import did_you_mean, printable
 from evo1_policy.untrusted import UntrustedError, parse_yaml
 
 # What rcl accepts as a relative or absolute topic name without substitutions.
@@ -139,8 +139,9 @@ class Section:
         """Refuse keys that nobody asked for."""
         unknown = sorted(str(key) for key in self._data if key not in self._known)
         if unknown:
+            hint = did_you_mean(unknown[0], self._known)
             known = ", ".join(sorted(self._known))
-            raise self.error(unknown[0], f"unknown key; known here: {known}")
+            raise self.error(unknown[0], f"unknown key{hint}; known here: {known}")
 
     def _number(self, key: str, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):

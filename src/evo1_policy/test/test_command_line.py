@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import Parser, entry_point
 from evo1_policy.robot_config import RobotConfigError
 
 
@@ -78,7 +78,7 @@ def test_a_terminal_that_knows_only_ascii_is_no_reason_to_fail(monkeypatch):
 
 PROGRAM = """
 import sys
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import Parser, entry_point
 
 @entry_point("tool")
 def main():
@@ -130,3 +130,23 @@ def test_a_removed_current_folder_is_named(tmp_path):
     done = run(what, shell, tmp_path)
     assert done.returncode == 1
     assert "the folder in which this shell stands was removed" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("pick --trails 3", "unrecognized arguments: --trails 3; did you mean '--trials'?"),
+        ("pick --trails=3", "unrecognized arguments: --trails=3; did you mean '--trials'?"),
+        ("plcae", "; did you mean 'place'?"),
+        ("pick --xyz", "unrecognized arguments: --xyz\n"),
+    ],
+)
+def test_what_was_mistyped_is_guessed(capsys, typed, told):
+    parser = Parser("evo1 tool")
+    parser.add_argument("what", choices=["pick", "place"])
+    parser.add_argument("--trials", type=int)
+    with pytest.raises(SystemExit):
+        parser.parse_args(typed.split())
+    assert told in capsys.readouterr().err.replace(
+        "choose from pick, place", "choose from 'pick', 'place'"
+    )

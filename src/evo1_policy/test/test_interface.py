@@ -16,6 +16,7 @@ from evo1_policy.checkpoint import (
     shipped_checkpoint,
     stats_of,
 )
+from evo1_policy.cli.convert_checkpoint import main as convert_checkpoint
 from evo1_policy.interface import InterfaceError, differences, load_interface, parse_interface
 from evo1_policy.model.config import Evo1Config, Semantics
 from evo1_policy.model.evo1 import new_model
@@ -242,6 +243,20 @@ def test_the_authors_folder_answers_with_an_interface(tmp_path, tokenizer, inter
     policy = Policy.load(folder, interface=interface, device="cpu")
     chunk = policy.infer(observation(interface))
     assert chunk.actions.shape == (4, len(interface.action))
+
+
+def test_the_authors_folder_is_converted_with_an_interface(tmp_path, tokenizer, capsys):
+    folder = authors_folder(tmp_path / "a", tokenizer, published("metaworld_robot"))
+    arguments = [str(folder), str(tmp_path / "b"), "--to", "own"]
+    assert convert_checkpoint([*arguments, "--interface", "metaworld"]) == 0
+    said = "for metaworld (8 numbers of a state, 4 of an action)"
+    assert said in capsys.readouterr().out
+    request = ([picture()], np.zeros(8), "press")
+    answers = [
+        Policy.load(path, interface=METAWORLD, device="cpu").predict(*request)
+        for path in (folder, tmp_path / "b")
+    ]
+    np.testing.assert_array_equal(*answers)
 
 
 def test_what_an_arm_would_need_is_refused_for_a_benchmark(tmp_path, tokenizer):

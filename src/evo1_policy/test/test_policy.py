@@ -107,6 +107,7 @@ def test_order_of_the_image_mapping_does_not_matter(policy, robot):
 
 def test_warm_up_runs(policy):
     policy.warm_up()
+    policy.warm_up("push the can", guided=True)
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ class Situation:
         standing_error_rad: how far from its target each joint but the gripper ends [rad].
         off_s: when the first output's controller is switched off, and on again: pairs [s].
         pauses_s: when a person pauses, and resumes: pairs [s].
+        speed: share of the policy's own pace.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Situation:
     standing_error_rad: float = 0.0
     off_s: Sequence[tuple[float, float]] = ()
     pauses_s: Sequence[tuple[float, float]] = _PAUSES_S
+    speed: float = 1.0
 
 
 SITUATIONS = (
@@ -255,6 +257,7 @@ class ClosedLoop:
             inference=self._result(now_ns),
             requests=self._requests(),
             held=self._held(),
+            speed=self._situation.speed,
         )
         output = self._loop.step(inputs)
         if output.infer is not None:

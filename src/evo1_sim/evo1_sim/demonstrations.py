@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_policy.action_chunk import interpolate
-from evo1_sim.experts import RATE_HZ, Expert, Variation
+from evo1_sim.experts import RATE_HZ, Expert
+from evo1_sim.waypoints import Variation
 from evo1_sim.world import World
 
 START_TOLERANCE_RAD = 0.03

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from evo1_sim.demonstrations import Demonstration
-from evo1_sim.experts import RATE_HZ, STEP_NS, Expert, ExpertError, Variation
+from evo1_sim.experts import RATE_HZ, STEP_NS, Expert, ExpertError
+from evo1_sim.waypoints import Variation
 from evo1_sim.world import World
 
 Array = npt.NDArray[np.float64]
@@ -113,11 +114,12 @@ def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) ->
 def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Generator) -> int:
     """Carry out a part of the task, push the arm aside; return the waypoint to go on with."""
     grasp, release = _grip_changes(expert)
+    carried = _first_free(expert, grasp)  # what it does with the object begins there
     missed = rng.random() < MISSED_SHARE
     free = [k for k in range(len(expert.waypoints)) if expert.waypoints[k].seconds == 0.0]
     k = 0 if missed else int(rng.choice(free))
     if missed:
-        _miss(world, expert, release - 2, rng.uniform(0.0, 1.0))
+        _miss(world, expert, carried, rng.uniform(0.0, 1.0))
     else:
         moves = expert.moves()[: k + 1]
         cut = max(1, round(len(moves[k]) * rng.uniform(0.2, 1.0)))
@@ -134,7 +136,7 @@ def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Gen
         world.move(begin + fraction * (goal - begin), STEP_NS)
     if k < grasp:
         return 0  # once more from above
-    return release - 2 if carries else max(k, release + 1)
+    return carried if carries else max(k, release + 1)
 
 
 def _miss(world: World, expert: Expert, over_goal: int, share: float) -> None:
@@ -161,6 +163,11 @@ def _grip_changes(expert: Expert) -> tuple[int, int]:
     if len(stays) < 2:
         raise ExpertError("this task has no grasp and release to be pushed between")
     return stays[0], stays[1]
+
+
+def _first_free(expert: Expert, grasp: int) -> int:
+    """The first waypoint after the grasp that is reached on the joints' own way."""
+    return next(k for k in range(grasp, len(expert.waypoints)) if not expert.waypoints[k].straight)
 
 
 def _sway(path: Array, largest: float, rng: np.random.Generator) -> Array:

@@ -3,12 +3,13 @@
 Must not import ROS.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from evo1_policy.action_chunk import Floats
 from evo1_policy.kinematics.collision import workspace_of
 from evo1_policy.kinematics.model import ModelError
 from evo1_policy.robot_config import CommandConfig, RobotConfig
@@ -76,10 +77,9 @@ def _touching(robot: RobotConfig, graph: Graph) -> Iterator[Finding]:
     except ModelError as error:
         yield _error(where, str(error))
         return
-    at = heard.positions if heard is not None else {}
-    if workspace is None or not set(robot.joint_names) <= set(at):
+    positions = stands_at(robot, heard.positions if heard is not None else {})
+    if workspace is None or positions is None:
         return  # nothing to look with, or nowhere to look
-    positions = np.array([at[name] for name in robot.joint_names])
     inside = (robot.position_min - _OUTSIDE <= positions) & (
         positions <= robot.position_max + _OUTSIDE
     )
@@ -92,6 +92,13 @@ def _touching(robot: RobotConfig, graph: Graph) -> Iterator[Finding]:
             f"({1e3 * contact.distance:.1f} mm); if it does not, mend the model, the planes and "
             "boxes, or name the pair in leave_out",
         )
+
+
+def stands_at(robot: RobotConfig, positions: Mapping[str, float]) -> Floats | None:
+    """(D,) where the arm stands [each joint's unit]; None where a joint says nothing."""
+    if not set(robot.joint_names) <= set(positions):
+        return None
+    return np.array([positions[name] for name in robot.joint_names])
 
 
 def _cameras(robot: RobotConfig, graph: Graph) -> Iterator[Finding]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import yaml
 
+from evo1_policy.kinematics.urdf import Urdf, UrdfJoint
 from evo1_policy.robot_config import REST_ERROR_RAD, parse_robot
-from evo1_sim.arms.urdf import Urdf, UrdfJoint
 from evo1_sim.heard import IMAGES, JOINT_STATE, Controller, Graph
 
 RATE_HZ = 30.0
@@ -161,12 +161,12 @@ def _joint(known: UrdfJoint, urdf: Urdf | None, ask: Ask) -> _Joint:
 
 def _head(name: str, urdf_path: str) -> str:
     return (
-        f"# {_word(name)}: proposed by evo1 new-robot; read every number before it moves.\n"
+        f"# {yaml_word(name)}: proposed by evo1 new-robot; read every number before it moves.\n"
         "# Units: rad, rad/s, rad/s^2 (m where `unit: m`), Hz, ms. Topics are relative.\n"
-        f"name: {_word(name)}\n"
-        f"embodiment: {_word(name)}   # key of the norm stats in a checkpoint\n"
+        f"name: {yaml_word(name)}\n"
+        f"embodiment: {yaml_word(name)}   # key of the norm stats in a checkpoint\n"
         f"rate_hz: {RATE_HZ:g}   # rate of the actions in a chunk\n"
-        + (f"urdf: {_word(urdf_path)}   # relative to this file\n" if urdf_path else "")
+        + (f"urdf: {yaml_word(urdf_path)}   # relative to this file\n" if urdf_path else "")
     )
 
 
@@ -175,7 +175,7 @@ def _joint_lines(joints: Sequence[_Joint]) -> str:
     for joint in joints:
         unit = "" if joint.unit == "rad" else f", unit: {joint.unit}"
         lines.append(
-            f"  - {{name: {_word(joint.name)}{unit}, position: [{_text(joint.lower)}, "
+            f"  - {{name: {yaml_word(joint.name)}{unit}, position: [{_text(joint.lower)}, "
             f"{_text(joint.upper)}], velocity: {_text(joint.velocity)}, "
             f"acceleration: {_text(joint.acceleration)}}}"
         )
@@ -194,7 +194,8 @@ def _grippers(joints: Sequence[_Joint], urdf: Urdf | None, ask: Ask) -> str:
         farther = abs(opened - joint.lower) > abs(opened - joint.upper)
         closed = joint.lower if farther else joint.upper
         lines.append(
-            f"  - {{joint: {_word(joint.name)}, open: {_text(opened)}, closed: {_text(closed)}}}"
+            f"  - {{joint: {yaml_word(joint.name)}, open: {_text(opened)}, "
+            f"closed: {_text(closed)}}}"
         )
     return "\n".join(["grippers:", *lines]) + "\n" if lines else ""
 
@@ -216,7 +217,7 @@ def _cameras(urdf: Urdf | None, graph: Graph | None) -> str:
     for number, (topic, kind, age_ms, rate_hz) in enumerate(rows, start=1):
         heard = f"   # {rate_hz:.0f} Hz" if rate_hz else "   # nobody publishes it yet"
         lines.append(
-            f"  - {{name: image_{number}, topic: {_word(topic)}, type: {kind}, "
+            f"  - {{name: image_{number}, topic: {yaml_word(topic)}, type: {kind}, "
             f"max_age_ms: {age_ms:g}}}{heard}"
         )
     return "\n".join(lines) + "\n"
@@ -229,7 +230,7 @@ def _state(joints: Sequence[_Joint], graph: Graph | None) -> str:
     topic = best.topic if best is not None else "joint_states"
     age_ms = _age(best.rate_hz, "joints") if best is not None else _USUAL_AGE_MS["joints"]
     heard = f"   # {best.rate_hz:.0f} Hz" if best is not None else ""
-    return f"state: {{topic: {_word(topic)}, max_age_ms: {age_ms:g}}}{heard}\n"
+    return f"state: {{topic: {yaml_word(topic)}, max_age_ms: {age_ms:g}}}{heard}\n"
 
 
 def _age(rate_hz: float, what: str) -> float:
@@ -261,8 +262,8 @@ def _commands(joints: Sequence[_Joint], graph: Graph | None) -> str:
     lines = ["command:   # every joint belongs to exactly one output"]
     for controller, own in rows:
         lines += [
-            f"  - topic: {_word(controller.topic)}",
-            f"    joints: [{', '.join(map(_word, own))}]",
+            f"  - topic: {yaml_word(controller.topic)}",
+            f"    joints: [{', '.join(map(yaml_word, own))}]",
         ]
         if controller.update_rate_hz:
             lines.append(f"    rate_hz: {controller.update_rate_hz:g}")
@@ -279,7 +280,7 @@ def _home(joints: Sequence[_Joint], graph: Graph | None) -> str:
     for joint in joints:
         usual = 0.0 if joint.lower <= 0.0 <= joint.upper else (joint.lower + joint.upper) / 2
         at = min(max(now.get(joint.name, usual), joint.lower), joint.upper)
-        lines.append(f"  {_word(joint.name)}: {_text(at)}")
+        lines.append(f"  {yaml_word(joint.name)}: {_text(at)}")
     return "\n".join(lines) + "\n"
 
 
@@ -301,7 +302,7 @@ def _safety(joints: Sequence[_Joint], ask: Ask) -> str:
     )
 
 
-def _word(name: str) -> str:
+def yaml_word(name: str) -> str:
     """A name as YAML reads it back: `on` would be a truth value."""
     plain = re.fullmatch(r"[\w./-]+", name, re.ASCII) and yaml.safe_load(name) == name
     return name if plain else json.dumps(name)

@@ -62,18 +62,17 @@ _TABLE = """
       rgba="0.25 0.25 0.27 1"/>"""
 
 
-def scene_xml(arm: Arm, objects: str, *, table_rgba: str = TABLE_RGBA) -> str:
-    """The whole model.
+def model_xml(name: str, bodies: str, *, rest: str = "", table_rgba: str = TABLE_RGBA) -> str:
+    """MJCF with the physics of every cell.
 
     Args:
-        arm: what stands on the table.
-        objects: MJCF of the task's bodies.
+        name: of the model.
+        bodies: MJCF of what is in the world.
+        rest: MJCF of other sections.
         table_rgba: colour of the table's top.
     """
-    table = _TABLE.format(x=0.32, half_x=0.5, half_y=0.55, inner_x=0.44, inner_y=0.49)
-    actuators = "\n".join(joint.actuator() for joint in arm.joints)
     return f"""
-<mujoco model="{arm.name}">
+<mujoco model="{name}">
   <compiler angle="radian" eulerseq="XYZ" autolimits="true"/>
   <option timestep="{TIMESTEP_NS * 1e-9:g}" integrator="implicitfast" cone="elliptic"
     impratio="10"><flag multiccd="enable"/></option>
@@ -88,13 +87,33 @@ def scene_xml(arm: Arm, objects: str, *, table_rgba: str = TABLE_RGBA) -> str:
     <material name="table" rgba="{table_rgba}" reflectance="0" specular="0.1"/>
   </asset>
   {_DEFAULTS}
-  <worldbody>
+  <worldbody>{bodies}
+  </worldbody>
+  {rest}
+</mujoco>"""
+
+
+def scene_xml(arm: Arm, objects: str, *, welds: str = "", table_rgba: str = TABLE_RGBA) -> str:
+    """The whole model.
+
+    Args:
+        arm: what stands on the table.
+        objects: MJCF of the task's bodies.
+        welds: MJCF of equality constraints between them.
+        table_rgba: colour of the table's top.
+    """
+    table = _TABLE.format(x=0.32, half_x=0.5, half_y=0.55, inner_x=0.44, inner_y=0.49)
+    actuators = "\n".join(joint.actuator() for joint in arm.joints)
+    return model_xml(
+        arm.name,
+        f"""
     {_SURROUNDINGS}
     {table}
     {arm.environment_camera}
     {arm.body}
-    {objects}
-  </worldbody>
-  <equality>{arm.couplings}</equality>
-  <actuator>{actuators}</actuator>
-</mujoco>"""
+    {objects}""",
+        rest=f"""
+  <equality>{arm.couplings}{welds}</equality>
+  <actuator>{actuators}</actuator>""",
+        table_rgba=table_rgba,
+    )

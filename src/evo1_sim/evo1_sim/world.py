@@ -13,8 +13,6 @@ from evo1_sim.tasks import (
     Disturbance,
     Task,
     TaskResult,
-    judge,
-    lifted,
     tasks_of,
 )
 
@@ -24,6 +22,7 @@ Joints = npt.NDArray[np.float64]
 
 
 MOVE_PIECE_NS = 8_000_000  # about the 150 Hz of the real arm's controller
+CHECK_STEPS = 10  # between two looks at a task that has to stay solved for a while
 
 
 class WorldError(ValueError):
@@ -108,7 +107,7 @@ class World:
             self._build(wanted, change)
         rng = np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
-        self.task.place(self.cell, rng)
+        self.cell.course = self.task.place(self.cell, rng)
         if self.disturbance.moves_things:
             mujoco.mj_kinematics(self.model, self.data)
             self.disturbance.apply(self.task, self.cell, seed)
@@ -124,6 +123,7 @@ class World:
             self.data.qpos[self._qpos] = self._targets
             mujoco.mj_forward(self.model, self.data)
         self.seed = seed
+        self._solved_ns: int | None = None
         self._due_ns = 0
         self._start_ns = self._time_ns
 
@@ -142,19 +142,15 @@ class World:
         """Advance physics by `duration_ns`; the rest of a 2 ms step counts for the next call."""
         self._due_ns += duration_ns
         steps, self._due_ns = divmod(self._due_ns, TIMESTEP_NS)
-        self._time_ns += steps * TIMESTEP_NS
-        if self.arm.followers:
-            self._go(steps)
+        if self.cell.course is None and not self.task.held_s:
+            self._advance(steps)
             return
         for _ in range(steps):
-            change = self._targets - self.data.ctrl
-            if not change.any():
-                break
-            self.data.ctrl += np.clip(change, -self._max_change, self._max_change)
-            mujoco.mj_step(self.model, self.data)
-            steps -= 1
-        if steps:
-            mujoco.mj_step(self.model, self.data, nstep=steps)
+            self._advance(1)
+            if self.cell.course is not None:  # right after a step, whose forces it may read
+                self.cell.course.advance(self.cell, self.episode_ns * 1e-9)
+            if self.episode_ns % (CHECK_STEPS * TIMESTEP_NS) == 0:
+                self._watch(self.task.missing(self.cell))
 
     def move(self, targets: npt.ArrayLike, duration_ns: int) -> None:
         """Advance physics while the targets go in a straight line to `targets` (D,) [rad].
@@ -185,14 +181,43 @@ class World:
         return np.zeros_like(forces) if self.arm.followers else forces
 
     def task_status(self) -> TaskResult:
-        """Whether the task is solved now, and what is missing."""
+        """Whether the task is solved now, and has been for as long as it asks; what is missing."""
         mujoco.mj_kinematics(self.model, self.data)  # these two leave the physics' course as it is
         mujoco.mj_collision(self.model, self.data)
-        return judge(self.task, self.cell)
+        missing = self.task.missing(self.cell)
+        since = self._time_ns if self._solved_ns is None else self._solved_ns
+        held_s = (self._time_ns - since) * 1e-9
+        if not missing and held_s < self.task.held_s:
+            missing = (f"solved for {held_s:.1f} of {self.task.held_s:g} s",)
+        detail = "; ".join(missing) if missing else "solved and at rest"
+        return TaskResult(task=self.task.name, success=not missing, detail=detail)
 
     def lifted(self) -> str:
         """Which of the things that only the words tell apart the arm has lifted; '' for none."""
-        return lifted(self.task, self.cell)
+        return self.task.lifted(self.cell)
+
+    def _advance(self, steps: int) -> None:
+        """Advance physics by whole steps while the servos' targets go where they were told."""
+        self._time_ns += steps * TIMESTEP_NS
+        if self.arm.followers:
+            self._go(steps)
+            return
+        for _ in range(steps):
+            change = self._targets - self.data.ctrl
+            if not change.any():
+                break
+            self.data.ctrl += np.clip(change, -self._max_change, self._max_change)
+            mujoco.mj_step(self.model, self.data)
+            steps -= 1
+        if steps:
+            mujoco.mj_step(self.model, self.data, nstep=steps)
+
+    def _watch(self, missing: tuple[str, ...]) -> None:
+        """Note since when nothing has been missing."""
+        if missing:
+            self._solved_ns = None
+        elif self._solved_ns is None:
+            self._solved_ns = self._time_ns
 
     def _go(self, steps: int) -> None:
         """An arm without weight is at its targets, no sooner than its velocities allow."""
@@ -233,7 +258,7 @@ class World:
     def _build(self, task: Task, disturbance: Disturbance) -> None:
         self.task, self.disturbance = task, disturbance
         objects = task.objects() + disturbance.objects(task)
-        xml = scene_xml(self.arm, objects, table_rgba=disturbance.table_rgba)
+        xml = scene_xml(self.arm, objects, welds=task.welds, table_rgba=disturbance.table_rgba)
         self.model = mujoco.MjModel.from_xml_string(xml)
         self.data = mujoco.MjData(self.model)
         self.cell = Cell(self.model, self.data)

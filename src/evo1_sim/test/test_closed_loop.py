@@ -70,6 +70,26 @@ def test_a_brake_that_meets_a_controller_just_switched_on_makes_no_step(robot):
     assert_smooth(rehearse(robot, SITUATIONS[3], controller=xarm6_settings(100.0)))
 
 
+@pytest.mark.parametrize(
+    ("aborts", "error_rad", "reasons", "least_own_mrad"),
+    [
+        ({"trajectory_tolerance_rad": 0.02}, 0.0, {"controller_left"}, 10.0),  # on the way
+        ({"goal_time_s": 0.1}, 0.03, set(), 29.0),  # after the end: at a pause, it is gone on from
+        ({"cmd_timeout_s": 0.6}, 0.03, set(), 29.0),
+    ],
+)
+def test_what_a_controller_aborts_is_seen_in_its_words_and_makes_nobody_else_step(
+    robot, aborts, error_rad, reasons, least_own_mrad
+):
+    """As FollowJointTrajectory would say: PATH_ and GOAL_TOLERANCE_VIOLATED, and a timeout."""
+    situation = Situation(name="aborts", standing_error_rad=error_rad, pauses_s=((3.0, 5.0),))
+    controller = replace(xarm6_settings(), **aborts)
+    seams = rehearse(robot, situation, controller=controller, seconds=8.0)
+    assert set(seams.reasons) - {"paused"} == reasons
+    assert seams.own_step_mrad_max >= least_own_mrad
+    assert seams.step_mrad_max < 0.06
+
+
 def test_a_policy_whose_clock_is_behind_is_not_late(robot):
     """What it sends for soon is past for the controller by 50 ms, and followed from its middle."""
     assert_smooth(rehearse(robot, Situation(name="behind", skew_ms=-50.0)))

@@ -7,7 +7,8 @@ import pytest
 
 from evo1_policy.robot_config import load_robot
 from evo1_sim.demonstrations import plan_demonstration
-from evo1_sim.experts import RATE_HZ, STEP_NS, Expert, Variation
+from evo1_sim.experts import RATE_HZ, STEP_NS, Expert
+from evo1_sim.waypoints import Variation
 from evo1_sim.world import World, WorldError
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from evo1_policy.kinematics.urdf import UrdfError, parse_urdf
 from evo1_policy.robot_config import load_robot
 from evo1_sim.arms import ARMS, find_arm
-from evo1_sim.arms.urdf import UrdfError, parse_urdf
 from evo1_sim.kinematics import Kinematics
 from evo1_sim.simulated_robot import TICK_NS, SimulatedRobot
 from evo1_sim.trajectory import TrajectoryPoint

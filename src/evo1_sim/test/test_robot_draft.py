@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from evo1_policy.kinematics.urdf import parse_urdf, read_urdf
 from evo1_policy.robot_config import load_robot, parse_robot
-from evo1_sim.arms.urdf import parse_urdf, read_urdf
 from evo1_sim.heard import IMAGES, JOINT_STATE, Controller, Graph, Stream
 from evo1_sim.robot_check import check_robot
 from evo1_sim.robot_draft import DraftError, answered, draft_robot

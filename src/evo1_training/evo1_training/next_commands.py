@@ -7,9 +7,11 @@ Where ROS 2 is installed that is `ros2 run` and `ros2 launch`, beside the pip ro
 import shlex
 import shutil
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.command_line import printable
+from evo1_policy.robot_config import RobotConfig, RobotConfigError
 
 if TYPE_CHECKING:
     from evo1_sim.tasks import Task
@@ -25,25 +27,33 @@ def command(name: str, *words: object) -> str:
     return " ".join([starts[_program()], *map(_quoted, words)])
 
 
-def after_training(robot: str, checkpoint: object, instructions: Collection[str]) -> list[str]:
+def after_training(
+    robot: RobotConfig, checkpoint: str | Path, instructions: Collection[str]
+) -> list[str]:
     """How to evaluate a new policy and how to start it.
 
     Args:
-        robot: its name, as in the robot file.
+        robot: of the policy. One that ships has a launch of its name where it has a cell; any
+            other robot, or file, is launched by the copy in the checkpoint.
         checkpoint: folder of the policy.
         instructions: those of the data that it learned from. Tasks of the simulation are known by
             their words; of others only the first is launched, and nothing can be evaluated.
     """
-    tasks = [task for task in _simulated_tasks(robot) if task.instruction in instructions]
+    known = _simulated_tasks(robot.name)
+    tasks = [task for task in known if task.instruction in instructions]
     lines = [
         command("evaluate", "--checkpoint", checkpoint, "--task", task.name) for task in tasks
     ]
     words = f"instruction:={_quoted(min(instructions, default=''))}"
     told = f"task:={tasks[0].name}" if tasks else words
-    launch = f"ros2 launch evo1_bringup {_quoted(f'{robot}.launch.py')}"
-    if _program() == "evo1":
-        launch = f"evo1 launch {_quoted(robot)}"
-    return [*lines, f"{launch} {told} checkpoint:={_quoted(checkpoint)}"]
+    name = robot.name if known else "policy"  # a robot of any file, which runs already
+    start = [f"evo1 launch {name}"]
+    if _program() != "evo1":
+        start = [f"ros2 launch evo1_bringup {name}.launch.py"]
+    if not (ships := _ships(robot)) or not known:
+        file = robot.name if ships else f"{checkpoint}/robot.yaml"
+        start.append(f"robot_file:={_quoted(file)}")
+    return [*lines, " ".join([*start, told, f"checkpoint:={_quoted(checkpoint)}"])]
 
 
 def _quoted(word: object) -> str:
@@ -56,6 +66,16 @@ def _quoted(word: object) -> str:
 def _program() -> str:
     """Which of the programs is here, the first of them; empty for none."""
     return next(filter(shutil.which, ("ros2", "evo1")), "")
+
+
+def _ships(robot: RobotConfig) -> bool:
+    """Whether the workspace has this very robot file under the robot's name."""
+    from evo1_training.datasets.reader.adoption import robot_file  # late: pyarrow takes a second
+
+    try:
+        return robot_file(robot.name).read_text(encoding="utf-8") == robot.text
+    except (OSError, RobotConfigError):
+        return False
 
 
 def _simulated_tasks(robot: str) -> "Sequence[Task]":

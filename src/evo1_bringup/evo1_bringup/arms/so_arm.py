@@ -51,8 +51,9 @@ def start(options: SystemOptions, path: Path, config: RobotConfig, simulation: P
         command.joints == (config.gripper.joint,) for command in config.command
     ):
         raise OptionError(
-            f"driver: ros2_control: {path} has no output for the gripper alone; there is a file "
-            "for this way of the SO-100 only"
+            f"driver: ros2_control: {path} has no output for the gripper alone; a file for this "
+            "way ships for the SO-100. The zeros and joint names of so_arm101_description are "
+            "another robot's: evo1 new-robot --live writes a file for it from what runs"
         )
     controllers = Include(
         package="so_arm100_description",

@@ -40,15 +40,19 @@ class HealthReading:
 class HealthLimits(ParameterTable):
     """When to warn and when to stop: parameters of the driver's node."""
 
-    temperature_warn: float = parameter(55.0, "Warn from here on [deg C].")
+    temperature_warn: float = parameter(55.0, "Warn from here on [deg C].", span=(20.0, 120.0))
     temperature_stop: float = parameter(
         65.0,
         "Stop from here on; at 70 the servos' firmware lets go [deg C].",
         span=(0.0, 70.0),
     )
-    load_warn: float = parameter(0.7, "Warn from this share of the stall torque on.")
-    load_stop: float = parameter(0.95, "Stop from this share on, where it lasts load_stop_s.")
-    load_stop_s: float = parameter(2.0, "See load_stop [s].")
+    load_warn: float = parameter(
+        0.7, "Warn from this share of the stall torque on.", span=(0.0, 1.0)
+    )
+    load_stop: float = parameter(
+        0.95, "Stop from this share on, where it lasts load_stop_s.", span=(0.0, 1.0)
+    )
+    load_stop_s: float = parameter(2.0, "See load_stop [s].", span=(0.1, 60.0))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,9 @@ class DriverParameters(HealthLimits):
         "", "LeRobot's calibration file (JSON) of this arm. Required.", required=True
     )
     port_timeout_s: float = parameter(
-        0.0, "How long to wait for the port when the node is configured [s]."
+        0.0,
+        "How long to wait for the port when the node is configured [s].",
+        span=(0.0, 600.0),
     )
     reply_timeout_ms: float = parameter(
         8.0, "Longest wait for the answers to one request [ms].", span=(0.001, 60_000.0)

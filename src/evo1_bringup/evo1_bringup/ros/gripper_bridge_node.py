@@ -53,7 +53,11 @@ class GripperBridgeNode(CleanLog, Node):
         command, stroke = gripper_output(self._robot)
         self._joint = command.joints[0]
         self._max_effort = fixed_parameter(
-            self, "max_effort", 0.0, "max_effort of every goal, as the gripper's action takes it."
+            self,
+            "max_effort",
+            0.0,
+            "max_effort of every goal, as the gripper's action takes it.",
+            span=(0.0, 1000.0),
         )
         self._gate = GripperGate(stroke)
         self._newest = NewestTrajectory([self._joint])

@@ -14,7 +14,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 from std_msgs.msg import String
 
-from evo1_bringup.drivers.xarm_faults import SERVO_MODE, BoxReport, BoxWatch
+from evo1_bringup.drivers.xarm_faults import ONLINE_MODE, SERVO_MODE, BoxReport, BoxWatch
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.process import full_name, run_node, steady_timer
@@ -59,7 +59,11 @@ class XarmMonitorNode(CleanLog, Node):
         super().__init__("xarm_monitor")
         messages, services = xarm_interfaces()
         self._mode = fixed_parameter(
-            self, "mode", SERVO_MODE, "Mode of the control box in which the arm follows."
+            self,
+            "mode",
+            SERVO_MODE,
+            "Mode of the control box in which the arm follows.",
+            span=(SERVO_MODE, ONLINE_MODE),
         )
         hardware = fixed_parameter(
             self, "hardware_namespace", "/xarm", "Namespace of the xArm's driver."

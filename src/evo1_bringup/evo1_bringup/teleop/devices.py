@@ -115,21 +115,24 @@ def _sum3(rows: list[tuple[float, float, float]], speed: float) -> tuple[float, 
     return x, y, z
 
 
+AXES, BUTTONS = (0, 31), (0, 63)  # indices in sensor_msgs/Joy
+
+
 @dataclass(frozen=True, kw_only=True)
 class GamepadMapping(ParameterTable):
     """Numbers of axes and buttons; the defaults are those of an Xbox-like pad on joy_node."""
 
-    axis_x: int = parameter(1, "Left stick, up positive.")
-    axis_y: int = parameter(0, "Left stick, left positive.")
-    axis_z: int = parameter(4, "Right stick, up positive.")
-    axis_yaw: int = parameter(3, "Right stick, left positive.")
-    axis_pitch: int = parameter(7, "Cross, up positive.")
-    axis_roll: int = parameter(6, "Cross, left positive.")
-    button_enable: int = parameter(5, "The arm moves while it is held.")
-    button_open: int = parameter(0, "Opens the gripper.")
-    button_close: int = parameter(1, "Closes the gripper.")
-    button_resume: int = parameter(3, "Goes on after a hold.")
-    dead_zone: float = parameter(0.12, "Axes that are nearer to 0 are at rest.")
+    axis_x: int = parameter(1, "Left stick, up positive.", span=AXES)
+    axis_y: int = parameter(0, "Left stick, left positive.", span=AXES)
+    axis_z: int = parameter(4, "Right stick, up positive.", span=AXES)
+    axis_yaw: int = parameter(3, "Right stick, left positive.", span=AXES)
+    axis_pitch: int = parameter(7, "Cross, up positive.", span=AXES)
+    axis_roll: int = parameter(6, "Cross, left positive.", span=AXES)
+    button_enable: int = parameter(5, "The arm moves while it is held.", span=BUTTONS)
+    button_open: int = parameter(0, "Opens the gripper.", span=BUTTONS)
+    button_close: int = parameter(1, "Closes the gripper.", span=BUTTONS)
+    button_resume: int = parameter(3, "Goes on after a hold.", span=BUTTONS)
+    dead_zone: float = parameter(0.12, "Axes that are nearer to 0 are at rest.", span=(0.0, 0.9))
 
 
 class Gamepad:

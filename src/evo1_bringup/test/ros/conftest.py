@@ -36,6 +36,7 @@ class Arm:
         self.positions = dict(zip(robot.joint_names, robot.home, strict=True))
         self.alive = True
         self.stuck = {}  # joint -> where somebody holds it [rad]
+        self.flipped = set()  # joints whose drive turns the other way
         self.statuses = []
         self.commands = {output.topic: [] for output in robot.command}
         self._plans = {}
@@ -135,7 +136,9 @@ class Arm:
             return
         now = self.node.get_clock().now()
         for name, (times, values) in self._plans.items():
-            self.positions[name] = float(np.interp(now.nanoseconds * 1e-9, times, values))
+            at = float(np.interp(now.nanoseconds * 1e-9, times, values))
+            home = self.robot.home[self.robot.joint_names.index(name)]
+            self.positions[name] = 2 * home - at if name in self.flipped else at
         self.positions.update(self.stuck)
         self._message.header.stamp = now.to_msg()
         self._message.position = list(self.positions.values())

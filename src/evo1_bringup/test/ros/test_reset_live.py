@@ -1,4 +1,4 @@
-"""A simulated arm that is put elsewhere while its policy runs, over real DDS."""
+"""A system in two halves, as two machines start it: a chunk, clocks, a reset, over real DDS."""
 
 import pytest
 from live_listener import HOLDING, RUNNING, SMALL, LiveListener, patient_robot_file
@@ -11,17 +11,26 @@ from evo1_bringup.system import describe
 pytestmark = [pytest.mark.ros, pytest.mark.gl]
 
 
+def half(only, given, lines):
+    """The processes of one half."""
+    system = describe("xarm6", parse_options("xarm6", {**given, "only": only}))
+    return Supervisor(system, printer=lambda *line: lines.append(line))
+
+
 def test_a_reset_goes_on_where_the_policy_ran_and_says_what_to_type_where_it_did_not(
     robots_dir, tmp_path, capsys
 ):
     given = {"robot_file": str(patient_robot_file(robots_dir, "xarm6", tmp_path)), **SMALL}
+    given["simulated"] = "true"
     lines = []
-    with Supervisor(
-        describe("xarm6", parse_options("xarm6", given)), printer=lambda *line: lines.append(line)
-    ) as supervisor:
-        watcher = LiveListener(supervisor, lines, policies=[""])
+    with half("arm", given, lines) as arm, half("policy", given, lines) as policy:
+        assert [*arm.pids(), *policy.pids()] == ["sim_robot", "policy"]
+        watcher = LiveListener(policy, lines, policies=[""])
         try:
             watcher.wait_chunks(3)
+            assert [
+                line for _, line in lines if "clocks: messages arrive after their stamps" in line
+            ]
             assert not [line for _, line in lines if "ERROR" in line]
             for seed in ("7", "3"):
                 assert main(["reset", "--seed", seed]) == 0

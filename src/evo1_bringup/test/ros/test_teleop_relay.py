@@ -126,3 +126,15 @@ def test_a_relay_that_fails_says_so_on_its_status(arm, relay):
     arm.wait(lambda: arm.says("waiting"), "state")
     relay.tell_end("teleop_relay ends: KeyError: 'joint1'")
     arm.wait(lambda: arm.says("STOPPED: teleop_relay ends: KeyError"), "last words")
+
+
+def test_a_flipped_joint_of_a_running_robot_is_found_through_the_relay(arm, robot_file):
+    """The relay is the gate; drive_joint goes on, joint6 is wired the other way round."""
+    from evo1_bringup.ros.relayed_hand import relayed_hand
+    from evo1_sim.joint_trial import try_joints
+
+    joints = ["drive_joint", "joint6"]
+    arm.flipped = {"joint6"}
+    with relayed_hand(arm.robot, "", moves=True) as hand:
+        (found,) = try_joints(arm.robot, hand, lambda _: True, joints=joints, limp=False)
+    assert found.line.startswith("error: joints: joint6: moves the wrong way: told ")

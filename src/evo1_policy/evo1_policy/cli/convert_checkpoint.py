@@ -14,7 +14,8 @@ from evo1_policy.command_line import entry_point
 _DESCRIPTION = """\
 Convert an Evo-1 checkpoint. IN is a folder in one of these layouts, told by its files:
 
-  own        config.json, model.safetensors, norm_stats.json, robot.yaml, tokenizer/
+  own        config.json, model.safetensors, norm_stats.json, tokenizer/, and robot.yaml (of a
+             benchmark interface.yaml)
   official   the authors': mp_rank_00_model_states.pt (DeepSpeed) or checkpoint.pt (evo1-flash),
              with config.json (or model_config.json) and norm_stats.json
   lerobot    LeRobot's pretrained_model: config.json (type evo1), model.safetensors,
@@ -39,6 +40,9 @@ examples
   # one arm of many
   convert_checkpoint step_20000 out --to own --robot robots/xarm6.yaml \\
       --rate 30 --embodiment xarm6/pick_can --tokenizer InternVL3-1B
+  # the published Meta-World weights, for evaluate --suite
+  convert_checkpoint Evo1_MetaWorld metaworld_policy --to own --interface metaworld \\
+      --tokenizer InternVL3-1B
   # our policy, for LeRobot
   convert_checkpoint my_policy my_policy_lerobot --to lerobot
 """
@@ -56,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.out,
         options.to,
         robot=options.robot,
+        interface=options.interface,
         dtype=options.dtype,
         **reading(options),
     )
@@ -79,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="FILE",
         help="robot file; needed where IN has no robot.yaml (official and LeRobot folders)",
+    )
+    add(
+        "--interface",
+        metavar="NAME",
+        help="in place of --robot where it was trained for a benchmark: metaworld, libero, a file",
     )
     add(
         "--dtype",

@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until Ctrl-C; returns the exit status."""
     options = _parser().parse_args(arguments)
     wanted = dict(map(_place, options.protocol or ["authors", "evo1"]))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("evo1_policy").setLevel(logging.INFO)
     # Lazily: --help shall not wait for libraries.
     from evo1_policy.serving.calling import read_token
     from evo1_policy.serving.server import PolicyServer, check_reach
@@ -68,7 +69,7 @@ def _places(options: argparse.Namespace, wanted: dict[str, int | None]) -> "list
     from evo1_policy.robot_config import load_robot
     from evo1_policy.serving.authors import authors_protocol, stats_by_key
     from evo1_policy.serving.evo1 import evo1_protocol, metadata_of
-    from evo1_policy.serving.server import Place, ServeError
+    from evo1_policy.serving.server import Place
     from evo1_policy.serving.vla_eval import vla_eval_protocol
 
     said = {
@@ -86,12 +87,7 @@ def _places(options: argparse.Namespace, wanted: dict[str, int | None]) -> "list
         **{**said, "robot": said["robot"] or checkpoint.robot},
     )
     interface, robot = policy.interface, checkpoint.robot
-    cameras = options.cameras.split(",") if options.cameras else list(interface.cameras)
-    if len(cameras) != len(interface.cameras):
-        raise ServeError(
-            f"--cameras: expected {len(interface.cameras)} names, in the order of "
-            f"{', '.join(interface.cameras)}; got {len(cameras)}"
-        )
+    cameras = _cameras(options, interface.cameras)
     metadata = metadata_of(
         policy,
         interface,
@@ -122,6 +118,17 @@ def _places(options: argparse.Namespace, wanted: dict[str, int | None]) -> "list
         Place(protocol=protocol, port=protocol.port if wanted[name] is None else wanted[name] or 0)
         for name, protocol in protocols.items()
     ]
+
+
+def _cameras(options: argparse.Namespace, known: Sequence[str]) -> list[str]:
+    """What clients call the pictures, in the order of the policy's own names."""
+    cameras = options.cameras.split(",") if options.cameras else list(known)
+    if len(cameras) != len(known):
+        raise ValueError(
+            f"--cameras: expected {len(known)} names, in the order of {', '.join(known)}; got "
+            f"{len(cameras)}"
+        )
+    return cameras
 
 
 async def _serve(server: "PolicyServer", host: str, names: Sequence[str]) -> None:

@@ -188,7 +188,7 @@ class Chunks:
         origin = motion.origin(measured, now_ns, anew=self._settings.dry_run)
         if isinstance(origin, StopReason):
             return origin
-        if outside := motion.outside(origin.sample(now_ns)[0], OUTSIDE_RAD):
+        if outside := motion.limits.outside(origin.sample(now_ns)[0], OUTSIDE_RAD):
             return StopCode.CHUNK_BREAKS_LIMITS.because(f"{outside}, then resume")
         chunk = self._anchored(at_speed(chunk, speed), splice_tick * step_ns, now_ns)
         known = origin.knots(splice_tick, splice_tick)

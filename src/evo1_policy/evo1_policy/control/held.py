@@ -70,13 +70,24 @@ class HeldState:
         """(D,) which joints a controller moves; False where none says."""
         return np.asarray(np.abs(self.velocities) > STILL_RAD_S)
 
-    def trails(self, trajectory: Trajectory, most_ns: int) -> bool:
-        """Whether it moves where a trajectory was up to `most_ns` before: it follows it, late."""
-        moves = self.moving[self.known].any()  # at rest, it gave up
-        return bool(moves) and any(
+    def parting(self, trajectory: Trajectory, most_ns: int) -> str:
+        """Why it may not follow a trajectory that moves, in words for people.
+
+        Args:
+            trajectory: that was sent.
+            most_ns: where that was up to so long before, it is followed late [ns].
+        """
+        if not self.moving[self.known].any():
+            return (
+                "it stands: it gave up by a tolerance of its own (its log says which), was "
+                "switched off and on, or was sent to rest by somebody else"
+            )
+        if any(
             replace(self, stamps_ns=self.stamps_ns - late_ns).distance(trajectory) <= APART_RAD
             for late_ns in range(0, most_ns, trajectory.step_ns)
-        )
+        ):
+            return "it follows too late: look at what else its machine runs"
+        return "somebody else commands it, or a command was lost"
 
     def moves_in(self, trajectory: Trajectory) -> bool:
         """Whether a trajectory moves a joint of which this tells, at the instant of which."""

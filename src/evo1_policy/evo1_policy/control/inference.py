@@ -45,8 +45,8 @@ class Policy(Protocol):
         """Return what to do from this observation on, beginning with `guidance`."""
         ...
 
-    def warm_up(self) -> None:
-        """Run once so that the first true inference is not a cold one."""
+    def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
+        """Run what will run, with guidance too, so that no true inference is a cold one."""
         ...
 
 

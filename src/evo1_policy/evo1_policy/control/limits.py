@@ -95,6 +95,18 @@ class Limits:
         """A distance that counts as `radians`, in the joint's own unit, for people."""
         return f"{radians * self.per_radian[joint]:.3g} {self.units[joint]}"
 
+    def outside(self, position: Floats, allowed: float) -> str:
+        """A joint that is beyond its position limits by more than is allowed, in words."""
+        beyond = np.maximum(position - self.position_max, self.position_min - position)
+        joint = int(np.argmax(beyond))
+        if beyond[joint] <= allowed:
+            return ""
+        return (
+            f"joint '{self.joint_names[joint]}' is measured at {position[joint]:.3f} "
+            f"{self.units[joint]}, outside its position limits [{self.position_min[joint]:g}, "
+            f"{self.position_max[joint]:g}]; move it back by hand"
+        )
+
 
 GAIN = 20.0  # 1/s, how fast a small deviation from the reference is worked off
 CATCH_UP = 0.5  # share of the acceleration that working off a large deviation may use

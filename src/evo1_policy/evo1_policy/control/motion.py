@@ -60,6 +60,8 @@ class Motion:
         self._sent_ns = self._splice_ns = 0
         self._heard_ns = 0  # when all of the arm's controllers had spoken last; 0: never
         self._stop_again: SafeTrajectory | None = None
+        self._rest_wanted = False  # a stop was asked for while what was sent stood ...
+        self._stop_due = False  # ... and that was lost: the arm still moves
         self._held: HeldState | None = None
         self._from_dead_clock: Trajectory | None = None
         self._encoders = Encoders(self.limits)
@@ -119,6 +121,10 @@ class Motion:
         if self._before is not None and (lately or self._stop_again is not None):
             wrong &= ~held.follows(self._before)
         if now_ns >= executing.end_ns:
+            if held.moving.any() and self._lost(held, executing):
+                if not lately:
+                    self._go_on_as_held(held, executing, wrong, now_ns)
+                return ""
             self._hold_as_held(held, executing, now_ns)
             led = held.moving & (np.abs(held.positions - executing.positions[-1]) > LED_RAD)
             if led.any():  # by somebody else: a stop has to begin there
@@ -127,9 +133,7 @@ class Motion:
             return ""
         joint = int(np.argmax(wrong))
         wanted, _ = held.of(executing)
-        why = "it was stopped, restarted or commanded by somebody else, or a command was lost"
-        if held.trails(executing, FOLLOWED_LATE_NS):
-            why = "it follows too late: look at what else its machine runs"
+        why = held.parting(executing, FOLLOWED_LATE_NS)
         self._go_on_as_held(held, executing, wrong, now_ns)
         return (
             f"the controller of joint '{self.limits.joint_names[joint]}' does not follow what "
@@ -193,21 +197,6 @@ class Motion:
         known = self._told or self.executing is not None
         return known or (measured is not None and self._encoders.steady(measured))
 
-    def outside(self, position: Floats, allowed_rad: float) -> str:
-        """A joint that is beyond its position limits by more than is allowed, in words."""
-        beyond = np.maximum(
-            position - self.limits.position_max, self.limits.position_min - position
-        )
-        joint = int(np.argmax(beyond))
-        if beyond[joint] <= allowed_rad:
-            return ""
-        config = self._robot.joints[joint]
-        return (
-            f"joint '{config.name}' is measured at {position[joint]:.3f} rad, outside its "
-            f"position limits [{config.position_min:g}, {config.position_max:g}]; move it back by "
-            "hand"
-        )
-
     # -- moving ------------------------------------------------------------------------------
 
     def send(
@@ -242,10 +231,12 @@ class Motion:
     def stop(self, now_ns: int) -> SafeTrajectory | None:
         """Brake from what is executed; None where the arm stands, or stops already."""
         executing = self.executing
-        if executing is None or self._stop_again is not None or now_ns >= executing.end_ns:
+        if executing is None or self._stop_again is not None:
             return None
-        left = executing.knots(now_ns // executing.step_ns, executing.last_tick)
+        tick = min(now_ns // executing.step_ns, executing.last_tick)
+        left = executing.knots(tick, executing.last_tick)
         if not left.velocities.any() and not np.ptp(left.positions, axis=0).any():
+            self._rest_wanted = True
             return None  # a controller that comes back meanwhile may hold another place
         return self._brake(executing, now_ns)
 
@@ -266,6 +257,8 @@ class Motion:
         A controller that hears it late would be followed to its middle with a jump. So what comes
         after its splice is planned anew, from what the controller says that it still follows.
         """
+        if self._stop_due:
+            return self.stop(now_ns)
         stop, executing, held = self._stop_again, self.executing, self._held
         if stop is None or executing is None:
             return None
@@ -278,8 +271,7 @@ class Motion:
         before = self._before
         if before is None or now_ns - self._sent_ns < REPEAT_NS:
             return None
-        lost = held.distance(before) + REORIGIN_RAD < held.distance(executing)
-        return self._brake(before, now_ns) if lost else None
+        return self._brake(before, now_ns) if self._lost(held, executing) else None
 
     def leave_clock(self, before_ns: int, now_ns: int) -> None:
         """The clock jumped back: every planned time lies on a dead clock."""
@@ -288,6 +280,7 @@ class Motion:
             ticks = first_tick_after(now_ns - before_ns, self.limits.step_ns)
             self._from_dead_clock = commanded.shifted(ticks)
         self.executing = self._before = self._held = self._stop_again = None
+        self._rest_wanted = self._stop_due = False
         self._encoders, self._heard_ns = Encoders(self.limits), 0
 
     def find_arm(self, measured: JointSample | None, now_ns: int) -> SafeTrajectory | None:
@@ -313,6 +306,7 @@ class Motion:
     def _command(self, plan: Plan, before: Trajectory, now_ns: int) -> None:
         self._before, self.executing = before, plan.trajectory
         self._sent_ns, self.late_ns = now_ns, 0
+        self._rest_wanted = self._stop_due = False
         self._splice_ns = plan.splice_tick * self.limits.step_ns
 
     # -- what controllers hold ---------------------------------------------------------------
@@ -338,13 +332,18 @@ class Motion:
         if spoke_since and (apart[held.known] > REORIGIN_RAD).any():
             self._rest_where_held(held, executing, now_ns)
 
+    def _lost(self, held: HeldState, executing: Trajectory) -> bool:
+        """Whether controllers are nearer to what was executed before the last command."""
+        before, apart = self._before, held.distance(executing)
+        return before is not None and held.distance(before) + REORIGIN_RAD < apart
+
     def _go_on_as_held(
         self, held: HeldState, executing: Trajectory, wrong: Mask, now_ns: int
     ) -> None:
         """What is executed is what controllers do; what still moves has to be stopped there."""
         before, self._before, self._stop_again = self._before, None, None
         if before and held.moves_in(before) and held.follows(before).all():
-            self.executing = before  # the last command was lost
+            self.executing, self._stop_due = before, self._rest_wanted  # the last one was lost
             return
         for output in self._robot.command:  # a controller follows with all of its joints, or none
             columns = [self.limits.joint_names.index(name) for name in output.joints]

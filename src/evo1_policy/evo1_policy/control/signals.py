@@ -164,6 +164,11 @@ class StopCode(enum.Enum):
         )
 
     @property
+    def consequences(self) -> "frozenset[StopCode]":
+        """What may be seen of it before its own word comes, and gives its place to it then."""
+        return _CONSEQUENCES.get(self, frozenset())
+
+    @property
     def waits_for_a_person(self) -> bool:
         """Whether a person holds the arm on purpose: nothing is wrong."""
         return self in (
@@ -184,6 +189,20 @@ _GAPS = frozenset(
         StopCode.INFERENCE_LATE,
     }
 )
+_ARM_ASTRAY = frozenset(
+    {StopCode.CONTROLLER_LEFT, StopCode.TRACKING_ERROR, StopCode.CHUNK_TOO_FAR}
+)
+_JOINTS_SILENT = frozenset(
+    {StopCode.JOINTS_STALE, StopCode.JOINT_MISSING, StopCode.SKEW, StopCode.INFERENCE_LATE}
+)
+_CONSEQUENCES: dict[StopCode, frozenset[StopCode]] = {
+    StopCode.ARM_FAULT: _ARM_ASTRAY | _JOINTS_SILENT | {StopCode.CONTROLLER_GONE},
+    StopCode.CONTROLLER_GONE: _ARM_ASTRAY,
+    StopCode.SECOND_SOURCE: _ARM_ASTRAY,
+    StopCode.REMOTE_GONE: frozenset({StopCode.INFERENCE_LATE}),
+    StopCode.REMOTE_LATE: frozenset({StopCode.INFERENCE_LATE}),
+    StopCode.REMOTE_REFUSED: frozenset({StopCode.INFERENCE_LATE}),
+}
 
 
 @dataclass(frozen=True, kw_only=True)

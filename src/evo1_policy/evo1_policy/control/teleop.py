@@ -154,7 +154,7 @@ class TeleopFollower:
             self._passing = origin.message
         else:
             here, _ = origin.sample(now_ns)
-            self._passing = self.motion.outside(here, OUTSIDE_RAD)
+            self._passing = self.motion.limits.outside(here, OUTSIDE_RAD)
         if self._passing or isinstance(origin, StopReason):
             return RefusedTarget(reason=self._passing)
         self._learn(target, stamp_ns, now_ns, origin, begins=begins)

@@ -36,11 +36,8 @@ class ToolSpeed:
 
     def share(self, positions: Floats, velocities: Floats) -> Floats:
         """(N,) speed of the tool at joint states (N, D), as a share of the bound [-]."""
-        speeds = np.zeros(len(positions))
-        for row in np.flatnonzero(velocities.any(axis=1)):
-            jacobian = self._arm.jacobian(positions[row])[:3]
-            speeds[row] = float(np.linalg.norm(jacobian @ velocities[row]))
-        return speeds / self.most
+        moves = self._arm.tool_velocities(positions, velocities)
+        return np.asarray(np.linalg.norm(moves, axis=1) / self.most)
 
     def too_fast(
         self, trajectory: Trajectory, first_tick: int, share: float = PASSES

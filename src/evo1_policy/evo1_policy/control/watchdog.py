@@ -182,10 +182,16 @@ class Hold:
         self._overstayed = True
 
     def add(self, reason: StopReason) -> None:
-        """Another reason: the first one that needs a person stays, others give way to it."""
-        present = self.reason
-        if present is None or present.code is reason.code or self.recovers:
+        """Another reason: the first that needs a person stays, but for what it came of.
+
+        Whatever takes its place, a hold that needs a person goes on needing one.
+        """
+        present, waits = self.reason, not self.recovers
+        because = present is not None and present.code in reason.code.consequences
+        if present is None or present.code is reason.code or not waits or because:
             self.reason = self._cause = reason
+            if waits:
+                self._patient, self._overstayed = False, True
 
     def follow(self, problem: StopReason | None, now_ns: int) -> None:
         """See whether a gap lasts too long; say what is over, and what waits for a person.

@@ -33,6 +33,19 @@ TOGETHER = 1.0  # grid steps within which pairs are looked at together
 Indices = npt.NDArray[np.int64]
 
 
+class TouchingError(ModelError):
+    """Two bodies touch where the arm is meant to stand.
+
+    Attributes:
+        pair: names of two links, planes or boxes.
+    """
+
+    def __init__(self, message: str, pair: tuple[str, str]) -> None:
+        """As ModelError, with the pair."""
+        super().__init__(message)
+        self.pair = pair
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contact:
     """Two bodies that would touch.
@@ -101,10 +114,11 @@ class Workspace:
         for pose, positions in (("home", robot.home), ("park", robot.park)):
             touching = self.touching(np.array(positions)) if positions is not None else None
             if touching is not None:
-                raise ModelError(
+                raise TouchingError(
                     f"{path}: {touching.pair[0]} and {touching.pair[1]} touch at the {pose} pose "
                     f"({1e3 * touching.distance:.1f} mm); mend the model or the planes and boxes "
-                    "of safety.collision, or name the pair in its leave_out"
+                    "of safety.collision, or name the pair in its leave_out",
+                    touching.pair,
                 )
 
     def touching(self, positions: Floats) -> Contact | None:

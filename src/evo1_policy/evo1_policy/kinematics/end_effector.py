@@ -23,6 +23,8 @@ _NUMBERS = {
     "rpy": ("roll", "pitch", "yaw"),
     "rotation_6d": ("r11", "r21", "r31", "r12", "r22", "r32"),
 }
+_NO_OFFSET = (0.0,) * 6
+_FARTHEST_BASE = 100.0  # [m] from the origin of any world
 LARGEST_M = 5.0  # from the base of any arm that stands on a table
 
 _PAIRS = [[a, b] for a in (int, float) for b in (int, float)]
@@ -167,11 +169,14 @@ class EndEffector:
             'start' (ee_delta: that state, for all actions of a chunk). A delta moves along the
             base's axes, and turns about them.
         state: form of the state; None: joints [rad], as the robot file has them.
+        base: where the robot's base stands in the frame that the numbers count from: x, y, z [m],
+            and its axis times angle [rad]; such as in a simulator's world.
     """
 
     action: PoseForm
     reference: Reference = "base"
     state: PoseForm | None = None
+    base: tuple[float, ...] = _NO_OFFSET
 
     def __post_init__(self) -> None:
         grippers = self.action.grippers
@@ -179,6 +184,21 @@ class EndEffector:
             raise EndEffectorError(
                 "action.grippers: expected one gripper at most, open and closed being two numbers"
             )
+
+    def from_base(self, position: Floats, rotation: Floats) -> tuple[Floats, Floats]:
+        """Positions (N, 3) [m] and rotations (N, 3, 3) in the base's frame, in the numbers'."""
+        origin, turn = self._base()
+        return position @ turn.T + origin, turn @ rotation
+
+    def to_base(self, position: Floats, rotation: Floats) -> tuple[Floats, Floats]:
+        """The inverse of `from_base`."""
+        origin, turn = self._base()
+        return (position - origin) @ turn, turn.T @ rotation
+
+    def _base(self) -> tuple[Floats, Floats]:
+        """Of the base in the numbers' frame: (3,) [m] and (3, 3)."""
+        _, rotation, _ = PoseForm().unpack([self.base]) if any(self.base[3:]) else (0, None, 0)
+        return np.array(self.base[:3]), np.eye(3) if rotation is None else rotation[0]
 
     @property
     def action_space(self) -> Literal["ee_pose", "ee_delta"]:
@@ -230,6 +250,7 @@ class EndEffector:
             "action": self.action.to_dict(),
             "reference": self.reference,
             "state": None if self.state is None else self.state.to_dict(),
+            **({"base": list(self.base)} if self.base != _NO_OFFSET else {}),
         }
 
 
@@ -271,11 +292,23 @@ def _meaning(part: Section) -> EndEffector:
             action=_form(part.section("action")),
             reference=part.choice("reference", get_args(Reference), "base"),  # type: ignore[arg-type]
             state=_form(part.section("state")) if has_state else None,
+            base=_base(part) if part.has("base") else _NO_OFFSET,
         )
     except EndEffectorError as error:
         raise part.error("", str(error)) from error
     part.finish()
     return found
+
+
+def _base(part: Section) -> tuple[float, ...]:
+    wanted = "x, y, z [m] of the robot's base in the data's frame, and its axis times angle [rad]"
+    found = part.get("base", wanted)
+    numbers = found if isinstance(found, list) else []
+    if len(numbers) != len(_NO_OFFSET) or not all(
+        type(one) in (int, float) and abs(one) <= _FARTHEST_BASE for one in numbers
+    ):
+        raise part.error("base", f"expected six numbers, {wanted}; got {found!r:.80}")
+    return tuple(map(float, numbers))
 
 
 def _form(section: Section) -> PoseForm:

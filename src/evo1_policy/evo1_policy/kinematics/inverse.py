@@ -158,8 +158,8 @@ class ToolSpace:
         if self._solver is None:
             lower, upper = self._robot.position_min, self._robot.position_max
             self._solver = Solver(self._arm, lower, upper)
-        for k in range(len(position)):
-            here = self._solver.solve(position[k], rotation[k], here, reach=reach)
+        for k, pose in enumerate(zip(*self.meaning.to_base(position, rotation), strict=True)):
+            here = self._solver.solve(*pose, here, reach=reach)
             joints[k] = here
         error = apart(*self._poses(joints), position, rotation)
         if closed is not None and self._gripper is not None:
@@ -180,8 +180,9 @@ class ToolSpace:
         return position[0], rotation[0]
 
     def _poses(self, joints: Floats) -> tuple[Floats, Floats]:
+        """Of the tool, in the frame that the numbers count from."""
         found = [self._arm.forward(row) for row in joints]
-        return (
+        return self.meaning.from_base(
             np.stack([pose.position for pose in found]),
             np.stack([pose.rotation for pose in found]),
         )

@@ -3,7 +3,7 @@
 The model's frame is the robot's base frame. Letters: D joints of the robot file in its order.
 """
 
-import importlib.util
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,13 @@ import numpy.typing as npt
 from evo1_policy.action_chunk import Floats
 from evo1_policy.command_line import printable
 from evo1_policy.kinematics.config import PACKAGE
-from evo1_policy.paths import shares
+from evo1_policy.kinematics.urdf import Mimic, UrdfError, urdf_of
+from evo1_policy.paths import confined, shares
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import UntrustedError, parse_xml, read_text
 
 MOST_MODEL_BYTES = 16 << 20
+_PACKAGE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 
 
 class ModelError(ValueError):
@@ -44,6 +46,28 @@ class _Follower:
     coefficients: tuple[float, ...]  # of the leader's powers, from 0 up
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ChainJoint:
+    """A joint below the tool, where it stands with every joint at MuJoCo's own zero.
+
+    What the tool does is then a product of exponentials of these axes.
+    """
+
+    leader: int  # joint of the robot file that moves it ...
+    curve: np.polynomial.Polynomial | None  # ... to this of its position; None: just there
+    rest: float
+    slides: bool
+    basis: Floats  # (3, 8) axis, a point of it, its cross product (3, 3), and that twice
+
+
+def _cross(first: Floats, second: Floats) -> Floats:
+    """(..., 3) cross products; numpy's own takes five times as long for as few."""
+    return np.asarray(
+        first[..., [1, 2, 0]] * second[..., [2, 0, 1]]
+        - first[..., [2, 0, 1]] * second[..., [1, 2, 0]]
+    )
+
+
 class ArmModel:
     """The bodies of one arm on its joints. Not for two threads at once.
 
@@ -54,7 +78,7 @@ class ArmModel:
         fixed: those of them that the model need not have, such as a gripper's.
         tool: site, body or link whose frame is the tool; empty: the last joint's body that moves,
             of joints that are not `fixed`: a finger is none.
-        followers: joint -> (leader, offset, multiplier), where the file says so outside of MJCF.
+        followers: joint -> what it mimics, where the file says so outside of MJCF.
 
     Attributes:
         model: compiled; `mink.Configuration(arm.model)` takes it.
@@ -76,7 +100,7 @@ class ArmModel:
         *,
         fixed: Sequence[str] = (),
         tool: str = "",
-        followers: dict[str, tuple[str, float, float]] | None = None,
+        followers: dict[str, Mimic] | None = None,
     ) -> None:
         # Masses do not matter here, and a frame without any shape has none.
         spec.compiler.boundmass, spec.compiler.boundinertia = 1e-3, 1e-6
@@ -95,6 +119,7 @@ class ArmModel:
         self._rest = self.model.qpos0.copy()
         self._followers = tuple(self._coupled(ids)) + tuple(self._mimics(followers or {}))
         self.tool_type, self.tool_name, self._tool = self._find_tool(tool, fixed)
+        self._tool_chain = self._find_tool_chain()
 
     @property
     def leaders(self) -> npt.NDArray[np.int64]:
@@ -152,19 +177,66 @@ class ArmModel:
         rotation = (self.data.site_xmat if site else self.data.xmat)[self._tool]
         return Pose(position=position.copy(), rotation=rotation.reshape(3, 3).copy())
 
-    def jacobian(self, positions: Floats) -> Floats:
-        """(6, D) velocity of the tool [m/s], then its turning [rad/s], each per joint's speed.
+    def tool_velocities(self, positions: Floats, velocities: Floats) -> Floats:
+        """(N, 3) how the tool moves in the base frame [m/s], of N joint states at once.
 
-        Both in the base frame. Joints that the model lacks, and followers, have columns of 0.
+        Args:
+            positions: (N, D) [rad or m].
+            velocities: (N, D) [rad/s or m/s].
         """
-        self.place(positions)
-        mujoco.mj_comPos(self.model, self.data)
-        whole = np.zeros((6, self.model.nv))
-        of = mujoco.mj_jacSite if self.tool_type == "site" else mujoco.mj_jacBody
-        of(self.model, self.data, whole[:3], whole[3:], self._tool)
-        jacobian = np.zeros((6, len(self.joint_names)))
-        jacobian[:, self._known] = whole[:, self.dofs[self._known]]
-        return jacobian
+        chain, count = self._tool_chain, len(positions)
+        leaders = [joint.leader for joint in chain]
+        values, rates = positions[:, leaders], velocities[:, leaders]
+        for k, joint in enumerate(chain):
+            if joint.curve is not None:
+                rates[:, k] *= joint.curve.deriv()(values[:, k])
+                values[:, k] = joint.curve(values[:, k])
+        values -= [joint.rest for joint in chain]
+        sine, versine = np.sin(values)[:, :, None, None], (1.0 - np.cos(values))[:, :, None, None]
+        turned, moved = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 3))
+        axes, anchors = np.zeros((2, len(chain), count, 3))
+        for k, joint in enumerate(chain):
+            basis = (turned.reshape(-1, 3) @ joint.basis).reshape(count, 3, 8)
+            axes[k], anchors[k] = basis[:, :, 0], moved + basis[:, :, 1]
+            if joint.slides:
+                moved = moved + axes[k] * values[:, k, None]
+                continue
+            turned = turned + sine[:, k] * basis[:, :, 2:5] + versine[:, k] * basis[:, :, 5:]
+            moved = anchors[k] - turned @ joint.basis[:, 1]
+        arms = moved + turned @ self._tool_at_rest - anchors
+        slides = np.array([joint.slides for joint in chain], dtype=bool)[:, None, None]
+        moves = np.where(slides, axes, _cross(axes, arms))
+        return np.asarray((moves * rates.T[:, :, None]).sum(axis=0))
+
+    def _find_tool_chain(self) -> tuple[_ChainJoint, ...]:
+        """The joints between the base and the tool that move, from the base on."""
+        model, data = self.model, self.data
+        data.qpos[:] = model.qpos0
+        mujoco.mj_kinematics(model, data)
+        site = self.tool_type == "site"
+        self._tool_at_rest = (data.site_xpos if site else data.xpos)[self._tool].copy()
+        body = int(model.site_bodyid[self._tool]) if site else self._tool
+        bodies = set()
+        while body > 0:
+            bodies.add(body)
+            body = int(model.body_parentid[body])
+        curves = {f.qpos: np.polynomial.Polynomial(f.coefficients) for f in self._followers}
+        found = []
+        for joint, leader in enumerate(self.leaders):
+            if leader < 0 or int(model.jnt_bodyid[joint]) not in bodies:
+                continue
+            axis, address = data.xaxis[joint], int(model.jnt_qposadr[joint])
+            cross = _cross(axis, np.eye(3)).T
+            found.append(
+                _ChainJoint(
+                    leader=int(leader),
+                    curve=curves.get(address),
+                    rest=float(model.qpos0[address]),
+                    slides=int(model.jnt_type[joint]) == int(mujoco.mjtJoint.mjJNT_SLIDE),
+                    basis=np.column_stack([axis, data.xanchor[joint], cross, cross @ cross]),
+                )
+            )
+        return tuple(found)
 
     def _joint(self, name: str, fixed: Sequence[str]) -> int:
         joint = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_JOINT, name)
@@ -194,14 +266,14 @@ class ArmModel:
                 found.append(self._follower(follower, ids.index(leader), coefficients or [0.0]))
         return found
 
-    def _mimics(self, followers: dict[str, tuple[str, float, float]]) -> list[_Follower]:
+    def _mimics(self, followers: dict[str, Mimic]) -> list[_Follower]:
         """Of URDF: <mimic>."""
         found = []
-        for name, (leader, offset, multiplier) in followers.items():
+        for name, mimic in followers.items():
             joint = mujoco.mj_name2id(self.model, mujoco.mjtObj.mjOBJ_JOINT, name)
-            if joint >= 0 and leader in self.joint_names:
-                number = self.joint_names.index(leader)
-                found.append(self._follower(joint, number, [offset, multiplier]))
+            if joint >= 0 and mimic.joint in self.joint_names:
+                number = self.joint_names.index(mimic.joint)
+                found.append(self._follower(joint, number, [mimic.offset, mimic.factor]))
         return found
 
     def _follower(self, joint: int, leader: int, coefficients: Sequence[float]) -> _Follower:
@@ -262,18 +334,19 @@ def find_model(name: str) -> Path:
             return path
         raise ModelError(f"{name}: no such model file; give a path or {PACKAGE}NAME/PATH")
     package, _, rest = name.removeprefix(PACKAGE).partition("/")
+    if not _PACKAGE_NAME.fullmatch(package):
+        raise ModelError(f"{printable(name)}: expected {PACKAGE}NAME/PATH")
     for share in shares(package):
-        if (share / rest).is_file():
-            return share / rest
-    python = importlib.util.find_spec(package) if package.isidentifier() else None
-    for folder in (python.submodule_search_locations if python else None) or ():
-        path = Path(folder).resolve().parent / rest  # of a source tree, without any workspace
+        try:
+            path = confined(share, rest, PACKAGE + package, own_links=True)
+        except ValueError as error:
+            raise ModelError(str(error)) from error
         if path.is_file():
             return path
     raise ModelError(f"{name}: no installed package has it; build and source its workspace")
 
 
-def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, float]]]:
+def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, Mimic]]:
     """A URDF or MJCF, with the joints that URDF's <mimic> lets follow others.
 
     Raises:
@@ -284,25 +357,27 @@ def read_spec(path: Path) -> tuple[mujoco.MjSpec, dict[str, tuple[str, float, fl
         root = parse_xml(text, source=str(path))
         if root.tag == "mujoco":
             return mujoco.MjSpec.from_file(str(path)), {}
-        if root.tag != "robot" or "xmlns:xacro" in text:  # not a comment's word
-            raise ModelError(
-                f"{path}: expected MJCF or URDF (of xacro: run `xacro FILE > arm.urdf` first)"
-            )
+        if root.tag != "robot":
+            raise ModelError(f"{path}: expected MJCF or URDF")
+        followers = urdf_of(root, source=str(path)).followers()
         _prepare_urdf(root, path)
-        return mujoco.MjSpec.from_string(ElementTree.tostring(root, "unicode")), _mimics(root)
+        return mujoco.MjSpec.from_string(ElementTree.tostring(root, "unicode")), followers
     except ModelError:
         raise
-    except UntrustedError as error:
+    except (UntrustedError, UrdfError) as error:
         raise ModelError(str(error)) from error
     except (ValueError, mujoco.FatalError) as error:
         raise ModelError(f"{path}: {printable(error)}") from error
 
 
 def _prepare_urdf(root: ElementTree.Element, path: Path) -> None:
-    """Leave out what only looks, and name meshes by their paths on this machine."""
+    """Leave out what only looks, or was read already; name meshes by their paths here."""
     for link in root.iter("link"):
         for visual in link.findall("visual"):
             link.remove(visual)
+    for joint in root.iter("joint"):
+        for mimic in joint.findall("mimic"):
+            joint.remove(mimic)
     for mesh in root.iter("mesh"):
         name = mesh.get("filename", "").removeprefix("file://")
         found = find_model(name) if name.startswith(PACKAGE) else path.parent / name
@@ -311,13 +386,3 @@ def _prepare_urdf(root: ElementTree.Element, path: Path) -> None:
         root.remove(extension)
     options = {"strippath": "false", "fusestatic": "false", "balanceinertia": "true"}
     ElementTree.SubElement(ElementTree.SubElement(root, "mujoco"), "compiler", options)
-
-
-def _mimics(root: ElementTree.Element) -> dict[str, tuple[str, float, float]]:
-    found = {}
-    for joint in root.findall("joint"):
-        mimic = joint.find("mimic")
-        if mimic is not None:
-            values = float(mimic.get("offset", "0")), float(mimic.get("multiplier", "1"))
-            found[joint.get("name", "")] = (mimic.get("joint", ""), *values)
-    return found

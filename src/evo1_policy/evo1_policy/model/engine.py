@@ -4,12 +4,17 @@
     inference                      present images -> visible tokens -> keys and values, once
     each denoising step            the head's blocks on those keys, used action dimensions only
 
-On CUDA the whole inference is one graph. Letters as in evo1.py. Must not import ROS.
+On CUDA the whole inference is one graph, the same for all prompts of about one length. Letters as
+in evo1.py. Must not import ROS.
 """
 
+import copy
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,49 +27,76 @@ from evo1_policy.model.flow_matching import Prefix, euler_time_index, integrate_
 from evo1_policy.model.preprocessing import ModelInputs
 
 _PLANS = 8  # prompts that are remembered
+_GRAPHS = 8  # captured shapes that are remembered
+_BUCKET = 16  # on CUDA tokens of a prompt are filled up to a multiple: a few shapes for all
 _WARM_UPS = 2
-
-
-class GraphedCall:
-    """Captures a function once, then replays it without the cost of its launches.
-
-    The function must do all its work on the GPU, in shapes that do not change, and without
-    waiting for the GPU. What it reads besides its arguments must stay where it is.
-    """
-
-    def __init__(self, function: Callable[..., Tensor], *examples: Tensor) -> None:
-        self._inputs = [example.clone() for example in examples]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # libraries allocate their workspaces before the capture
-            for _ in range(_WARM_UPS):
-                function(*self._inputs)
-        torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._output = function(*self._inputs)
-
-    def __call__(self, *values: Tensor) -> Tensor:
-        """Run on other values, of the same shapes and types as the examples."""
-        for held, value in zip(self._inputs, values, strict=True):
-            held.copy_(value, non_blocking=True)
-        self._graph.replay()
-        return self._output.clone()
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
-    """What is the same for all inferences with one prompt and one action mask.
-
-    The key of a graph: steps, B, whether the chunks are guided.
-    """
+    """What is the same for all inferences with one prompt and one action mask."""
 
     prompt: Prompt
     constant: Sequence[Tensor | None]  # keys and values of prompt.hidden
-    log_counts: Tensor | None  # (U,)
     used: Tensor  # (d,) int64 action dimensions
     columns: ActionColumns
-    graphs: dict[tuple[int, int, bool], GraphedCall] = field(default_factory=dict)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that inferences read of it, in a fixed order."""
+        prompt, columns = self.prompt, self.columns
+        parts = (
+            *(prompt.embedded, prompt.image_rows, *prompt.rotary, prompt.bias, self.used),
+            *(columns.weight_in, columns.weight_out, columns.bias_out),
+            *self.constant,
+        )
+        return tuple(part for part in parts if part is not None)
+
+
+class _Graph:
+    """One inference, captured once and replayed without the cost of its launches.
+
+    It serves every prompt whose plan has the same shapes: graph and plan in it stay where they
+    are, and another prompt's tensors are copied into them. The function must do all its work on
+    the GPU, in shapes that do not change, and without waiting for the GPU.
+
+    Args:
+        run: gets a plan and `values`.
+        plan: the first; copied.
+        values: of the call; copied.
+        pool: memory that all graphs share: they run one after the other.
+    """
+
+    def __init__(
+        self, run: Callable[..., Tensor], plan: _Plan, values: Sequence[Tensor], pool: Any
+    ) -> None:
+        self._plan, self._held = plan, copy.deepcopy(plan)
+        self._inputs = [value.clone() for value in values]
+        self._device = values[0].device
+        with torch.cuda.device(self._device):
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):  # libraries allocate their workspaces before
+                for _ in range(_WARM_UPS):
+                    run(self._held, *self._inputs)
+            torch.cuda.current_stream().wait_stream(side)
+            self._graph = torch.cuda.CUDAGraph()
+            # Whoever else uses a GPU in this process must not break the capture.
+            mode = "thread_local"
+            with torch.cuda.graph(self._graph, pool, side, capture_error_mode=mode):
+                self._output = run(self._held, *self._inputs)
+
+    def __call__(self, plan: _Plan, values: Sequence[Tensor]) -> Tensor:
+        """Run with a plan and values of the same shapes and types as the first."""
+        with torch.cuda.device(self._device):
+            if plan is not self._plan:
+                for held, value in zip(self._held.tensors(), plan.tensors(), strict=True):
+                    held.copy_(value, non_blocking=True)
+                self._plan = plan
+            for held, value in zip(self._inputs, values, strict=True):
+                held.copy_(value, non_blocking=True)
+            self._graph.replay()
+            return self._output.clone()
 
 
 class Engine:
@@ -73,30 +105,41 @@ class Engine:
     Absent views are taken to be black, as ModelInputs says; their images are not looked at.
     """
 
-    def __init__(self, model: Evo1, *, graphs: bool = True) -> None:
-        """Arrange a model; `graphs` lets whole inferences on CUDA run as one graph."""
+    def __init__(self, model: Evo1, *, graphs: bool = True, bucket: int | None = None) -> None:
+        """Arrange a model.
+
+        Args:
+            model: its weights are shared.
+            graphs: whether whole inferences on CUDA run as one graph.
+            bucket: see FastContext; None takes 1 on the CPU.
+        """
         self.config = model.config
-        self._graphs = graphs
         model.eval()
-        self._context = FastContext(model.embedder, model.config)
         self._head = FastHead(model.action_head)
-        self._device = self._context.device
+        self._device = self._head.device
+        self._graphs_on = graphs and self._device.type == "cuda"
+        bucket = bucket or (_BUCKET if self._device.type == "cuda" else 1)
+        self._context = FastContext(model.embedder, model.config, bucket=bucket)
         self._plans: OrderedDict[tuple[bytes, ...], _Plan] = OrderedDict()
+        self._graphs: OrderedDict[tuple[Any, ...], _Graph] = OrderedDict()
+        self._pool: Any = None
         self._time_biases: dict[int, dict[int, list[Tensor]]] = {}
 
     @classmethod
     def for_device(cls, model: Evo1, device: torch.device) -> "Engine":
         """Move a model to where it serves, and prepare it.
 
-        On CUDA its matrices become bf16 in place (norms, softmax, residual of the head and the
-        denoised chunk stay fp32), and the embedding table stays in host memory: a prompt is
-        embedded once. The readable path of this model is then gone. On the CPU only the order of
-        the matrices in memory changes.
+        On CUDA its matrices become bf16 in place, fp16 before Ampere (norms, softmax, residual of
+        the head and the denoised chunk stay fp32), and the embedding table stays in host memory: a
+        prompt is embedded once. The readable path of this model is then gone. On the CPU only the
+        order of the matrices in memory changes.
         """
         if device.type == "cuda":
+            has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+            dtype = torch.bfloat16 if has_bf16 else torch.float16
             table = model.embedder.model.language_model.embed_tokens
-            model.embedder.to(torch.bfloat16)
-            reduce_precision(model.action_head, torch.bfloat16)
+            model.embedder.to(dtype)
+            reduce_precision(model.action_head, dtype)
             model.to(device)
             table.to("cpu")
         else:
@@ -143,14 +186,31 @@ class Engine:
             value.to(self._device, non_blocking=True)
             for value in (images, inputs.state, noise, *guide)
         )
-        if self._device.type != "cuda" or not self._graphs:
-            return self._run(plan, steps, *values)
-        key = (steps, len(noise), prefix is not None)
-        graph = plan.graphs.get(key)
-        if graph is None:
-            graph = GraphedCall(lambda *tensors: self._run(plan, steps, *tensors), *values)
-            plan.graphs[key] = graph
-        return graph(*values)
+        if self._graphs_on:
+            graph = self._graph(plan, steps, values)
+            if graph is not None:
+                return graph(plan, values)
+        return self._run(steps, plan, *values)
+
+    def _graph(self, plan: _Plan, steps: int, values: Sequence[Tensor]) -> _Graph | None:
+        """The graph of these shapes; None where the GPU cannot capture it: never tried again."""
+        shapes = tuple(tensor.shape for tensor in (*plan.tensors(), *values))
+        key = (steps, plan.prompt.present, shapes)
+        if key not in self._graphs:
+            try:
+                if self._pool is None:
+                    self._pool = torch.cuda.graph_pool_handle()
+                graph = _Graph(partial(self._run, steps), plan, values, self._pool)
+            except RuntimeError as error:
+                _LOG.warning("no CUDA graph, so inference is slower: %s", error)
+                self._graphs_on = False
+                self._graphs.clear()
+                return None
+            self._graphs[key] = graph
+            if len(self._graphs) > _GRAPHS:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(key)
+        return self._graphs[key]
 
     @property
     def _scale(self) -> int:
@@ -158,8 +218,8 @@ class Engine:
 
     def _run(
         self,
-        plan: _Plan,
         steps: int,
+        plan: _Plan,
         images: Tensor,
         state: Tensor,
         noise: Tensor,
@@ -170,7 +230,7 @@ class Engine:
         `guide` is nothing, or a prefix's actions (B, H, D) and weights (B, H).
         """
         context = self._context.encode(images, plan.prompt)  # ((L,) B, T, E)
-        keys = self._head.keys(context, state, plan.constant, plan.log_counts)
+        keys = self._head.keys(context, state, plan.constant, plan.prompt.bias)
         biases = self._time_biases[steps]
 
         def predict(chunk: Tensor, row: int) -> Tensor:
@@ -203,7 +263,6 @@ class Engine:
         return _Plan(
             prompt=prompt,
             constant=() if prompt.hidden is None else self._head.project(prompt.hidden),
-            log_counts=None if prompt.counts is None else prompt.counts.log(),
             used=used,
             columns=self._head.columns(used),
         )

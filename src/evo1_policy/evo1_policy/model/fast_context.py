@@ -12,6 +12,7 @@ from functools import cached_property
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.model.preprocessing import normalise_images
@@ -28,7 +29,9 @@ class Prompt:
         present: the views whose image counts.
         rotary: cosine and sine of the rotary embedding, (1, T, head width) each.
         hidden: ((L,) 1, U, E) context rows that no input changes, each distinct one once.
-        counts: (U,) fp32, how often each of them occurs.
+        bias: (T + 1 + U,) fp32 to be added to the attention logits of the visible tokens, the
+            state and the hidden rows: the logarithm of how often a row occurs, -inf for rows that
+            only fill up; None where all are 0.
     """
 
     embedded: Tensor
@@ -36,15 +39,23 @@ class Prompt:
     present: tuple[int, ...]
     rotary: tuple[Tensor, Tensor]
     hidden: Tensor | None
-    counts: Tensor | None
+    bias: Tensor | None
 
 
 class FastContext:
-    """Runs a VisionLanguage's weights, which it shares."""
+    """Runs a VisionLanguage's weights, which it shares.
 
-    def __init__(self, embedder: VisionLanguage, config: Evo1Config) -> None:
+    Args:
+        embedder: the weights.
+        config: of the model.
+        bucket: rows are filled up to a multiple of this, so that prompts of about the same length
+            have the same shapes.
+    """
+
+    def __init__(self, embedder: VisionLanguage, config: Evo1Config, *, bucket: int = 1) -> None:
         self._embedder = embedder
         self._config = config
+        self._bucket = bucket
         self._language = embedder.model.language_model
         projector = embedder.model.multi_modal_projector
         self.dtype: torch.dtype = next(projector.parameters()).dtype
@@ -65,17 +76,23 @@ class FastContext:
             raise ValueError("token_mask: a view must be visible as a whole or not at all")
         present = tuple(by_view.all(dim=1).nonzero().flatten().tolist())
         visible = token_mask.nonzero().flatten()  # (T,)
-        embedded = self._embed(input_ids[visible])  # (1, T, E)
-        hidden, counts = self._hidden(
+        # What fills up comes last, where causal rows before it do not see it.
+        embedded = self._filled(self._embed(input_ids[visible]))  # (1, T, E)
+        places = F.pad(visible, (0, embedded.shape[1] - len(visible)))  # (T,)
+        hidden, log_counts = self._hidden(
             input_ids[~token_mask & ~image_slots], absent=views - len(present)
         )
+        bias = torch.zeros(embedded.shape[1] + 1)  # (T + 1,)
+        bias[len(visible) : -1] = -torch.inf
         return Prompt(
             embedded=embedded,
             image_rows=image_slots[visible].nonzero().flatten().to(self.device),
             present=present,
-            rotary=self._language.rotary_emb(embedded, visible[None].to(self.device)),
+            rotary=self._language.rotary_emb(embedded, places[None].to(self.device)),
             hidden=hidden,
-            counts=counts,
+            bias=torch.cat((bias, log_counts)).to(self.device)
+            if hidden is not None or self._bucket > 1
+            else None,
         )
 
     def encode(self, images: Tensor, prompt: Prompt) -> Tensor:
@@ -92,17 +109,25 @@ class FastContext:
             outputs.append(x)
         return self._final(outputs)
 
-    def _hidden(self, ids: Tensor, *, absent: int) -> tuple[Tensor | None, Tensor | None]:
-        """Rows and counts of masked tokens: other tokens by id, then the black image's."""
+    def _hidden(self, ids: Tensor, *, absent: int) -> tuple[Tensor | None, Tensor]:
+        """Rows ((L,) 1, U, E) and logarithm of the counts (U,) of masked tokens.
+
+        Other tokens by id, then the black image's.
+        """
         if self._config.semantics.context_mode != "official_fa2" or (not absent and not len(ids)):
-            return None, None
+            return None, torch.zeros(0)
         distinct, counts = ids.unique(return_counts=True)
         rows, counts = self._pass_mlps(self._embed(distinct)), counts.float()
         if absent:
             rows = torch.cat((rows, self._absent_view), dim=-2)
             repeated = torch.full((self._config.vision.tokens_per_view,), float(absent))
             counts = torch.cat((counts, repeated))
-        return rows, counts.to(self.device)
+        rows = self._filled(rows)
+        return rows, F.pad(counts, (0, rows.shape[-2] - len(counts))).log()
+
+    def _filled(self, rows: Tensor) -> Tensor:
+        """(..., n, E) -> (..., N, E), rows of zeros behind, N a multiple of the bucket."""
+        return F.pad(rows, (0, 0, 0, -rows.shape[-2] % self._bucket))
 
     @cached_property
     def _absent_view(self) -> Tensor:

@@ -44,7 +44,7 @@ class FastHead:
     def __init__(self, head: ActionExpert) -> None:
         self._head = head
         self._blocks: list[ActionBlock] = list(head.transformer_blocks)  # type: ignore[arg-type]
-        self.dtype = head.seq_pool_proj.weight.dtype
+        self.dtype, self.device = head.seq_pool_proj.weight.dtype, head.seq_pool_proj.weight.device
 
     def project(self, context: Tensor) -> tuple[Tensor | None, ...]:
         """Context ((L,) B, S, E) -> for each block its keys and values (2, B, A, S, F)."""
@@ -59,7 +59,7 @@ class FastHead:
         context: Tensor,
         state: Tensor,
         constant: Sequence[Tensor | None] = (),
-        log_counts: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> Keys:
         """Everything that the blocks attend to.
 
@@ -67,7 +67,7 @@ class FastHead:
             context: ((L,) B, T, E).
             state: (B, state width), normalised and padded.
             constant: `project` of U rows (B = 1) that no input changes.
-            log_counts: (U,) logarithm of how often each of those rows occurs.
+            bias: (T + 1 + U,) added to the attention logits of all these, state included.
         """
         token = self._head.encode_state(state.to(self.dtype))  # (B, 1, E)
         token = token.expand(*context.shape[:-2], 1, -1)  # ((L,) B, 1, E)
@@ -78,11 +78,10 @@ class FastHead:
                 self._blocks, moving, constant or (None,) * len(moving), strict=True
             )
         )
-        if log_counts is None:
+        if bias is None:
             return Keys(blocks=blocks, bias=None)
         after = self._head.horizon if self._blocks[0].attends == "both" else 0
-        bias = F.pad(log_counts, (context.shape[-2] + 1, after))  # (S,)
-        return Keys(blocks=blocks, bias=bias[None, None, None].to(self.dtype))
+        return Keys(blocks=blocks, bias=F.pad(bias, (0, after))[None, None, None].to(self.dtype))
 
     def _assemble(self, block: ActionBlock, moving: Tensor, fixed: Tensor | None) -> Tensor:
         parts = [moving]  # (2, B, A, T+1, F)

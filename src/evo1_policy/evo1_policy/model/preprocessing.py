@@ -128,6 +128,7 @@ def prepare_views(
     size: int,
     channel_order: ChannelOrder = "rgb",
     dtype: ImageDtype = "float32",
+    device: torch.device | None = None,
 ) -> Tensor:
     """Images of one observation -> (V, 3, S, S) fp32; views beyond the images are black.
 
@@ -137,14 +138,21 @@ def prepare_views(
         size: edge S [px].
         channel_order: what the model sees; mean and deviation stay those of the position.
         dtype: of the normalisation.
+        device: where this is done; a GPU gets the pixels as they are. None: on the CPU.
 
     Raises:
         ValueError: more images than views, or one is not (H, W, 3) uint8.
     """
     if len(images) > views:
         raise ValueError(f"the model has {views} image slots, got {len(images)} images")
-    slots = torch.zeros((views, 3, size, size), dtype=torch.uint8)  # (V, 3, S, S)
+    on_gpu = device is not None and device.type == "cuda"
+    slots = torch.zeros(  # (V, 3, S, S)
+        (views, 3, size, size), dtype=torch.uint8, device=device if on_gpu else None
+    )
     for slot, image in zip(slots, images, strict=False):
+        if on_gpu and not isinstance(image, Tensor):
+            pinned = torch.from_numpy(image.copy()).pin_memory()
+            image = pinned.to(device, non_blocking=True)
         slot.copy_(resize_image(image, size))
     if channel_order == "bgr":
         slots = slots.flip(1)

@@ -10,13 +10,20 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from evo1_policy.action_chunk import Floats
 from evo1_policy.observation import JointSample, Missing, Observation
 from evo1_policy.perception.alignment import Aligned, Unaligned, align
-from evo1_policy.perception.buffers import FrameBuffer, JointBuffer, Stream
+from evo1_policy.perception.buffers import (
+    CLOCK_ADVICE,
+    MAX_OFFSET_NS,
+    FrameBuffer,
+    JointBuffer,
+    Stream,
+)
 from evo1_policy.perception.colour import Image
 from evo1_policy.perception.frames import DamagedImageError, Frame, Images
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig
@@ -50,6 +57,36 @@ class StreamReport:
     received: int
     rejected: int
     problem: str
+
+
+class Clocked(Protocol):
+    """Of a stream's report, or its message: what tells how far a clock is off."""
+
+    topic: str
+    offset_ms: float
+    max_age_ms: float
+
+
+def clocks_text(reports: Sequence[Clocked]) -> tuple[bool, str]:
+    """How far the clocks of the senders are from this node's.
+
+    Args:
+        reports: of every stream, when enough came to measure it.
+
+    Returns:
+        Whether half of what alignment tolerates is left everywhere, and what was measured, in
+        words.
+    """
+    told = [f"{each.topic} {each.offset_ms:.0f} of {each.max_age_ms:.0f} ms" for each in reports]
+    close = [
+        each.topic
+        for each in reports
+        if not -MAX_OFFSET_NS / _MS < 2 * each.offset_ms < each.max_age_ms
+    ]
+    text = f"clocks: messages arrive after their stamps by {', '.join(told)}"
+    ahead = f"ahead of this one's may be {MAX_OFFSET_NS / _MS:.0f} ms"
+    advice = f"; {', '.join(close)}: {CLOCK_ADVICE}" if close else ""
+    return not close, f"{text} (allowed; {ahead}){advice}"
 
 
 class Streams:

@@ -219,12 +219,17 @@ def hear_faults(listener: Listener, node: Node, on_fault: Callable[[str], object
         else:
             node.get_logger().warning(f"a fault is not over: {second_source(node, topic)}")
 
-    return listener.hear(String, ARM_FAULT_TOPIC, on_message, fault_qos())
+    qos = fault_qos()
+    qos.depth = 10  # of two who speak at once, or spoke before we came, each one's last word
+    return listener.hear(String, ARM_FAULT_TOPIC, on_message, qos)
 
 
 def controller_state_qos() -> QoSProfile:
-    """Of whoever reads it: the newest one counts. Publishers are reliable, as ros2_control's."""
-    return QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+    """Of whoever reads it: the newest counts, but of two who speak at once both must be heard.
+
+    Publishers are reliable, as ros2_control's.
+    """
+    return QoSProfile(depth=5, reliability=QoSReliabilityPolicy.BEST_EFFORT)
 
 
 def listen_to_controllers(

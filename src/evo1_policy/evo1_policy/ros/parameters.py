@@ -31,14 +31,22 @@ def declare_parameters(node: Node, table: type, *, read_only: bool = False) -> N
 
 
 def fixed_parameter(
-    node: Node, name: str, default: Fixed, description: str, *, required: bool = False
+    node: Node,
+    name: str,
+    default: Fixed,
+    description: str,
+    *,
+    required: bool = False,
+    span: tuple[float, float] | None = None,
 ) -> Fixed:
     """Declare one parameter that is read at start only, read-only; return its value.
 
     Raises:
         ParameterError: a value of another type, or none where one is required.
     """
-    row = Parameter(name=name, default=default, description=description, required=required)
+    row = Parameter(
+        name=name, default=default, description=description, required=required, span=span
+    )
     value: Fixed = _declare(node, row, read_only=True)
     if required and not value:
         raise ParameterError(f"parameter '{name}' is missing; {description}")

@@ -39,7 +39,7 @@ from evo1_policy.ros.qos import JOY_TOPIC
 from evo1_policy.ros.reading_thread import ReadElsewhere
 from evo1_policy.ros.runner import Runner, Setup, unaskable
 from evo1_policy.ros.services import Answer, Services
-from evo1_policy.ros.status import StateLog, describe, log_collisions, log_state, took_effect
+from evo1_policy.ros.status import StateLog, describe, log_collisions, took_effect
 from evo1_policy.ros.subscriptions import Sensors, resolve_topics
 
 WATCHDOG_PERIOD_S = 0.04  # holds when no message comes to step the loop
@@ -305,9 +305,7 @@ class PolicyNode(ManagedNode):
     def _on_change(self, status: LoopStatus) -> None:
         if self._configured is not None:
             self._configured.interventions.follow(status, self._now_ns())
-        text = self._state_log.line(status, self._now_ns())
-        if text is not None:
-            log_state(self.get_logger(), status, text)
+        self._state_log.tell(status, self._now_ns(), self.get_logger())
         self._publish_status()
 
     def _report(self) -> None:
@@ -321,7 +319,9 @@ class PolicyNode(ManagedNode):
 
     def _publish_status(self) -> None:
         if self._active is not None and self._configured is not None:
-            self._configured.outputs.status.publish(self._active.runner.told())
+            told = self._active.runner.told()
+            self._configured.outputs.status.publish(told)
+            self._state_log.tell_clocks(told.streams, self.get_logger())
 
     def _start_if_wanted(self) -> None:
         if self._start_wanted and self._active is not None and self._instruction:
@@ -342,7 +342,7 @@ class PolicyNode(ManagedNode):
         log_collisions(self.get_logger(), robot.safety.collision)
         self.get_logger().info(f"{robot.name}: loading the policy ...")
         policy = self._policy_factory(robot, parameters)
-        policy.warm_up()
+        policy.warm_up(parameters.instruction, guided=settings.mode == "rtc")
         if settings.execute_actions is None:
             settings = replace(settings, execute_actions=policy.execute_actions)
         self.get_logger().info(f"policy {policy.model_hash} on {policy.device} is ready")

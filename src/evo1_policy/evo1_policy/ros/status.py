@@ -5,7 +5,7 @@ The same facts go out as diagnostic_msgs for the monitors that every ROS system 
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from evo1_msgs.msg import PolicyStatus, StreamStatus
@@ -22,18 +22,21 @@ from evo1_policy.control.signals import (
 )
 from evo1_policy.kinematics.config import CollisionConfig, collisions_text
 from evo1_policy.perception.messages import stamp_ns
+from evo1_policy.perception.streams import clocks_text
 from evo1_policy.ros.publishing import time_message
 
 FLAPS = 3
+HEARD_ENOUGH = 20  # messages of a stream, for the median of its offsets
 FLAP_WINDOW_NS = 10_000_000_000
 
 
 class StateLog:
-    """Decides which state changes are worth a line: each one, a flapping one 3 times in 10 s."""
+    """What of the loop is worth a line: each change of state, a flapping one 3 times in 10 s."""
 
     def __init__(self) -> None:
         self._current: tuple[LoopState, str] | None = None
         self._logged_ns: dict[tuple[LoopState, str], deque[int]] = {}
+        self._clocks_told = False
 
     def line(self, status: LoopStatus, now_ns: int) -> str | None:
         """Return the text for a change that should be logged now, else None."""
@@ -47,6 +50,23 @@ class StateLog:
         logged_ns.append(now_ns)
         origin = f"{before[0].name} -> " if before is not None and before[0] != key[0] else ""
         return f"{origin}{describe(status)}"
+
+    def tell(self, status: LoopStatus, now_ns: int, log: RcutilsLogger) -> None:
+        """Log a change that is worth it, by how much it matters."""
+        text = self.line(status, now_ns)
+        if text is not None:
+            _log_state(log, status, text)
+
+    def tell_clocks(self, streams: Sequence[StreamStatus], log: RcutilsLogger) -> None:
+        """Log once, when enough came of every stream, how far its clock is from this node's."""
+        if self._clocks_told or not all(each.received >= HEARD_ENOUGH for each in streams):
+            return
+        self._clocks_told = True
+        good, text = clocks_text(streams)
+        if good:
+            log.info(text)
+        else:
+            log.warning(text)
 
 
 def describe(status: LoopStatus) -> str:
@@ -63,8 +83,7 @@ def log_collisions(logger: RcutilsLogger, config: CollisionConfig | None) -> Non
         logger.info(text)
 
 
-def log_state(log: RcutilsLogger, status: LoopStatus, text: str) -> None:
-    """Log a change of state by how much it matters."""
+def _log_state(log: RcutilsLogger, status: LoopStatus, text: str) -> None:
     # streams that are not there yet, before anything has moved, are a healthy start
     starting = status.chunks_accepted == 0 and status.recovers
     # rclpy refuses another severity from the same line of code

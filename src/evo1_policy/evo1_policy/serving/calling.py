@@ -24,7 +24,7 @@ TOKEN = "EVO1_TOKEN"
 _KEPT = 32  # exchanges that the clock is judged by
 
 
-class RemoteError(RuntimeError):
+class RemoteError(ValueError):
     """Why a policy elsewhere gave no chunk; `code` is the reason that people see."""
 
     def __init__(self, code: StopCode, message: str) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from evo1_policy.serving.sessions import Image, RequestError
-from evo1_policy.untrusted import MOST_PIXELS, UntrustedError, parse_json
+from evo1_policy.untrusted import UntrustedError, parse_json
 
 _KEY = re.compile(r'"image"\s*:\s*\[')
+_BLOCK = 1 << 17  # characters looked at at once: they and what is made of them stay in the cache
 _SMALL = 1 << 20  # a text that is read number by number where it has an odd form
 _ZERO, _OPEN, _CLOSE = 48, 91, 93
 
@@ -82,33 +83,47 @@ def _pictures(packed: bytes, gap: bytes) -> list[Image] | None:
 
 def _numbers(packed: bytes, gap: bytes) -> Image | None:
     """The pixels of b'[[[1,2,3],...],...]'; None where it is anything else."""
-    row = packed.find(b"]]")
-    width, height = packed.count(b"[", 0, row) - 2, packed.count(b"]]" + gap) + 1
-    if row < 0 or not 0 < width * height <= MOST_PIXELS:
+    width = packed.count(b"[", 0, max(packed.find(b"]]"), 0)) - 2
+    if width < 1 or packed[:1] != b"[":
         return None
-    line = b"[" + gap.join([b"[" + gap + gap + b"]"] * width) + b"]"
-    if packed.translate(None, b"0123456789") != b"[" + gap.join([line] * height) + b"]":
+    row = b"[" + gap.join([b"[" + gap + gap + b"]"] * width) + b"]"
+    begin, end, blocks = 1, len(packed) - 1, []
+    while begin < end:
+        stop = packed.find(b"]]" + gap + b"[[", begin + _BLOCK, end)
+        stop = end if stop < 0 else stop + 2
+        numbers = _rows(packed[begin:stop], row, gap)
+        if numbers is None:
+            return None
+        blocks.append(numbers)
+        begin = stop + len(gap)
+    return np.concatenate(blocks).reshape(-1, width, 3)
+
+
+def _rows(packed: bytes, row: bytes, gap: bytes) -> Image | None:
+    """The numbers (N,) of some rows, whose form without numbers is `row`; None: another form."""
+    rows = packed.count(b"]]")
+    if packed.translate(None, b"0123456789") != gap.join([row] * rows):
         return None
     codes = np.frombuffer(packed, np.uint8)
-    digit = (codes - _ZERO) < 10  # what is below 0 wraps around
+    values = codes - _ZERO  # what is below 0 wraps around
+    digit = values < 10
     ends, begins = digit[:-1] & ~digit[1:], digit[1:] & ~digit[:-1]  # begins of the next code
     follows = digit[1:] & digit[:-1]
+    after, before = codes[1:], codes[:-1]
     if (
-        np.count_nonzero(ends) != height * width * 3
-        or (ends & (codes[1:] != _CLOSE) & (codes[1:] != gap[0])).any()
-        or (begins & (codes[:-1] != _OPEN) & (codes[:-1] != gap[-1])).any()
-        or (begins[:-1] & (codes[1:-1] == _ZERO) & digit[2:]).any()  # 007
+        np.count_nonzero(ends) != rows * (row.count(b"[") - 1) * 3
+        or (ends & (after != _CLOSE) & (after != gap[0])).any()
+        or (begins & (before != _OPEN) & (before != gap[-1])).any()
+        or (begins[:-1] & (after[:-1] == _ZERO) & digit[2:]).any()  # 007
         or (follows[2:] & follows[1:-1] & follows[:-2]).any()  # four digits
     ):
         return None
-    values = (codes - _ZERO) * digit
+    values *= digit
     numbers = values[1:].astype(np.uint16)
     numbers += values[:-1] * np.uint8(10)
-    numbers[1:] += (values[:-2] * follows[1:]) * np.uint16(100)
-    numbers = numbers.take(np.flatnonzero(ends) - 1)
-    if numbers.max() > 255:
-        return None
-    return numbers.astype(np.uint8).reshape(height, width, 3)
+    numbers[1:] += (values[:-2] * follows[1:]).astype(np.uint16) * 100
+    numbers = numbers[np.flatnonzero(ends) - 1]
+    return None if numbers.max() > 255 else numbers.astype(np.uint8)
 
 
 def _read_slowly(text: str) -> list[Image]:

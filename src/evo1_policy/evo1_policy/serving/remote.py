@@ -100,18 +100,20 @@ class RemotePolicy:
         """
         return self._infer(observation, guidance, self._answer_s)
 
-    def warm_up(self) -> None:
-        """Have the server infer once from a black observation."""
-        black = np.zeros((480, 640, 3), np.uint8)
+    def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
+        """Have the server infer from black pictures; with `guided`, with guidance too."""
+        black, home = np.zeros((480, 640, 3), np.uint8), np.array(self._robot.home)
         empty = Observation(
             images={camera.name: black for camera in self._robot.cameras},
-            state=np.array(self._robot.home),
-            instruction="wait",
+            state=home,
+            instruction=instruction or "wait",
             stamp_ns=0,
             received_ns=0,
             skew_ns=0,
         )
-        self._infer(empty, None, _WARM_UP_S)
+        rest = Guidance(actions=home[None], weights=np.ones(1))
+        for guidance in (None, rest)[: 1 + guided]:
+            self._infer(empty, guidance, _WARM_UP_S)
 
     def close(self) -> None:
         """Hang up; an inference that runs ends with an error."""

@@ -179,6 +179,7 @@ class PolicyServer:
             if protocol.greeting is not None:
                 await self._send(connection, protocol.greeting)
             async for message in connection:
+                connection.answering = True
                 frame = await self._answer(protocol, session, message, client)
                 connection.told_all()
                 if isinstance(frame, Refusal):
@@ -252,6 +253,7 @@ class PolicyServer:
 class Incoming(ServerConnection):
     """A connection that knows since when a message has been coming in."""
 
+    answering = False  # a message was taken, and what comes behind it may wait
     _begun_s: float | None = None
 
     def data_received(self, data: bytes) -> None:
@@ -264,13 +266,16 @@ class Incoming(ServerConnection):
             self._begun_s = time.monotonic()
 
     def told_all(self) -> None:
-        """A whole message was taken: what is there of the next one begins now."""
+        """A message was answered: what is there of the next one begins now."""
+        self.answering = False
         if self._begun_s is not None:
             self._begun_s = time.monotonic()
 
     def seconds_behind(self) -> float:
         """For how long a message has been coming in [s]."""
-        return 0.0 if self._begun_s is None else time.monotonic() - self._begun_s
+        if self.answering or self._begun_s is None:
+            return 0.0
+        return time.monotonic() - self._begun_s
 
 
 def check_reach(host: str, token: str) -> None:

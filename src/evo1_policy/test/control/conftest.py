@@ -17,6 +17,7 @@ from evo1_policy.control.signals import (
     LoopOutput,
     LoopState,
     Request,
+    StopCode,
 )
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.observation import JointSample, Missing, Observation
@@ -132,6 +133,7 @@ class Cell:
         self.dead_man: str | None = None
         self.targets: tuple[TeleopTarget, ...] = ()  # of the next step
         self.failure: str | None = None
+        self.failure_code = StopCode.INFERENCE_FAILED
         self.spoil: Callable[[ActionChunk], ActionChunk] = lambda chunk: chunk
         self.shove = np.zeros(robot.width)
         self.sent: list[Trajectory] = []
@@ -239,7 +241,9 @@ class Cell:
             return None
         due, request, started = self._pending.pop(0)
         if self.failure is not None:
-            return InferenceFailed(request_id=request.request_id, error=self.failure)
+            return InferenceFailed(
+                request_id=request.request_id, error=self.failure, code=self.failure_code
+            )
         start_ns = request.observation.stamp_ns + self.robot.step_ns
         at = (start_ns + np.arange(self.horizon) * self.robot.step_ns) / 1e9
         chunk = ActionChunk(

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from evo1_policy.control.execution import plan_hold
 from evo1_policy.control.held import HeldStates
 from evo1_policy.control.policy_loop import LoopSettings
 from evo1_policy.control.signals import ExecutionMode, LoopState, Request
@@ -32,6 +33,7 @@ def test_a_controller_that_dropped_its_trajectory_is_sent_nothing_and_a_person_r
     cell.step()
     assert cell.code == "controller_left"
     assert "joint 'shoulder' does not follow what was sent" in cell.output.status.reason.message
+    assert "it stands: it gave up by a tolerance" in cell.output.status.reason.message
     cell.run(3.0)
     assert len(cell.sent) == sent
     assert not cell.output.status.recovers
@@ -47,6 +49,23 @@ def test_a_controller_that_dropped_its_trajectory_is_sent_nothing_and_a_person_r
             after, at_ns, cell.start
         )
         assert np.abs(jump).max() <= 1e-6
+
+
+def test_a_fault_that_comes_after_what_came_of_it_takes_the_reason(cell):
+    cell.holds = cell.position() + 0.1  # the driver's last words, before that of its fault
+    cell.run(0.1)
+    assert cell.code == "controller_left"
+    cell.arm_fault = "servo_silent: elbow_flex_joint (id 3)"
+    cell.missing = Missing(stream="joint_states", code="stale", message="400 ms old")
+    cell.step()
+    assert cell.code == "arm_fault"
+    cell.run(0.5)
+    cell.arm_fault = cell.missing = None
+    cell.run(0.1)
+    assert cell.output.status.reason.message == (
+        "servo_silent: elbow_flex_joint (id 3) (that is over); resume to go on"
+    )
+    assert cell.output.status.holds == 1
 
 
 def test_a_controller_that_comes_after_is_told_to_stop(kit):
@@ -97,6 +116,26 @@ def test_an_arm_that_follows_the_chunk_before_a_lost_one_is_stopped(kit, request
     assert not cell.moving()
     kit.assert_seamless(cell)
     assert cell.loop._motion.lead_ns == lead_ns  # it was lost, not late
+
+
+@pytest.mark.parametrize("request_", [Request.PAUSE, Request.STOP, Request.FINISH])
+def test_a_stop_asked_for_while_a_lost_command_stands_reaches_the_arm_that_moves(kit, request_):
+    cell = kit.cell(kit.robot, actions=kit.waves(speed=0.5))
+    cell.says_held = True
+    cell.run(1.5, Request.START)
+    motion, sent = cell.loop._motion, len(cell.sent)
+    short = plan_hold(
+        motion.executing, now_ns=cell.now_ns, lead_ns=motion.lead_ns, limits=motion.limits
+    )  # as a chunk that is cut at once
+    motion.send(short, motion.executing, None, cell.now_ns)
+    cell.latency_ns = lambda: None
+    cell.run_until(lambda: not np.abs(motion.executing.sample(cell.now_ns)[1]).any())
+    cell.step(request_)
+    assert cell.moving()
+    assert len(cell.sent) == sent  # where it stands by our memory, nothing is sent
+    cell.run(0.4)
+    assert not cell.moving()
+    kit.assert_seamless(cell)
 
 
 def elsewhere(cell, velocities, joints=slice(None)):

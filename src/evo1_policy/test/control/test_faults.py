@@ -4,12 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from evo1_policy.action_chunk import ToolError
 from evo1_policy.control.limits import Limits
 from evo1_policy.control.policy_loop import LoopSettings
 from evo1_policy.control.safety import check
-from evo1_policy.control.signals import LoopState, Request, SafeTrajectory
+from evo1_policy.control.signals import LoopState, Request, SafeTrajectory, StopCode
+from evo1_policy.control.watchdog import Hold
 from evo1_policy.observation import Missing
 
 MS = 1_000_000
@@ -169,6 +172,22 @@ def test_a_controller_or_an_arm_that_was_out_waits_for_a_person(kit, code):
     kit.resumes_on_request(cell)
 
 
+@given(codes=st.lists(st.sampled_from(list(StopCode)), max_size=8), patient=st.booleans())
+def test_a_hold_ends_with_the_cause_and_never_needs_a_person_less(codes, patient):
+    hold = Hold(resume_within_ns=2000 * MS)
+    hold.wait_patiently(patient=patient)
+    hold.begin(None, 0)
+    seen: set[StopCode] = set()
+    for now_ns, code in enumerate(codes):
+        waited = not hold.recovers
+        hold.add(code.because("it is so"))
+        hold.follow(code.because("it is so"), now_ns * 900 * MS)
+        assert not (waited and hold.recovers)
+        seen.add(code)
+        if StopCode.ARM_FAULT in seen:
+            assert hold.reason.code not in StopCode.ARM_FAULT.consequences
+
+
 def test_a_late_inference_lets_the_arm_rest_and_resumes_with_its_result(kit):
     cell = kit.moving_cell()
     cell.latency_ns = lambda: 1500 * MS
@@ -284,12 +303,13 @@ def test_whatever_a_policy_returns_nothing_unsound_is_sent(kit):
         assert isinstance(check(trajectory, limits), SafeTrajectory)
 
 
-def test_an_exception_in_inference_holds_until_a_person_resumes(kit):
+@pytest.mark.parametrize("code", ["inference_failed", "remote_gone"])
+def test_an_exception_in_inference_holds_until_a_person_resumes(kit, code):
     cell = kit.moving_cell()
-    cell.failure = "CUDA out of memory"
+    cell.failure, cell.failure_code = "CUDA out of memory", StopCode(code)
     cell.run_until(lambda: cell.state is LoopState.HOLDING)
     assert "CUDA out of memory" in cell.output.status.reason.message
-    kit.comes_to_rest(cell, "inference_failed")
+    kit.comes_to_rest(cell, code)
     cell.failure = None
     kit.stays(cell)
     cell.step(Request.RESUME)

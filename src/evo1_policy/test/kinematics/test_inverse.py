@@ -113,6 +113,30 @@ def test_a_state_in_end_effector_form_is_made_of_the_joints(robots):
     np.testing.assert_array_equal(found.state(robot.home), robot.home)  # none: the joints
 
 
+@pytest.mark.parametrize("reference", ["base", "start", "previous"])
+def test_numbers_that_count_from_a_world_lead_the_same_way(robots, reference):
+    robot, base = robots["xarm6"], (1.0, 2.0, 0.9, 0.0, 0.0, np.pi / 2)
+    form = PoseForm(grippers=((-1.0, 1.0),))
+    here = ToolSpace(EndEffector(action=form, reference=reference, state=form), robot)
+    there = ToolSpace(dataclasses.replace(here.meaning, base=base), robot)
+    home = np.array(robot.home)
+    x, y, z = here.state(home)[:3]
+    np.testing.assert_allclose(there.state(home)[:3], [1 - y, 2 + x, 0.9 + z], atol=1e-9)
+    demonstrated = swaying(robot)
+    joints, error = there.joints(there.numbers(demonstrated, home), home)
+    assert error.position_m < PARITY_M
+    np.testing.assert_allclose(joints, demonstrated, atol=PARITY_RAD)
+    assert read(there.meaning.to_dict()) == there.meaning
+    assert "base" not in here.meaning.to_dict()
+
+
+def test_a_base_that_is_no_six_numbers_of_a_world_is_refused(robots):
+    plain = EndEffector(action=PoseForm()).to_dict()
+    for base in ([0, 0, 0], [0, 0, 0, 0, 0, "x"], [1e300, 0, 0, 0, 0, 0], float("nan")):
+        with pytest.raises(StrictYamlError, match="base: expected six numbers"):
+            read(plain | {"base": base})
+
+
 @pytest.mark.parametrize("name", ["xarm6", "so100"])
 def test_what_is_out_of_reach_says_how_far_and_stays_within_the_limits(robots, name):
     robot = robots[name]

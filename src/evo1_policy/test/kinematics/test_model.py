@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from evo1_policy.kinematics.collision import Workspace, workspace_of
-from evo1_policy.kinematics.model import ModelError, arm_model
+from evo1_policy.kinematics.model import ModelError, arm_model, find_model
 from evo1_policy.robot_joints import GripperConfig
 
 CORNER = """v 0 0 0
@@ -45,6 +45,11 @@ URDF = """<?xml version="1.0"?>
 </robot>
 """
 
+XACRO = URDF.replace("<robot ", '<robot xmlns:xacro="http://ros.org/wiki/xacro" ').replace(
+    '<link name="hand"/>', '<link name="hand"><xacro:inertia mass="1"/></link>'
+)
+LINKS = ("base_link", "hand", "left", "right")
+
 
 @pytest.fixture
 def robot_of(robot, tmp_path):
@@ -72,9 +77,20 @@ def test_the_tool_of_a_urdf_is_where_its_joints_put_it(robot_of):
     pose = arm.forward(np.array([np.pi / 2, 0.1, 0.02]))
     np.testing.assert_allclose(pose.position, [0.0, 0.5, 0.2], atol=1e-9)
     np.testing.assert_allclose(pose.rotation[:, 0], [0.0, 1.0, 0.0], atol=1e-9)
-    jacobian = arm.jacobian(np.array([np.pi / 2, 0.1, 0.02]))
-    np.testing.assert_allclose(jacobian[:, 0], [-0.5, 0, 0, 0, 0, 1], atol=1e-9)
-    np.testing.assert_allclose(jacobian[:, 1], [0, 1, 0, 0, 0, 0], atol=1e-9)
+
+
+def test_the_tool_moves_as_its_places_an_instant_apart_say(robot_of, robot):
+    """Also where it hangs on a joint that follows another, or sits on a base put askew."""
+    follower = URDF.replace('<axis xyz="0 0 1"/>', '<axis xyz="0.6 0 0.8"/>')
+    follower = follower.replace('xyz="0 0 0.2"', 'xyz="0.1 0 0.2" rpy="0.3 -0.2 1"')
+    for arm in (arm_model(robot), *(arm_model(robot_of(follower, tool=t)) for t in LINKS)):
+        width = len(arm.joint_names)
+        positions = np.random.default_rng(0).uniform(-1.0, 1.0, (20, width))
+        velocities = np.random.default_rng(1).uniform(-2.0, 2.0, (20, width))
+        ahead, before = positions + 1e-6 * velocities, positions - 1e-6 * velocities
+        places = [[arm.forward(row).position for row in rows] for rows in (ahead, before)]
+        moves = (np.array(places[0]) - np.array(places[1])) / 2e-6
+        np.testing.assert_allclose(arm.tool_velocities(positions, velocities), moves, atol=1e-8)
 
 
 def test_a_mimicking_finger_follows(robot_of):
@@ -82,6 +98,38 @@ def test_a_mimicking_finger_follows(robot_of):
     arm.place(np.array([0.0, 0.0, 0.03]))
     fingers = [arm.data.body(name).xpos[1] for name in ("left", "right")]
     np.testing.assert_allclose(fingers, [0.03, -0.04], atol=1e-9)
+    assert arm.model.neq == 0  # and nobody else makes a coupling of it
+
+
+def test_a_finger_that_mimics_a_mimic_follows_the_joint_that_moves(robot_of):
+    third = """<joint name="third" type="prismatic"><parent link="hand"/><child link="tip"/>
+      <axis xyz="0 1 0"/><mimic joint="other_finger" multiplier="2" offset="0.1"/>
+      <limit lower="-1" upper="1" effort="1" velocity="1"/></joint><link name="tip"/></robot>"""
+    arm = arm_model(robot_of(URDF.replace("</robot>", third)))
+    arm.place(np.array([0.0, 0.0, 0.03]))
+    assert arm.data.body("tip").xpos[1] == pytest.approx(0.1 + 2 * (-0.01 - 0.03))
+
+
+def test_a_file_that_xacro_expanded_may_still_name_its_namespace(robot_of):
+    arm_model(robot_of(URDF.replace("<robot ", '<robot xmlns:xacro="http://ros.org/wiki/xacro" ')))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "a/../../x", "/etc/passwd", "a\\b", ""],
+)
+def test_a_packages_files_are_below_its_share_folder(tmp_path, monkeypatch, name):
+    share = tmp_path / "share" / "arms"
+    (share / "urdf").mkdir(parents=True)
+    (tmp_path / "share" / "x").write_text("<robot/>")
+    (tmp_path / "source.urdf").write_text("<robot/>")
+    (share / "urdf" / "arm.urdf").symlink_to(tmp_path / "source.urdf")  # as colcon makes them
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    assert find_model("package://arms/urdf/arm.urdf") == share / "urdf" / "arm.urdf"
+    with pytest.raises(ModelError, match=r"package://arms: .*expected a name of a file below"):
+        find_model(f"package://arms/{name}")
+    with pytest.raises(ModelError, match="expected package://NAME/PATH"):
+        find_model(f"package://../{name}")
 
 
 def test_meshes_beside_a_urdf_are_checked_and_visuals_are_not_even_looked_for(robot_of):
@@ -102,7 +150,9 @@ def test_workspaces_of_one_robot_share_no_scratch(robot):
     ("wrong", "says"),
     [
         (URDF.replace('name="reach"', 'name="slide"'), "no joint 'reach' of the robot file"),
-        (URDF.replace("<robot ", '<robot xmlns:xacro="http://x" '), "run `xacro FILE"),
+        (XACRO, "expand it first: xacro FILE > arm.urdf"),
+        (URDF.replace('joint="finger" m', 'joint="other_finger" m'), "mimics itself in a circle"),
+        (URDF.replace('child link="left"', 'child link="right"'), "stands twice"),
         ("<!DOCTYPE robot [<!ENTITY a 'b'>]><robot/>", "declares entities"),
         ("<robot", "arm.urdf"),
         (URDF.replace("corner.obj", "gone.obj"), "gone.obj"),

@@ -1,11 +1,14 @@
 """The fast path gives what the readable path gives, in every variant."""
 
+import copy
 import dataclasses
 import itertools
 
 import pytest
 import torch
 from micro import MICRO, inputs, micro
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from evo1_policy.model.engine import Engine
 from evo1_policy.model.evo1 import new_model
@@ -179,3 +182,66 @@ def test_fast_path_is_guided_like_the_readable_one(integration, prediction):
     free = compare(model, engine, scene(2))
     pulled = compare(model, engine, scene(2), prefix=prefix)
     assert not torch.allclose(free, pulled, atol=1e-3)
+
+
+class OnTheDeviceAlone(TorchDispatchMode):
+    """What a capture refuses: a tensor that is elsewhere. (Meta tensors refuse to be read.)"""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves((args, kwargs, result)):
+            if isinstance(leaf, torch.Tensor) and leaf.device.type != "meta":
+                raise AssertionError(f"{func}: a tensor on {leaf.device}")
+        return result
+
+
+def on_meta(value):
+    """A plan, or any part of it, with its tensors on the device that has no memory."""
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    if isinstance(value, tuple):
+        return tuple(map(on_meta, value))
+    if not dataclasses.is_dataclass(value):
+        return value
+    names = [item.name for item in dataclasses.fields(value)]
+    return dataclasses.replace(value, **{name: on_meta(getattr(value, name)) for name in names})
+
+
+@pytest.mark.parametrize(
+    ("integration", "prediction", "guided"),
+    [*itertools.product("ABCD", ["velocity"], [False]), ("A", "sample", True)],
+)
+def test_what_is_captured_reads_nothing_and_stays_on_the_device(integration, prediction, guided):
+    model = spread(micro(integration=integration, prediction=prediction))
+    engine, seen = Engine(model, bucket=16), scene(2)
+    engine.sample_actions(seen, NOISE, steps=3)
+    (plan,) = engine._plans.values()
+    model.to("meta")
+    for biases in engine._time_biases[3].values():
+        biases[:] = on_meta(tuple(biases))
+    values = [seen.images[:, :2], seen.state, NOISE]
+    values += [NOISE, torch.ones(2, 5)] if guided else []
+    there = on_meta((plan, *values))
+    with torch.inference_mode(), OnTheDeviceAlone():
+        actions = engine._run(3, *there)
+    assert actions.shape == NOISE.shape
+
+
+@pytest.mark.parametrize("context_mode", ["official_fa2", "masked"])
+@pytest.mark.parametrize("integration", "ABCD")
+def test_prompts_filled_up_to_one_length_share_a_graph(integration, context_mode):
+    """What a graph does: another prompt's tensors go where the first one's are."""
+    config = micro(integration=integration, context_mode=context_mode)
+    model = spread(config)
+    engine = Engine(model, bucket=16)
+    scenes = [scene(2, pads=pads, seed=pads) for pads in (3, 4, 6)]
+    expected = [compare(model, engine, seen) for seen in scenes]
+    first, *others = engine._plans.values()
+    held = copy.deepcopy(first)
+    for plan, seen, actions in zip(others, scenes[1:], expected[1:], strict=True):
+        for place, value in zip(held.tensors(), plan.tensors(), strict=True):
+            place.copy_(value)
+        steps = config.num_inference_steps
+        with torch.inference_mode():
+            got = engine._run(steps, held, seen.images[:, :2], seen.state, NOISE)
+        torch.testing.assert_close(got, actions, atol=1e-5, rtol=1e-5)

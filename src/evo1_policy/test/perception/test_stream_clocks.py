@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evo1_policy.perception.frames import DamagedImageError, Frame, decoded
+from evo1_policy.perception.streams import clocks_text
 from evo1_policy.robot_config import parse_robot
 
 MS = 1_000_000
@@ -111,3 +112,23 @@ def test_joints_that_come_in_parts_may_have_several_sources(feed) -> None:
     assert feed.streams.joint_parts == 2
     feed.joints(110, [1.0, 2.0])
     assert feed.streams.joint_parts == 1
+
+
+@pytest.mark.parametrize(
+    ("offsets_ms", "good", "told"),
+    [
+        ((21, 3), True, "by image_1 21 of 150 ms, joints 3 of 100 ms (allowed; ahead of this"),
+        ((21, -30), False, "joints -30 of 100 ms (allowed; ahead of this one's may be 50 ms); jo"),
+        ((80, 3), False, "; image_1: synchronise with chrony or ptp"),
+    ],
+)
+def test_clocks_that_use_up_half_of_what_alignment_tolerates_are_named(offsets_ms, good, told):
+    image, joints = offsets_ms
+    fine, text = clocks_text(
+        [
+            SimpleNamespace(topic="image_1", offset_ms=image, max_age_ms=150),
+            SimpleNamespace(topic="joints", offset_ms=joints, max_age_ms=100),
+        ]
+    )
+    assert fine is good
+    assert told in text

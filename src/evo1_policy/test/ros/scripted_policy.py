@@ -24,7 +24,7 @@ class WavePolicy:
         self._latency_s = latency_s
         self.instructions = []
 
-    def warm_up(self):
+    def warm_up(self, instruction="", *, guided=False):
         pass
 
     def infer(self, observation, guidance=None):

@@ -26,7 +26,7 @@ class GatedPolicy:
         self.entered = threading.Semaphore(0)
         self.error = None
 
-    def warm_up(self):
+    def warm_up(self, instruction="", *, guided=False):
         pass
 
     def infer(self, observation, guidance=None):

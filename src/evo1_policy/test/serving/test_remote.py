@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 
 from evo1_policy.action_chunk import Guidance
 from evo1_policy.control.signals import InferenceFailed, InferenceRequest, StopCode
+from evo1_policy.control.watchdog import Hold
 from evo1_policy.node_parameters import ParameterError, PolicyParameters
 from evo1_policy.observation import Observation
 from evo1_policy.robot_config import load_robot
@@ -182,6 +183,28 @@ def test_the_arm_holds_for_what_happened_elsewhere(robot):
     thread.close()
     assert isinstance(result.outcome, InferenceFailed)
     assert result.outcome.code is StopCode.REMOTE_GONE
+
+
+def test_the_remotes_word_takes_the_place_of_what_was_seen_of_it_before():
+    """The chunk is used up, and seconds later it is known why no other came."""
+    hold = Hold(resume_within_ns=2_000_000_000)
+    hold.begin(StopCode.INFERENCE_LATE.because("used up"), 0)
+    hold.follow(None, 3_000_000_000)
+    hold.add(StopCode.REMOTE_GONE.because("nobody answers"))
+    assert hold.reason.code is StopCode.REMOTE_GONE
+    assert not hold.recovers
+
+
+def test_warming_up_sends_what_will_be_asked(robot):
+    policy = CountingPolicy()
+    with served(protocol(policy, robot.text)) as server:
+        there = remote(server, robot)
+        there.warm_up("pick up the can", guided=True)
+        there.close()
+    (first, free), (_, guided) = policy.asked
+    assert first.instruction == "pick up the can"
+    assert free is None
+    np.testing.assert_array_equal(guided.actions[0], robot.home)
 
 
 def test_what_a_server_is_told_is_refused_where_the_policy_is_elsewhere():

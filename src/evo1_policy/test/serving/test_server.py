@@ -162,6 +162,23 @@ def test_slow_senders_are_hung_up_on_and_hurt_nobody(caplog):
     assert caplog.text.count("did not end within 0.3 s") == 2
 
 
+def test_a_client_that_sends_ahead_while_it_is_answered_is_not_slow():
+    """Half of its next message lies there for longer than a message may take."""
+    payload = authors_request().encode()
+    frame = b"\x81\xff" + len(payload).to_bytes(8, "big") + b"\0\0\0\0" + payload
+    with served(authors(CountingPolicy(seconds=0.8)), message_s=0.3) as server:
+        client = _handshake(server.ports[0])
+        client.settimeout(10)
+        client.sendall(frame + frame[:5000])
+        answers = client.recv(4096)
+        client.sendall(frame[5000:])
+        while answers.count(b"]]") < 2:
+            more = client.recv(4096)
+            assert more, "hung up on"
+            answers += more
+        client.close()
+
+
 def test_a_message_beyond_the_limit_closes_with_1009():
     with served(authors()) as server:
         sender = _handshake(server.ports[0])

@@ -8,9 +8,9 @@ import math
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from evo1_policy.kinematics.urdf import Triple, Urdf, UrdfError, UrdfJoint, read_urdf
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.arms.arm import Arm, Follower, Joint, inertial
-from evo1_sim.arms.urdf import Triple, Urdf, UrdfError, UrdfJoint, read_urdf
 from evo1_sim.controller import ControllerSettings
 
 _THINNEST, _THICKEST = 0.006, 0.045  # radius of a link [m]
@@ -77,11 +77,10 @@ def _followers(robot: RobotConfig, urdf: Urdf) -> tuple[Follower, ...]:
         followers[joint.name] = Follower(
             joint=joint.name, column=column, factor=factor, offset=offset
         )
-    for joint_ in urdf.joints.values():
-        mimic = joint_.mimic
-        if mimic is not None and (source := followers.get(mimic.joint)) is not None:
-            followers[joint_.name] = Follower(
-                joint=joint_.name,
+    for name, mimic in urdf.followers().items():
+        if (source := followers.get(mimic.joint)) is not None:
+            followers[name] = Follower(
+                joint=name,
                 column=source.column,
                 factor=mimic.factor * source.factor,
                 offset=mimic.offset + mimic.factor * source.offset,

@@ -27,7 +27,7 @@ PERIOD_S = 1 / 30
 OFFSETS_S = (1 / 30, 2 / 30, 3 / 30)  # how far each message looks ahead
 LEAD_IN_S = 0.4  # at rest before and after, so that a take shows both
 LEAD_OUT_S = 0.6
-SETTLE_S = 2.0  # for the task's check to come true afterwards
+SETTLE_S = 3.0  # for the task's check to come true afterwards, and to hold as long as it must
 REST_S = 0.7  # silence after which the relay begins anew
 MAX_FAILURES = 10  # in a row
 

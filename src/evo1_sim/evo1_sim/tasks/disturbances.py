@@ -69,7 +69,9 @@ class Disturbance:
             x = task.target_area[1][0] + self.back
         if self.up:
             cell.place(PEDESTAL, (x, y, self.up / 2))
-        cell.move(task.target, (x, y, z + self.up))
+        shift = np.array((x, y, z + self.up)) - cell.position(task.target)
+        for name in (task.target, *task.contents):
+            cell.move(name, cell.position(name) + shift)
         if self.distractor:
             rng = np.random.default_rng([seed, 0xB0771E])  # apart from the scene's own draws
             place = self._free_place(task, (x, y), cell.position(task.goal), rng)

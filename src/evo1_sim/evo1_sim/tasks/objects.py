@@ -110,13 +110,22 @@ class OpenBox:
     def missing(self, points: npt.NDArray[np.float64], cell: Cell, what: str) -> tuple[str, ...]:
         """What keeps all `points` (N, 3) [m] of an object from being inside; empty: inside."""
         local = (points - cell.position(self.name)) @ cell.rotation(self.name)
-        slack = 0.002  # contacts are soft
-        limits = np.array([self.inner_x / 2, self.inner_y / 2]) + slack
         problems = []
-        if cell.rotation(self.name)[2, 2] < 0.95:
+        if not cell.upright(self.name):
             problems.append(f"the {self.name} is tipped over")
-        if np.any(np.abs(local[:, :2]) > limits):
+        if not self._within(local).all():
             problems.append(f"the {what} is not within the walls of the {self.name}")
         elif local[:, 2].max() > self.height:
             problems.append(f"the {what} sticks out above the rim of the {self.name}")
         return tuple(problems)
+
+    def around(self, points: npt.NDArray[np.float64], cell: Cell) -> npt.NDArray[np.bool_]:
+        """Which of the points (N, 3) [m] are inside (N,)."""
+        local = (points - cell.position(self.name)) @ cell.rotation(self.name)
+        return self._within(local) & (local[:, 2] > 0.0) & (local[:, 2] <= self.height)
+
+    def _within(self, local: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Which of the points (N, 3) of its own frame [m] are between the walls (N,)."""
+        slack = 0.002  # contacts are soft
+        limits = np.array([self.inner_x / 2, self.inner_y / 2]) + slack
+        return np.asarray(np.all(np.abs(local[:, :2]) <= limits, axis=1))

@@ -1,16 +1,18 @@
 """What a task is: objects, a start state drawn from a seed, and a success check."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from evo1_sim.tasks.cell import Cell
+from evo1_sim.tasks.cell import Cell, Course
 
 Area = tuple[tuple[float, float], tuple[float, float]]
 """A rectangle on the table: lowest and highest (x, y) [m]."""
 
+NOWHERE: Area = ((0.0, 0.0), (0.0, 0.0))
 SETTLED_SPEED = 0.03  # m/s; resting contacts jitter well below this
 LIFTED_M = 0.015  # between the table and the lowest point of something that was taken
 
@@ -37,7 +39,7 @@ class Thing(Protocol):
         ...
 
 
-class Task(Protocol):
+class Task(ABC):
     """One task of one arm.
 
     Attributes:
@@ -49,40 +51,48 @@ class Task(Protocol):
         target_area: where start states have the target's frame.
         spare_area: where something may stand that has no part in the task.
         choices: things of which only the words tell the target; empty where it is alone.
+        contents: bodies that lie in the target and go where it goes.
+        welds: MJCF of equality constraints between its bodies.
+        held_s: how long nothing may be missing before the task counts as solved [s].
     """
 
     name: str
     instruction: str
-    target: str
-    goal: str
-    target_radius: float
-    target_area: Area
-    spare_area: Area
-    choices: tuple[Thing, ...]
+    target: str = ""
+    goal: str = ""
+    target_radius: float = 0.0
+    target_area: Area = NOWHERE
+    spare_area: Area = NOWHERE
+    choices: tuple[Thing, ...] = ()
+    contents: tuple[str, ...] = ()
+    welds: str = ""
+    held_s: float = 0.0
 
+    @abstractmethod
     def objects(self) -> str:
         """MJCF of the bodies that the task needs."""
-        ...
 
-    def place(self, cell: Cell, rng: np.random.Generator) -> None:
-        """Lay the objects out for a new episode."""
-        ...
+    @abstractmethod
+    def place(self, cell: Cell, rng: np.random.Generator) -> Course | None:
+        """Lay the objects out for a new episode; return what moves by itself in it."""
 
+    @abstractmethod
     def missing(self, cell: Cell) -> tuple[str, ...]:
         """What is missing for success, for people; empty when solved."""
-        ...
+
+    def lifted(self, cell: Cell) -> str:
+        """The one of the task's choices that the arm has lifted off the table; '' for none."""
+        for thing in self.choices:
+            if cell.held(thing.name) and thing.points(cell)[:, 2].min() > LIFTED_M:
+                return thing.name
+        return ""
 
 
-def judge(task: Task, cell: Cell) -> TaskResult:
-    """Check a task."""
-    missing = task.missing(cell)
-    detail = "; ".join(missing) if missing else "solved and at rest"
-    return TaskResult(task=task.name, success=not missing, detail=detail)
-
-
-def lifted(task: Task, cell: Cell) -> str:
-    """The one of the task's choices that the arm has lifted off the table; '' for none."""
-    for thing in task.choices:
-        if cell.held(thing.name) and thing.points(cell)[:, 2].min() > LIFTED_M:
-            return thing.name
-    return ""
+def not_settled(cell: Cell, name: str, what: str) -> tuple[str, ...]:
+    """What keeps a body from being let go and at rest; empty: it is."""
+    problems: tuple[str, ...] = ()
+    if cell.held(name):
+        problems += (f"the gripper still holds the {what}",)
+    if cell.speed(name) > SETTLED_SPEED:
+        problems += (f"the {what} still moves",)
+    return problems

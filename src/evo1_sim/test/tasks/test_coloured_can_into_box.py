@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from evo1_sim.experts import STEP_NS, Expert
-from evo1_sim.tasks.coloured_can_into_box import APART
+from evo1_sim.tasks.pick_and_place import APART
 from evo1_sim.world import World
 
 

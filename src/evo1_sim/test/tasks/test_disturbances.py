@@ -22,7 +22,7 @@ def test_a_raised_target_stands_above_its_place_and_stays_there(arm, task, name,
     target, goal = world.task.target, world.task.goal
     np.testing.assert_allclose(raised[target] - base[target], (0, 0, height), atol=1e-9)
     np.testing.assert_array_equal(raised[goal], base[goal])
-    world.step(1_000_000_000)
+    world.step(300_000_000)
     np.testing.assert_allclose(world.cell.position(target), raised[target], atol=1e-3)
 
 
@@ -40,7 +40,7 @@ def test_a_target_moved_back_is_behind_every_place_of_a_demonstration(arm, task)
 @pytest.mark.parametrize(("arm", "task"), ARM_TASKS)
 def test_the_bottle_stands_clear_and_differs_with_the_seed(arm, task):
     places = set()
-    for seed in range(12):
+    for seed in range(6):
         world, there = start_state(arm, task, "distractor", seed)
         _, base = start_state(arm, task, "none", seed)
         for name, position in base.items():
@@ -49,7 +49,7 @@ def test_the_bottle_stands_clear_and_differs_with_the_seed(arm, task):
         assert np.linalg.norm((bottle - there[world.task.target])[:2]) > 0.13
         assert np.linalg.norm((bottle - there[world.task.goal])[:2]) > 0.17
         places.add(tuple(bottle))
-    assert len(places) == 12
+    assert len(places) == 6
 
 
 def test_the_tablecloth_changes_nothing_but_the_tables_colour():

@@ -28,7 +28,7 @@ numbers do not decide is asked on a terminal, and refused elsewhere with the opt
 """
 _EPILOG = """\
 units (LeRobot's words)
-  rad, deg          deg of an SO-100: LeRobot's, from the middle of each calibrated range
+  rad, deg          deg of an SO-101 or SO-100: LeRobot's, from the middle of each calibrated range
   range_m100_100    -100..100 of each joint's calibrated range: needs --calibration
   range_0_100       0..100 likewise, of grippers
   range_0_1, range_1_0   a gripper, 1 open or 1 closed
@@ -36,10 +36,11 @@ units (LeRobot's words)
   a file of units, or the name of one that ships (so100_lerobot, xarm6_authors)
 
 examples
-  adopt ~/datasets/so101_pick --robot so100
-  adopt ~/datasets/so101_pick --robot so100 --units deg --camera image_1=front --camera image_2=top
-  adopt ~/datasets/so101_pick --robot so100 --units range_m100_100 \\
+  adopt ~/datasets/so101_pick --robot so101
+  adopt ~/datasets/so101_pick --robot so101 --units deg --camera image_1=front --camera image_2=top
+  adopt ~/datasets/so101_pick --robot so101 --units range_m100_100 \\
       --calibration ~/.cache/huggingface/lerobot/calibration/robots/so101_follower/mine.json
+  adopt ~/datasets/so100_push --robot so100 --units so100_lerobot
   adopt DATASET --robot my_arm.yaml --joint elbow_joint=motor_3 --units gripper_joint=range_0_1
   adopt ~/datasets/libero --robot xarm6_10hz.yaml --end-effector libero
 """
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from evo1_training.datasets.reader import SampleOptions, TrainingSamples, open_folder
     from evo1_training.datasets.reader.adoption import read_adoption, robot_file
     from evo1_training.datasets.reader.dataset_config import adopted, dataset_spec
-    from evo1_training.datasets.reader.proposal import Wanted, propose
+    from evo1_training.datasets.reader.proposal import OpenQuestionsError, Wanted, propose
     from evo1_training.datasets.reader.robot_check import check_rate
     from evo1_training.next_commands import command
     from evo1_training.viewing.drawing import draw_contact_sheet
@@ -81,7 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = (
         str(file.resolve()) if str(file) == str(Path(options.robot).expanduser()) else robot.name
     )
-    adoption = propose(folder, robot, name, wanted, _ask if sys.stdin.isatty() else None)
+    try:
+        adoption = propose(folder, robot, name, wanted, _ask if sys.stdin.isatty() else None)
+    except OpenQuestionsError as error:
+        said = sys.argv[1:] if arguments is None else arguments
+        example = command("adopt", *said, *error.words)
+        raise ValueError(f"{error}. With the first answer to each: {example}") from error
     print("\n".join(printable(line, 400) for line in _table(folder, robot, adoption)))
     spec = adopted(dataset_spec(root, read=False), adoption)
     # What train would refuse is refused here.
@@ -222,7 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("path", metavar="DATASET", help="folder of the dataset, or hub:user/name[@revision]")
-    add("--robot", required=True, metavar="ROBOT", help="a robot file, or so100, xarm6, ...")
+    add(
+        "--robot", required=True, metavar="ROBOT", help="a robot file, or so101, so100, xarm6, ..."
+    )
     many = partial(add, action="append", default=[])
     units = "what the numbers count, of all joints or of one"
     many("--units", metavar="[JOINT=]UNIT", help=units)

@@ -55,8 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         report = check_dataset(options.path, quick=options.quick, progress=progress)
     print("\n".join(printable(line, 2000) for line in _lines(report)))
+    if report.meta is not None and not report.errors:
+        print(f"next:  {_next(options.path, report.meta.info.robot_type)}")
     _write(report, options.report, options.json)
     return 1 if report.errors else 0
+
+
+def _next(root: Path, robot_type: str) -> str:
+    """To train, where it is known which robot's the dataset is; else to adopt it."""
+    from evo1_training.datasets.reader.adoption import adoption_path, shipped
+    from evo1_training.datasets.reader.robot_check import ROBOT_COPY
+
+    if adoption_path(root).is_file() or (root / ROBOT_COPY).is_file():
+        return command("train", "--stage", 1, "--dataset", root)
+    name = robot_type.partition("_")[0]  # LeRobot's say so101_follower
+    known = name.isidentifier() and shipped("robots", name) is not None
+    return command("adopt", root, "--robot", name if known else "ROBOT")
 
 
 def _write(report: "CheckReport", folder: Path | None, json_path: Path | None) -> None:

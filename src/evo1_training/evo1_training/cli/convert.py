@@ -33,11 +33,12 @@ gaps
     refuse  the episode is not converted
 
 bags of other recorders
-  With --robot FILE, folders of ros2 bag record: MCAP or sqlite3, split, compressed. Where the bag
-  has the robot file's topics, that is all; else a map names them, in radians:
+  With --robot ROBOT, folders of ros2 bag record: MCAP or sqlite3, split, compressed. Where the bag
+  has the robot file's topics, that is all; else a map names them:
     cameras: {image_1: /front/image_raw, image_2: /wrist/image_raw/compressed}
     state: {topic: /joint_states, prefix: follower_}
-    action: {topic: /joint_states, prefix: leader_}   or a JointTrajectory, or an array:
+    action: {topic: /joint_states, prefix: leader_, units: deg}
+                                        or a JointTrajectory, or an array:
     action: {topic: /commands, joints: [shoulder, elbow, gripper]}
     instruction: pick up the block      or {topic: /task}, or {file: tasks.yaml} (name: text)
     episodes: {topic: /recording}       or {times: [[0, 12.5], [20, 31]]} [s]; else one a bag
@@ -97,9 +98,11 @@ def _foreign(options: argparse.Namespace) -> ForeignBags | None:
     """What is told of bags of another recorder; None where none are meant."""
     if options.robot is None:
         if options.map is not None or options.instruction:
-            raise ConversionError("--map and --instruction are for bags with --robot FILE")
+            raise ConversionError("--map and --instruction are for bags with --robot ROBOT")
         return None
-    return ForeignBags.read(options.robot, options.map, options.instruction)
+    from evo1_training.datasets.reader.adoption import robot_file  # late: pyarrow takes a second
+
+    return ForeignBags.read(robot_file(options.robot), options.map, options.instruction)
 
 
 def report(summary: Summary, request: Request, took_s: float) -> str:
@@ -213,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--append", action="store_true", help="add to a dataset that is there")
     add("--include-failed", action="store_true", help="take episodes graded 'fail', too")
     bags = parser.add_argument_group("bags of other recorders").add_argument
-    bags("--robot", type=Path, metavar="FILE", help="the robot file of the arm")
+    bags("--robot", metavar="ROBOT", help="the arm's robot file, or so101, so100, xarm6, ...")
     bags("--map", type=Path, metavar="FILE", help="names the topics; see below")
     bags("--instruction", default="", metavar="TEXT", help="what was done in them")
     add("--shards", type=_shards, metavar="k/N", help="encode only the k-th of N parts")

@@ -11,7 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from tqdm import tqdm
 
@@ -19,8 +19,10 @@ from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import describe, entry_point, tell
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, load_robot
-from evo1_sim.tasks import DISTURBANCES, TASKS
+from evo1_sim.tasks import DISTURBANCES, TASKS, all_tasks
+from evo1_training.cli.suite_evaluation import UsageError, suite_evaluations
 from evo1_training.evaluation.outcomes import (
+    ALL,
     Evaluation,
     EvaluationError,
     Trial,
@@ -33,15 +35,18 @@ from evo1_training.evaluation.outcomes import (
 )
 from evo1_training.evaluation.report import write_json, write_report
 from evo1_training.evaluation.rollouts import Keep, RolloutError, Setup, run_trials
+from evo1_training.evaluation.task_table import task_table
 from evo1_training.evaluation.workers import fitting_workers
 from evo1_training.suites import evaluation as suites
-from evo1_training.suites.suite import ALL, EPISODES, RENDERINGS, SUITES, chosen, tasks_of
+from evo1_training.suites.suite import EPISODES, RENDERINGS, SUITES
 
 _EPILOG = f"""\
 examples:
   evaluate DIR                                         20 trials of the robot's first task
   evaluate DIR --trials 100 --report out/eval --json out/eval.json
   evaluate DIR --disturb all                           the table of the paper's disturbances
+  evaluate DIR --task all                              the paper's four tasks, its Figure 4
+  evaluate CAN POUR HAND STACK --task all              the same, a checkpoint for each task
   evaluate A B C --trials 100                          which is better: compared scene by scene
   evaluate hub:user/name --robot so100.yaml --rate 30  somebody's, of another layout
   evaluate --expert --robot so100                      the scripted expert: the task can be done
@@ -63,10 +68,6 @@ conditions: {", ".join(DISTURBANCES)}
 """
 
 
-class UsageError(ValueError):
-    """A command line that cannot be obeyed; the message says what to write instead."""
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -81,7 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--expert", action="store_true", help="The scripted expert in its place.")
     add("--ros", action="store_true", help="The policy node that runs.")
     add("--robot", default="", help="xarm6, so100 or a robot file; else the checkpoint's.")
-    add("--task", default="", help="Not given: the robot's first.")
+    add("--task", default="", help="Not given: the robot's first; all: the paper's four.")
     add("--instruction", default="", help="Not given: the task's own words.")
     add("--trials", type=int, default=20, help="Of each condition [20].")
     add("--seed", type=int, default=0, help="Which set of start states [0].")
@@ -151,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         if arguments.suite:
-            evaluations = _of_suite(arguments)
+            evaluations = suite_evaluations(arguments)
         else:
             trials = plan_trials(arguments.trials, seed=arguments.seed, disturb=arguments.disturb)
             evaluations = _evaluations(arguments, trials)
@@ -169,7 +170,11 @@ def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list
     if arguments.expert + arguments.ros + bool(arguments.policies) != 1:
         raise UsageError("say who shall be evaluated: checkpoints, --expert or --ros")
     if arguments.ros:
+        if arguments.task == ALL:
+            raise UsageError("--task all: not with --ros, whose simulation has one task")
         return [_over_ros(arguments, trials)]
+    if arguments.task == ALL:
+        return _every_task(arguments, trials)
     who = [_policy(arguments, named) for named in arguments.policies] or [_expert(arguments)]
     chosen = [(_with_choices(arguments, setup, k), facts) for k, (setup, facts) in enumerate(who)]
     scenes = {(setup.arm, setup.task) for setup, _ in chosen}
@@ -179,54 +184,29 @@ def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list
     return [_offline(arguments, setup, facts, trials) for setup, facts in chosen]
 
 
-def _of_suite(arguments: argparse.Namespace) -> list[Evaluation]:
-    """One for each policy, or that of the server."""
-    if arguments.expert or arguments.ros or bool(arguments.policies) == bool(arguments.server):
-        raise UsageError("say who shall play the suite: checkpoints or --server")
-    if arguments.episodes < 1 or arguments.workers < 0:
-        raise UsageError("--episodes and --workers: expected 1 or more")
-    suite = SUITES[arguments.suite]
-    tasks = chosen(tasks_of(suite), arguments.tasks)
-    setups = [
-        suites.setup_of(
-            suite,
-            named,
-            server=arguments.server or "",
-            colour=arguments.colour,
-            device=arguments.device,
-            reading=reading(arguments),
+def _every_task(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list[Evaluation]:
+    """One for each task, of one policy or of one policy each."""
+    if arguments.instruction:
+        raise UsageError("--instruction: with --task all each task has its own words")
+    one = argparse.Namespace(**{**vars(arguments), "task": ""})
+    who = [_policy(one, named) for named in arguments.policies] or [_expert(one)]
+    tasks = all_tasks(who[0][0].arm)
+    if len(who) not in (1, len(tasks)):
+        raise UsageError(
+            f"--task all: {len(who)} checkpoints; expected one, or one for each of "
+            f"{', '.join(tasks)}"
         )
-        for named in arguments.policies or [""]
+    pairs = zip(tasks, who * (len(tasks) // len(who)), strict=True)
+    chosen = [
+        (_with_choices(arguments, replace(setup, task=task), k), {**facts, "task": task})
+        for k, (task, (setup, facts)) in enumerate(pairs)
     ]
-    evaluations = []
-    for number, (setup, facts) in enumerate(setups, start=1):
-        report = arguments.report
-        if report is not None and len(setups) > 1:
-            report = report / str(number)
-        setup = replace(
-            setup,
-            episodes=arguments.episodes,
-            rendering=arguments.rendering,
-            report=report,
-            keep=arguments.videos,
-        )
-        workers = arguments.workers or fitting_workers(
-            2 * len(tasks), setup.checkpoint, device=arguments.device
-        )
-        total = len(tasks) * arguments.episodes
-        with tqdm(total=total, unit="episode", desc=suite.name, file=sys.stderr) as bar:
-
-            def advance(count: int, bar: "tqdm[Any]" = bar) -> None:
-                bar.update(count)
-
-            outcomes = suites.play(setup, tasks, workers=workers, advance=advance)
-            evaluations.append(suites.evaluation_of(setup, facts, tuple(outcomes)))
-    return evaluations
+    return [_offline(arguments, setup, facts, trials) for setup, facts in chosen]
 
 
 def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> Setup:
     report = arguments.report
-    if report is not None and len(arguments.policies) > 1:
+    if report is not None and (len(arguments.policies) > 1 or arguments.task == ALL):
         report = report / str(number + 1)
     setup = replace(
         setup,
@@ -350,10 +330,14 @@ def _over_ros(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluat
 def _finish(arguments: argparse.Namespace, evaluations: Sequence[Evaluation]) -> None:
     lines = suites.table if arguments.suite else lambda e: table(e.conditions)
     several = len(evaluations) > 1
-    for evaluation in evaluations:
-        _say(*([f"{evaluation.facts['policy']}:"] if several else []))
-        _say(*lines(evaluation))
-    compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
+    compared = []
+    if arguments.task == "all":
+        _say(*task_table(evaluations))
+    else:
+        for evaluation in evaluations:
+            _say(*([f"{evaluation.facts['policy']}:"] if several else []))
+            _say(*lines(evaluation))
+        compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
     _say(*comparison_lines(compared))
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

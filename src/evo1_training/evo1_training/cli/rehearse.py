@@ -8,8 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evo1_policy.command_line import INTERRUPTED, entry_point, tell
+from evo1_policy.robot_config import load_robot
 from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
+from evo1_sim.tasks import all_tasks
 from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.next_commands import command
 from evo1_training.recording.rehearsal import Rehearsal, rehearse
@@ -29,6 +31,7 @@ _EPILOG = """\
 examples
   rehearse --suite metaworld --tasks reach,easy --root ~/evo1_datasets/easy
   rehearse --robot xarm6 --episodes 200 --root ~/evo1_episodes
+  rehearse --task all --episodes 100 --root ~/four_tasks    the paper's four, its words by episode
   convert ~/evo1_episodes --to ~/evo1_datasets/can
 """
 
@@ -49,25 +52,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _of_suite(options)
         from evo1_training.datasets.reader.adoption import robot_file  # late: pyarrow is slow
 
-        rehearsal = Rehearsal(
-            robot_file=robot_file(options.robot),
-            task=options.task,
-            root=(options.root or Path("~/evo1_episodes")).expanduser(),
-            episodes=options.episodes,
-            seed=options.seed,
-            rough=not options.plain,
-            width=options.width,
-            height=options.height,
-        )
-        workers = min(options.workers, options.episodes)
-        with tqdm(total=options.episodes, unit="episode", file=sys.stderr) as bar:
-            failed = rehearse(rehearsal, workers, bar.update)
+        file = robot_file(options.robot)
+        root = (options.root or Path("~/evo1_episodes")).expanduser()
+        tasks = options.task or [""]
+        if "all" in tasks:
+            tasks = all_tasks(load_robot(file).name)
+        total, failed = options.episodes * len(tasks), 0
+        with tqdm(total=total, unit="episode", file=sys.stderr) as bar:
+            for task in tasks:
+                rehearsal = Rehearsal(
+                    robot_file=file,
+                    task=task,
+                    root=root,
+                    episodes=options.episodes,
+                    seed=options.seed,
+                    rough=not options.plain,
+                    width=options.width,
+                    height=options.height,
+                )
+                workers = min(options.workers, options.episodes)
+                failed += rehearse(rehearsal, workers, bar.update)
     except KeyboardInterrupt:
         tell("rehearse", "interrupted; finished episodes stay")
         return INTERRUPTED
-    print(f"{options.episodes} demonstrations saved in {rehearsal.root}, {failed} attempts failed")
-    dataset = f"~/evo1_datasets/{options.task or 'demonstrations'}"
-    print("next: ", command("convert", rehearsal.root, "--to", dataset))
+    print(f"{total} demonstrations saved in {root}, {failed} attempts failed")
+    dataset = f"~/evo1_datasets/{'_'.join(options.task) or 'demonstrations'}"
+    print("next: ", command("convert", root, "--to", dataset))
     return 0
 
 
@@ -107,8 +117,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--robot", default="xarm6", help="xarm6 (default), so100, or a robot file")
-    parser.add_argument("--task", default="", help="not given: the arm's first")
-    parser.add_argument("--episodes", type=int, default=50, metavar="N", help="default: 50")
+    parser.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="not given: the arm's first; again for several; all: the paper's four",
+    )
+    parser.add_argument(
+        "--episodes", type=int, default=50, metavar="N", help="of each task (default: 50)"
+    )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="of the first attempt")
     parser.add_argument(
         "--root", type=Path, metavar="FOLDER", help="default: ~/evo1_episodes, or the dataset"

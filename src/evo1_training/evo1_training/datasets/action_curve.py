@@ -32,11 +32,11 @@ from evo1_policy.control.teleop_target import (
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_training.datasets.recorded_streams import Rejections
 from evo1_training.recording.bag_reader import Episode
+from evo1_training.recording.cdr import TRAJECTORY
 from evo1_training.recording.episode import TELEOP, EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
 from evo1_training.recording.pre_roll import INTERVENTION, read_change
 
-TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 COMMAND = "command"
 POLICY_TRACE = "evo1_msgs/msg/ActionChunk"  # a policy drove where such messages were recorded
 MAX_SILENCE_NS = 500_000_000  # so long a target outlives its message; then newer commands count

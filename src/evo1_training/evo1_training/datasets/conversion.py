@@ -19,7 +19,7 @@ from evo1_policy.checkpoint_layouts.training_facts import (
     read_training,
     write_training,
 )
-from evo1_policy.paths import confined
+from evo1_policy.paths import confined, write_whole
 from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_training.datasets.conversion_job import (
     Job,
@@ -156,14 +156,12 @@ def _begin(request: Request) -> tuple[Path, bool]:
         raise ConversionError(
             f"{root}: exists already; give another folder, or --append to add to a dataset"
         )
-    temporary = work / f".{_REQUEST}.tmp"
-    if work.is_dir() and any(path != temporary for path in work.iterdir()):
+    if work.is_dir() and any(path.name != f".{_REQUEST}.tmp" for path in work.iterdir()):
         raise ConversionError(
             f"{work}: no conversion left this; move it away, or choose another folder"
         )
     work.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(json.dumps(asked), encoding="utf-8")
-    temporary.replace(note)
+    write_whole(note, json.dumps(asked), sync=False)
     return work, False
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from evo1_policy.paths import confined
+from evo1_policy.paths import confined, write_whole
 from evo1_policy.untrusted import read_json
 from evo1_training.datasets.episode_plan import (
     EpisodePlan,
@@ -148,9 +148,7 @@ def convert_episode(job: Job, advance: Advance) -> EpisodeResult:
         except UnreadableFrameError:
             counted.take_back()
             result = _encode(job, episode, key, counted, decode=True)
-        temporary = job.work / f".{key}.json.tmp"
-        temporary.write_text(json.dumps(asdict(result)), encoding="utf-8")
-        temporary.replace(job.work / f"{key}.json")
+        write_whole(job.work / f"{key}.json", json.dumps(asdict(result)), sync=False)
     return result
 
 

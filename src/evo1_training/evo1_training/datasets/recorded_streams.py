@@ -23,10 +23,10 @@ from evo1_policy.perception.messages import (
 )
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig, StateConfig
 from evo1_training.recording.bag_reader import Episode
+from evo1_training.recording.cdr import JOINT_STATE
 from evo1_training.recording.episode import STATE, EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
 
-JOINT_STATE = "sensor_msgs/msg/JointState"
 _MS = 1_000_000
 _ROWS_OPEN = 4096  # joint rows that are kept as they are, before older ones are packed
 _NO_IMAGE = np.empty((0, 0, 3), np.uint8)

@@ -8,12 +8,9 @@ from pathlib import Path
 
 import jinja2
 
+from evo1_policy.paths import write_whole
 from evo1_sim.tasks import DISTURBANCES
-from evo1_training.evaluation.outcomes import (
-    Comparison,
-    Evaluation,
-    to_json,
-)
+from evo1_training.evaluation.outcomes import Comparison, Evaluation, to_json
 
 PAGE = "index.html"
 DATA = "evaluation.json"
@@ -100,14 +97,14 @@ def write_json(
     found = {"policies": data, "comparisons": [asdict(one) for one in comparisons]}
     told = data[0] if len(data) == 1 else found
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
-    _write(path, text + "\n")
+    write_whole(path, text + "\n", sync=False)
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> Path:
     """Write page and data into a folder; return the page's path."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / DATA, [evaluation])
-    _write(folder / PAGE, page(evaluation))
+    write_whole(folder / PAGE, page(evaluation), sync=False)
     return folder / PAGE
 
 
@@ -130,9 +127,3 @@ def _labels(evaluation: Evaluation) -> dict[str, str]:
     """What people call each condition; a task of a benchmark is called by its name."""
     names = [condition.disturbance for condition in evaluation.conditions]
     return {name: DISTURBANCES[name].label if name in DISTURBANCES else name for name in names}
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

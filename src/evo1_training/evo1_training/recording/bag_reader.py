@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, parse_robot
+from evo1_training.recording.cdr import STRING
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
     SIDECAR,
@@ -149,7 +150,7 @@ def facts_in(data: bytes, bag: Path) -> Sidecar:
         EpisodeError: it is none.
     """
     try:
-        text = deserialize(data, "std_msgs/msg/String", topic=FACTS_TOPIC).data
+        text = deserialize(data, STRING, topic=FACTS_TOPIC).data
     except MessageError as error:
         raise EpisodeError(f"{bag}: {error}") from error
     return from_json(text, source=f"{bag}: {FACTS_TOPIC}")

@@ -19,8 +19,7 @@ from os import open as open_descriptor
 from pathlib import Path
 
 from evo1_policy.paths import sync
-from evo1_training.recording.cdr import STRING, string_cdr
-from evo1_training.recording.definitions import topic_spec
+from evo1_training.recording.cdr import STRING, string_cdr, topic_spec
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
     LABEL_TOPIC,

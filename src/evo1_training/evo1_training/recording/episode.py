@@ -13,7 +13,6 @@ is a message on LABEL_TOPIC (std_msgs/String). Must not import ROS or torch.
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_origin
 
 from evo1_policy.observation import MOST_INSTRUCTION
-from evo1_policy.paths import folders_below, sync
+from evo1_policy.paths import folders_below, sync, write_whole
 from evo1_policy.untrusted import UntrustedError, parse_json, read_text
 
 SIDECAR = "episode.json"
@@ -192,26 +191,6 @@ def write_sidecar(folder: Path, sidecar: Sidecar) -> None:
     """
     write_whole(folder / SIDECAR, to_json(sidecar))
     sync(folder)
-
-
-def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
-    """Write a file whole or not at all.
-
-    Args:
-        path: the file.
-        text: what it will hold.
-        sync: wait until it is on the disk.
-
-    Raises:
-        OSError: the disk is full or gone; what was there before stays.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        if sync:
-            os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_sidecar(folder: Path) -> Sidecar:

@@ -5,6 +5,7 @@ passed on byte for byte where it can be; positions under other names, or without
 JointState or JointTrajectory in the robot's names. Must not import ROS or torch.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from evo1_policy.observation import MOST_INSTRUCTION
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import IMAGE_TYPES, RobotConfig, load_robot
 from evo1_training.recording.bag_reader import Episode, as_recorded
-from evo1_training.recording.cdr import JOINT_STATE, STRING
+from evo1_training.recording.cdr import JOINT_STATE, STRING, TRAJECTORY
 from evo1_training.recording.episode import (
     EXTRA,
     STATE,
@@ -27,12 +28,13 @@ from evo1_training.recording.episode import (
     Sidecar,
 )
 from evo1_training.recording.foreign_files import BagFiles
-from evo1_training.recording.foreign_map import TopicMap, place_topics, read_map
-from evo1_training.recording.foreign_streams import Stream, converted, streams_of
+from evo1_training.recording.foreign_map import JointSource, TopicMap, place_topics, read_map
+from evo1_training.recording.foreign_streams import Stream, beyond_limits, converted, streams_of
 from evo1_training.recording.grade import grade_messages
 from evo1_training.recording.mcap_records import RawMessage, Wanted
 
 _SWITCHES = re.compile(r"std_msgs/msg/(Bool|String|U?Int\d+)")
+_LOOKED_AT_NS = 100_000_000  # apart: what positions are in shows in a share of them
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -71,6 +73,7 @@ class ForeignBags:
         placed = place_topics(self.map, self.robot, files.topics, bag=bag)
         streams = streams_of(self.robot, placed, files.topics, bag)
         _check_names(files, streams, self.robot)
+        _check_units(files, streams, self.robot)
         told = _told(files, placed)
         spans = _spans(files, placed, told.get(placed.episode_topic, []))
         several = bool(placed.episode_topic or placed.times_s)
@@ -223,6 +226,52 @@ def _check_names(files: BagFiles, streams: tuple[Stream, ...], robot: RobotConfi
                 f"{', '.join(robot.joint_names)}. Write into the map (--map) "
                 f"'{key}: {{topic: {stream.source}, {how}}}'"
             )
+
+
+def _check_units(files: BagFiles, streams: tuple[Stream, ...], robot: RobotConfig) -> None:
+    """Refuse numbers that no joint of the robot file could mean, such as degrees.
+
+    Raises:
+        EpisodeError: names topic, joints, their range and limits, and what to write into the map.
+    """
+    for stream in streams:
+        if stream.given.role == EXTRA or stream.given.type not in (JOINT_STATE, TRAJECTORY):
+            continue
+        found: dict[str, tuple[float, float]] = {}
+        due_ns = 0
+        for message in files.read(Wanted(topics=frozenset([stream.source]))):
+            if message.log_ns < due_ns:
+                continue
+            data = converted(message, stream, robot)
+            if data is None:
+                continue
+            due_ns = message.log_ns + _LOOKED_AT_NS
+            try:
+                content = deserialize(data, stream.given.type, topic=stream.source)
+            except MessageError:
+                continue
+            for name, value in _positions(content):
+                low, high = found.get(name, (value, value))
+                found[name] = min(low, value), max(high, value)
+        if listing := beyond_limits(found, robot):
+            source = stream.joints or JointSource(topic=stream.source)
+            key = "state" if stream.given.role == STATE else "action"
+            raise EpisodeError(
+                f"{files.bag}: {stream.source}: beyond what the robot file's joints can mean in "
+                f"radians: {'; '.join(listing)}; are these degrees or percent? Write into the map "
+                f"(--map) '{source.line(key, 'deg')}', or units by joint (docs/datasets.md)"
+            )
+
+
+def _positions(content: Any) -> Iterator[tuple[str, float]]:
+    """Joints and finite positions of a JointState or of the points of a JointTrajectory."""
+    points = getattr(content, "points", None)
+    rows = [(content.name, content.position)] if points is None else []
+    rows += [(content.joint_names, one.positions) for one in points or ()]
+    for names, values in rows:
+        if len(names) == len(values):
+            pairs = zip(names, map(float, values), strict=True)
+            yield from ((name, value) for name, value in pairs if math.isfinite(value))
 
 
 def _told(files: BagFiles, placed: TopicMap) -> dict[str, list[tuple[int, Any]]]:

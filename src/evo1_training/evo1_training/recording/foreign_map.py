@@ -2,37 +2,58 @@
 
     cameras: {image_1: /front/image_raw, image_2: /wrist/image_raw}
     state: {topic: /joint_states, prefix: follower_}
-    action: {topic: /joint_states, prefix: leader_}
+    action: {topic: /joint_states, prefix: leader_, units: {elbow: deg}}
     instruction: {topic: /task}
     episodes: {topic: /recording}
 
 What the map leaves out is found under the robot file's own topics. Must not import ROS or torch.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from evo1_policy.joint_units import load_units
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.strict_yaml import Section, read_section
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, parse_yaml, read_text
+from evo1_training.datasets.reader.adoption import shipped
 from evo1_training.recording.episode import EpisodeError
+
+_WORDS = {"rad": (1.0, 0.0), "deg": (math.pi / 180, 0.0)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class JointSource:
-    """Where positions come from [rad].
+    """Where positions come from.
 
     Attributes:
         topic: as written.
         names: joint of the robot by its name in the bag; empty: the names are the robot's.
         order: of numbers without names.
+        units: angle [rad] = offset + scale * number, as (scale, offset) by joint of the robot;
+            what is not named is in the robot file's unit.
     """
 
     topic: str
     names: Mapping[str, str] = field(default_factory=dict)
     order: tuple[str, ...] = ()
+    units: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def line(self, key: str, unit: str) -> str:
+        """What to write into a map under a key so that the same numbers have a unit."""
+        pairs = {name: there for there, name in self.names.items()}
+        prefixes = {there.removesuffix(name) for name, there in pairs.items()}
+        words = [f"topic: {self.topic}"]
+        if self.order:
+            words.append(f"joints: [{', '.join(self.order)}]")
+        elif len(prefixes) == 1:
+            words.append(f"prefix: {prefixes.pop()}")
+        elif pairs:
+            words.append(f"joints: {{{', '.join(f'{a}: {b}' for a, b in pairs.items())}}}")
+        return f"{key}: {{{', '.join(words)}, units: {unit}}}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +130,38 @@ def _joints(root: Section, key: str, robot: RobotConfig) -> JointSource | None:
             inner = section.section("joints")
             names = {inner.text(name): name for name in known if inner.has(name)}
             inner.finish()
+    units = _units(section, robot) if section.has("units") else {}
     section.finish()
-    return JointSource(topic=topic, names=names, order=order)
+    return JointSource(topic=topic, names=names, order=order, units=units)
+
+
+def _units(section: Section, robot: RobotConfig) -> dict[str, tuple[float, float]]:
+    """A word or a file of units for all joints; or by joint a word, or scale and offset."""
+    joints = robot.joint_names
+    if isinstance(section.get("units", "deg, a file, or units by joint"), str):
+        said = section.text("units")
+        if said in _WORDS:
+            return dict.fromkeys(joints, _WORDS[said])
+        path = shipped("robots/units", said)
+        if path is None:
+            raise section.error(
+                "units",
+                f"expected {', '.join(_WORDS)}, a file of units (joint: {{scale: , offset: }}), "
+                f"or a mapping of these by joint; got '{said}'",
+            )
+        units = load_units(path, joints)
+        pairs = zip(units.scale.tolist(), units.offset.tolist(), strict=True)
+        return dict(zip(joints, pairs, strict=True))
+    found, inner = {}, section.section("units")
+    for name in joints:
+        if inner.has(name) and isinstance(inner.get(name, "a unit"), str):
+            found[name] = _WORDS[inner.choice(name, tuple(_WORDS))]
+        elif inner.has(name):
+            one = inner.section(name)
+            found[name] = (one.number("scale"), one.number("offset"))
+            one.finish()
+    inner.finish()
+    return found
 
 
 def _instruction(root: Section, path: Path) -> dict[str, Any]:
@@ -164,23 +215,20 @@ def place_topics(
     Raises:
         EpisodeError: something is missing; the message says what to write into the map.
     """
+    wanted = {one.name: found.cameras.get(one.name, one.topic) for one in robot.cameras}
+    cameras = {name: _find(asked, topics) for name, asked in wanted.items()}
     lines = []
-    cameras = {}
-    for camera in robot.cameras:
-        asked = found.cameras.get(camera.name, camera.topic)
-        cameras[camera.name] = _find(asked, topics)
-        if not cameras[camera.name]:
-            images = [name for name, kind in topics.items() if "Image" in kind]
-            lines.append(
-                (
-                    f"camera '{camera.name}' ({asked})",
-                    f"cameras: {{{camera.name}: {_first(images, 'TOPIC')}}}",
-                )
-            )
+    if lacking := [name for name, topic in cameras.items() if not topic]:
+        free = (name for name, kind in topics.items() if "Image" in kind)
+        images = (name for name in free if name not in cameras.values())
+        drafts = ", ".join(f"{name}: {next(images, 'TOPIC')}" for name in lacking)
+        what = ", ".join(f"camera '{name}' ({wanted[name]})" for name in lacking)
+        lines.append((what, f"cameras: {{{drafts}}}"))
     state = found.state or JointSource(topic=robot.state.topic)
     place = _find(state.topic, topics)
     if not place:
         states = [name for name, kind in topics.items() if kind.endswith("/JointState")]
+        states.sort(key=_is_told)
         lines.append((f"the state ({state.topic})", f"state: {_first(states, 'TOPIC')}"))
     action = found.action
     if action is not None and not _find(action.topic, topics):
@@ -227,9 +275,15 @@ def _wanted(topics: Mapping[str, str], robot: RobotConfig) -> str:
         ("/JointState", "{{topic: {0}, prefix: leader_}}"),
     ):
         names = [name for name, one in topics.items() if one.endswith(kind)]
+        names.sort(key=_is_told, reverse=True)
         if names:
             return form.format(names[0], ", ".join(robot.joint_names))
     return "TOPIC"
+
+
+def _is_told(topic: str) -> bool:
+    """Whether a topic is named as the one who demonstrates; what is measured is not."""
+    return any(word in topic for word in ("leader", "teleop", "command", "target"))
 
 
 def _first(names: list[str], otherwise: str) -> str:

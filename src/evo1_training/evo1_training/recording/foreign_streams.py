@@ -3,14 +3,16 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import IMAGE_TYPES, RobotConfig
+from evo1_training.datasets.reader.robot_check import SLACK_RAD
 from evo1_training.recording.cdr import (
     JOINT_STATE,
     NONE,
@@ -74,7 +76,7 @@ def streams_of(
         for name, topic in placed.cameras.items()
     ]
     found.append(_stream(STATE, state.topic, topics, (JOINT_STATE,), bag))
-    if state.names:
+    if state.names or state.units:
         found[-1] = replace(found[-1], joints=state)
     if action is not None:
         used.add(action.topic)
@@ -85,7 +87,7 @@ def streams_of(
                 f"'action: {{topic: {action.topic}, joints: [{', '.join(robot.joint_names)}]}}' "
                 "in the order of the numbers"
             )
-        if stream.type != TRAJECTORY or action.names:
+        if stream.type != TRAJECTORY or action.names or action.units:
             name = f"{action.topic}#action"  # of the bag's topic another one may be made, too
             given = RecordedTopic(name=name, type=TRAJECTORY, role=TELEOP)
             stream = replace(stream, given=given, joints=action)
@@ -128,7 +130,16 @@ def converted(message: RawMessage, stream: Stream, robot: RobotConfig) -> bytes 
         return message.data  # whoever reads it rejects it, as it does with our own
     if stream.type == TRAJECTORY:
         names = [source.names.get(name, name) for name in content.joint_names]
-        return cdr(TRAJECTORY, replace(content, joint_names=names))
+        points = [
+            replace(
+                one,
+                positions=_in_radians(names, one.positions, source),
+                velocities=_in_radians(names, one.velocities, source, rates=True),
+                accelerations=_in_radians(names, one.accelerations, source, rates=True),
+            )
+            for one in content.points
+        ]
+        return cdr(TRAJECTORY, replace(content, joint_names=names, points=points))
     if stream.type == ARRAY:
         names, values = list(source.order), np.asarray(content.data, np.float64)
         if len(names) != len(values):
@@ -145,7 +156,35 @@ def converted(message: RawMessage, stream: Stream, robot: RobotConfig) -> bytes 
     kept = [place for place, name in enumerate(renamed) if name in robot.joint_names]
     if not kept:
         return None
-    names, values = [renamed[place] for place in kept], values[kept]
+    names = [renamed[place] for place in kept]
+    values = _in_radians(names, values[kept], source)
     if stream.given.type == JOINT_STATE:
         return joint_state(head, names, values, NONE)
     return trajectory(head, names, [0.0], values[None])
+
+
+def _in_radians(
+    names: Sequence[str], values: npt.ArrayLike, source: JointSource, *, rates: bool = False
+) -> npt.NDArray[np.float64]:
+    """Numbers of joints in the map's units; of another count, as those left out, as they are."""
+    numbers = np.asarray(values, np.float64)
+    if not source.units or len(numbers) != len(names):
+        return numbers
+    scale, offset = np.array([source.units.get(name, (1.0, 0.0)) for name in names]).T
+    return np.asarray(scale * numbers + (0 if rates else offset))
+
+
+def beyond_limits(rows: Mapping[str, tuple[float, float]], robot: RobotConfig) -> tuple[str, ...]:
+    """Joints whose numbers the robot file cannot mean, with their range and limits.
+
+    Args:
+        rows: least and greatest number by joint [rad].
+        robot: whose limits count.
+    """
+    return tuple(
+        f"{joint.name} {low:.4g} .. {high:.4g}, limits {joint.position_min:g} .. "
+        f"{joint.position_max:g}"
+        for joint in robot.joints
+        for low, high in [rows.get(joint.name, (joint.position_min, joint.position_max))]
+        if low < joint.position_min - SLACK_RAD or high > joint.position_max + SLACK_RAD
+    )

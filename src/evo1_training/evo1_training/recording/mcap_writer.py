@@ -35,7 +35,7 @@ from mcap.records import (
     SummaryOffset,
 )
 
-from evo1_training.recording.episode import write_whole
+from evo1_policy.paths import write_whole
 
 MAGIC = b"\x89MCAP0\r\n"
 METADATA = "metadata.yaml"

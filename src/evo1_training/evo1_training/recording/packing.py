@@ -14,12 +14,10 @@ import numpy.typing as npt
 import simplejpeg
 
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize
-from evo1_training.recording.cdr import cdr, made
-from evo1_training.recording.definitions import topic_spec
+from evo1_training.recording.cdr import COMPRESSED, IMAGE, cdr, made, topic_spec
 from evo1_training.recording.episode import RecordedTopic
 from evo1_training.recording.mcap_writer import TopicSpec
 
-IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 QUALITY = 95
 _PNG_LEVEL = 1  # higher ones take five times as long for a tenth of the size
 
@@ -48,7 +46,7 @@ class Packing:
         message = deserialize(data, IMAGE, topic=topic)
         image = decode_image(message, topic=topic)
         form = f"{message.encoding}; {'jpeg' if self.quality else 'png'} compressed bgr8"
-        packed = self._jpeg(image) if self.quality else _png(image)
+        packed = self._jpeg(image) if self.quality else png(image)
         return cdr(COMPRESSED, made(COMPRESSED, header=message.header, format=form, data=packed))
 
     def _jpeg(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
@@ -58,7 +56,8 @@ class Packing:
         return np.frombuffer(data, np.uint8)
 
 
-def _png(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def png(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB as the bytes of a PNG file; nothing is lost."""
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
     return np.asarray(data, np.uint8).reshape(-1)

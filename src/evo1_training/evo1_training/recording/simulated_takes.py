@@ -16,8 +16,15 @@ from evo1_sim.experts import ExpertError
 from evo1_sim.rehearsals import Rehearsal, plan_rehearsal
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.world import World
-from evo1_training.recording.cdr import cdr, header, joint_state, made, trajectory
-from evo1_training.recording.definitions import topic_spec
+from evo1_training.recording.cdr import (
+    IMAGE,
+    cdr,
+    header,
+    joint_state,
+    made,
+    topic_spec,
+    trajectory,
+)
 from evo1_training.recording.episode import SCRIPTED_OPERATOR
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.session import Session, SessionInput
@@ -28,10 +35,9 @@ TICK_NS = 10_000_000  # joint states at 100 Hz
 FRAME_TICKS = 100.0 / 30.0  # ticks between two camera frames
 LEAD_IN_S = 0.3  # at rest before and after, so that a take shows both
 LEAD_OUT_S = 0.4
-SETTLE_S = 2.0  # for the task's check to come true afterwards
+SETTLE_S = 3.0  # for the task's check to come true afterwards, and to hold as long as it must
 WARM_UP_S = 0.2  # of streams before a take: none begins before each of them is alive
 TARGET_OFFSETS_S = (1 / 30, 2 / 30, 3 / 30)  # how far each teleop message looks ahead
-IMAGE = "sensor_msgs/msg/Image"
 
 
 class SimulatedTakeError(RuntimeError):

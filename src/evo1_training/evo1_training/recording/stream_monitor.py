@@ -12,6 +12,7 @@ import numpy as np
 
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize, read_joints
 from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
+from evo1_training.recording.cdr import JOINT_STATE, TRAJECTORY
 from evo1_training.recording.episode import (
     EXTRA,
     STATE,
@@ -233,7 +234,7 @@ class _JointWatch:
         Raises:
             MessageError: it cannot be used: another type, NaN, a repeated name.
         """
-        message = deserialize(data, "sensor_msgs/msg/JointState", topic=topic)
+        message = deserialize(data, JOINT_STATE, topic=topic)
         names, positions, _ = read_joints(message, topic=topic, joints=self._names)
         for name, position in zip(names, positions.tolist(), strict=True):
             _widen(self._measured, name, position)
@@ -244,7 +245,7 @@ class _JointWatch:
         Raises:
             MessageError: it cannot be used: another type, a wrong number of positions, NaN.
         """
-        message = deserialize(data, "trajectory_msgs/msg/JointTrajectory", topic=topic)
+        message = deserialize(data, TRAJECTORY, topic=topic)
         names = list(message.joint_names)
         for point in (message.points[0], message.points[-1]) if len(message.points) else ():
             positions = [float(position) for position in point.positions]
@@ -288,13 +289,12 @@ def robot_topics(robot: RobotConfig, names: Mapping[str, str]) -> list[RecordedT
         robot: the robot file.
         names: resolved name of each topic as written.
     """
-    trajectory = "trajectory_msgs/msg/JointTrajectory"
     roles = [
         *((camera.topic, camera.type, f"camera:{camera.name}") for camera in robot.cameras),
-        (robot.state.topic, "sensor_msgs/msg/JointState", STATE),
-        (robot.teleop_topic, trajectory, TELEOP),
+        (robot.state.topic, JOINT_STATE, STATE),
+        (robot.teleop_topic, TRAJECTORY, TELEOP),
         *(
-            (command.topic, trajectory, f"command:{index}")
+            (command.topic, TRAJECTORY, f"command:{index}")
             for index, command in enumerate(robot.command)
         ),
     ]

@@ -15,15 +15,10 @@ import numpy as np
 
 from evo1_policy.perception.buffers import Stream
 from evo1_policy.perception.messages import HEAD_BYTES, MessageError, head_stamp_ns
+from evo1_training.recording.cdr import COMPRESSED, IMAGE, JOINT_STATE, TRAJECTORY
 from evo1_training.recording.episode import RecordedTopic
 
-IMAGE_TYPE = "sensor_msgs/msg/Image"
-STAMPED_TYPES = (
-    IMAGE_TYPE,
-    "sensor_msgs/msg/CompressedImage",
-    "sensor_msgs/msg/JointState",
-    "trajectory_msgs/msg/JointTrajectory",
-)
+_STAMPED = (IMAGE, COMPRESSED, JOINT_STATE, TRAJECTORY)
 _MS = 1_000_000
 _RATE_WINDOW_NS = 1_000_000_000
 _RECENT = 8  # frames of a camera that the live skew looks at
@@ -138,7 +133,7 @@ class StreamWatch:
         self.problem = ""
         self.notice = ""  # why nothing comes, where somebody knows
         self._gap_ns = gap_ns
-        self._stamped = topic.type in STAMPED_TYPES
+        self._stamped = topic.type in _STAMPED
         self._clock = Stream(name, topic.name, round(max_age_ms * _MS), stamp)
         self._arrivals: deque[int] = deque()
         self._received = 0
@@ -162,7 +157,7 @@ class StreamWatch:
         self._clock.accept(stamp_ns, received_ns)
         if self.max_age_ms:
             self._offsets.append(received_ns - stamp_ns)
-        if self.topic.type == IMAGE_TYPE and (size := cdr_image_size(data)) is not None:
+        if self.topic.type == IMAGE and (size := cdr_image_size(data)) is not None:
             self._sizes.add(size)
         self._advance(stamp_ns)
 

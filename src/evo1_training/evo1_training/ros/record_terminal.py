@@ -65,6 +65,7 @@ class TerminalNode(Node):
                 f"button_{name}",
                 DEFAULT_BUTTONS.get(name, -1),
                 "Index of the gamepad's button; -1: none.",
+                span=(-1, 63),
             )
             for name in BUTTONS
         }

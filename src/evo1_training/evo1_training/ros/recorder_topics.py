@@ -13,8 +13,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from evo1_policy.robot_config import RobotConfig
-from evo1_training.recording.cdr import STRING
-from evo1_training.recording.definitions import definition, type_hash
+from evo1_training.recording.cdr import STRING, definition, type_hash
 from evo1_training.recording.episode import (
     INSTRUCTION,
     OWN_TOPICS,

@@ -4,7 +4,6 @@ Must not import ROS or torch.
 """
 
 import dataclasses
-import difflib
 import math
 import types
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import yaml
 
+from evo1_policy.command_line import did_you_mean
 from evo1_policy.untrusted import UntrustedError, parse_yaml
 
 Data = dict[str, Any]
@@ -137,7 +137,9 @@ def override(base: Data, text: str, *, section: str) -> Data:
     key, equals, value_text = text.partition("=")
     if not equals or not key:
         raise TrainConfigError(f"'{text}': expected key=value, such as data.workers=2")
-    if "." not in key and key not in base and key in base[section]:
+    if "." not in key and key not in base:
+        if key not in base[section]:
+            raise _unknown("command line", key, key, [*base, *base[section]])
         key = f"{section}.{key}"
     try:
         change: Any = parse_yaml(value_text, source=key) if value_text else ""
@@ -170,9 +172,8 @@ def _plain(value: Any) -> Any:
 
 
 def _unknown(source: str, dotted: str, key: str, known: list[str]) -> TrainConfigError:
-    near = difflib.get_close_matches(key, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-    return TrainConfigError(f"{source}: {dotted}: unknown key; {hint}")
+    hint = did_you_mean(key, known) or f"; known here: {', '.join(known)}"
+    return TrainConfigError(f"{source}: {dotted}: unknown key{hint}")
 
 
 def _value(hint: Any, value: Any, source: str, path: str) -> Any:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
 
 SCALE = 2.0  # peft's alpha / rank
+_RAW = "in_proj_"  # without these the head's attention would look where it always looked
 _BASE, _A, _B = ".base_layer.", ".lora_A.default.weight", ".lora_B.default.weight"
 
 
 def add_adapters(model: "Evo1", stage: StageConfig, *, seed: int) -> None:
-    """Let the stage's parts learn by adapters of their linear layers, all else in them rests.
+    """Let the stage's parts learn by adapters of their linear layers.
 
-    Layers that are frozen already get none. The model computes what it did before.
+    The projections of the head's attention, which are no layers, learn in whole; all else in the
+    parts rests. Layers that are frozen already get none. The model computes what it did before.
 
     Args:
         model: plain; it is changed in place.
@@ -35,7 +37,11 @@ def add_adapters(model: "Evo1", stage: StageConfig, *, seed: int) -> None:
     adapted = tuple(module for name, module in parts.items() if name in stage.lora)
     inside = {id(module) for part in adapted for module in part.modules()}
     whole = {id(w) for part in adapted for w in part.parameters()}
-    trained = [w for w in model.parameters() if w.requires_grad and id(w) not in whole]
+    trained = [
+        w
+        for name, w in model.named_parameters()
+        if w.requires_grad and (id(w) not in whole or name.rpartition(".")[2].startswith(_RAW))
+    ]
     targets = [
         name
         for name, module in model.named_modules()

@@ -163,4 +163,4 @@ def _next(folder: RunFolder, config: TrainConfig, stage: Stage, data: TrainingDa
     if data.robot is None:
         policy = ("--checkpoint", folder.path / "best")
         return [command("evaluate", "--suite", data.interface.name, *policy)]
-    return after_training(data.robot.name, folder.path / "best", data.instructions)
+    return after_training(data.robot, folder.path / "best", data.instructions)

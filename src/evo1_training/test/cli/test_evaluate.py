@@ -50,6 +50,21 @@ def test_the_expert_needs_no_checkpoint(capsys):
     assert "1/1" in capsys.readouterr().out
 
 
+def test_all_tasks_are_one_table_with_the_papers_average(tmp_path, capsys):
+    arguments = ["--expert", "--task", "all", "--trials", "1", "--limit-s", "1", "--workers", "1"]
+    assert main([*arguments, "--json", str(tmp_path / "it.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    tasks = ["can_into_box", "pour", "hand_delivery", "can_stacking"]
+    assert [line.split()[:2] for line in lines[1:6]] == [
+        *([task, "0/1"] for task in tasks),
+        ["average", "0/4"],
+    ]
+    assert "78%" in lines[5]
+    policies = json.loads((tmp_path / "it.json").read_text())["policies"]
+    assert [one["task"] for one in policies] == tasks
+    assert policies[2]["instruction"] == "put the can into the hand"
+
+
 def test_policies_are_compared_scene_by_scene(tmp_path, capsys, shipped):
     other = tmp_path / "second"
     shutil.copytree(shipped, other)
@@ -73,6 +88,8 @@ def test_policies_are_compared_scene_by_scene(tmp_path, capsys, shipped):
         (["--expert", "--disturb", "fog"], 2, "of none, distractor"),
         (["--expert", "--robot", "ur5"], 2, "no simulated arm 'ur5'"),
         (["--expert", "--task", "pouring"], 2, "known: can_into_box, can_stacking"),
+        (["--expert", "--task", "all", "--instruction", "go"], 2, "each task has its own words"),
+        (["--ros", "--task", "all"], 2, "not with --ros"),
         (["--expert", "--workers", "-1"], 2, "--workers -1"),
         (["--expert", "--smoothing-rad", "0.2"], 2, "--smoothing-rad 0.2: expected 0 to 0.1"),
         (["--checkpoint", "nowhere"], 1, "nowhere: no such checkpoint"),
@@ -90,6 +107,12 @@ def test_a_wrong_choice_is_one_line_that_names_it(arguments, code, named, capsys
 def test_a_checkpoint_of_another_robot_is_refused(shipped, capsys):
     assert main(["--checkpoint", str(shipped), "--robot", "so100"]) == 2
     assert "is for the robot 'xarm6'" in capsys.readouterr().err
+
+
+def test_all_tasks_take_one_checkpoint_or_one_each(shipped, capsys):
+    assert main([str(shipped), str(shipped), "--task", "all"]) == 2
+    wanted = "expected one, or one for each of can_into_box, pour, hand_delivery, can_stacking"
+    assert wanted in capsys.readouterr().err
 
 
 def test_a_folder_of_others_is_told_what_it_does_not_say(

@@ -2,12 +2,15 @@
 
 import json
 
+import foreign_bags
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from bag_writing import ENV, ROBOT_TEXT, at, steady, write_episode
+from bag_writing import ENV, ROBOT_TEXT, at, position, steady, write_episode
 from converting import Watcher, lengths, listed
 from foreign_bags import BOOL, STRING, VARIANTS, driven, files_of, say, without, write_bag
 
+from evo1_policy.untrusted import UntrustedError
 from evo1_training.cli.convert import main
 from evo1_training.datasets.conversion import convert
 from evo1_training.datasets.conversion_request import ConversionError, Request
@@ -100,7 +103,7 @@ def test_what_the_map_lacks_is_named_with_the_line_to_write(tmp_path, bags):
         "camera 'image_1' (env/image_raw)",
         "the action (teleop/joint_trajectory or arm/joint_trajectory)",
         "/wrist/image_raw (sensor_msgs/msg/Image)",
-        "'cameras: {image_1: /wrist/image_raw}'",
+        "'cameras: {image_1: TOPIC}'",
         "'action: {topic: /forward_position_controller/commands, joints: [elbow, finger]}'",
     ):
         assert words in str(told.value)
@@ -121,6 +124,60 @@ def test_joints_under_other_names_are_told_with_the_line_to_write(tmp_path, bags
     line = r"'state: \{topic: /joint_states, prefix: follower_\}'"
     with pytest.raises(ConversionError, match=line):
         convert(bags(tmp_path / "bags", only), Watcher())
+
+
+def in_degrees(kind, monkeypatch):
+    """The same motion, its joints in degrees."""
+    turned = position
+    with monkeypatch.context() as patch:
+        patch.setattr(foreign_bags, "position", lambda ms: np.degrees(turned(ms)).tolist())
+        return driven(kind)
+
+
+DEGREES = {
+    "leader": (
+        LEADER.replace("_}", "_, units: deg}"),
+        "state: {topic: /joint_states, prefix: follower_, units: deg}",
+    ),
+    "array": (
+        "state: {topic: /joint_states, units: {elbow: deg, finger: deg}}\n"
+        + ARRAYS.replace("]}", "], units: {elbow: deg, finger: {scale: 0.017453292, offset: 0}}}"),
+        "state: {topic: /joint_states, units: deg}",
+    ),
+    "own": (
+        "state: {topic: joint_states, units: deg}\n"
+        "action: {topic: teleop/joint_trajectory, units: deg}",
+        "state: {topic: /joint_states, units: deg}",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DEGREES)
+def test_degrees_are_refused_with_their_numbers_or_said_in_the_map_and_turned(
+    tmp_path, bags, ours, monkeypatch, kind
+):
+    (expected,) = ours(driven("own"))
+    write_bag(tmp_path / "bags" / "take", in_degrees(kind, monkeypatch))
+    said, line = DEGREES[kind]
+    plain = {"leader": LEADER, "array": ARRAYS, "own": ""}[kind]
+    with pytest.raises(
+        ConversionError, match=r"elbow -?[\d.]+ \.\. [\d.]+, limits -10 \.\. 10"
+    ) as e:
+        convert(bags(tmp_path / "bags", plain), Watcher())
+    assert f"Write into the map (--map) '{line}'" in str(e.value)
+    request = bags(tmp_path / "bags", said)
+    convert(request, Watcher())
+    (found,) = table(request)
+    for key in ("observation.state", "action"):
+        ours_, theirs = (np.array(one[key].to_pylist()) for one in (expected, found))
+        np.testing.assert_allclose(theirs, ours_, atol=1e-5)
+
+
+def test_a_unit_that_nobody_knows_is_refused_by_its_key(bags, tmp_path):
+    with pytest.raises(UntrustedError, match=r"state.units: expected rad, deg, a file .*'inch'"):
+        bags(tmp_path, "state: {topic: /joint_states, units: inch}")
+    with pytest.raises(UntrustedError, match=r"units.* 'wrist'"):
+        bags(tmp_path, "state: {topic: /joint_states, units: {wrist: deg}}")
 
 
 def test_a_bag_without_a_task_asks_for_one(tmp_path, bags):
@@ -200,7 +257,7 @@ def test_the_command_takes_robot_map_and_instruction(tmp_path, capsys):
     given = [str(tmp_path / "bags"), "--to", str(tmp_path / "out"), "--workers", "2"]
     given += ["--storage", "png"]
     assert main([*given, "--instruction", "pick"]) == 1
-    assert "with --robot FILE" in capsys.readouterr().err
+    assert "with --robot ROBOT" in capsys.readouterr().err
     given += ["--robot", str(tmp_path / "two.yaml"), "--map", str(tmp_path / "map.yaml")]
     assert main([*given, "--instruction", "pick"]) == 0
     info = json.loads((tmp_path / "out/meta/info.json").read_text())

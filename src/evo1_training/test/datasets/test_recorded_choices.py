@@ -32,7 +32,7 @@ from evo1_training.datasets.conversion import convert
 from evo1_training.datasets.reader.folder import open_folder
 from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.bag_writer import WriterLimits
-from evo1_training.recording.definitions import definition
+from evo1_training.recording.cdr import definition
 from evo1_training.recording.episode import SIDECAR, Label, RecordedTopic, bag_path, read_sidecar
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.mcap_writer import TopicSpec

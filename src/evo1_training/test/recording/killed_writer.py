@@ -18,7 +18,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from evo1_policy.robot_config import load_robot
 from evo1_training.recording.bag_writer import BagWriter, WriterLimits
-from evo1_training.recording.definitions import definition
+from evo1_training.recording.cdr import definition
 from evo1_training.recording.episode import EpisodeFacts, Sidecar
 from evo1_training.recording.mcap_writer import TopicSpec
 from evo1_training.recording.stream_monitor import robot_topics

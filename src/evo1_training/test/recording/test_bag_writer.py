@@ -9,7 +9,7 @@ from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 
 from evo1_training.recording.bag_writer import BagWriter, WriterLimits, string_cdr
-from evo1_training.recording.definitions import definition
+from evo1_training.recording.cdr import definition
 from evo1_training.recording.episode import (
     FACTS_TOPIC,
     EpisodeError,

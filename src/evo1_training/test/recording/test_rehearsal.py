@@ -22,6 +22,22 @@ def rehearsal(robots_dir, root, **more):
     return Rehearsal(**{**choices, **more})
 
 
+def test_all_tasks_go_into_one_folder_one_after_the_other(tmp_path, monkeypatch):
+    recorded = []
+    monkeypatch.setattr(
+        "evo1_training.cli.rehearse.rehearse",
+        lambda rehearsal, workers, advance: recorded.append(rehearsal) or 0,
+    )
+    root = ["--root", str(tmp_path), "--episodes", "2"]
+    assert main(["--task", "all", *root]) == 0
+    tasks = ["can_into_box", "pour", "hand_delivery", "can_stacking"]
+    assert [one.task for one in recorded] == tasks
+    assert {(one.root, one.episodes) for one in recorded} == {(tmp_path, 2)}
+    recorded.clear()
+    assert main(["--task", "pour", "--task", "hand_delivery", *root]) == 0
+    assert [one.task for one in recorded] == ["pour", "hand_delivery"]
+
+
 def test_parts_share_neither_seeds_nor_numbers(robots_dir, tmp_path):
     (tmp_path / "episode_000006").mkdir()
     parts = rehearsal(robots_dir, tmp_path, episodes=7, seed=10).shared_by(3)

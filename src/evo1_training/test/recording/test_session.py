@@ -24,7 +24,7 @@ from rosbags.highlevel import AnyReader
 from evo1_policy.robot_config import parse_robot
 from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.bag_writer import WriterLimits
-from evo1_training.recording.definitions import definition
+from evo1_training.recording.cdr import definition
 from evo1_training.recording.episode import bag_path, read_sidecar
 from evo1_training.recording.episode_store import EpisodeStore
 from evo1_training.recording.mcap_writer import TopicSpec

@@ -13,6 +13,7 @@ from evo1_policy.checkpoint import load_model as load_weights
 from evo1_policy.interface import load_interface, parse_interface
 from evo1_policy.policy import Policy
 from evo1_training.cli import train as cli
+from evo1_training.cli.edit_dataset import main as edit
 from evo1_training.cli.norm_stats import main as norm_stats
 from evo1_training.cli.view import main as view
 from evo1_training.datasets.checker.checking import check_dataset
@@ -114,6 +115,13 @@ def test_demonstrations_of_a_benchmark_are_a_dataset_that_our_tools_read(
     assert stats["action_space"] == "raw"
     assert len(stats["stats"]["metaworld_robot"]["observation.state"]["min"]) == 8
     assert "gripper" in capsys.readouterr().out
+
+
+def test_an_edited_dataset_keeps_its_interface(demonstrations, tmp_path):
+    assert edit([str(demonstrations), "--delete", "0", "--to", str(tmp_path / "two")]) == 0
+    config = DataConfig(datasets=(str(tmp_path / "two"),))
+    assert selected_subject(config) == (METAWORLD, None)
+    assert len(open_data(config, MODEL, seed=0).train[0].samples.folder.episodes) == 2
 
 
 def test_a_frame_of_other_widths_is_refused(tmp_path):

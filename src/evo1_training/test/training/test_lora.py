@@ -59,6 +59,16 @@ def test_adapters_learn_in_the_parts_asked_for_and_begin_as_nothing(model, fresh
     assert set(adapted_weights(model.state_dict())) & found == backbone
 
 
+def test_the_projections_of_the_heads_attention_learn_in_whole_beside_adapters(model):
+    frozen = "action_head.transformer_blocks.0.*"
+    freeze(model, StageConfig(lora=("head",), lora_rank=2, freeze=(frozen,)), seed=3)
+    head = {name for name in learning(model) if name.startswith("action_head.")}
+    whole = {name for name in head if ".lora_" not in name}
+    names = {f"action_head.transformer_blocks.1.attn.in_proj_{end}" for end in ("weight", "bias")}
+    assert whole == names
+    assert not any(name.startswith(frozen[:-1]) for name in head)
+
+
 def test_the_seed_makes_the_adapters(model, fresh):
     other = copy.deepcopy(fresh)
     stage = StageConfig(lora=("head",), lora_rank=2)

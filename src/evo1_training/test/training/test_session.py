@@ -351,7 +351,7 @@ def test_a_pool_that_is_too_narrow_for_a_velocity_is_told(config):
     stage = dataclasses.replace(config.stage1, steps=1)
     run = train(dataclasses.replace(config, model=model, stage1=stage), "stage1")
     card = (run.folder.path / "last" / "README.md").read_text()
-    assert "35 numbers (5 actions x 7 joints), and the head's pool has 16" in card
+    assert "35 numbers (5 actions x 7 numbers), and the head's pool has 16" in card
 
 
 def test_words_of_a_dataset_write_no_control_characters_on_a_terminal(config, tmp_path, capsys):

@@ -1,6 +1,6 @@
 """What a dataset holds, as far as adding to it needs to know. Must not import ROS or torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from evo1_training.datasets.lerobot.schema import DatasetSchema, Version, arrow_
 from evo1_training.datasets.lerobot.staging import DatasetWriteError
 from evo1_training.datasets.lerobot.statistics import Statistics, merged, of_values
 from evo1_training.datasets.lerobot.tables import Place, index_columns
+from evo1_training.datasets.reader.info import read_info
+from evo1_training.datasets.reader.layouts import read_tasks
+from evo1_training.datasets.reader.problems import Refusing
 
 INFO, STATS = "meta/info.json", "meta/stats.json"
 OWN, SOURCES = "meta/evo1", "meta/evo1/sources.jsonl"  # what we add
@@ -115,15 +118,8 @@ class Identity:
         return self.columns or arrow_schema(self.features, version)
 
 
-def read_contents(
-    root: Path, tasks: Callable[[Path], list[str]], info: Mapping[str, Any]
-) -> Contents:
+def read_contents(root: Path) -> Contents:
     """What a dataset of ours holds.
-
-    Args:
-        root: its folder.
-        tasks: reads its instructions in the order of task_index.
-        info: its info.json.
 
     Raises:
         DatasetWriteError: a file of it is missing or cannot be read.
@@ -131,10 +127,13 @@ def read_contents(
     try:
         sources = read_text(root / SOURCES, what="list of episodes", max_bytes=_SOURCES_BYTES)
         stats = read_json(root / STATS, what="statistics of the dataset")
+        info = read_info(root, Refusing())
+        assert info is not None  # else it was refused
+        tasks = read_tasks(info, Refusing())
         return Contents(
-            episodes=int(info["total_episodes"]),
-            frames=int(info["total_frames"]),
-            tasks=tasks(root),
+            episodes=info.counts["total_episodes"],
+            frames=info.counts["total_frames"],
+            tasks=[tasks[index] for index in range(len(tasks))],
             sources={
                 str(parse_json(line, source=SOURCES)["source"]) for line in sources.splitlines()
             },

@@ -15,10 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from evo1_policy.paths import write_whole
 from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_training.datasets.lerobot import schema as names
 from evo1_training.datasets.lerobot.schema import (
@@ -33,10 +33,10 @@ from evo1_training.datasets.lerobot.statistics import PictureStatistics, Statist
 from evo1_training.datasets.lerobot.tables import FrameTable
 from evo1_training.datasets.lerobot.video import VideoWriter
 from evo1_training.recording.episode import EpisodeError
+from evo1_training.recording.packing import png
 
 TABLE, SUMMARY = "table.parquet", "encoded.json"
 _LAYOUT = 2
-_PNG_LEVEL = 1  # higher ones take five times as long for a tenth of the size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +168,7 @@ def _write_summary(encoded: EncodedEpisode) -> None:
         "features": encoded.features,
         "statistics": {name: item.to_dict() for name, item in encoded.statistics.items()},
     }
-    partial = encoded.folder / f".{SUMMARY}.tmp"
-    partial.write_text(json.dumps(data, ensure_ascii=False), encoding="utf-8")
-    partial.replace(encoded.folder / SUMMARY)
+    write_whole(encoded.folder / SUMMARY, json.dumps(data, ensure_ascii=False), sync=False)
 
 
 class _Encoder:
@@ -235,7 +233,7 @@ class _Encoder:
                 self._videos[camera].add(image)
             else:
                 name = f"frame-{self.length:06d}.png"
-                row[camera_key(camera)] = {"bytes": _png(image), "path": name}
+                row[camera_key(camera)] = {"bytes": png(image).tobytes(), "path": name}
         self._table.add(row)
         self.instructions.append(frame.instruction)
 
@@ -277,10 +275,3 @@ class _Encoder:
     def _error(self, frame: AlignedFrame, problem: str) -> EpisodeError:
         at = f"frame {self.length} (tick {frame.tick_ns} ns)"
         return EpisodeError(f"{self._source}: {at}: {problem}")
-
-
-def _png(image: npt.NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 RGB as the bytes of a PNG file; nothing is lost."""
-    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    _, data = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_LEVEL])
-    return bytes(data.tobytes())

@@ -20,6 +20,7 @@ from evo1_training.datasets.lerobot.contents import (
     read_contents,
 )
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
+from evo1_training.datasets.lerobot.layouts import Layout, LayoutV21, LayoutV30
 from evo1_training.datasets.lerobot.schema import (
     ACTION,
     MAX_SECONDS,
@@ -35,11 +36,8 @@ from evo1_training.datasets.lerobot.staging import (
     telling_where,
 )
 from evo1_training.datasets.lerobot.statistics import exact_statistics, official_norm_stats
-from evo1_training.datasets.lerobot.v21 import LayoutV21
-from evo1_training.datasets.lerobot.v30 import LayoutV30
 
 NORM_STATS = "meta/evo1/norm_stats.json"
-Layout = LayoutV21 | LayoutV30  # what differs between the versions
 
 
 class DatasetWriter:
@@ -222,7 +220,7 @@ def _contents(root: Path, identity: Identity, layout: Layout) -> Contents:
         found.append(f"robot_type is {theirs} in the dataset, here {ours}")
     if found:
         raise DatasetWriteError(f"{path}: another schema: {'; '.join(found)}")
-    return read_contents(root, layout.tasks, info)
+    return read_contents(root)
 
 
 def _source(addition: Addition) -> str:

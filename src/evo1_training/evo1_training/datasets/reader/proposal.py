@@ -45,6 +45,15 @@ _ACTIONS = (ACTION_KEY, "actions")
 # Words that say nothing of which joint it is.
 _NOISE = {"joint", "j", "pos", "position", "main", "follower", "motor", "servo", "state", "action"}
 _GRIPPER = ("grip", "jaw", "finger")
+_PLACEHOLDER = re.compile(r"UNIT|NAME|OPEN,CLOSED")  # in an option that answers a question
+
+
+class OpenQuestionsError(DatasetError):
+    """What nobody has said yet; `words` would say the first answer to each, on a command line."""
+
+    def __init__(self, message: str, words: Sequence[str]) -> None:
+        super().__init__(message)
+        self.words = tuple(words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,17 +96,19 @@ def propose(
         ask: answers what is not; None where nobody does.
 
     Raises:
-        DatasetError: something is missing or cannot be, or nobody knows: every question, and the
-            option that answers it.
+        OpenQuestionsError: nobody knows: every question, and the option that answers it.
+        DatasetError: something is missing or cannot be.
         CalibrationError: of its file; JointUnitsError: of a file of units.
     """
     if ask is not None:
         return _propose(folder, robot, name, wanted, ask)
     open_questions: list[str] = []
+    words: list[str] = []
 
     def note(question: str, answers: Sequence[str], option: str) -> str:
         """Go on with any answer, to learn what else would be asked."""
         open_questions.append(f"{question} ({', '.join(answers)}); say it with {option}")
+        words.extend(_PLACEHOLDER.sub(answers[0], option.partition(" (")[0]).split(" ", 1))
         return answers[0]
 
     try:
@@ -106,9 +117,7 @@ def propose(
         if not open_questions:
             raise
     if open_questions:
-        raise DatasetError(
-            "; ".join([f"{folder.info.path}: {open_questions[0]}", *open_questions[1:]])
-        )
+        raise OpenQuestionsError(f"{folder.info.path}: {'; '.join(open_questions)}", words)
     return adoption
 
 

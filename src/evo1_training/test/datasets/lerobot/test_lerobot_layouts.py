@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_episodes import ROBOT, encoded, joints, picture, schema
 
-from evo1_training.datasets.lerobot import v30
+from evo1_training.datasets.lerobot import layouts
 from evo1_training.datasets.lerobot.writing import open_dataset
 
 PUT, POUR = "put the can into the box", "pour"
@@ -273,8 +273,8 @@ def decode(path):
 
 
 def test_v30_keeps_files_below_the_limits(tmp_path, monkeypatch):
-    monkeypatch.setattr(v30, "VIDEO_LIMIT_MB", 0.015)
-    monkeypatch.setattr(v30, "DATA_LIMIT_MB", 0.015)
+    monkeypatch.setattr(layouts, "VIDEO_LIMIT_MB", 0.015)
+    monkeypatch.setattr(layouts, "DATA_LIMIT_MB", 0.015)
     root = make(tmp_path, "v3.0", (8,) * 6)
     data = sorted((root / "data").glob("*/*"))
     videos = sorted((root / "videos" / CAMERAS[0]).glob("*/*"))

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from made_episodes import encoded, schema
 
-from evo1_training.datasets.lerobot import staging, v30
+from evo1_training.datasets.lerobot import layouts, staging
 from evo1_training.datasets.lerobot.schema import differences
 from evo1_training.datasets.lerobot.staging import DatasetWriteError, is_interrupted
 from evo1_training.datasets.lerobot.writing import open_dataset
@@ -296,7 +296,7 @@ def sizes(root):
 
 @VERSIONS
 def test_an_added_episode_costs_what_it_is_itself(tmp_path, version, monkeypatch):
-    monkeypatch.setattr(v30, "_LIST_LIMIT", 60_000)
+    monkeypatch.setattr(layouts, "_LIST_LIMIT", 60_000)
     root, written = tmp_path / "set", []
     for numbers in (range(1), range(1, 2), range(2, 12), range(12, 13)):
         before = sizes(root)

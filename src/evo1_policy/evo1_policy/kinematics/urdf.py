@@ -1,4 +1,4 @@
-"""URDF: read strictly, as a tree of joints. Must not import ROS or MuJoCo.
+"""URDF: read strictly, as a tree of joints; the one reader of it. Must not import ROS or MuJoCo.
 
 What is read: links, joints with their origins, axes, limits and mimics. Meshes, masses and
 transmissions are left alone; xacro is expanded before.
@@ -83,6 +83,21 @@ class Urdf:
     joints: dict[str, UrdfJoint] = field(default_factory=dict)
     cameras: tuple[str, ...] = ()
 
+    def followers(self) -> dict[str, Mimic]:
+        """The joints that mimic, each by the moving joint that it follows in the end."""
+        found = {}
+        for joint in self.joints.values():
+            mimic = joint.mimic
+            while mimic is not None:
+                found[joint.name] = mimic
+                above = self.joints[mimic.joint].mimic
+                mimic = above and Mimic(
+                    joint=above.joint,
+                    factor=mimic.factor * above.factor,
+                    offset=mimic.offset + mimic.factor * above.offset,
+                )
+        return found
+
     def below(self, link: str) -> list[UrdfJoint]:
         """The joints that hang on a link."""
         return [joint for joint in self.joints.values() if joint.parent == link]
@@ -122,11 +137,20 @@ def parse_urdf(text: str, *, source: str) -> Urdf:
         root = parse_xml(text, source=source)
     except UntrustedError as error:
         raise UrdfError(str(error)) from error
+    return urdf_of(root, source=source)
+
+
+def urdf_of(root: ElementTree.Element, *, source: str) -> Urdf:
+    """The URDF whose outermost element this is; `source` stands in error messages.
+
+    Raises:
+        UrdfError: as read_urdf.
+    """
     if root.tag != "robot":
         raise UrdfError(
             f"{source}: the outermost element is <{printable(root.tag, 40)}>, not <robot>"
         )
-    if any(tag.tag.startswith("{") for tag in root):
+    if any("xacro" in tag.tag for tag in root.iter() if tag.tag.startswith("{")):
         raise UrdfError(f"{source}: is xacro; expand it first: xacro FILE > arm.urdf")
     links = [_name(link, "link", source) for link in root.findall("link")]
     joints = [_joint(element, source) for element in root.findall("joint")]
@@ -248,9 +272,16 @@ def _check_names(links: list[str], joints: list[UrdfJoint], source: str) -> None
         twice = {name for name in several if several.count(name) > 1}
         if twice:
             raise UrdfError(f"{source}: {what} '{printable(min(twice), 80)}' stands twice")
+    leaders = {joint.name: joint.mimic.joint for joint in joints if joint.mimic is not None}
     for joint in joints:
+        where = f"{source}: joint '{printable(joint.name, 80)}'"
         for link in (joint.parent, joint.child):
             if link not in links:
-                raise UrdfError(f"{source}: joint '{joint.name}': no link '{printable(link, 80)}'")
-        if joint.mimic is not None and joint.mimic.joint not in names:
-            raise UrdfError(f"{source}: joint '{joint.name}': mimics no joint of this file")
+                raise UrdfError(f"{where}: no link '{printable(link, 80)}'")
+        leader, passed = joint.name, 0
+        while leader in leaders and passed <= len(leaders):
+            leader, passed = leaders[leader], passed + 1
+        if leader not in names:
+            raise UrdfError(f"{where}: mimics no joint of this file")
+        if passed > len(leaders):
+            raise UrdfError(f"{where}: mimics itself in a circle")

@@ -1,11 +1,14 @@
-"""LeRobot v3.0: many episodes a file. Must not import ROS or torch.
+"""What differs between LeRobot's versions: a table and a video an episode, or many in each.
 
-What is added gets files of its own, joined up to LeRobot's limits; data and videos that are there
-already are never written again, and of the list of episodes only a last file that is small.
+v2.1 has a table and a video a camera for each episode. v3.0 has many episodes a file: what is
+added gets files of its own, joined up to LeRobot's limits; data and videos that are there already
+are never written again, and of the list of episodes only a last file that is small.
+Must not import ROS or torch.
 """
 
 import json
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,35 +17,99 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evo1_training.datasets.lerobot.contents import CHUNK, Addition, Contents, Identity
-from evo1_training.datasets.lerobot.schema import (
-    MAX_SECONDS,
-    Version,
-    video_keys,
-)
+from evo1_training.datasets.lerobot.schema import MAX_SECONDS, Version, video_keys
 from evo1_training.datasets.lerobot.staging import Staging
 from evo1_training.datasets.lerobot.statistics import Statistics
 from evo1_training.datasets.lerobot.tables import complete_tables
 from evo1_training.datasets.lerobot.video import concatenate, read_facts
 
-DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+DATA_V21 = "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet"
+VIDEO_V21 = "videos/chunk-{episode_chunk:03d}/{video_key}/episode_{episode_index:06d}.mp4"
+_EPISODES, _TASKS_V21 = "meta/episodes.jsonl", "meta/tasks.jsonl"
+_STATISTICS = "meta/episodes_stats.jsonl"
+
+DATA_V30 = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_V30 = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 DATA_LIMIT_MB, VIDEO_LIMIT_MB = 100, 200  # LeRobot's defaults
 _MB = 1024**2
 _LIST = "meta/episodes"
 _LIST_LIMIT = 1 << 20  # bytes of its last file, up to which it is written again with more
-_TASKS = "meta/tasks.parquet"
+_TASKS_V30 = "meta/tasks.parquet"
 _NUMBERS = re.compile(r"chunk-(\d+)/file-(\d+)\.")
 
 
-class LayoutV30:
-    """Writes what is particular to v3.0."""
+class Layout(ABC):
+    """Writes what is particular to a version.
 
-    version: Version = "v3.0"
+    Args:
+        identity: of the dataset.
+    """
+
+    version: Version
 
     def __init__(self, identity: Identity) -> None:
         self._columns = identity.table(self.version)
         self._videos = video_keys(identity.features)
+
+    @abstractmethod
+    def info(self, contents: Contents) -> dict[str, Any]:
+        """The keys of info.json that are this version's, and the paths."""
+
+    @abstractmethod
+    def stage(
+        self, staging: Staging, root: Path, additions: Sequence[Addition], after: Contents
+    ) -> None:
+        """Stage the files of new episodes, and what the lists say of them."""
+
+
+class LayoutV21(Layout):
+    """Writes what is particular to v2.1."""
+
+    version = "v2.1"
+
+    def info(self, contents: Contents) -> dict[str, Any]:
+        """The keys of info.json that are v2.1's, and the paths."""
+        return {
+            "total_videos": contents.episodes * len(self._videos),
+            "total_chunks": -(-contents.episodes // CHUNK),
+            "chunks_size": CHUNK,
+            "data_path": DATA_V21,
+            "video_path": VIDEO_V21 if self._videos else None,
+        }
+
+    def stage(
+        self, staging: Staging, root: Path, additions: Sequence[Addition], after: Contents
+    ) -> None:
+        """Stage the files of new episodes, and their lines in the lists."""
+        episodes, statistics = [], []
+        for addition in additions:
+            encoded, index = addition.encoded, addition.place.episode_index
+            where = {"episode_chunk": index // CHUNK, "episode_index": index}
+            complete_tables(
+                [(encoded.table, addition.place)],
+                staging.file(DATA_V21.format(**where)),
+                schema=self._columns,
+                fps=encoded.fps,
+            )
+            for key in self._videos:
+                staging.copy(VIDEO_V21.format(video_key=key, **where), encoded.video(key))
+            episode = {"tasks": list(encoded.instructions), "length": encoded.length}
+            episodes.append({"episode_index": index, **episode})
+            stats = {
+                name: item.to_dict(quantiles=False) for name, item in addition.statistics.items()
+            }
+            statistics.append({"episode_index": index, "stats": stats})
+        staging.lines(_EPISODES, _lines(episodes))
+        staging.lines(_STATISTICS, _lines(statistics))
+        tasks = [{"task_index": index, "task": task} for index, task in enumerate(after.tasks)]
+        staging.text(_TASKS_V21, "".join(f"{line}\n" for line in _lines(tasks)))
+
+
+class LayoutV30(Layout):
+    """Writes what is particular to v3.0."""
+
+    version = "v3.0"
 
     def info(self, contents: Contents) -> dict[str, Any]:
         """The keys of info.json that are v3.0's, and the paths."""
@@ -50,14 +117,9 @@ class LayoutV30:
             "chunks_size": CHUNK,
             "data_files_size_in_mb": DATA_LIMIT_MB,
             "video_files_size_in_mb": VIDEO_LIMIT_MB,
-            "data_path": DATA_PATH,
-            "video_path": VIDEO_PATH if self._videos else None,
+            "data_path": DATA_V30,
+            "video_path": VIDEO_V30 if self._videos else None,
         }
-
-    def tasks(self, root: Path) -> list[str]:
-        """The instructions in the order of task_index."""
-        table = pq.read_table(root / _TASKS)
-        return [str(task) for task in table.column("task").to_pylist()]
 
     def stage(
         self, staging: Staging, root: Path, additions: Sequence[Addition], after: Contents
@@ -69,7 +131,7 @@ class LayoutV30:
         for group in _groups(sizes, DATA_LIMIT_MB):
             complete_tables(
                 [(additions[one].encoded.table, additions[one].place) for one in group],
-                staging.file(DATA_PATH.format(**_at(number))),
+                staging.file(DATA_V30.format(**_at(number))),
                 schema=self._columns,
                 fps=additions[0].encoded.fps,
             )
@@ -82,7 +144,7 @@ class LayoutV30:
             row | _statistics_row(one.statistics) for row, one in zip(rows, additions, strict=True)
         ]
         self._stage_list(staging, root, listed)
-        pq.write_table(_task_table(after.tasks), staging.file(_TASKS))
+        pq.write_table(_task_table(after.tasks), staging.file(_TASKS_V30))
 
     def _stage_videos(
         self,
@@ -103,7 +165,7 @@ class LayoutV30:
         number = _next_file(root / "videos" / key)
         sizes = [path.stat().st_size for path in paths]
         for group in _groups(sizes, VIDEO_LIMIT_MB, fits):
-            where = VIDEO_PATH.format(video_key=key, **_at(number))
+            where = VIDEO_V30.format(video_key=key, **_at(number))
             if len(group) == 1:
                 staging.copy(where, paths[group[0]])
             else:
@@ -234,3 +296,7 @@ def _task_table(tasks: Sequence[str]) -> pa.Table:
     )
     arrays = [pa.array(range(len(tasks)), pa.int64()), pa.array(tasks, pa.string())]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _lines(records: Sequence[dict[str, Any]]) -> list[str]:
+    return [json.dumps(record, ensure_ascii=False) for record in records]
