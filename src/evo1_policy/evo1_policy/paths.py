@@ -67,6 +67,15 @@ def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
     temporary.replace(path)
 
 
+def free_name(path: Path, suffix: str) -> Path:
+    """The first name beside a path that nothing has: with the suffix, then a number behind it."""
+    number, place = 1, path.with_name(path.name + suffix)
+    while place.exists():
+        number += 1
+        place = path.with_name(f"{path.name}{suffix}.{number}")
+    return place
+
+
 def folders_below(root: Path, what: str) -> Iterator[tuple[Path, list[str], list[str]]]:
     """A folder that a person named and those in it, hidden ones left out, as os.walk gives them.
 

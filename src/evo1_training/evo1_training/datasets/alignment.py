@@ -16,9 +16,8 @@ import numpy.typing as npt
 from evo1_policy.perception.alignment import Unaligned, align, joints_at
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.recorded_streams import RecordedStreams
-from evo1_training.recording.episode import EpisodeError
+from evo1_training.recording.episode import GAP_STEPS, EpisodeError
 
-GAP_STEPS = 1.5  # two ticks further apart than this many steps have a gap between them
 RATE_TOLERANCE = 0.05  # between the camera's rate and a whole multiple of the robot file's
 _FEW_FRAMES = 8  # below this many a rate means nothing
 _MS = 1_000_000

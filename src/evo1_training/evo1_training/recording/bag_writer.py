@@ -240,7 +240,7 @@ class BagWriter:
         mcap.flush()
         mcap.add_metadata(METADATA_RECORD, {**custom_facts(facts), "facts": text})
         mcap.sync()
-        self._write_metadata(mcap, sync=False)
+        write_metadata(mcap, custom_facts(facts), sync=False)
 
     # -- the thread ------------------------------------------------------------------------
 
@@ -341,13 +341,10 @@ class BagWriter:
         try:
             (self.folder / RESERVE).unlink(missing_ok=True)
             self._mcap.close()
-            self._write_metadata(self._mcap)
+            write_metadata(self._mcap, custom_facts(self.facts))
         except OSError as error:
             self._fail(error)
             self._mcap.abandon()
-
-    def _write_metadata(self, mcap: McapWriter, *, sync: bool = True) -> None:
-        write_metadata(mcap, custom_facts(self.facts), sync=sync)
 
 
 def string_topic(name: str) -> TopicSpec:

@@ -29,6 +29,7 @@ OWN_TOPICS = (FACTS_TOPIC, LABEL_TOPIC)  # what the recorder itself says in a ba
 SCHEMA = 1
 # Operators that no real arm has: the expert, and whoever drives in a launch of the simulation.
 SCRIPTED_OPERATOR, SIMULATION_OPERATOR = "scripted expert", "somebody in simulation"
+GAP_STEPS = 1.5  # two frames further apart than so many steps have a gap between them
 _FOLDER = re.compile(r"episode_(\d{6})")
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")  # becomes part of file names
 _LONGEST_TEXT, _LARGEST_NUMBER = 256 << 10, 2**62

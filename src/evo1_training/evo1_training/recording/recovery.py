@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.paths import confined
+from evo1_policy.paths import confined, free_name
 from evo1_policy.perception.messages import MessageError, deserialize
 from evo1_policy.robot_config import RobotConfigError, parse_robot
 from evo1_policy.untrusted import UntrustedError, parse_yaml, read_text
@@ -276,11 +276,7 @@ def _topic(channel: Any, schema: Any) -> TopicSpec:
 
 def _keep(path: Path) -> Path:
     """Give a file that will be replaced a second name, the first that is free."""
-    number, name = 1, path.name + BACKUP_SUFFIX
-    while path.with_name(name).exists():
-        number += 1
-        name = f"{path.name}{BACKUP_SUFFIX}.{number}"
-    backup = path.with_name(name)
+    backup = free_name(path, BACKUP_SUFFIX)
     os.link(path, backup)
     return backup
 

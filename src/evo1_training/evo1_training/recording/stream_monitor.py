@@ -15,6 +15,7 @@ from evo1_policy.robot_config import JOINT_STREAM, CameraConfig, RobotConfig
 from evo1_training.recording.cdr import JOINT_STATE, TRAJECTORY
 from evo1_training.recording.episode import (
     EXTRA,
+    GAP_STEPS,
     STATE,
     TELEOP,
     EpisodeError,
@@ -22,7 +23,6 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.stream_watch import StreamCondition, StreamFigures, StreamWatch
 
-GAP_STEPS = 1.5  # of a camera: more than this between two frames is a gap in the dataset
 MAX_UNUSABLE = 0.01  # of a topic's messages in a take that does not fail; the node's parameter
 _MS = 1_000_000
 
@@ -220,13 +220,12 @@ class _JointWatch:
 
     def __init__(self, robot: RobotConfig) -> None:
         self._names = robot.joint_names
-        self._measured: dict[str, tuple[float, float]] = {}
-        self._asked: dict[str, tuple[float, float]] = {}
+        self.begin()
 
     def begin(self) -> None:
         """A take begins."""
-        self._measured.clear()
-        self._asked.clear()
+        self._measured: dict[str, tuple[float, float]] = {}
+        self._asked: dict[str, tuple[float, float]] = {}
 
     def add_state(self, data: bytes, topic: str) -> None:
         """Look at a serialised sensor_msgs/JointState.
@@ -236,8 +235,7 @@ class _JointWatch:
         """
         message = deserialize(data, JOINT_STATE, topic=topic)
         names, positions, _ = read_joints(message, topic=topic, joints=self._names)
-        for name, position in zip(names, positions.tolist(), strict=True):
-            _widen(self._measured, name, position)
+        _widen(self._measured, names, positions.tolist())
 
     def add_target(self, data: bytes, topic: str) -> None:
         """Look at a serialised trajectory_msgs/JointTrajectory.
@@ -255,31 +253,27 @@ class _JointWatch:
                 )
             if not np.isfinite(positions).all():
                 raise MessageError(f"{topic}: a position is not a finite number")
-            for name, position in zip(names, positions, strict=True):
-                _widen(self._asked, name, position)
+            _widen(self._asked, names, positions)
 
     def ranges(self) -> list[JointRange]:
         """Tell how far each joint moved."""
-        return [
-            JointRange(
-                name=name,
-                moved=_width(self._measured, name),
-                asked=_width(self._asked, name),
-            )
+        untold = (0.0, -1.0)
+        spans = [
+            (name, self._measured.get(name, untold), self._asked.get(name, untold))
             for name in self._names
+        ]
+        return [
+            JointRange(name=name, moved=moved[1] - moved[0], asked=asked[1] - asked[0])
+            for name, moved, asked in spans
         ]
 
 
-def _widen(ranges: dict[str, tuple[float, float]], name: str, position: float) -> None:
-    low, high = ranges.get(name, (position, position))
-    ranges[name] = (min(low, position), max(high, position))
-
-
-def _width(ranges: dict[str, tuple[float, float]], name: str) -> float:
-    if name not in ranges:
-        return -1.0
-    low, high = ranges[name]
-    return high - low
+def _widen(
+    ranges: dict[str, tuple[float, float]], names: Sequence[str], positions: Sequence[float]
+) -> None:
+    for name, position in zip(names, positions, strict=True):
+        low, high = ranges.get(name, (position, position))
+        ranges[name] = (min(low, position), max(high, position))
 
 
 def robot_topics(robot: RobotConfig, names: Mapping[str, str]) -> list[RecordedTopic]:

@@ -81,7 +81,7 @@ class Inputs:
             if warning not in self._warned:
                 self._warned.add(warning)
                 self._node.get_logger().warning(warning)
-        self._session.set_inputs(view.inputs, view.notices)
+        self._session.set_inputs(view.topics, view.notices)
         wanted = {topic.topic.name: topic for topic in view.topics}
         stale = [
             name

@@ -38,18 +38,16 @@ DEPTH = 500
 
 
 @dataclass(frozen=True, kw_only=True)
-class GraphTopic:
+class GraphTopic(SessionInput):
     """A topic that is recorded, as the graph shows it now.
 
     Attributes:
         written: name for subscribing; the node's remappings apply to it.
-        topic: resolved name, type and role.
         qos: with which to subscribe.
         publishers: their identifiers.
     """
 
     written: str
-    topic: RecordedTopic
     qos: QoSProfile
     publishers: frozenset[bytes]
 
@@ -59,7 +57,6 @@ class GraphView:
     """Everything to record, and why some of it cannot come, by resolved name."""
 
     topics: tuple[GraphTopic, ...]
-    inputs: tuple[SessionInput, ...]
     notices: dict[str, str]
     warnings: tuple[str, ...]
 
@@ -72,7 +69,7 @@ def view_graph(node: Node, robot: RobotConfig, patterns: Sequence[str]) -> Graph
     names = {name: resolved for resolved, name in written.items()}
     wanted = robot_topics(robot, names)
     taken = {topic.name for topic in wanted}
-    warnings, notices, found, inputs = [], {}, [], []
+    warnings, notices, found = [], {}, []
     for name in _matching(node, known, patterns):
         if name in taken:
             continue
@@ -97,10 +94,7 @@ def view_graph(node: Node, robot: RobotConfig, patterns: Sequence[str]) -> Graph
                 f"{topic.type}; correct one of them"
             )
         found.append(_graph_topic(topic, written.get(topic.name, topic.name), publishers))
-        inputs.append(SessionInput(topic=topic, spec=_spec(topic, publishers)))
-    return GraphView(
-        topics=tuple(found), inputs=tuple(inputs), notices=notices, warnings=tuple(warnings)
-    )
+    return GraphView(topics=tuple(found), notices=notices, warnings=tuple(warnings))
 
 
 def message_class(type_name: str) -> type | None:
@@ -147,8 +141,15 @@ def _graph_topic(
     camera = topic.role.startswith("camera:")
     reliable = offer.reliable and (bool(publishers) or not camera)
     return GraphTopic(
-        written=written,
         topic=topic,
+        spec=TopicSpec(
+            name=topic.name,
+            type=topic.type,
+            definition=_definition(topic.type),
+            type_hash=_hash(topic.type, publishers),
+            qos=offer if publishers else None,
+        ),
+        written=written,
         qos=QoSProfile(
             depth=CAMERA_DEPTH if camera else DEPTH,
             reliability=QoSReliabilityPolicy.RELIABLE
@@ -159,16 +160,6 @@ def _graph_topic(
             else QoSDurabilityPolicy.VOLATILE,
         ),
         publishers=frozenset(bytes(info.endpoint_gid) for info in publishers),
-    )
-
-
-def _spec(topic: RecordedTopic, publishers: Sequence[TopicEndpointInfo]) -> TopicSpec:
-    return TopicSpec(
-        name=topic.name,
-        type=topic.type,
-        definition=_definition(topic.type),
-        type_hash=_hash(topic.type, publishers),
-        qos=_offer(publishers) if publishers else None,
     )
 
 

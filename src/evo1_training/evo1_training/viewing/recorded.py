@@ -13,11 +13,10 @@ import numpy as np
 from evo1_policy.perception.messages import MessageError, decode_image, deserialize, read_joints
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.action_curve import demonstrated
-from evo1_training.datasets.alignment import GAP_STEPS
 from evo1_training.datasets.recorded_streams import time_ns
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.cdr import JOINT_STATE
-from evo1_training.recording.episode import STATE, EpisodeError
+from evo1_training.recording.episode import GAP_STEPS, STATE, EpisodeError
 from evo1_training.recording.mcap_records import RawMessage, Wanted
 from evo1_training.viewing.episode_view import (
     Curve,

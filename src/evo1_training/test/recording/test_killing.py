@@ -1,6 +1,7 @@
 import hashlib
 import os
 import random
+import shutil
 import signal
 import struct
 import subprocess
@@ -125,22 +126,27 @@ def test_episode_that_is_being_recorded_is_not_touched(tmp_path, robots_dir, cap
         server.stdin.close()
 
 
-@pytest.mark.parametrize("left", [0, 4, 8, 40, 500, 5_000])
-def test_a_bag_that_was_cut_off_at_once_keeps_its_label_for_every_reader(
-    tmp_path, robots_dir, left
-):
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory, robots_dir):
+    """An episode whose writer was killed soon after it began."""
+    root = tmp_path_factory.mktemp("begun")
     script = Path(__file__).with_name("killed_writer.py")
-    command = [sys.executable, str(script), str(tmp_path), str(robots_dir / "so100.yaml")]
+    command = [sys.executable, str(script), str(root), str(robots_dir / "so100.yaml")]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         server.stdin.write("episode_000000\n")
         server.stdin.flush()
         pid = int(server.stdout.readline())
-        wait_for_messages(tmp_path / "episode_000000.accepted")
+        wait_for_messages(root / "episode_000000.accepted")
         os.kill(pid, signal.SIGKILL)
         server.stdin.close()
-    folder = tmp_path / "episode_000000"
+    return root / "episode_000000"
+
+
+@pytest.mark.parametrize("left", [0, 4, 8, 40, 500, 5_000])
+def test_a_bag_that_was_cut_off_at_once_keeps_its_label_for_every_reader(tmp_path, begun, left):
+    folder = shutil.copytree(begun, tmp_path / begun.name)
     bag_path(folder).write_bytes(bag_path(folder).read_bytes()[:left])
     assert recover_main([str(folder)]) == 0
     with bag_path(folder).open("rb") as file:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evo1_training.recording.episode import GAP_STEPS
+
 TICKS, SKEW, HELD = "evo1.tick_ns", "evo1.skew_ms", "evo1.held"
 JOINTS = "evo1.joint_states.stamp_ns"
-GAP_STEPS = 1.5  # two frames further apart than this many steps have a gap between them
 _GAP = 1.6  # of the usual interval
 _RATE_TOLERANCE = 0.02
 _REPEATS = 0.05

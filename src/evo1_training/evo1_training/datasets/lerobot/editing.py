@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evo1_policy.interface import INTERFACE, ROBOT
+from evo1_policy.paths import free_name
 from evo1_training.datasets.lerobot.contents import OWN, SOURCES, STATS, Identity
 from evo1_training.datasets.lerobot.edit_source import EditError, Source
 from evo1_training.datasets.lerobot.encoding import EncodedEpisode
@@ -283,12 +284,7 @@ def _copy_others(root: Path, new: Path) -> None:
 
 def _set_aside(root: Path) -> Path:
     """Rename the old dataset to the first name that is free."""
-    number, place = 1, root.with_name(root.name + BACKUP)
-    while place.exists():
-        number += 1
-        place = root.with_name(f"{root.name}{BACKUP}.{number}")
-    root.rename(place)
-    return place
+    return root.rename(free_name(root, BACKUP))
 
 
 @contextmanager

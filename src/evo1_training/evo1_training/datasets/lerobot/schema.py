@@ -35,7 +35,6 @@ INDEX_COLUMNS = {  # LeRobot's own, in its order; the writers add them
 }
 # LeRobot keeps times as float32 and compares them within 1e-4 s; beyond, they round by more.
 MAX_SECONDS = 1024.0
-_CODECS = {"h264": "h264", "av1": "av1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +143,7 @@ def _camera(schema: DatasetSchema, camera: str, size: tuple[int, int]) -> dict[s
     info = {
         "video.height": height,
         "video.width": width,
-        "video.codec": _CODECS[schema.storage],
+        "video.codec": schema.storage,
         "video.pix_fmt": "yuv420p",
         "video.is_depth_map": False,
         "video.fps": schema.fps,

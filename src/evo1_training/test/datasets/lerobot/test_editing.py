@@ -3,7 +3,7 @@
 import json
 import os
 import shlex
-import signal
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -258,32 +258,49 @@ def test_a_list_of_recordings_that_says_nonsense_is_named(tmp_path, capsys, line
     assert not (tmp_path / "new").exists()
 
 
+# A process of its own for each function that it dies in, before or after what that does.
 DYING = """
 import os, sys
 from evo1_training.cli.edit_dataset import main
 from evo1_training.datasets.lerobot import editing
-name, moment = sys.argv[1:3]
-inner = getattr(editing, name)
-def run(*given, **more):
-    if moment == "after":
-        inner(*given, **more)
-    os.kill(os.getpid(), 9)
-setattr(editing, name, run)
-sys.exit(main(sys.argv[3:]))
+def die(name, moment, given):
+    inner = getattr(editing, name)
+    def run(*given, **more):
+        if moment == "after":
+            inner(*given, **more)
+        os.kill(os.getpid(), 9)
+    setattr(editing, name, run)
+    main(given)
+    os._exit(0)
+for case in sys.argv[1:]:
+    name, moment, root = case.split(",")
+    pid = os.fork() or die(name, moment, [root, "--in-place", "--delete", "0"])
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
 """
+MOMENTS = [("_encoded", "after"), ("_set_aside", "before"), ("_set_aside", "after")]
 
 
-@pytest.mark.parametrize(
-    ("name", "moment"), [("_encoded", "after"), ("_set_aside", "before"), ("_set_aside", "after")]
-)
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A folder for each moment, with a dataset in it whose edit was killed."""
+    folders = {one: tmp_path_factory.mktemp("killed") for one in MOMENTS}
+    first = write(tmp_path_factory.mktemp("whole") / "cans", "v2.1", "png")
+    cases = []
+    for (name, moment), folder in folders.items():
+        shutil.copytree(first, folder / "cans")
+        cases.append(f"{name},{moment},{folder / 'cans'}")
+    subprocess.run([sys.executable, "-c", DYING, *cases], check=True)
+    return rows(first), folders
+
+
+@pytest.mark.parametrize(("name", "moment"), MOMENTS)
 def test_killed_at_any_moment_the_old_one_is_whole_and_the_same_call_goes_on(
-    tmp_path, capsys, name, moment
+    killed, capsys, name, moment
 ):
-    root, backup = write(tmp_path / "cans", "v2.1", "png"), tmp_path / "cans.before_edit"
-    before = rows(root)
+    before, folders = killed
+    folder = folders[name, moment]
+    root, backup = folder / "cans", folder / "cans.before_edit"
     given = [str(root), "--in-place", "--delete", "0"]
-    run = subprocess.run([sys.executable, "-c", DYING, name, moment, *given], check=False)
-    assert run.returncode == -signal.SIGKILL
     assert backup.exists() == (moment == "after" and name == "_set_aside")
     np.testing.assert_array_equal(rows(backup if backup.exists() else root)[0], before[0])
     if backup.exists():  # between the two renames
@@ -292,4 +309,4 @@ def test_killed_at_any_moment_the_old_one_is_whole_and_the_same_call_goes_on(
         backup.rename(root)
     assert main(given) == 0
     assert sound(root) == [9, 15]
-    assert not list(tmp_path.glob(".cans*"))
+    assert not list(folder.glob(".cans*"))

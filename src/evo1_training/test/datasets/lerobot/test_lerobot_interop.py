@@ -129,6 +129,7 @@ LEFT = ((0, 0, 5, TASKS[0]), (0, 5, 12, TASKS[0]), (2, 2, 8, "lift"))
 @pytest.fixture(scope="module", params=["v2.1", "v3.0"])
 def edited(request, tmp_path_factory):
     """A dataset of ours after an edit, and beside it the file that `evo1 adopt` writes."""
+    client(request.param)  # nothing is written for nobody
     folder = tmp_path_factory.mktemp("edited")
     root = folder / "edited"
     write_edited([write(folder, request.param, "h264")], EDIT, root)

@@ -225,47 +225,70 @@ def test_every_rename_of_a_change_can_be_the_last(tmp_path, version, monkeypatch
     assert decided >= 5
 
 
+# Each line asks for a process of its own, which tells its number and writes until it is killed.
 WRITE_FOREVER = """
-import sys
+import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from made_episodes import encoded, schema
+from made_episodes import schema
+from evo1_training.datasets.lerobot.encoding import load_encoded
 from evo1_training.datasets.lerobot.writing import open_dataset
-root, version = Path(sys.argv[2]), sys.argv[3]
-work = root.parent / "work"
-items = [encoded(work, i, 3) for i in range(30)]
-print("ready", flush=True)
-for item in items:
-    writer = open_dataset(root, schema(), version=version, append=True)
-    if item.source not in writer.sources:
-        index = writer.add(item)
-        writer.close()
-        print(index, flush=True)
-    writer.abandon()
+work, root, version = Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+def write():
+    for item in map(load_encoded, sorted(work.iterdir())):
+        writer = open_dataset(root, schema(), version=version, append=True)
+        if item.source not in writer.sources:
+            index = writer.add(item)
+            writer.close()
+            print(index, flush=True)
+        writer.abandon()
+for _ in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        print(os.getpid(), flush=True)
+        write()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    print("ended", flush=True)
 """
 
 
+@pytest.fixture(scope="module")
+def many_encoded(tmp_path_factory):
+    """A folder of episodes that wait to be added."""
+    folder = tmp_path_factory.mktemp("encoded")
+    for number in range(30):
+        encoded(folder, number, 3)
+    return folder
+
+
 @VERSIONS
-def test_killed_writer_leaves_what_was_added(tmp_path, version):
+def test_killed_writer_leaves_what_was_added(tmp_path, version, many_encoded):
     """SIGKILL at different moments: nothing of what close() wrote is lost."""
     root = tmp_path / "set"
     done = 0
-    for number in range(3):
-        command = [sys.executable, "-c", WRITE_FOREVER, str(Path(__file__).parent), root, version]
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
+    given = [str(Path(__file__).parent), many_encoded, root, version]
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITE_FOREVER, *given],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        bufsize=1,
+    ) as server:
+        for number in range(3):
+            server.stdin.write("go on\n")
+            pid = int(server.stdout.readline())
             for _ in range(2 + number):
-                done = int(process.stdout.readline()) + 1
-            os.kill(process.pid, signal.SIGKILL)
-            done += len(process.stdout.read().split())
-        if not is_interrupted(root):
+                done = int(server.stdout.readline()) + 1
+            os.kill(pid, signal.SIGKILL)
+            done += len(list(iter(server.stdout.readline, "ended\n")))
+            if not is_interrupted(root):
+                assert check_consistent(root, version) >= done
+            writer = create(root, version, append=True)
             assert check_consistent(root, version) >= done
-        writer = create(root, version, append=True)
-        assert check_consistent(root, version) >= done
-        writer.abandon()
+            writer.abandon()
+        server.stdin.close()
 
 
 def test_names_of_joints_are_compared_however_a_dataset_wraps_them():
