@@ -278,6 +278,28 @@ def shipped_checkpoint(embodiment: str) -> Path:
     )
 
 
+def find_device(name: str) -> torch.device:
+    """Where a model shall run: 'auto' (CUDA where there is one), 'cpu', 'cuda' or 'cuda:1'.
+
+    Raises:
+        CheckpointError: torch has no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise CheckpointError(f"device '{name}': expected auto, cpu or cuda") from error
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise CheckpointError(
+                f"device '{name}': there are {torch.cuda.device_count()} GPUs, counted from 0"
+            )
+    return device
+
+
 def _layout(directory: Path) -> Layout:
     """Which layout a directory has, by the files that only that layout has."""
     if (directory / official.DEEPSPEED).exists():

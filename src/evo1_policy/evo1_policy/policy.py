@@ -15,7 +15,13 @@ import torch
 from torch import Tensor
 
 from evo1_policy.action_chunk import ActionChunk, Guidance
-from evo1_policy.checkpoint import Checkpoint, CheckpointError, load_model, read_checkpoint
+from evo1_policy.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    find_device,
+    load_model,
+    read_checkpoint,
+)
 from evo1_policy.feature_stats import Array
 from evo1_policy.interface import Interface
 from evo1_policy.kinematics.inverse import ToolSpace
@@ -114,7 +120,7 @@ class Policy:
             _LOG.warning("%s: %s", path, note)
         checkpoint = _with_steps(checkpoint, num_steps)
         _ = checkpoint.tokenizer_dir  # missing: said before the weights are read
-        target = _device(device)
+        target = find_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         model, digest = load_model(checkpoint), checkpoint.model_hash()
@@ -382,20 +388,3 @@ def _with_steps(checkpoint: Checkpoint, num_steps: int | None) -> Checkpoint:
         return checkpoint
     config = replace(checkpoint.config, num_inference_steps=num_steps)
     return replace(checkpoint, config=config)
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise CheckpointError(f"device '{name}': expected auto, cpu or cuda") from error
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise CheckpointError(f"device '{name}': torch finds no CUDA here; use auto or cpu")
-        if (device.index or 0) >= torch.cuda.device_count():
-            raise CheckpointError(
-                f"device '{name}': there are {torch.cuda.device_count()} GPUs, counted from 0"
-            )
-    return device

@@ -90,7 +90,11 @@ def test_bad_observation_is_an_error_message_of_their_kind(changes, key):
     assert isinstance(session.read(message("observation", observation(), 4)), Job)
 
 
-@pytest.mark.parametrize("raw", ["text", msgpack.packb({}), message("dance", {}, 1)])
+@pytest.mark.parametrize(
+    "raw",
+    ["text", msgpack.packb({}), message("dance", {}, 1)],
+    ids=["text", "nothing", "another_type"],  # the last has the time in it
+)
 def test_what_is_no_message_of_theirs_is_refused(raw):
     with pytest.raises(RequestError):
         protocol(CountingPolicy()).session().read(raw)
