@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from evo1_bringup.discovery import NOTE, RANGE, local_by_default
-from evo1_policy.command_line import entry_point, printable
+from evo1_policy.command_line import Parser, entry_point, printable
 
 if TYPE_CHECKING:
     from evo1_bringup.processes import Programs
@@ -51,7 +51,7 @@ examples:
 Where ros2 launch is installed, `ros2 launch evo1_bringup xarm6.launch.py` starts the same system.
 """
 
-# Programs of other packages under one roof; the rest of the line goes to them as it is.
+# Programs under one roof: package and executable, then what each does.
 PROGRAMS = {
     "demonstrate": ("evo1_sim", "demonstrate"),
     "rehearse": ("evo1_training", "rehearse"),
@@ -76,6 +76,31 @@ PROGRAMS = {
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),
     "serve": ("evo1_policy", "serve"),
+}
+_DOES = {
+    "demonstrate": "The scripted expert demonstrates in a running simulation.",
+    "rehearse": "The same in simulated time: hundreds of demonstrations, no launch.",
+    "teleop": "Drive an arm: leader arm, gamepad or keyboard.",
+    "calibrate": "An SO-100's or SO-101's calibration, in LeRobot's format.",
+    "record": "Record episodes by single keys.",
+    "recover": "Mend recordings that were cut off or damaged.",
+    "convert": "Recordings, ours or others' rosbags, to a LeRobot dataset.",
+    "adopt": "Read anybody's LeRobot dataset as this robot's.",
+    "check-dataset": "What is wrong with a dataset, and what to do.",
+    "edit-dataset": "Leave out, cut, name anew, join; the old one stays.",
+    "push": "A dataset or a checkpoint to the hub.",
+    "pull": "And from it.",
+    "view": "Look at a recording or a dataset: pictures and curves.",
+    "train": "The paper's two stages, on GPUs or a CPU.",
+    "evaluate": "How often a policy succeeds: simulation, suites, the running system.",
+    "norm-stats": "The statistics by which states and actions are scaled.",
+    "find-cameras": "Which /dev/video is which camera, with pictures.",
+    "find-port": "Which serial port is the arm's.",
+    "new-robot": "A robot file from a URDF, from what runs, or both.",
+    "check-robot": "Hold a robot file against the robot that runs.",
+    "convert-checkpoint": "Official, LeRobot and own checkpoints, each into each.",
+    "replay": "A recorded run through the policy again, chunk by chunk.",
+    "serve": "A policy for clients elsewhere: the authors', openpi's, an arm without a GPU.",
 }
 
 _TRIGGERS = {
@@ -111,11 +136,10 @@ class UsageError(ValueError):
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `evo1`."""
-    parser = argparse.ArgumentParser(
-        prog="evo1",
+    parser = Parser(
+        "evo1",
         description="Evo-1 for ROS 2 on the command line.",
         epilog=_EPILOG.format(programs=_program_lines()),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     launch = commands.add_parser("launch", help="Start an arm and the policy.")
@@ -188,8 +212,9 @@ def _run_program(name: str, words: Sequence[str]) -> NoReturn:
 
 
 def _program_lines() -> str:
-    lines = [f"  evo1 {name:<18} is ros2 run {' '.join(PROGRAMS[name])}" for name in PROGRAMS]
-    return "\n".join(["programs, each with its own --help:", *lines])
+    lines = [f"  evo1 {name:<18} {told}" for name, told in _DOES.items()]
+    head = "programs, each with its own --help, and each a `ros2 run` of its package:"
+    return "\n".join([head, *lines])
 
 
 def parse_assignments(words: Sequence[str]) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """The commands find_cameras and find_port: which device is which. Must not import ROS."""
 
-import argparse
 import fcntl
 import os
 import re
@@ -25,7 +24,7 @@ from evo1_bringup.drivers.v4l2 import (
     users_of,
     why_closed,
 )
-from evo1_policy.command_line import entry_point, printable
+from evo1_policy.command_line import Parser, entry_point, printable
 from evo1_policy.perception.colour import DamagedError
 
 _QUERYCAP, _ENUM_FMT = 0x80685600, 0xC0405602  # of linux/videodev2.h
@@ -192,8 +191,8 @@ def _about(port: Any) -> str:
 @entry_point("evo1 find-cameras")
 def main(argv: Sequence[str] | None = None) -> int:
     """List the cameras, write a picture of each; 1 where there is none."""
-    parser = argparse.ArgumentParser(
-        prog="evo1 find-cameras",
+    parser = Parser(
+        "evo1 find-cameras",
         description="Which /dev/video* is which camera: names, formats, a picture of each. One "
         "that a program uses is named, and not opened.",
     )
@@ -218,8 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 @entry_point("evo1 find-port")
 def find_port_main(argv: Sequence[str] | None = None) -> int:
     """Find the arm's port together with a person; 1 where it does not show."""
-    argparse.ArgumentParser(
-        prog="evo1 find-port", description="Which serial port is the arm's: unplug it, and see."
+    Parser(
+        "evo1 find-port", description="Which serial port is the arm's: unplug it, and see."
     ).parse_args(argv)
     try:
         from serial.tools import list_ports

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evo1_bringup.options import read_namespace, read_robot
-from evo1_policy.command_line import entry_point, positive, printable
+from evo1_policy.command_line import Parser, entry_point, positive, printable
 from evo1_policy.kinematics.urdf import MOST_BYTES, Urdf, parse_urdf
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.untrusted import read_text
@@ -47,11 +47,10 @@ class NewRobotError(ValueError):
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `evo1 new-robot`."""
-    parser = argparse.ArgumentParser(
-        prog="evo1 new-robot",
+    parser = Parser(
+        "evo1 new-robot",
         description="Propose a robot file from a URDF or xacro, a running robot, or both.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("name", help="Of the robot; also the key of its norm stats.")
     parser.add_argument("--urdf", type=Path, help="Its URDF or xacro.")
@@ -95,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 @entry_point("check-robot", failed=2)
 def check(argv: Sequence[str] | None = None) -> int:
     """Hold a robot file against the running robot; 1 where a policy could not run."""
-    parser = argparse.ArgumentParser(
-        prog="evo1 check-robot", description="Hold a robot file against the robot that runs."
+    parser = Parser(
+        "evo1 check-robot", description="Hold a robot file against the robot that runs."
     )
     parser.add_argument("robot", help="Robot file (YAML), or the name of one that ships.")
     ways = parser.add_mutually_exclusive_group()

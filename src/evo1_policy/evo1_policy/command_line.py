@@ -104,7 +104,7 @@ def printable(text: object, limit: int = 300) -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """The parser of a command: shows text as it is written, and guesses what was meant.
+    """The parser of a command: shows longer text as it is written, and guesses what was meant.
 
     Args:
         prog: what a person types, as 'evo1 train'.
@@ -112,7 +112,9 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, prog: str, **more: Any) -> None:
-        more.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        texts = f"{more.get('description', '')}{more.get('epilog', '')}"
+        if "\n" in texts:
+            more.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(prog=prog, **more)
 
     def error(self, message: str) -> NoReturn:

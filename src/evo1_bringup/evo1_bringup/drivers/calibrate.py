@@ -15,7 +15,7 @@ from typing import TextIO
 from evo1_bringup.drivers.feetech import BusError, FeetechBus
 from evo1_bringup.drivers.so100_arm import count_one_turn
 from evo1_bringup.installation import robot_file
-from evo1_policy.command_line import INTERRUPTED, entry_point, tell
+from evo1_policy.command_line import INTERRUPTED, Parser, entry_point, tell
 from evo1_policy.robot_config import load_robot
 from evo1_policy.robot_joints import JointConfig
 from evo1_sim.servo_bus import sts3215
@@ -234,12 +234,11 @@ def _table(calibrator: So100Calibrator, positions: dict[str, int]) -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="ros2 run evo1_bringup calibrate_so100",
+    parser = Parser(
+        "evo1 calibrate",
         description="Calibrate an SO-100 or SO-101, follower or leader, into a file in LeRobot's "
         "format.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--robot", choices=("so100", "so101"), default="so100")
     parser.add_argument("--port", required=True, help="Serial port, such as /dev/ttyACM0.")

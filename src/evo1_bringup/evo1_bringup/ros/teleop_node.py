@@ -36,7 +36,7 @@ from evo1_bringup.teleop.devices import (
 )
 from evo1_bringup.teleop.jog import JogCommand, Jogger
 from evo1_policy.action_chunk import Floats
-from evo1_policy.command_line import entry_point, printable
+from evo1_policy.command_line import Parser, entry_point, printable
 from evo1_policy.control.teleop_target import TeleopWindow
 from evo1_policy.robot_config import RobotConfig
 from evo1_policy.ros.listening import Listener
@@ -264,11 +264,10 @@ def load_solver(robot: RobotConfig, robot_file: Path) -> "Kinematics":
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="ros2 run evo1_bringup teleop",
+    parser = Parser(
+        "evo1 teleop",
         description="Drive the arm by keyboard, gamepad or leader arm.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--robot", required=True, help="Name of a robot file that ships, or the path of one."

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evo1_policy.cli.reading_options import add_reading_options, reading
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import Parser, entry_point
 
 _DESCRIPTION = """\
 Convert an Evo-1 checkpoint. IN is a folder in one of these layouts, told by its files:
@@ -35,16 +35,16 @@ semantics
 
 examples
   # the authors' checkpoint, for our policy node
-  convert_checkpoint Evo1_SO100 so100_policy --to own --robot robots/so100.yaml \\
+  evo1 convert-checkpoint Evo1_SO100 so100_policy --to own --robot robots/so100.yaml \\
       --rate 30 --embodiment so100 --units robots/units/so100_lerobot.yaml --tokenizer InternVL3-1B
   # one arm of many
-  convert_checkpoint step_20000 out --to own --robot robots/xarm6.yaml \\
+  evo1 convert-checkpoint step_20000 out --to own --robot robots/xarm6.yaml \\
       --rate 30 --embodiment xarm6/pick_can --tokenizer InternVL3-1B
   # the published Meta-World weights, for evaluate --suite
-  convert_checkpoint Evo1_MetaWorld metaworld_policy --to own --interface metaworld \\
+  evo1 convert-checkpoint Evo1_MetaWorld metaworld_policy --to own --interface metaworld \\
       --tokenizer InternVL3-1B
   # our policy, for LeRobot
-  convert_checkpoint my_policy my_policy_lerobot --to lerobot
+  evo1 convert-checkpoint my_policy my_policy_lerobot --to lerobot
 """
 
 
@@ -69,11 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="convert_checkpoint",
+    parser = Parser(
+        "evo1 convert-checkpoint",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("source", metavar="IN", type=Path, help="folder to read")

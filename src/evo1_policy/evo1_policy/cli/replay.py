@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from evo1_policy.cli.reading_options import add_reading_options, reading
-from evo1_policy.command_line import entry_point, positive
+from evo1_policy.command_line import Parser, entry_point, positive
 from evo1_policy.replay.replaying import TOLERANCE_RAD, Policy, PolicyLoader, Report, replay
 from evo1_policy.replay.report import as_json, summary, table
 from evo1_policy.robot_config import RobotConfig
@@ -46,11 +46,11 @@ reading it
 
 examples
   # is what the policy decided there what this code decides?
-  replay ~/evo1_episodes/episode_000012
+  evo1 replay ~/evo1_episodes/episode_000012
   # what would another checkpoint have done?
-  replay ~/evo1_episodes/episode_000012 --checkpoint runs/can/stage2/best --plot other.png
+  evo1 replay ~/evo1_episodes/episode_000012 --checkpoint runs/can/stage2/best --plot other.png
   # a bag of ros2 bag record, for a script
-  replay field.mcap --robot robots/so100.yaml --json replay.json
+  evo1 replay field.mcap --robot robots/so100.yaml --json replay.json
 """
 
 
@@ -110,11 +110,10 @@ def _loader(options: argparse.Namespace) -> PolicyLoader:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="replay",
+    parser = Parser(
+        "evo1 replay",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("bag", metavar="BAG", type=Path, help="folder of the bag, or its .mcap or .db3 file")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.cli.reading_options import add_reading_options, reading
-from evo1_policy.command_line import INTERRUPTED, entry_point
+from evo1_policy.command_line import INTERRUPTED, Parser, entry_point
 
 if TYPE_CHECKING:
     from evo1_policy.serving.server import Place, PolicyServer
@@ -31,11 +31,11 @@ http on every port: /healthz, and /metrics (counters).
 _EPILOG = """\
 examples
   # the authors' Meta-World client against a checkpoint of theirs
-  serve Evo1_MetaWorld --interface metaworld --tokenizer hub:OpenGVLab/InternVL3-1B
+  evo1 serve Evo1_MetaWorld --interface metaworld --tokenizer hub:OpenGVLab/InternVL3-1B
   # for an arm in the next room: here a token, there remote:=THIS_HOST:8000
-  EVO1_TOKEN=$(cat token) serve runs/can/stage2/best --host 0.0.0.0 --protocol evo1
+  EVO1_TOKEN=$(cat token) evo1 serve runs/can/stage2/best --host 0.0.0.0 --protocol evo1
   # the authors' xArm6 client looks at port 8000
-  serve runs/can/stage2/best --protocol authors:8000
+  evo1 serve runs/can/stage2/best --protocol authors:8000
 
 exit status
   0   ended by Ctrl-C or SIGTERM
@@ -164,11 +164,10 @@ def _place(text: str) -> tuple[str, int | None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="serve",
+    parser = Parser(
+        "evo1 serve",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="folder, or hub:user/name")

@@ -15,7 +15,7 @@ import rclpy
 from rclpy.utilities import remove_ros_args
 from tqdm import tqdm
 
-from evo1_policy.command_line import INTERRUPTED, entry_point, tell
+from evo1_policy.command_line import INTERRUPTED, Parser, entry_point, tell
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.ros.starting import start_ros
 from evo1_sim.demonstrations import MAX_SEED, Demonstration, plan_demonstration
@@ -36,8 +36,8 @@ first start, in another terminal:
   evo1 launch xarm6 teleop:=true record:=true
 
 examples:
-  ros2 run evo1_sim demonstrate --robot xarm6 --task can_into_box --episodes 20 --seed 0
-  ros2 run evo1_sim demonstrate --robot so100 --episodes 5 --no-record
+  evo1 demonstrate --robot xarm6 --task can_into_box --episodes 20 --seed 0
+  evo1 demonstrate --robot so100 --episodes 5 --no-record
 
 Seeds count up from --seed: attempt k starts the scene of seed + k. A failed attempt is discarded
 and the next seed is tried, until enough demonstrations succeeded.
@@ -55,11 +55,10 @@ class Tally:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="ros2 run evo1_sim demonstrate",
+    parser = Parser(
+        "evo1 demonstrate",
         description="Let a scripted expert demonstrate a task in the running simulation.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--robot",

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evo1_policy.command_line import entry_point, printable
+from evo1_policy.command_line import Parser, entry_point, printable
 
 if TYPE_CHECKING:
     from evo1_policy.robot_config import RobotConfig
@@ -36,13 +36,14 @@ units (LeRobot's words)
   a file of units, or the name of one that ships (so100_lerobot, xarm6_authors)
 
 examples
-  adopt ~/datasets/so101_pick --robot so101
-  adopt ~/datasets/so101_pick --robot so101 --units deg --camera image_1=front --camera image_2=top
-  adopt ~/datasets/so101_pick --robot so101 --units range_m100_100 \\
+  evo1 adopt ~/datasets/so101_pick --robot so101
+  evo1 adopt ~/datasets/so101_pick --robot so101 --units deg \\
+      --camera image_1=front --camera image_2=top
+  evo1 adopt ~/datasets/so101_pick --robot so101 --units range_m100_100 \\
       --calibration ~/.cache/huggingface/lerobot/calibration/robots/so101_follower/mine.json
-  adopt ~/datasets/so100_push --robot so100 --units so100_lerobot
-  adopt DATASET --robot my_arm.yaml --joint elbow_joint=motor_3 --units gripper_joint=range_0_1
-  adopt ~/datasets/libero --robot xarm6_10hz.yaml --end-effector libero
+  evo1 adopt ~/datasets/so100_push --robot so100 --units so100_lerobot
+  evo1 adopt DATASET --robot my_arm.yaml --joint elbow=motor_3 --units gripper=range_0_1
+  evo1 adopt ~/datasets/libero --robot xarm6_10hz.yaml --end-effector libero
 """
 _PICTURES = 6
 
@@ -220,11 +221,10 @@ def _joint_rows(
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="adopt",
+    parser = Parser(
+        "evo1 adopt",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("path", metavar="DATASET", help="folder of the dataset, or hub:user/name[@revision]")

@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import Parser, entry_point
 from evo1_training.next_commands import command
 
 if TYPE_CHECKING:
@@ -28,9 +28,9 @@ exit status
   0  no errors (warnings are possible)     1  errors, or PATH cannot be read
 
 examples
-  check_dataset datasets/can_into_box
-  check_dataset datasets/can_into_box --report report     # then open report/report.html
-  check_dataset datasets/can_into_box --quick --json findings.json
+  evo1 check-dataset datasets/can_into_box
+  evo1 check-dataset datasets/can_into_box --report report     # then open report/report.html
+  evo1 check-dataset datasets/can_into_box --quick --json findings.json
 """
 _MOST_LINES = 5  # of one code; all of them are in the report
 
@@ -123,11 +123,10 @@ def _code_lines(code: str, findings: Sequence["Finding"]) -> Iterator[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="check_dataset",
+    parser = Parser(
+        "evo1 check-dataset",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("path", metavar="PATH", type=Path, help="folder of the dataset")

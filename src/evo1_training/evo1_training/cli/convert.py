@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.command_line import INTERRUPTED, describe, entry_point, printable, tell
+from evo1_policy.command_line import INTERRUPTED, Parser, describe, entry_point, printable, tell
 from evo1_training.datasets.conversion import convert
 from evo1_training.datasets.conversion_request import ConversionError, Request, Summary
 from evo1_training.datasets.worker_pool import available_cores
@@ -46,15 +46,15 @@ bags of other recorders
 interrupted
   Whatever stops a conversion, the same command goes on where it was. On several machines, each
   encodes a part; the last command assembles the dataset:
-    convert demos --to dataset --shards 1/2
-    convert demos --to dataset --shards 2/2
-    convert demos --to dataset
+    evo1 convert demos --to dataset --shards 1/2
+    evo1 convert demos --to dataset --shards 2/2
+    evo1 convert demos --to dataset
 
 examples
-  convert ~/evo1_episodes --to datasets/can_into_box
-  convert ~/evo1_episodes --to datasets/can_into_box --append
-  convert ~/bags --robot robots/so100.yaml --map topics.yaml --instruction "pick" --to mine
-  convert ~/evo1_episodes/episode_000003 --to try --format v3.0 --storage png --gaps hold
+  evo1 convert ~/evo1_episodes --to datasets/can_into_box
+  evo1 convert ~/evo1_episodes --to datasets/can_into_box --append
+  evo1 convert ~/bags --robot robots/so100.yaml --map topics.yaml --instruction "pick" --to mine
+  evo1 convert ~/evo1_episodes/episode_000003 --to try --format v3.0 --storage png --gaps hold
 """
 
 _LONGEST = 4096  # characters of a line
@@ -194,11 +194,10 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="convert",
+    parser = Parser(
+        "evo1 convert",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("episodes", nargs="+", type=Path, metavar="EPISODES", help="episodes, or folders of some")

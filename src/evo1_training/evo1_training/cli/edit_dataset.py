@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from evo1_policy.command_line import entry_point, printable
+from evo1_policy.command_line import Parser, entry_point, printable
 from evo1_training.next_commands import command
 
 _DESCRIPTION = """\
@@ -21,13 +21,13 @@ episodes
   datasets they are counted on. 3,7-9 means 3, 7, 8 and 9.
 
 examples
-  edit_dataset cans --delete 3,7-9 --to cans_clean
-  edit_dataset cans --delete 3 --in-place               the old one: cans.before_edit
-  edit_dataset cans --task "pick up the red can" --to red
-  edit_dataset cans --task 0-4="pick up the can" --task 5="put it down" --to named
-  edit_dataset cans --split 4:120,300 --trim 5:10-200 --to cut      frames; the end is left out
-  edit_dataset red blue --to both                       joins them
-  edit_dataset cans --drop-camera image_2 --to one_view
+  evo1 edit-dataset cans --delete 3,7-9 --to cans_clean
+  evo1 edit-dataset cans --delete 3 --in-place          the old one: cans.before_edit
+  evo1 edit-dataset cans --task "pick up the red can" --to red
+  evo1 edit-dataset cans --task 0-4="pick up the can" --task 5="put it down" --to named
+  evo1 edit-dataset cans --split 4:120,300 --trim 5:10-200 --to cut   frames; the end is left out
+  evo1 edit-dataset red blue --to both                  joins them
+  evo1 edit-dataset cans --drop-camera image_2 --to one_view
 """
 
 
@@ -112,11 +112,10 @@ def _split(text: str) -> tuple[int, tuple[int, ...]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="edit_dataset",
+    parser = Parser(
+        "evo1 edit-dataset",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("datasets", nargs="+", type=Path, metavar="DATASET", help="several are joined")

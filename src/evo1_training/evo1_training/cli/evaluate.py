@@ -16,7 +16,7 @@ from typing import get_args
 from tqdm import tqdm
 
 from evo1_policy.cli.reading_options import add_reading_options, reading
-from evo1_policy.command_line import describe, entry_point, tell
+from evo1_policy.command_line import Parser, describe, entry_point, tell
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_sim.tasks import DISTURBANCES, TASKS, all_tasks
@@ -42,17 +42,17 @@ from evo1_training.suites.suite import EPISODES, RENDERINGS, SUITES
 
 _EPILOG = f"""\
 examples:
-  evaluate DIR                                         20 trials of the robot's first task
-  evaluate DIR --trials 100 --report out/eval --json out/eval.json
-  evaluate DIR --disturb all                           the table of the paper's disturbances
-  evaluate DIR --task all                              the paper's four tasks, its Figure 4
-  evaluate CAN POUR HAND STACK --task all              the same, a checkpoint for each task
-  evaluate A B C --trials 100                          which is better: compared scene by scene
-  evaluate hub:user/name --robot so100.yaml --rate 30  somebody's, of another layout
-  evaluate --expert --robot so100                      the scripted expert: the task can be done
-  evaluate --ros --task can_into_box                   the system that runs, over its topics
-  evaluate DIR --suite metaworld --tasks easy          a benchmark, by the protocol of the paper
-  evaluate --suite libero_10 --server host:9000        likewise, of a policy that is served
+  evo1 evaluate DIR                                    20 trials of the robot's first task
+  evo1 evaluate DIR --trials 100 --report out/eval --json out/eval.json
+  evo1 evaluate DIR --disturb all                      the table of the paper's disturbances
+  evo1 evaluate DIR --task all                         the paper's four tasks, its Figure 4
+  evo1 evaluate CAN POUR HAND STACK --task all         the same, a checkpoint for each task
+  evo1 evaluate A B C --trials 100                     which is better: compared scene by scene
+  evo1 evaluate hub:user/name --robot so100.yaml --rate 30   somebody's, of another layout
+  evo1 evaluate --expert --robot so100                 the scripted expert: the task can be done
+  evo1 evaluate --ros --task can_into_box              the system that runs, over its topics
+  evo1 evaluate DIR --suite metaworld --tasks easy     a benchmark, by the protocol of the paper
+  evo1 evaluate --suite libero_10 --server host:9000   likewise, of a policy that is served
 
 How: each trial resets the scene with a seed of its own and runs the policy through the same loop
 as on the robot (splices, limits, stop reasons), in processes side by side. The clock is simulated:
@@ -70,11 +70,10 @@ conditions: {", ".join(DISTURBANCES)}
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="evaluate",
+    parser = Parser(
+        "evo1 evaluate",
         description="Count how often a policy does a task in simulation.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("policies", nargs="*", metavar="DIR", help="Checkpoints, or hub:user/name; to compare.")

@@ -1,6 +1,5 @@
 """push, pull: datasets and checkpoints to and from the Hugging Face hub. Must not import ROS."""
 
-import argparse
 import json
 import shutil
 import sys
@@ -20,7 +19,7 @@ from evo1_policy.checkpoint_layouts.hub import (
     local_dataset,
     origin,
 )
-from evo1_policy.command_line import entry_point, printable
+from evo1_policy.command_line import Parser, entry_point, printable
 from evo1_training.next_commands import command
 
 _PUSH = """\
@@ -42,7 +41,7 @@ class HubError(ValueError):
 @entry_point("push")
 def push(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="push", description=_PUSH)
+    parser = Parser("evo1 push", description=_PUSH)
     parser.add_argument("folder", type=Path, help="a dataset or a checkpoint")
     parser.add_argument("name", metavar="USER/NAME", help="where to; made if it is not there")
     parser.add_argument(
@@ -81,7 +80,7 @@ def push(arguments: Sequence[str] | None = None) -> int:
 @entry_point("pull")
 def pull(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    parser = argparse.ArgumentParser(prog="pull", description=_PULL)
+    parser = Parser("evo1 pull", description=_PULL)
     parser.add_argument("name", metavar="hub:USER/NAME[@REVISION]")
     parser.add_argument(
         "--to", type=Path, metavar="FOLDER", help="copy it there, out of the cache"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from evo1_policy.command_line import entry_point, printable
+from evo1_policy.command_line import Parser, entry_point, printable
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import write_norm_stats
 from evo1_training.datasets.reader.problems import DatasetError
@@ -48,10 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="norm_stats",
+    parser = Parser(
+        "evo1 norm-stats",
         description=_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("datasets", metavar="DIR", nargs="+", help="LeRobot datasets of one robot")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write")

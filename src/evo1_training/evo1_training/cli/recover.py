@@ -1,6 +1,5 @@
 """Make episodes readable again that were cut off by a kill or a power failure, or damaged."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from evo1_policy.command_line import describe, entry_point, printable, tell
+from evo1_policy.command_line import Parser, describe, entry_point, printable, tell
 from evo1_training.recording.episode import bag_path, episode_folders
 from evo1_training.recording.recovery import Recovery, needs_recovery, recover
 
@@ -21,8 +20,8 @@ Bags of other recorders and tools are never changed. The grade of a recovered ep
 'warn': look at it before you train on it.
 
 examples:
-  ros2 run evo1_training recover ~/evo1_episodes
-  ros2 run evo1_training recover ~/evo1_episodes/episode_000012
+  evo1 recover ~/evo1_episodes
+  evo1 recover ~/evo1_episodes/episode_000012
 """
 _MANY = 5  # damaged parts that are told one by one
 
@@ -30,11 +29,10 @@ _MANY = 5  # damaged parts that are told one by one
 @entry_point("recover")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Recover what was asked for; the exit status is 1 where something could not be."""
-    parser = argparse.ArgumentParser(
-        prog="recover",
+    parser = Parser(
+        "evo1 recover",
         description=__doc__,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "paths", nargs="+", type=Path, metavar="PATH", help="an episode, or a folder of episodes"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evo1_policy.command_line import INTERRUPTED, entry_point, tell
+from evo1_policy.command_line import INTERRUPTED, Parser, entry_point, tell
 from evo1_policy.robot_config import load_robot
 from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
@@ -29,10 +29,10 @@ same command with the same --workers records the same episodes.
 
 _EPILOG = """\
 examples
-  rehearse --suite metaworld --tasks reach,easy --root ~/evo1_datasets/easy
-  rehearse --robot xarm6 --episodes 200 --root ~/evo1_episodes
-  rehearse --task all --episodes 100 --root ~/four_tasks    the paper's four, its words by episode
-  convert ~/evo1_episodes --to ~/evo1_datasets/can
+  evo1 rehearse --suite metaworld --tasks reach,easy --root ~/evo1_datasets/easy
+  evo1 rehearse --robot xarm6 --episodes 200 --root ~/evo1_episodes
+  evo1 rehearse --task all --episodes 100 --root ~/four   the paper's four
+  evo1 convert ~/evo1_episodes --to ~/evo1_datasets/can
 """
 
 
@@ -110,11 +110,10 @@ def _of_suite(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="rehearse",
+    parser = Parser(
+        "evo1 rehearse",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--robot", default="xarm6", help="xarm6 (default), so100, or a robot file")
     parser.add_argument(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import Parser, entry_point
 from evo1_training.datasets.reader.adoption import dataset_name
 from evo1_training.training.config_values import TrainConfigError, described, plain, to_yaml
 from evo1_training.training.data_selection import dataset_weights
@@ -39,20 +39,21 @@ choices
 
 examples
   # the newest dataset below ~/evo1_datasets, on this computer, in minutes
-  train --stage 1
-  train --stage 2
+  evo1 train --stage 1
+  evo1 train --stage 2
   # the paper's recipe on 8 GPUs of one machine (DDP), then on two machines
   accelerate launch --multi_gpu --num_processes 8 -m evo1_training.cli.train --stage 1 \\
       --preset paper --backbone InternVL3-1B --dataset can_into_box
   torchrun --nnodes 2 --nproc-per-node 8 --rdzv-endpoint HOST:29500 -m evo1_training.cli.train ...
   # from weights that somebody published for another arm
-  train --stage 1 --from hub:MINT-SJTU/Evo1_SO100 --dataset D tokenizer=hub:OpenGVLab/InternVL3-1B
+  evo1 train --stage 1 --from hub:MINT-SJTU/Evo1_SO100 --dataset D \\
+      tokenizer=hub:OpenGVLab/InternVL3-1B
   # two datasets, the second one a third as often; adapters instead of a whole backbone
-  train --stage 2 --dataset mine --dataset hub:user/other:0.3 lora=[backbone] lr=1e-4
+  evo1 train --stage 2 --dataset mine --dataset hub:user/other:0.3 lora=[backbone] lr=1e-4
   # success in simulation every 5,000 steps decides which checkpoint is `best`
-  train --stage 2 rollouts.every=5000 saving.keep_every=10000
+  evo1 train --stage 2 rollouts.every=5000 saving.keep_every=10000
   # one stage instead of two, as the paper compares
-  train --single-stage --preset paper --backbone InternVL3-1B
+  evo1 train --single-stage --preset paper --backbone InternVL3-1B
 """
 
 
@@ -178,11 +179,10 @@ def _keys() -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="train",
+    parser = Parser(
+        "evo1 train",
         description=_DESCRIPTION,
         epilog=_EPILOG + _keys(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("choices", metavar="KEY=VALUE", nargs="*", help="replace a choice, such as lr=1e-4")

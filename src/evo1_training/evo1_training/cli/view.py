@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evo1_policy.command_line import entry_point
+from evo1_policy.command_line import Parser, entry_point
 
 if TYPE_CHECKING:
     from evo1_training.viewing.episode_view import EpisodeView
@@ -22,11 +22,11 @@ A recording is shown as it was recorded, also where it was cut off or cannot be 
 """
 _EPILOG = """\
 examples
-  view ~/evo1_episodes                      # the newest recording
-  view ~/evo1_episodes --episode 3
-  view datasets/can_into_box --episode 12 --out pictures
-  view datasets/can_into_box --rerun        # needs: pip install rerun-sdk
-  view datasets/can_into_box --rrd can.rrd  # the same as a file, where there is no screen
+  evo1 view ~/evo1_episodes                      # the newest recording
+  evo1 view ~/evo1_episodes --episode 3
+  evo1 view datasets/can_into_box --episode 12 --out pictures
+  evo1 view datasets/can_into_box --rerun        # needs: pip install rerun-sdk
+  evo1 view datasets/can_into_box --rrd can.rrd  # the same as a file, where there is no screen
 """
 _RERUN_COLUMNS = 200
 
@@ -73,11 +73,10 @@ def _open(path: Path, number: int | None, *, columns: int) -> "EpisodeView":
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="view",
+    parser = Parser(
+        "evo1 view",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("path", metavar="PATH", type=Path, help="an episode, a folder of many, or a dataset")

@@ -1,6 +1,5 @@
 """`ros2 run evo1_training record`: steer the recorder by single keys or a gamepad."""
 
-import argparse
 import shutil
 import sys
 import time
@@ -18,7 +17,7 @@ from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
-from evo1_policy.command_line import entry_point, printable
+from evo1_policy.command_line import Parser, entry_point, printable
 from evo1_policy.ros.parameters import fixed_parameter
 from evo1_policy.ros.starting import start_ros
 from evo1_training.recording.terminal import (
@@ -211,11 +210,10 @@ def run(node: TerminalNode) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
-        prog="ros2 run evo1_training record",
+    parser = Parser(
+        "evo1 record",
         description="Steer the recorder by single keys or a gamepad.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--namespace", default="", help="Of the arm.")
     arguments = parser.parse_args(remove_ros_args(["record", *words])[1:])
