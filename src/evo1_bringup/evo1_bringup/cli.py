@@ -138,6 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `evo1`."""
     parser = Parser(
         "evo1",
+        words=PROGRAMS,
         description="Evo-1 for ROS 2 on the command line.",
         epilog=_EPILOG.format(programs=_program_lines()),
     )

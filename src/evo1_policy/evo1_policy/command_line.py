@@ -108,10 +108,12 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         prog: what a person types, as 'evo1 train'.
+        words: that a person may have meant beside those that the parser knows.
         more: as of argparse.ArgumentParser.
     """
 
-    def __init__(self, prog: str, **more: Any) -> None:
+    def __init__(self, prog: str, *, words: Iterable[str] = (), **more: Any) -> None:
+        self._words = tuple(words)
         texts = f"{more.get('description', '')}{more.get('epilog', '')}"
         if "\n" in texts:
             more.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -122,7 +124,7 @@ class Parser(argparse.ArgumentParser):
         if wrong := re.match(r"unrecognized arguments: (-\S+)", message):
             message += did_you_mean(wrong[1].partition("=")[0], self._option_string_actions)
         elif wrong := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            message += did_you_mean(wrong[1], re.findall(r"[\w-]+", wrong[2]))
+            message += did_you_mean(wrong[1], [*re.findall(r"[\w-]+", wrong[2]), *self._words])
         super().error(message)
 
 
