@@ -136,7 +136,7 @@ def test_fast_head_equals_the_readable_one_at_the_papers_size():
             context[:, :804],
             state,
             fast.project(context[:, 804:805]),
-            torch.tensor([math.log(220)]),
+            torch.cat((torch.zeros(805), torch.tensor([math.log(220)]))),
         )
         biases, columns = fast.time_biases([620]), fast.columns(used)
         got = fast.predict(chunk[..., :7], biases[620], collapsed, columns)
