@@ -13,8 +13,10 @@ from evo1_policy.policy import Policy
 from evo1_policy.robot_config import load_robot
 from evo1_training.datasets.reader import DatasetError
 from evo1_training.datasets.reader.tool_actions import ToolActions, tool_meaning
+from evo1_training.training.config_values import TrainConfigError
 from evo1_training.training.data_selection import open_data
 from evo1_training.training.session import train
+from evo1_training.training.starting_point import choose_stats
 from evo1_training.training.train_config import DataConfig, NormalizationConfig
 from evo1_training.training.training_data import compute_stats
 
@@ -115,3 +117,19 @@ def test_a_joint_that_no_number_of_the_tool_moves_is_refused(robot, tmp_path, mo
         DatasetError, match=r"joint6 of '.*' neither move its tool nor are its gri"
     ):
         ToolActions(tool_meaning("ee_pose", robot), robot, rows, rows, source=tmp_path)
+
+
+@pytest.mark.parametrize("order", [("other", "xarm6"), ("xarm6", "other")])
+def test_joints_of_several_robots_do_not_become_a_tools(
+    recorded, config, robots_dir, tmp_path, order
+):
+    groups = "".join(f"  {name}: {{sway: {{path: {recorded}}}}}\n" for name in order)
+    (tmp_path / "groups.yaml").write_text(f"data_groups:\n{groups}")
+    robot = str(robots_dir / "xarm6.yaml")
+    chosen = DataConfig(groups=str(tmp_path / "groups.yaml"), robot=robot, workers=0)
+    data = open_data(chosen, WIDE, seed=0, action_space="ee_delta")
+    both = dataclasses.replace(config, data=chosen, action_space="ee_delta")
+    with pytest.raises(
+        TrainConfigError, match=r"ee_delta: for one robot at a time; .* other, xarm6"
+    ):
+        choose_stats(both, data, None, None)
