@@ -188,7 +188,7 @@ def as_published(folder: Path) -> Path:
         folder,
         model=new_model(PUBLISHED, seed=5),
         stats=read_checkpoint(shipped_checkpoint("xarm6")).stats,
-        robot_text=load_robot(Path(__file__).parents[1] / "robots" / "xarm6.yaml").text,
+        interface=load_robot(Path(__file__).parents[1] / "robots" / "xarm6.yaml").interface,
         tokenizer_dir=None,
         layout="official",
     )

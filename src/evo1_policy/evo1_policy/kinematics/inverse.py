@@ -133,9 +133,23 @@ class ToolSpace:
             joints: where the joints shall be.
             state: (D,) where they were when the chunk's observation was made [rad].
         """
+        return self.meaning.numbers(*self.poses(joints), self._pose(state))
+
+    def poses(self, joints: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
+        """Where joint positions (N, D) [rad] put the tool, as `EndEffector.numbers` takes it.
+
+        Returns:
+            Position (N, 3) [m], rotation (N, 3, 3), and the gripper (N,), 0 open to 1 closed.
+        """
         rows = np.asarray(joints, np.float64)
-        (here, turned), (position, rotation) = self._pose(state), self._poses(rows)
-        return self.meaning.numbers(position, rotation, self._closed(rows), (here, turned))
+        return *self._poses(rows), self._closed(rows)
+
+    @property
+    def idle_joints(self) -> tuple[str, ...]:
+        """Joints of the robot file that neither move the tool nor are the gripper."""
+        names = self._robot.joint_names
+        busy = self._arm.tool_joints | {self._place}
+        return tuple(name for k, name in enumerate(names) if k not in busy)
 
     def joints(self, numbers: npt.ArrayLike, state: npt.ArrayLike) -> tuple[Floats, ToolError]:
         """The inverse: each action is solved from the one before, the first from the state.

@@ -133,6 +133,11 @@ class ArmModel:
             leaders[addresses.index(follower.qpos)] = follower.leader
         return leaders
 
+    @property
+    def tool_joints(self) -> frozenset[int]:
+        """Places in the robot file of the joints that move the tool."""
+        return frozenset(joint.leader for joint in self._tool_chain)
+
     def rate(self, joint: int, lower: Floats, upper: Floats) -> float:
         """How far a joint of the model moves at most for one of its leader [-].
 

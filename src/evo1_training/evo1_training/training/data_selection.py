@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evo1_policy.checkpoint_layouts.hub import local_dataset
-from evo1_policy.interface import Interface, InterfaceError, load_interface
+from evo1_policy.interface import ActionSpace, Interface, InterfaceError, load_interface
 from evo1_policy.model.config import Evo1Config
 from evo1_policy.normalization import Mode
 from evo1_policy.paths import folders_below
@@ -139,6 +139,7 @@ def open_data(
     *,
     seed: int,
     mode: Mode | None = None,
+    action_space: ActionSpace = "joint",
     progress: Progress | None = None,
 ) -> TrainingData:
     """Open and check everything that a run learns from.
@@ -148,6 +149,7 @@ def open_data(
         model: whose image slots, image size and horizon they must have.
         seed: of the order.
         mode: how the run scales numbers, where a dataset file's own choice shall be compared.
+        action_space: 'ee_pose' and 'ee_delta' turn recorded joints into the end effector's.
         progress: called as frames enter the cache.
 
     Raises:
@@ -174,7 +176,7 @@ def open_data(
     datasets = [
         TrainingSamples(
             spec,
-            _sample_options(config, model),
+            _sample_options(config, model, action_space),
             robot=robot if spec.embodiment == interface.embodiment else None,
             interface=interface if spec.embodiment == interface.embodiment else None,
             progress=progress,
@@ -190,8 +192,9 @@ def open_data(
     return _with_phrasings(data, config.phrasings)
 
 
-def _sample_options(config: DataConfig, model: Evo1Config) -> SampleOptions:
+def _sample_options(config: DataConfig, model: Evo1Config, space: ActionSpace) -> SampleOptions:
     return SampleOptions(
+        action_space=space,
         horizon=model.horizon,
         views=model.views,
         image_size=model.vision.image_size,

@@ -18,6 +18,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from evo1_policy.checkpoint import Checkpoint, Weights
 from evo1_policy.checkpoint_layouts.own import copy_tokenizer, tokenizer_files
 from evo1_policy.model.preprocessing import load_tokenizer
+from evo1_policy.normalization import action_space
 from evo1_training.training.batch import Collator
 from evo1_training.training.checkpoints import (
     ADAPTED,
@@ -104,10 +105,7 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
     if resume is None:  # what is wrong with it is said before minutes of decoding
         start = open_start(config, *subject)
         tokenizer_files(tokenizer_source(config, start))
-    bar = DecodingBar(enabled=accelerator.is_main_process)
-    mode = config.normalization.mode
-    data = open_data(config.data, config.model, seed=config.seed, mode=mode, progress=bar)
-    bar.close()
+    data = _opened(config, accelerator)
     known = _Session(config, stage, folder, accelerator, data, start, resume, progress)
     parts = known.parts(read_as, rollouts)
     try:
@@ -123,6 +121,21 @@ def train(config: TrainConfig, stage: Stage, *, restart: bool = False) -> Finish
         summary = write_summary(folder, outcome, config, stage, data)
     accelerator.end_training()
     return Finished(folder=folder, outcome=outcome, summary=summary)
+
+
+def _opened(config: TrainConfig, accelerator: Accelerator) -> TrainingData:
+    """All that the run learns from, with a bar while frames are decoded."""
+    bar = DecodingBar(enabled=accelerator.is_main_process)
+    data = open_data(
+        config.data,
+        config.model,
+        seed=config.seed,
+        mode=config.normalization.mode,
+        action_space=action_space(config.action_space),
+        progress=bar,
+    )
+    bar.close()
+    return data
 
 
 @dataclass(frozen=True)

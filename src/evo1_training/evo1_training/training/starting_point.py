@@ -152,11 +152,6 @@ def choose_stats(
         DatasetError: they are not of these data.
     """
     space, meaning = _action_space(config, data)
-    if space not in ("joint", "raw") and data.embodiments != (data.interface.embodiment,):
-        raise TrainConfigError(
-            f"action_space: {space}: for one robot at a time; the data are of "
-            f"{', '.join(data.embodiments)}"
-        )
     compute = partial(compute_stats, data, config.normalization, action_space=space)
     if data.robot and space == "joint_relative" and config.absolute_grippers:
         compute = partial(compute, absolute_joints=gripper_indices(data.robot))
@@ -198,16 +193,22 @@ def _action_space(
                 "as they are; leave it out"
             )
         return "raw", None
+    learnt = space if meaning is None else meaning.action_space
+    if learnt != "joint" and data.embodiments != (data.interface.embodiment,):
+        raise TrainConfigError(
+            f"action_space: {learnt}: for one robot at a time; the data are of "
+            f"{', '.join(data.embodiments)}"
+        )
     if meaning is None:
         if space not in ("joint", "joint_relative"):
             raise TrainConfigError(
-                f"action_space: {space}: the data are joints; where they are the end effector's, "
-                "say so with end_effector in a dataset file (--groups)"
+                f"action_space: {space}: the data are joints of a robot; expected joint, "
+                "joint_relative, ee_pose or ee_delta"
             )
         return space, None
     if space not in ("joint", meaning.action_space):
         raise TrainConfigError(
-            f"action_space: {space}: the data are of {meaning.action_space}; leave it out"
+            f"action_space: {space}: the data are of {meaning.action_space} already; leave it out"
         )
     try:
         ToolSpace(meaning, data.robot)  # said before the first step, not when it is deployed

@@ -213,8 +213,9 @@ class TrainConfig(Choices):
     tokenizer: str = choice("", "its folder; empty: the backbone's, or the one that ships")
     start_from: str = choice("", "a checkpoint; empty: stage 1's last in stage 2, else none")
     action_space: str = choice(
-        "joint", "'joint', or 'joint_relative': chunks less their observation's state are learnt; "
-        "the checkpoint says it, and its policy gives joint targets in either",
+        "joint", "of recorded joints: 'joint', 'joint_relative' (chunks less their observation's "
+        "state), 'ee_pose' or 'ee_delta' (the tool's, by the robot file's model) are learnt; "
+        "the checkpoint says it, and its policy gives joint targets in any",
     )  # fmt: skip
     absolute_grippers: bool = choice(True, "in 'joint_relative' grippers stay as they are")
     max_bad_steps: int = choice(

@@ -3,9 +3,9 @@
 Must not import ROS or torch.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,8 @@ from evo1_training.training.train_config import NormalizationConfig
 
 Place = tuple[int, int, int]  # (dataset, number in its part, epoch)
 _Numbers = npt.NDArray[np.float32]
-_MOST_RELATIVE = 5_000_000  # relative actions that statistics are made of
+_Rows = npt.NDArray[np.int64]  # numbers of rows of a dataset's tables
+_MOST_RELATIVE = 5_000_000  # actions of chunks that statistics are made of
 _BLOCK = 4096  # frames whose chunks are looked at together
 
 
@@ -90,7 +91,7 @@ class TrainingData:
     @property
     def end_effector(self) -> EndEffector | None:
         """What the numbers mean, where they are the end effector's; None: joints."""
-        return self.train[0].samples.spec.suite.end_effector
+        return self.train[0].samples.end_effector
 
     @property
     def instructions(self) -> frozenset[str]:
@@ -210,17 +211,24 @@ def compute_stats(
 ) -> dict[str, NormStats]:
     """Norm stats of each embodiment, over all frames of the episodes to learn from.
 
-    In a relative action space those of the actions are over all chunks of these frames.
+    Where actions count from their chunk's state, or joints become the end effector's numbers,
+    those of the actions are over all chunks of these frames.
     """
     columns: dict[str, list[tuple[_Numbers, _Numbers]]] = {}
     for part in data.train:
         spec, rows = part.samples.spec, part.rows()
         numbers = read_columns(part.samples.folder, spec.suite.columns)
         states, actions = spec.suite.states(numbers), spec.suite.actions(numbers)
-        if action_space != "joint_relative":
-            learnt = actions[rows]
+        tool = part.samples.tool_actions
+        if tool is not None:
+            learnt = _over_chunks(part.samples, rows, tool.chunks)
+        elif action_space == "joint_relative":
+            origins = states.copy()
+            origins[:, list(absolute_joints)] = 0.0
+            relative = partial(_relative, actions, origins)
+            learnt = _over_chunks(part.samples, rows, relative)
         else:
-            learnt = _relative(part.samples, rows, states, actions, absolute_joints)
+            learnt = actions[rows]
         columns.setdefault(spec.embodiment, []).append((states[rows], learnt))
     return {
         embodiment: NormStats(
@@ -238,25 +246,25 @@ def compute_stats(
     }
 
 
-def _relative(
-    samples: TrainingSamples,
-    rows: npt.NDArray[np.int64],
-    states: _Numbers,
-    actions: _Numbers,
-    absolute: tuple[int, ...],
-) -> _Numbers:
-    """(n, D): actions of the chunks less their frame's state; of many, evenly spread frames.
+def _relative(actions: _Numbers, origins: _Numbers, rows: _Rows, found: _Rows) -> _Numbers:
+    """(n, H, D) of chunks: their actions, less what their frame's row has in `origins`."""
+    return np.asarray(actions[found] - origins[rows, None])
 
-    The smallest and the largest of every joint are among them.
+
+def _over_chunks(
+    samples: TrainingSamples, rows: _Rows, actions_of: Callable[[_Rows, _Rows], _Numbers]
+) -> _Numbers:
+    """(m, W): actions of the chunks of all frames; of many, some that are evenly spread.
+
+    The smallest and the largest of every number are among them. `actions_of` makes the actions
+    (n, H, W) of the chunks of some rows (n,), from those of their actions (n, H).
     """
-    origins = states.copy()
-    origins[:, list(absolute)] = 0.0
     every = max(1, len(rows) * samples.options.horizon // _MOST_RELATIVE)
     kept: list[_Numbers] = []
     for begin in range(0, len(rows), _BLOCK):
         block = rows[begin : begin + _BLOCK]
         found, inside = samples.chunks(block)  # (n, H)
-        targets = (actions[found] - origins[block, None])[inside]  # (m, D)
+        targets = actions_of(block, found)[inside]  # (m, W)
         ends = np.stack([targets.min(axis=0), targets.max(axis=0)])
         kept += [targets[::every], ends]
     return np.concatenate(kept)

@@ -348,8 +348,8 @@ def test_a_dataset_that_does_not_hold_what_is_said_is_refused(
 def test_choices_that_contradict_the_data_are_refused(cubes, config, robots_dir):
     data = selection(cubes, "libero", robots_dir)
     joint = dataclasses.replace(config, data=data, action_space="joint_relative")
-    with pytest.raises(TrainConfigError, match="joint_relative: the data are of ee_delta"):
+    with pytest.raises(TrainConfigError, match="joint_relative: the data are of ee_delta already"):
         train(joint, "stage1")
-    poses = dataclasses.replace(config, name="poses", action_space="ee_pose")
-    with pytest.raises(TrainConfigError, match="ee_pose: the data are joints"):
+    poses = dataclasses.replace(config, data=data, name="poses", action_space="ee_pose")
+    with pytest.raises(TrainConfigError, match="ee_pose: the data are of ee_delta already"):
         train(poses, "stage1")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evo1_policy.interface import Interface
+from evo1_policy.interface import ActionSpace, Interface
+from evo1_policy.kinematics.end_effector import EndEffector
 from evo1_policy.robot_config import RobotConfig
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.dataset_config import DatasetSpec
@@ -30,6 +31,7 @@ from evo1_training.datasets.reader.robot_check import (
     check_robot,
     views_of,
 )
+from evo1_training.datasets.reader.tool_actions import ToolActions, tool_meaning
 from evo1_training.datasets.worker_pool import available_cores
 
 HELD_KEY = "evo1.held"
@@ -44,6 +46,7 @@ class Sample:
         view_mask: (V,) bool, False for absent slots.
         state: (D,) float32.
         actions: (H, D) float32; beyond the episode's end its last action repeats (a delta: 0).
+            Of another width than D where joints become the end effector's numbers.
             Where pauses are shortened they are those of the frames that are left.
         action_mask: (H,) bool, False beyond the episode's end (and where `mask_held` says so).
         milestones: (2, D) float32, at the next grasp and release; see demonstrations.py.
@@ -84,6 +87,8 @@ class SampleOptions:
         cache_kind: 'raw', or 'jpeg' for a tenth of the space.
         cache_jobs: threads that build them; None for one a core.
         open_videos: videos that stay open, in each process.
+        action_space: 'ee_pose' or 'ee_delta' turn actions of joints into the end effector's;
+            numbers that are its own already stay as they are, as all do in other spaces.
     """
 
     horizon: int
@@ -95,6 +100,7 @@ class SampleOptions:
     cache_kind: Kind = "raw"
     cache_jobs: int | None = None
     open_videos: int = 64
+    action_space: ActionSpace = "joint"
 
     def __post_init__(self) -> None:
         for name in ("horizon", "views", "image_size", "cache_jobs", "open_videos"):
@@ -146,6 +152,7 @@ class TrainingSamples:
             forms = (None, None) if ee is None else (ee.state, ee.action)
             numbers = (("state", self._states, forms[0]), ("action", self._actions, forms[1]))
             check_ranges(self.folder, robot, numbers)
+        self.tool_actions = self._make_tool_actions(robot)
         self._find_milestones(robot)
         self._starts = np.array([episode.first_row for episode in self.folder.episodes])
         self._lasts = np.array([e.first_row + e.length - 1 for e in self.folder.episodes])
@@ -168,8 +175,15 @@ class TrainingSamples:
 
     @property
     def action_width(self) -> int:
-        """D of the actions."""
-        return int(self._actions.shape[1])
+        """D of the actions, or of the end effector's numbers that they become."""
+        tool = self.tool_actions
+        return int(self._actions.shape[1]) if tool is None else len(tool.meaning.action.names)
+
+    @property
+    def end_effector(self) -> EndEffector | None:
+        """What the actions mean, as samples hold them; None: joints, or a benchmark's numbers."""
+        tool = self.tool_actions
+        return self.spec.suite.end_effector if tool is None else tool.meaning
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -182,7 +196,10 @@ class TrainingSamples:
         episode = self.folder.episodes[index]
         row = episode.first_row + frame
         (rows,), (mask,) = self.chunks(np.array([row]))
-        actions = self._actions[rows]
+        if self.tool_actions is None:
+            actions = self._actions[rows]
+        else:
+            (actions,) = self.tool_actions.chunks(np.array([row]), rows[None])
         if self._still is not None:  # a delta that repeats moves on
             actions[~mask, : len(self._still)] = self._still
         if self._held is not None:
@@ -251,6 +268,13 @@ class TrainingSamples:
         self._tasks = columns["task_index"]
         self._held = columns[HELD_KEY].astype(bool) if held else None
 
+    def _make_tool_actions(self, robot: RobotConfig | None) -> ToolActions | None:
+        meaning = None if robot is None else tool_meaning(self.options.action_space, robot)
+        if robot is None or meaning is None or self.spec.suite.end_effector is not None:
+            return None
+        root = self.folder.root
+        return ToolActions(meaning, robot, self._states, self._actions, source=root)
+
     def _choose_rows(self) -> npt.NDArray[np.int64] | None:
         """The rows that chunks are made of; None for all."""
         longest_s = self.options.max_pause_s
@@ -264,10 +288,10 @@ class TrainingSamples:
         return kept_rows(places, self._starts.tolist(), longest=frames)
 
     def _find_milestones(self, robot: RobotConfig | None) -> None:
-        rows, width = self._actions.shape
+        rows, width = len(self._actions), self.action_width
         self._milestones = np.zeros((rows, 2, width), np.float32)
         self._milestone_mask = np.zeros((rows, 2), np.bool_)
-        if robot is not None and self.spec.suite.end_effector is None and robot.width == width:
+        if robot is not None and self.end_effector is None and robot.width == width:
             starts = [episode.first_row for episode in self.folder.episodes]
             found = find_milestones(self._actions, starts, robot)
             self._milestones, self._milestone_mask = found
@@ -337,7 +361,7 @@ def check_embodiments(datasets: Sequence[TrainingSamples]) -> None:
             ("action width", dataset.action_width, other.action_width),
             ("fps", dataset.folder.info.fps, other.folder.info.fps),
             ("names", _names(dataset), _names(other)),
-            ("end_effector", dataset.spec.suite.end_effector, other.spec.suite.end_effector),
+            ("end_effector", dataset.end_effector, other.end_effector),
         ):
             if ours != theirs and (what == "end_effector" or None not in (ours, theirs)):
                 raise DatasetError(
