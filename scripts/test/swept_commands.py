@@ -116,6 +116,10 @@ COMMANDS = (
         )
         for option in ("robot", "units", "tokenizer")
     ),
+    _command("evo1_policy.cli.serve", "{} --protocol authors:0", "checkpoint", node=True),
+    _command("evo1_policy.cli.serve", "{good}/checkpoint --interface {}", node=True),
+    _command("evo1_policy.cli.serve", "{good}/checkpoint --token-file {}", node=True),
+    _command(f"{_TRAIN}.train", f"--dataset {{good}}/dataset --interface {{}} {_SHORT}"),
     _command("evo1_policy.cli.replay", "{} --json {out}/a.json", "run"),
     _command("evo1_policy.cli.replay", "{good}/run --robot {}"),
     _command("evo1_policy.cli.replay", "{good}/run --checkpoint {}", "checkpoint"),
