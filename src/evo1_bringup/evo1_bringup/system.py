@@ -318,10 +318,7 @@ def _view(options: SystemOptions, path: Path, config: RobotConfig) -> list[Proce
             "safety.collision.model or urdf"
         )
     where, file = options.namespace, str(path)
-    transforms = not options.hardware  # a real arm's robot_state_publisher has its own
-    arm = Process.node(
-        "evo1_bringup", "arm_view", where, "optional", robot_file=file, publish_tf=transforms
-    )
+    arm = Process.node("evo1_bringup", "arm_view", where, "optional", robot_file=file)
     if options.view == RVIZ:
         layout = str(installation.share_file("config", "evo1.rviz"))
         rviz = Process.node("rviz2", "rviz2", where, "optional")

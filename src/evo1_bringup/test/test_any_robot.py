@@ -164,3 +164,30 @@ def test_limits_of_a_robot_file_lie_within_those_of_its_urdf(robots_dir):
             assert joint.velocity_max <= known.velocity, joint
             checked += 1
     assert checked > 30
+
+
+@pytest.mark.parametrize(
+    ("robot", "given", "refused"),
+    [
+        ("xarm6", {"robot_ip": "10.0.0.2"}, "the gripper of xarm_ros2 (it reads"),
+        ("xarm6", {"robot_ip": "10.0.0.2", "driver": "direct"}, "the gripper of xarm_ros2 (it"),
+        ("so100", {"port": "emulated"}, "so100_driver takes none"),
+        ("so100", {"port": "/dev/ttyACM0", "driver": "ros2_control"}, ""),
+        ("xarm6", {}, ""),  # in simulation
+    ],
+)
+def test_a_grippers_effort_is_refused_where_what_is_started_takes_none(
+    robot, given, refused, robots_dir, tmp_path
+):
+    shipped = "ros2_control/so100" if robot == "so100" else robot
+    text = (robots_dir / f"{shipped}.yaml").read_text()
+    changed, count = re.subn(r"^(gripper: {)", r"\1effort: 20.0, ", text, flags=re.MULTILINE)
+    assert count == 1
+    file = tmp_path / "pressing.yaml"
+    file.write_text(changed)
+    if not refused:
+        assert system_of(robot, robot_file=str(file), teleop="true", **given).robot.gripper.effort
+        return
+    with pytest.raises(OptionError) as caught:
+        system_of(robot, robot_file=str(file), teleop="true", **given)
+    assert f"robot_file: {file}: gripper.effort: {refused}" in str(caught.value)

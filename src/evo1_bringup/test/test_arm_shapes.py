@@ -110,10 +110,7 @@ def test_a_viewer_is_started_beside_and_nothing_waits_for_it(robots_dir, tmp_pat
     shown = viewers(view="rviz", namespace="left")
     assert shown["rviz2"].arguments[1].endswith("/config/evo1.rviz")
     assert {one.namespace for one in shown.values()} == {"left"}
-    assert shown["arm_view"].parameters["publish_tf"]
     assert viewers(view="foxglove")["foxglove_bridge"].parameters == {"address": "127.0.0.1"}
-    real = viewers(view="markers", robot_ip="10.0.0.2", driver="direct", teleop="true")
-    assert not real["arm_view"].parameters["publish_tf"]  # its robot_state_publisher does
     text = (robots_dir / "xarm6.yaml").read_text()
     (tmp_path / "bare.yaml").write_text(text[: text.index("  collision:")])
     with pytest.raises(OptionError, match=r"view: .*names no model to draw"):

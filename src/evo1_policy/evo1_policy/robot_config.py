@@ -221,6 +221,7 @@ def _robot(root: Section, text: str) -> RobotConfig:
     check_unique(root, "cameras[{}].topic", [camera.topic for camera in config.cameras])
     check_unique(root, "command[{}].topic", [command.topic for command in config.command])
     _check_outputs(root, config)
+    _check_efforts(root, config)
     return config
 
 
@@ -301,6 +302,23 @@ def _check_outputs(root: Section, config: RobotConfig) -> None:
             "command",
             f"no output drives {', '.join(undriven)}; every joint belongs to exactly one output",
         )
+
+
+def _check_efforts(root: Section, config: RobotConfig) -> None:
+    """An effort goes out with the goals of a gripper that has an output of its own."""
+    alone = [command.joints for command in config.command]
+    for i, gripper in enumerate(config.grippers):
+        if gripper.effort is None:
+            continue
+        key = "gripper.effort" if root.has("gripper") else f"grippers[{i}].effort"
+        if config.gripper is None:
+            raise root.error(key, "there is more than one gripper, which none takes; leave it out")
+        if (gripper.joint,) not in alone:
+            raise root.error(
+                key,
+                f"no output of `command` drives {gripper.joint} alone, and a trajectory carries "
+                "no effort; leave it out, or give the gripper an output of its own",
+            )
 
 
 def differences(ours: RobotConfig, theirs: RobotConfig) -> list[tuple[str, str, str]]:

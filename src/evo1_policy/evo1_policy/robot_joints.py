@@ -28,6 +28,7 @@ class GripperConfig:
     joint: str
     open: float
     closed: float
+    effort: float | None = None  # most that it may press with [N, or its driver's unit]
 
 
 def read_joint(section: Section) -> JointConfig:
@@ -88,6 +89,7 @@ def _gripper(section: Section, joints: Sequence[JointConfig]) -> GripperConfig:
         joint=name,
         open=position_of(section, "open", joint),
         closed=position_of(section, "closed", joint),
+        effort=section.positive("effort") if section.has("effort") else None,
     )
     if gripper.open == gripper.closed:
         raise section.error("closed", f"is the same as open, {gripper.open} {joint.unit}")

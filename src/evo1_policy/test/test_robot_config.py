@@ -98,6 +98,24 @@ def test_two_grippers_stand_in_a_list(robots_dir: Path) -> None:
     assert others == expected
 
 
+def test_a_grippers_effort_needs_one_gripper_with_an_output_of_its_own(robots_dir: Path) -> None:
+    said = parse_robot(edited(lambda data: data["gripper"].update(effort=20)))
+    assert said.gripper is not None
+    assert said.gripper.effort == 20.0
+    assert parse_robot(TEXT).grippers[0].effort is None
+
+    def together(data: dict[str, Any]) -> None:
+        data["gripper"]["effort"] = 20
+        data["command"] = [{**data["command"][0], "joints": ["elbow", "finger"]}]
+
+    assert "gripper.effort: no output of `command` drives finger alone" in refusal(
+        edited(together)
+    )
+    data = yaml.safe_load((robots_dir / "xarm6_bimanual.yaml").read_text())
+    data["grippers"][1]["effort"] = 20
+    assert "grippers[1].effort: there is more than one gripper" in refusal(yaml.safe_dump(data))
+
+
 def test_gripper_and_grippers_together_are_refused() -> None:
     text = edited(lambda data: data.update(grippers=[data["gripper"]]))
     assert "grippers: there is 'gripper' already" in refusal(text)
@@ -176,6 +194,9 @@ BAD_VALUES: list[tuple[str, Any, str]] = [
     ("gripper", None, "gripper: expected a mapping, got nothing"),
     ("gripper.closed", 0.9, "gripper.closed: 0.9 rad is outside the position limits of finger"),
     ("gripper.closed", 0.0, "gripper.closed: is the same as open, 0.0 rad"),
+    ("gripper.effort", 0, "gripper.effort: expected a number above 0, got 0.0"),
+    ("gripper.effort", math.inf, "gripper.effort: expected a finite number, got inf"),
+    ("gripper.effort", "soft", "gripper.effort: expected a number, got str 'soft'"),
     ("cameras.0.type", "Image", "cameras[0].type: expected one of sensor_msgs/msg/Image, sens"),
     ("cameras.0.topic", "my camera", "cameras[0].topic: expected a topic name"),
     ("cameras.0.topic", "wrist/image/compressed", "cameras[1].topic: 'wrist/image/compressed' is"),

@@ -41,6 +41,23 @@ class Driver:
     start: Callable[["SystemOptions", Path, RobotConfig, Process], Arm]
 
 
+def refuse_effort(path: Path, config: RobotConfig, way: str) -> None:
+    """Refuse a robot file with a gripper's effort where what is started takes none.
+
+    Args:
+        path: of the robot file.
+        config: what stands in it.
+        way: what takes none, for the message.
+
+    Raises:
+        ParameterError: a gripper has an effort.
+    """
+    if any(gripper.effort is not None for gripper in config.grippers):
+        raise ParameterError(
+            f"robot_file: {path}: gripper.effort: {way} takes none; leave it out of the file"
+        )
+
+
 def find_driver(name: str) -> Driver | None:
     """The family that a robot file names; None for ''.
 

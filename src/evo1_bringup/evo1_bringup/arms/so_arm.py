@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from evo1_bringup.arms import Arm, Driver
+from evo1_bringup.arms import Arm, Driver, refuse_effort
 from evo1_bringup.options import ROS2_CONTROL, OptionError, SystemOptions
 from evo1_bringup.processes import Include, Process, Setting
 from evo1_policy.robot_config import RobotConfig
@@ -43,6 +43,8 @@ def check(options: SystemOptions) -> None:
 
 def start(options: SystemOptions, path: Path, config: RobotConfig, simulation: Process) -> Arm:
     """Our driver of a real arm or of the emulated one, or ros2_control's with a bridge."""
+    if options.emulated or options.driver != ROS2_CONTROL:
+        refuse_effort(path, config, "so100_driver")
     if options.emulated:
         return _emulated(options, path, config, simulation), ()
     if options.driver != ROS2_CONTROL:

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from evo1_bringup.arms import Arm, Driver
+from evo1_bringup.arms import Arm, Driver, refuse_effort
 from evo1_bringup.drivers.xarm_faults import ONLINE_MODE, SERVO_MODE
 from evo1_bringup.options import ROS2_CONTROL, OptionError, SystemOptions
 from evo1_bringup.processes import Include, Process
@@ -29,6 +29,7 @@ def check(options: SystemOptions) -> None:
 
 def start(options: SystemOptions, path: Path, config: RobotConfig, simulation: Process) -> Arm:
     """The driver in one of two ways, our gripper bridge, and the watch over the control box."""
+    refuse_effort(path, config, "the gripper of xarm_ros2 (it reads the goal's position alone)")
     direct = options.driver == DIRECT
     monitor = options.driver_node(
         "xarm_monitor",

@@ -4,14 +4,12 @@ It only listens: nothing that moves an arm waits for it. What it draws comes fro
 model (safety.collision, or urdf), so it needs no robot_description and no robot_state_publisher.
 """
 
-import importlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from evo1_msgs.msg import ActionChunk
-from geometry_msgs.msg import Point, Pose, Quaternion, TransformStamped, Vector3
+from geometry_msgs.msg import Point, Pose, Vector3
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from std_msgs.msg import ColorRGBA, Header
@@ -34,8 +32,8 @@ from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
 from evo1_policy.ros.process import run_node, steady_timer
-from evo1_policy.ros.publishing import time_message
 from evo1_policy.ros.qos import report_qos
+from evo1_sim.ros.description import BASE_FRAME, quaternion, xyz
 
 PERIOD_S = 0.1
 CHUNK_TOPIC = "policy/action_chunk"
@@ -67,40 +65,28 @@ class ArmViewNode(CleanLog, Node):
         self._robot = robot_parameter(self)
         self._arm = arm_model(self._robot)
         self._frame = fixed_parameter(
-            self, "base_frame", "base_link", "Frame that the robot file's model stands in."
-        )
-        transforms = fixed_parameter(
-            self,
-            "publish_tf",
-            False,
-            "Publish the poses of all links as transforms; only where no robot_state_publisher "
-            "does, as in simulation.",
+            self, "base_frame", BASE_FRAME, "Frame that the robot file's model stands in."
         )
         self._positions: Floats | None = None
-        self._stamp = Time()
         self._known = dict(zip(self._robot.joint_names, self._robot.home, strict=True))
         latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
         self._markers = self.create_publisher(MarkerArray, "~/markers", report_qos())
         self._around = self.create_publisher(MarkerArray, "~/obstacles", latched)
-        self._transforms = self._transform_publisher() if transforms else None
         listener = Listener(self)
         listener.hear_joints(self._robot.state.topic, self._robot.joint_names, self._on_joints)
         listener.hear(ActionChunk, CHUNK_TOPIC, self._on_chunk, report_qos())
         self._draw_obstacles()
         steady_timer(self, PERIOD_S, self._draw_arm)
 
-    def _on_joints(self, names: Sequence[str], positions: Floats, stamp_ns: int) -> None:
+    def _on_joints(self, names: Sequence[str], positions: Floats, _: int) -> None:
         self._known.update(zip(names, positions.tolist(), strict=True))
         self._positions = np.array([self._known[name] for name in self._robot.joint_names])
-        self._stamp = time_message(stamp_ns)
 
     def _draw_arm(self) -> None:
         if self._positions is None:
             return
         shapes = arm_shapes(self._arm, self._positions)
         self._markers.publish(MarkerArray(markers=self._solids("arm", shapes, _ARM)))
-        if self._transforms is not None:
-            self._transforms.publish(self._tf())
 
     def _on_chunk(self, chunk: ActionChunk, _: int) -> None:
         sent = bool(chunk.commanded.points)
@@ -154,46 +140,15 @@ class ArmViewNode(CleanLog, Node):
             color=ColorRGBA(r=red, g=green, b=blue, a=alpha),
         )
 
-    def _tf(self) -> Any:
-        arm, transforms = self._arm, []
-        for body in range(1, arm.model.nbody):
-            transform = TransformStamped(
-                header=Header(frame_id=self._frame, stamp=self._stamp),
-                child_frame_id=arm.model.body(body).name,
-            )
-            transform.transform.translation = Vector3(**_xyz(arm.data.xpos[body]))
-            transform.transform.rotation = _quaternion(arm.data.xquat[body])
-            transforms.append(transform)
-        return self._tf_message(transforms=transforms)
-
-    def _transform_publisher(self) -> Any:
-        """A publisher of /tf, where its message type is installed."""
-        try:
-            self._tf_message = importlib.import_module("tf2_msgs.msg").TFMessage
-        except ImportError:
-            self.get_logger().info("tf2_msgs is not installed: markers only, no transforms")
-            return None
-        return self.create_publisher(self._tf_message, "/tf", QoSProfile(depth=100))
-
 
 def _place(marker: Marker, shape: Shape) -> None:
-    marker.pose = Pose(position=_point(shape.position), orientation=_quaternion(shape.quaternion))
-    marker.scale = Vector3(**_xyz(shape.size))
+    marker.pose = Pose(position=_point(shape.position), orientation=quaternion(shape.quaternion))
+    marker.scale = Vector3(**xyz(shape.size))
     marker.points = [_point(corner) for corner in shape.corners]
 
 
 def _point(place: Floats) -> Point:
-    return Point(**_xyz(place))
-
-
-def _xyz(values: Floats) -> dict[str, float]:
-    return {axis: float(value) for axis, value in zip("xyz", values, strict=True)}
-
-
-def _quaternion(values: Floats) -> Quaternion:
-    """ROS writes the real part last, MuJoCo first."""
-    w, x, y, z = (float(value) for value in values)
-    return Quaternion(x=x, y=y, z=z, w=w)
+    return Point(**xyz(place))
 
 
 def main() -> int:

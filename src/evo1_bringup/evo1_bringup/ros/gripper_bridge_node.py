@@ -21,6 +21,7 @@ from evo1_bringup.drivers.pacing import GripperGate
 from evo1_bringup.ros.command_output import CommandOutput
 from evo1_policy.action_chunk import Floats
 from evo1_policy.robot_config import CommandConfig, RobotConfig
+from evo1_policy.robot_joints import GripperConfig
 from evo1_policy.ros.listening import Listener
 from evo1_policy.ros.log import CleanLog
 from evo1_policy.ros.parameters import fixed_parameter, robot_parameter
@@ -50,16 +51,9 @@ class GripperBridgeNode(CleanLog, Node):
     def __init__(self) -> None:
         super().__init__("gripper_bridge")
         self._robot = robot_parameter(self)
-        command, stroke = gripper_output(self._robot)
-        self._joint = command.joints[0]
-        self._max_effort = fixed_parameter(
-            self,
-            "max_effort",
-            0.0,
-            "max_effort of every goal, as the gripper's action takes it.",
-            span=(0.0, 1000.0),
-        )
-        self._gate = GripperGate(stroke)
+        command, self._gripper = gripper_output(self._robot)
+        self._joint = self._gripper.joint
+        self._gate = GripperGate(abs(self._gripper.open - self._gripper.closed))
         self._newest = NewestTrajectory([self._joint])
         self._position: float | None = None
         self._target: float | None = None  # the last one that a trajectory asked for
@@ -120,11 +114,7 @@ class GripperBridgeNode(CleanLog, Node):
         if goal is None:
             return
         request = self._command_type.Goal()
-        if self._action == PARALLEL_GRIPPER_COMMAND:
-            request.command = JointState(name=[self._joint], position=[goal])
-        else:
-            request.command.position = goal
-            request.command.max_effort = self._max_effort
+        fill_goal(request, self._action, position=goal, gripper=self._gripper)
         self._client.send_goal_async(request).add_done_callback(self._on_accepted)
 
     def _on_accepted(self, future: Future) -> None:
@@ -136,8 +126,8 @@ class GripperBridgeNode(CleanLog, Node):
         handle.get_result_async().add_done_callback(lambda _: self._gate.ended())
 
 
-def gripper_output(robot: RobotConfig) -> tuple[CommandConfig, float]:
-    """The output that drives the gripper alone, and how far its joint goes from open to closed.
+def gripper_output(robot: RobotConfig) -> tuple[CommandConfig, GripperConfig]:
+    """The output that drives the gripper alone, and the gripper.
 
     Raises:
         BridgeError: there is no such output.
@@ -145,10 +135,28 @@ def gripper_output(robot: RobotConfig) -> tuple[CommandConfig, float]:
     if robot.gripper is not None:
         for command in robot.command:
             if command.joints == (robot.gripper.joint,):
-                return command, abs(robot.gripper.open - robot.gripper.closed)
+                return command, robot.gripper
     raise BridgeError(
         f"robot file of {robot.name}: expected a command output with the gripper's joint alone"
     )
+
+
+def fill_goal(request: Any, action: str, *, position: float, gripper: GripperConfig) -> None:
+    """Say in a goal where to go, and with which effort at most where the robot file says one.
+
+    Args:
+        request: a Goal of the action; changed.
+        action: one of ACTIONS.
+        position: of the gripper's joint [its unit].
+        gripper: of the robot file.
+    """
+    effort = gripper.effort
+    if action == PARALLEL_GRIPPER_COMMAND:
+        efforts = [] if effort is None else [effort]  # none: the controller's own
+        request.command = JointState(name=[gripper.joint], position=[position], effort=efforts)
+    else:
+        request.command.position = position
+        request.command.max_effort = effort or 0.0
 
 
 def command_type(action: str) -> Any:

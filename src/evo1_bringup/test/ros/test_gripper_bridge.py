@@ -1,8 +1,11 @@
 """Gripper trajectories as goals of either action, where control_msgs is installed."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
+
+from evo1_policy.robot_joints import GripperConfig
 
 pytestmark = pytest.mark.ros
 
@@ -139,3 +142,25 @@ def test_numbers_that_no_gripper_could_mean_change_nothing(start):
     cell.send(0.4, 1)
     cell.wait(lambda: cell.goals and abs(cell.goals[-1].position - 0.4) < 0.021, "goals")
     assert all(0.0 <= goal.position <= 0.42 for goal in cell.goals)
+
+
+@pytest.mark.parametrize(
+    ("action", "effort", "sent"),
+    [
+        ("GripperCommand", None, (0.6, 0.0)),
+        ("GripperCommand", 20.0, (0.6, 20.0)),
+        ("ParallelGripperCommand", None, (["finger"], [0.6], [])),
+        ("ParallelGripperCommand", 20.0, (["finger"], [0.6], [20.0])),
+    ],
+)
+def test_a_goal_carries_the_effort_of_the_robot_file(action, effort, sent):
+    from evo1_bringup.ros.gripper_bridge_node import fill_goal
+
+    goal = SimpleNamespace(command=SimpleNamespace())  # control_msgs is not everywhere
+    gripper = GripperConfig(joint="finger", open=0.0, closed=0.8, effort=effort)
+    fill_goal(goal, action, position=0.6, gripper=gripper)
+    command = goal.command
+    if action == "GripperCommand":
+        assert (command.position, command.max_effort) == sent
+    else:
+        assert (command.name, list(command.position), list(command.effort)) == sent

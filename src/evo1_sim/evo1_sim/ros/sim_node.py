@@ -37,6 +37,7 @@ from evo1_policy.ros.starting import start_ros
 from evo1_sim.arms import find_arm
 from evo1_sim.rendering import CameraRenderer
 from evo1_sim.ros.camera_publisher import CameraPublisher
+from evo1_sim.ros.description import DescriptionPublisher
 from evo1_sim.ros.fault_parameters import FaultParameters
 from evo1_sim.ros.run_meter import RunMeter
 from evo1_sim.ros.sim_loops import SimLoops
@@ -48,6 +49,7 @@ from evo1_sim.world import World
 
 TASK_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
+FRAMES_PERIOD_S = 0.05  # as robot_state_publisher
 
 
 class SimNode(CleanLog, Node):
@@ -71,6 +73,7 @@ class SimNode(CleanLog, Node):
         start_ns = 0 if self._settings.publish_clock else time.time_ns()
         self._simulated = SimulatedRobot(self._world, self._robot, start_ns=start_ns)
         self._succeeded = False
+        self._reading: JointReading | None = None
         self._meter = RunMeter(
             camera_rate_hz=self._settings.camera_rate_hz, now_ns=time.monotonic_ns()
         )
@@ -93,6 +96,7 @@ class SimNode(CleanLog, Node):
         )
         self._joint_message = JointState(name=list(self._robot.joint_names))
         self._followed = [FollowedPublisher(self, command) for command in self._robot.command]
+        self._description = DescriptionPublisher(self, self._robot)
         self._cameras = [
             CameraPublisher(
                 self,
@@ -124,6 +128,7 @@ class SimNode(CleanLog, Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # timers that sim time cannot stop
         self.create_timer(TASK_PERIOD_S, self._publish_task, clock=steady)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, clock=steady)
+        self.create_timer(FRAMES_PERIOD_S, self._publish_frames, clock=steady)
 
     def _subscribe(self, output: int, command: CommandConfig) -> None:
         def receive(message: JointTrajectory) -> None:
@@ -171,6 +176,7 @@ class SimNode(CleanLog, Node):
         message.velocity = array("d", reading.velocities.tobytes())
         message.effort = array("d", reading.efforts.tobytes())
         self._joint_publisher.publish(message)
+        self._reading = reading
         for publisher, followed in zip(self._followed, reading.followed, strict=True):
             if followed is not None:
                 publisher.publish(followed)
@@ -205,6 +211,11 @@ class SimNode(CleanLog, Node):
         response.message = f"task '{self._simulated.task().task}', seed {response.seed}"
         self.get_logger().info(f"reset: {response.message}")
         return response
+
+    def _publish_frames(self) -> None:
+        reading = self._reading
+        if reading is not None:
+            self._description.publish_frames(reading.positions, _stamp(reading.stamp_ns))
 
     def _publish_task(self) -> None:
         reading = self._simulated.task()
