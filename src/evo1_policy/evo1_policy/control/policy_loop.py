@@ -105,7 +105,7 @@ class PolicyLoop:
         self._hold_for_faults(problem, inputs)
         # Dropped: what a request made unwanted, and what a controller fallen silent may jump to.
         welcome = not inputs.requests and not self._motion.unheard(inputs.now_ns)
-        if result is not None and welcome and self._wants_chunks(problem):
+        if result is not None and welcome and self._wants_chunks(problem, result):
             self._take(result, inputs)
         infer = self._ask(inputs) if self._wants_chunks(problem) else None
         self._count_idle(inputs.now_ns)
@@ -293,10 +293,10 @@ class PolicyLoop:
             self._send(self._motion.stop_where_measured(inputs.measured, inputs.now_ns))
         self._stop_for(reason, inputs.now_ns)
 
-    def _wants_chunks(self, problem: StopReason | None) -> bool:
-        """Whether a chunk is welcome: running, or held for something that went away."""
+    def _wants_chunks(self, problem: StopReason | None, result: object = None) -> bool:
+        """Whether a chunk is welcome: running or a gap that is over; in a hold, a failure."""
         if self._state is LoopState.HOLDING and self._hold.reason is not None:
-            return self._hold.recovers and problem is None
+            return isinstance(result, InferenceFailed) or (self._hold.recovers and problem is None)
         return self._state is LoopState.RUNNING
 
     def _take(self, result: InferenceDone | InferenceFailed, inputs: LoopInput) -> None:

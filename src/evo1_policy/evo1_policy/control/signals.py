@@ -199,6 +199,7 @@ _CONSEQUENCES: dict[StopCode, frozenset[StopCode]] = {
     StopCode.ARM_FAULT: _ARM_ASTRAY | _JOINTS_SILENT | {StopCode.CONTROLLER_GONE},
     StopCode.CONTROLLER_GONE: _ARM_ASTRAY,
     StopCode.SECOND_SOURCE: _ARM_ASTRAY,
+    StopCode.INFERENCE_FAILED: frozenset({StopCode.INFERENCE_LATE}),
     StopCode.REMOTE_GONE: frozenset({StopCode.INFERENCE_LATE}),
     StopCode.REMOTE_LATE: frozenset({StopCode.INFERENCE_LATE}),
     StopCode.REMOTE_REFUSED: frozenset({StopCode.INFERENCE_LATE}),

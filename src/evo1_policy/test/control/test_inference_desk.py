@@ -1,11 +1,12 @@
-"""Which observation is inferred from, and what becomes of one that turns out to be damaged."""
+"""Which observation is inferred from, and what becomes of a damaged one or a late failure."""
 
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from evo1_policy.control.inference import InferenceDesk
-from evo1_policy.control.signals import InferenceFailed, LoopSettings
+from evo1_policy.control.signals import InferenceFailed, LoopSettings, StopCode
 from evo1_policy.observation import Observation
 from evo1_policy.perception.frames import DamagedImageError
 from evo1_policy.perception.messages import MessageError
@@ -46,3 +47,17 @@ def test_damaged_image_costs_no_more_than_its_observation_and_is_named() -> None
     assert desk.receive(failed) is None
     assert "the last one could not be used: wrist/image_raw" in desk.waiting_for(NOW)
     assert desk.ask(replace(SEEN, stamp_ns=NOW + 33 * MS), NOW + 40 * MS) is not None
+
+
+@pytest.mark.parametrize("code", ["inference_failed", "remote_gone"])
+def test_a_failure_that_comes_long_after_the_arm_held_is_told(kit, code):
+    cell = kit.moving_cell()
+    cell.latency_ns = lambda: 4_000 * MS
+    cell.failure, cell.failure_code = "nobody answers", StopCode(code)
+    cell.run_until(lambda: cell.code == "inference_late")
+    cell.run(3.0)
+    assert cell.output.status.reason.message.endswith("resume to go on")
+    cell.run(3.0)
+    assert cell.code == code
+    assert "nobody answers" in cell.output.status.reason.message
+    kit.stays(cell)
