@@ -31,7 +31,10 @@ _GOOD_MESSAGES = 30  # in a row, before a problem is over
 _SELECTIONS_KEPT = 64  # names that never repeat must not fill the memory
 
 ARRIVAL_ADVICE = "let its driver fill header.stamp, or set stamp: arrival in the robot file"
-CLOCK_ADVICE = "synchronise with chrony or ptp, or set stamp: arrival in the robot file"
+CLOCK_ADVICE = (
+    "synchronise with chrony or ptp, or set stamp: arrival in the robot file (a simulation that "
+    "is slower than real time falls behind, too)"
+)
 
 Places = npt.NDArray[np.intp]
 
