@@ -155,6 +155,9 @@ def decompress_rgb(data: npt.NDArray[np.uint8]) -> Image:
 _STEP = 6.0  # smallest constant that is looked at, of 255
 _EVEN = 4.0  # what an even edge may have
 _RUN = 4  # blocks that have to be off
+_TEXTURE = (
+    4.0  # deviation in a garbled block, of 255: 1.8 in plain ones, 4.8 in wrong ones and more
+)
 
 
 def is_garbled(data: bytes, image: npt.NDArray[np.uint8]) -> bool:
@@ -174,22 +177,30 @@ def is_garbled(data: bytes, image: npt.NDArray[np.uint8]) -> bool:
     # what goes on over the edge as it does on both sides of it is no step
     step = below - above - (above - above2 + below2 - below) / 2  # (R, W)
     steps = step.reshape(len(edges), -1, width).mean(axis=2)  # (R, C)
-    return any(_is_off(top, bottom) for top, bottom in pairwise(steps))
+    for row, (top, bottom) in enumerate(pairwise(steps)):
+        garbled = _garbled_block(top, bottom)
+        if garbled is not None:
+            left, upper = garbled * width, edges[row]
+            inside = green[upper + 2 : upper + height - 2, left + 2 : left + width - 2]
+            if inside.std() > _TEXTURE:  # wrong bits are no plain area, which a thing may be
+                return True
+    return False
 
 
-def _is_off(top: Floats, bottom: Floats) -> bool:
-    """Whether one row's steps (C,) at its two edges are those of a garbled row."""
+def _garbled_block(top: Floats, bottom: Floats) -> int | None:
+    """Which block of a row would be garbled by the steps (C,) at its two edges; None: none."""
     offset = (top - bottom) / 2
     last = float(offset[-1])
     if abs(last) < _STEP:
-        return False
+        return None
     same = (abs(offset - last) < 2 + 0.15 * abs(last)) & (abs(top + bottom) < 2 * _EVEN)
     run = int(np.argmin(same[::-1])) if not same.all() else len(same)
     first = len(same) - run
     if run < _RUN or first < 2:
-        return False
+        return None
     worst = np.maximum(abs(top), abs(bottom))
-    return bool(worst[first - 1] > 2 * abs(last) and (worst[: first - 1] < _EVEN).mean() > 0.8)
+    found = worst[first - 1] > 2 * abs(last) and (worst[: first - 1] < _EVEN).mean() > 0.8
+    return first - 1 if found else None
 
 
 def segments(data: bytes) -> Iterator[tuple[int, bytes]]:
