@@ -90,6 +90,9 @@ class LookingPolicy:
     def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
         """Nothing to warm."""
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
     def infer(self, observation: Any, guidance: object = None) -> Any:
         """Look at every pixel and stay where the robot file's home is."""
         from evo1_policy.action_chunk import ActionChunk

@@ -127,9 +127,11 @@ def describe(robot: str, options: SystemOptions) -> System:
     path, config = read_robot(options.policy.robot_file)
     if robot != ANY_ROBOT:
         _check_same_robot(robot, path, config)
+    trained_in = ""
     if options.hardware:
-        if options.policy.checkpoint or options.policy.remote:
-            _check_origin(options)
+        if options.has_policy:
+            trained_in = _trained_in(options)
+            _check_origin(options, trained_in)
     else:
         _check_policy(options, config)
         options = _with_task(_cell_of(robot, config), options, config)
@@ -149,7 +151,7 @@ def describe(robot: str, options: SystemOptions) -> System:
         ),
         includes=includes,
         environment={PROFILE: str(installation.share_file("config", "fastdds.xml"))},
-        notes=_notes(robot, options, config),
+        notes=_notes(robot, options, config, trained_in),
     )
 
 
@@ -212,10 +214,10 @@ def _cell_of(robot: str, config: RobotConfig) -> str:
     return config.name if robot == ANY_ROBOT else robot
 
 
-def _check_origin(options: SystemOptions) -> None:
+def _check_origin(options: SystemOptions, trained_in: str) -> None:
     """Refuse a simulation's policy on a real arm, unless somebody asked for that in words."""
     policy = options.policy
-    if _trained_in(options) == "simulation" and not options.allow_simulation_policy:
+    if trained_in == "simulation" and not options.allow_simulation_policy:
         raise OptionError(
             f"{'remote' if policy.remote else 'checkpoint'}: the policy of "
             f"{policy.remote or policy.checkpoint} was trained in simulation and has never "
@@ -344,14 +346,16 @@ def _namespace_words(options: SystemOptions) -> str:
     return f" --namespace {options.namespace}" if options.namespace else ""
 
 
-def _notes(robot: str, options: SystemOptions, config: RobotConfig) -> tuple[str, ...]:
+def _notes(
+    robot: str, options: SystemOptions, config: RobotConfig, trained_in: str
+) -> tuple[str, ...]:
     notes = []
     if options.hardware:
         topics = ", ".join(command.topic for command in config.command)
         where = options.robot_ip or options.port or f"{config.state.topic}, {topics}"
         runs = "that runs already, " if options.runs_already else ""
         notes.append(f"A REAL {config.name} {runs}at {where}: keep its workspace clear.")
-        if options.has_policy and _trained_in(options) == "unknown":
+        if trained_in == "unknown":
             notes.append("The checkpoint does not say whether it was trained in simulation.")
         if not options.cameras and options.only != POLICY:
             topics = ", ".join(camera.topic for camera in config.cameras)

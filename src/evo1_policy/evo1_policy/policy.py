@@ -265,6 +265,9 @@ class Policy:
         if guided:
             self.infer(empty, Guidance(actions=self._rest[None], weights=np.ones(1)))
 
+    def close(self) -> None:
+        """Nothing has to be let go of."""
+
     def _sample(self, inputs: ModelInputs, prefix: Prefix | None = None) -> Array:
         """Denoise one chunk: (H, action width) normalised."""
         with torch.inference_mode():

@@ -13,6 +13,7 @@ from evo1_policy.control.signals import (
     InferenceFailed,
     InferenceRequest,
     LoopSettings,
+    StopCode,
 )
 from evo1_policy.observation import Missing, Observation
 from evo1_policy.perception.buffers import MAX_OFFSET_NS
@@ -48,6 +49,18 @@ class Policy(Protocol):
     def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
         """Run what will run, with guidance too, so that no true inference is a cold one."""
         ...
+
+    def close(self) -> None:
+        """Let go of what it holds; an inference that runs may end with an error."""
+        ...
+
+
+class InferenceError(ValueError):
+    """Why an inference gave no chunk, by a reason of its own: `code` is what to hold for."""
+
+    def __init__(self, code: StopCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 @dataclass(frozen=True, kw_only=True)

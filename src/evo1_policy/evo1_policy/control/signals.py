@@ -195,14 +195,15 @@ _ARM_ASTRAY = frozenset(
 _JOINTS_SILENT = frozenset(
     {StopCode.JOINTS_STALE, StopCode.JOINT_MISSING, StopCode.SKEW, StopCode.INFERENCE_LATE}
 )
+_LATE = frozenset({StopCode.INFERENCE_LATE})
 _CONSEQUENCES: dict[StopCode, frozenset[StopCode]] = {
     StopCode.ARM_FAULT: _ARM_ASTRAY | _JOINTS_SILENT | {StopCode.CONTROLLER_GONE},
     StopCode.CONTROLLER_GONE: _ARM_ASTRAY,
     StopCode.SECOND_SOURCE: _ARM_ASTRAY,
-    StopCode.INFERENCE_FAILED: frozenset({StopCode.INFERENCE_LATE}),
-    StopCode.REMOTE_GONE: frozenset({StopCode.INFERENCE_LATE}),
-    StopCode.REMOTE_LATE: frozenset({StopCode.INFERENCE_LATE}),
-    StopCode.REMOTE_REFUSED: frozenset({StopCode.INFERENCE_LATE}),
+    StopCode.INFERENCE_FAILED: _LATE,
+    StopCode.REMOTE_GONE: _LATE,
+    StopCode.REMOTE_LATE: _LATE,
+    StopCode.REMOTE_REFUSED: _LATE,
 }
 
 

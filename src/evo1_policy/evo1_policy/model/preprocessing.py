@@ -151,7 +151,8 @@ def prepare_views(
     )
     for slot, image in zip(slots, images, strict=False):
         if on_gpu and not isinstance(image, Tensor):
-            pinned = torch.from_numpy(image.copy()).pin_memory()
+            pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
+            pinned.numpy()[...] = image
             image = pinned.to(device, non_blocking=True)
         slot.copy_(resize_image(image, size))
     if channel_order == "bgr":

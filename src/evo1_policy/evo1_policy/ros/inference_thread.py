@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evo1_policy.control.inference import Policy
+from evo1_policy.control.inference import InferenceError, Policy
 from evo1_policy.control.signals import (
     InferenceDone,
     InferenceFailed,
@@ -92,9 +92,7 @@ class InferenceThread:
         with self._changed:
             self._closing = True
             self._changed.notify()
-        hang_up = getattr(self._policy, "close", None)  # of a policy elsewhere
-        if hang_up is not None:
-            hang_up()
+        self._policy.close()
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
@@ -131,7 +129,8 @@ class InferenceThread:
             )
         except Exception as error:  # noqa: BLE001  whatever it raises, the arm must hold
             message = f"{type(error).__name__}: {error}"
-            code = getattr(error, "code", StopCode.INFERENCE_FAILED)  # of a policy elsewhere
+            failed = StopCode.INFERENCE_FAILED
+            code = error.code if isinstance(error, InferenceError) else failed
             return InferenceFailed(request_id=request.request_id, error=message, code=code)
         return InferenceDone(
             request_id=request.request_id,

@@ -13,6 +13,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from evo1_policy.command_line import printable
+from evo1_policy.control.inference import InferenceError
 from evo1_policy.control.signals import StopCode
 from evo1_policy.serving.arrays import unpack
 from evo1_policy.serving.evo1 import MOST_BYTES, PORT
@@ -24,12 +25,8 @@ TOKEN = "EVO1_TOKEN"
 _KEPT = 32  # exchanges that the clock is judged by
 
 
-class RemoteError(ValueError):
-    """Why a policy elsewhere gave no chunk; `code` is the reason that people see."""
-
-    def __init__(self, code: StopCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+class RemoteError(InferenceError):
+    """Why a policy elsewhere gave no chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,9 @@ class WavePolicy:
     def warm_up(self, instruction="", *, guided=False):
         pass
 
+    def close(self):
+        pass
+
     def infer(self, observation, guidance=None):
         time.sleep(self._latency_s)
         self.instructions.append(observation.instruction)

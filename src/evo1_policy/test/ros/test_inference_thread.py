@@ -29,6 +29,9 @@ class GatedPolicy:
     def warm_up(self, instruction="", *, guided=False):
         pass
 
+    def close(self):
+        pass
+
     def infer(self, observation, guidance=None):
         self.entered.release()
         assert self.gate.wait(10)

@@ -175,6 +175,9 @@ def test_the_arm_holds_for_what_happened_elsewhere(robot):
         def infer(self, observation, guidance=None):
             raise RemoteError(StopCode.REMOTE_GONE, "nobody answers")
 
+        def close(self):
+            pass
+
     thread = InferenceThread(Gone(), now_ns=time.monotonic_ns, wake=lambda: None)
     thread.submit(InferenceRequest(request_id=1, observation=observation(robot)))
     end_s = time.monotonic() + 10

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.command_line import Parser, entry_point, printable
+from evo1_policy.paths import write_whole
 
 if TYPE_CHECKING:
     from evo1_policy.robot_config import RobotConfig
@@ -96,9 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path, text = adoption.source, adoption.to_yaml()
     same = path.is_file() and path.read_bytes() == text.encode()
     if not same:
-        part = path.with_name(f"{path.name}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_whole(path, text, sync=False)
     read_adoption(folder.info)
     sheet = path.with_suffix(".png")
     draw_contact_sheet(view_dataset(root, 0, columns=_PICTURES), sheet)

@@ -14,6 +14,7 @@ from typing import Any
 
 from evo1_policy.checkpoint_layouts.training_facts import TrainingFacts, write_training
 from evo1_policy.interface import load_interface
+from evo1_policy.paths import write_whole
 from evo1_policy.untrusted import read_json
 from evo1_training.datasets.conversion import ORIGIN, WORK
 from evo1_training.datasets.lerobot.contents import INFO
@@ -146,9 +147,7 @@ def _begin(rehearsal: SuiteRehearsal) -> None:
         what = "a dataset" if (root / INFO).is_file() else "something else"
         raise SuiteError(f"{root}: holds {what} already; choose another folder")
     note.parent.mkdir(parents=True)
-    partial = note.with_suffix(".tmp")
-    partial.write_text(json.dumps(rehearsal.choices), encoding="utf-8")
-    partial.replace(note)
+    write_whole(note, json.dumps(rehearsal.choices), sync=False)
 
 
 def _write(rehearsal: SuiteRehearsal, jobs: list[_Job]) -> None:

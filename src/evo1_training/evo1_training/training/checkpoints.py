@@ -27,7 +27,8 @@ from evo1_policy.checkpoint_layouts.restricted_unpickler import save_plain
 from evo1_policy.checkpoint_layouts.training_facts import UNKNOWN, TrainingFacts
 from evo1_policy.interface import Interface
 from evo1_policy.normalization import NormStats, write_norm_stats
-from evo1_training.training.run_folder import STATE, RunFolder, SavedStep, write_text
+from evo1_policy.paths import write_whole
+from evo1_training.training.run_folder import STATE, RunFolder, SavedStep
 
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
@@ -230,7 +231,7 @@ def write_step(
 def write_progress(saved: SavedStep, progress: Progress) -> None:
     """Write how far a step is; also again, when more was measured of it."""
     state = json.dumps(dataclasses.asdict(progress), indent=1)
-    write_text(saved.trainer / STATE, state + "\n")
+    write_whole(saved.trainer / STATE, state + "\n", sync=False)
 
 
 def _rank(success: float | None, error: float | None) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from evo1_policy.checkpoint_layouts.contents import appearing
+from evo1_policy.paths import write_whole
 from evo1_policy.untrusted import parse_json, read_json, read_text
 from evo1_training.training.config_values import (
     TrainConfigError,
@@ -122,10 +123,10 @@ class RunFolder:
             ) from error
         for partial in self.checkpoints.glob("*.partial"):
             shutil.rmtree(partial)
-        write_text(self.path / CONFIG, to_yaml(plain(config)))
-        write_text(self.path / MAPPINGS, json.dumps(mappings, indent=1) + "\n")
+        write_whole(self.path / CONFIG, to_yaml(plain(config)), sync=False)
+        write_whole(self.path / MAPPINGS, json.dumps(mappings, indent=1) + "\n", sync=False)
         if not (self.path / IDENTITY).is_file():
-            write_text(self.path / IDENTITY, f"{uuid.uuid4().hex[:12]}\n")
+            write_whole(self.path / IDENTITY, f"{uuid.uuid4().hex[:12]}\n", sync=False)
 
     def end(self) -> None:
         """Let others in again."""
@@ -219,7 +220,7 @@ class RunFolder:
         text = read_text(path, what="numbers of a run", max_bytes=_MOST_METRICS_BYTES)
         lines = text.splitlines()
         kept = [line for line in lines if _step_of(line) <= step]
-        write_text(path, "".join(f"{line}\n" for line in kept))
+        write_whole(path, "".join(f"{line}\n" for line in kept), sync=False)
 
 
 def find_stage1(runs: Path, name: str) -> RunFolder:
@@ -245,13 +246,6 @@ def find_stage1(runs: Path, name: str) -> RunFolder:
             f"again to finish it, or start from it as it is: --from {run.path / 'last'}"
         )
     return run
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a small file; it is there in full or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _step_of(line: str) -> float:

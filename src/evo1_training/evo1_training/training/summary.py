@@ -8,8 +8,9 @@ import torch
 from accelerate import Accelerator
 
 from evo1_policy.command_line import printable
+from evo1_policy.paths import write_whole
 from evo1_training.next_commands import after_training, command
-from evo1_training.training.run_folder import SUMMARY, RunFolder, write_text
+from evo1_training.training.run_folder import SUMMARY, RunFolder
 from evo1_training.training.train_config import Stage, StageConfig, TrainConfig
 from evo1_training.training.trainer import Outcome, TrainError
 from evo1_training.training.training_data import TrainingData
@@ -151,7 +152,7 @@ def write_summary(
             *(f"  {line}" for line in _next(folder, config, stage, data)),
         ]
     text = "\n".join(printable(line, _MOST_SAID) for line in lines)
-    write_text(path / SUMMARY, text + "\n")
+    write_whole(path / SUMMARY, text + "\n", sync=False)
     return text
 
 
