@@ -26,7 +26,17 @@ setup(
         (f"share/{NAME}/config", files("config", "*.*")),
         ("bin", ["bin/evo1"]),  # on PATH once install/setup.bash is sourced
     ],
-    install_requires=["setuptools"],
+    install_requires=[
+        "evo1_policy",
+        "evo1_sim",
+        "evo1_training",
+        "feetech-servo-sdk",
+        "mujoco",
+        "numpy",
+        "opencv-python-headless",
+        "pyserial",
+        "tqdm",
+    ],
     zip_safe=True,
     maintainer="Evo-1 for ROS 2 maintainers",
     maintainer_email="maintainers@evo1-ros2.invalid",

@@ -31,6 +31,8 @@ setup(
     ],
     install_requires=[
         "daqp",
+        "huggingface_hub",
+        "matplotlib",
         "mink",
         "msgpack",
         "mujoco",
@@ -42,8 +44,8 @@ setup(
         "scipy",
         "simplejpeg",
         "tokenizers",
-        "tqdm",
         "torch",
+        "tqdm",
         "transformers",
         "websockets",
     ],

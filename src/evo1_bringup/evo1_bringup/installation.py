@@ -8,11 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import evo1_policy
 from evo1_bringup.processes import Include
-from evo1_policy.paths import prefixes
-
-_SOURCE = Path(__file__).resolve().parents[1]
+from evo1_policy.paths import prefixes, shares
 
 _ROBOTS = "vcs import --recursive src < robots.repos, then colcon build --packages-up-to"
 _HINTS = {
@@ -57,19 +54,20 @@ def robot_file(robot: str) -> Path:
 
 def robots() -> dict[str, Path]:
     """Every robot file that ships, by the robot's name."""
-    found = {path.stem: path for root in reversed(_roots()) for path in root.glob("robots/*.yaml")}
+    roots = reversed(_roots())  # the first that has it wins
+    found = {path.stem: path for root in roots for path in root.glob("robots/*.yaml")}
     return dict(sorted(found.items()))
 
 
 def ships_policy(embodiment: str) -> bool:
     """Whether a small policy for it comes with the workspace (checkpoint.shipped_checkpoint)."""
-    places = [prefix / "share" / "evo1_policy" for prefix in prefixes()]
-    places.append(Path(evo1_policy.__file__).parents[1])
-    return any((place / "checkpoints" / f"{embodiment}_tiny").is_dir() for place in places)
+    name = f"{embodiment}_tiny"
+    return any((place / "checkpoints" / name).is_dir() for place in shares("evo1_policy"))
 
 
 def _roots() -> list[Path]:
-    return [*(prefix / "share" / "evo1_bringup" for prefix in prefixes()), _SOURCE]
+    overlays = [prefix / "share" / "evo1_bringup" for prefix in prefixes()]
+    return [*overlays, *shares("evo1_bringup")]
 
 
 def find_executable(package: str, name: str) -> Path:
