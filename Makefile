@@ -8,7 +8,7 @@ BENCH_ARGS ?=
 FUZZ_S ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint pytest test-numpy1 fuzz bench policy policies clean
+.PHONY: help setup demo test lint pytest test-numpy1 fuzz bench docs policy policies clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,10 +38,20 @@ fuzz: setup  ## hostile inputs for ten minutes (FUZZ_S=3600: an hour); make test
 bench: setup  ## measure; prints tables and writes out/bench.json
 	@$(RUN) python -m bench $(BENCH_ARGS)
 
+docs: setup .venv-docs/.evo1_stamp  ## the documentation as a site, in out/site
+	@$(RUN) python scripts/docs_site.py
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "open out/site/index.html"
+
+.venv-docs/.evo1_stamp: requirements/docs.txt
+	@python3 -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install -q --disable-pip-version-check -r requirements/docs.txt
+	@touch $@
+
 policies: setup  ## rebuild the checkpoints that ship with the workspace, from nothing (hours)
 	@$(RUN) python scripts/make_shipped_policies.py
 
 policy: policies
 
 clean:  ## remove everything that was built or installed
-	rm -rf .venv .venv-numpy1 build install log out
+	rm -rf .venv .venv-docs .venv-numpy1 build install log out

@@ -246,6 +246,7 @@ def test_start_that_fails_takes_down_what_was_started(prefix):
     supervisor = Supervisor(
         system_of(program(prefix, "one", _SLEEPER), Process(package="fake", executable="missing")),
         printer=Lines(),
+        grace_s=0.3,  # the first may be so young that it does not yet hear an interrupt
     )
     with pytest.raises(NotInstalledError, match="missing"), supervisor:
         pytest.fail("must not get here")
