@@ -1,4 +1,4 @@
-"""What single keys and gamepad buttons ask of the recorder, and its status as lines of text.
+"""What single keys and gamepad buttons ask of the recorder, and what every screen shows of it.
 
 Pure: no terminal, no ROS. A person who records looks at the robot, so a key acts at once and needs
 no second key. The two exceptions lose something: leaving while a take runs, and typing an
@@ -8,6 +8,7 @@ instruction.
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -162,62 +163,142 @@ class Buttons:
         return wishes
 
 
-def busy(status: Any) -> bool:
-    """Whether a take is under way, by an evo1_msgs/RecorderStatus."""
-    return TakeState(status.state) not in (TakeState.IDLE, TakeState.FAULT)
+@dataclass(frozen=True, kw_only=True)
+class StreamView:
+    """One recorded stream, as it is shown.
+
+    Attributes:
+        name: of the camera, or the topic.
+        topic: resolved.
+        rate_hz: measured.
+        age_ms: since its newest message; None where none came.
+        max_gap_ms: the longest gap of the take.
+        lost: messages known lost.
+        problem: in words; empty for none.
+    """
+
+    name: str
+    topic: str
+    rate_hz: float
+    age_ms: float | None
+    max_gap_ms: float
+    lost: int
+    problem: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecorderView:
+    """What a recorder does, as every screen shows it: the terminal's and the desk's.
+
+    Attributes:
+        state: name of a TakeState.
+        busy: whether a take is under way.
+        headline: state, take, its seconds and the reason in one line.
+        reason: why it waits or faulted.
+        episode: name of the running take.
+        instruction: its label, or that of the next one.
+        seconds: length of the running take [s].
+        saved: episodes since the recorder began.
+        messages: written in the take.
+        lost: known lost in it.
+        skew_ms: between the newest frames of the cameras.
+        disk: what room is left, in words.
+        streams: one a topic.
+    """
+
+    state: str
+    busy: bool
+    headline: str
+    reason: str
+    episode: str
+    instruction: str
+    seconds: float
+    saved: int
+    messages: int
+    lost: int
+    skew_ms: float
+    disk: str
+    streams: tuple[StreamView, ...]
+
+
+def recorder_view(status: Any) -> RecorderView:
+    """Put an evo1_msgs/RecorderStatus into words and finite numbers; texts are printable."""
+    state = TakeState(status.state)
+    busy = state not in (TakeState.IDLE, TakeState.FAULT)
+    seconds = f"{status.duration_s:.1f} s" if busy else ""
+    words = [state.name, status.episode_id, seconds, status.reason]
+    disk = f"{status.disk_free_gb:.1f} GB"
+    if math.isfinite(status.disk_left_s) and status.disk_left_s > 0:
+        disk += f", {status.disk_left_s / 60:.0f} min at this rate"
+    return RecorderView(
+        state=state.name,
+        busy=busy,
+        headline=printable("  ".join(word for word in words if word)),
+        reason=printable(status.reason),
+        episode=printable(status.episode_id),
+        instruction=printable(status.instruction),
+        seconds=float(status.duration_s),
+        saved=status.episodes_saved,
+        messages=status.messages,
+        lost=status.lost,
+        skew_ms=float(status.skew_ms),
+        disk=disk,
+        streams=tuple(_stream_view(stream) for stream in status.streams),
+    )
+
+
+def _stream_view(stream: Any) -> StreamView:
+    return StreamView(
+        name=printable(stream.name),
+        topic=printable(stream.topic),
+        rate_hz=float(stream.rate_hz),
+        age_ms=None if math.isnan(stream.age_ms) else float(stream.age_ms),
+        max_gap_ms=float(stream.max_gap_ms),
+        lost=stream.lost,
+        problem=printable(stream.problem),
+    )
 
 
 def screen(
-    status: Any, *, typed: str | None, message: str, colours: bool, width: int
+    view: RecorderView | None, *, typed: str | None, message: str, colours: bool, width: int
 ) -> list[str]:
-    """The whole display.
+    """The whole display of a terminal.
 
     Args:
-        status: newest evo1_msgs/RecorderStatus; None where nothing was heard for a while.
+        view: of the newest status; None where nothing was heard for a while.
         typed: the instruction being typed, if any.
         message: the last answer or note.
         colours: whether escape codes for colours are wanted.
         width: of the terminal; status lines are cut at it, the rest is wrapped [characters].
     """
-    lines = _status(status) if status else ["no status from the recorder; is it running?"]
+    lines = _lines(view) if view else ["no status from the recorder; is it running?"]
     lines = [line[:width] for line in (*lines, "")]
     keys = KEYS_HELP if typed is None else f"instruction: {typed}_  [enter] [esc]"
     for text in (f"> {message}", keys):
         lines += textwrap.wrap(text, max(width, 20))
-    if colours and status:
-        colour = _COLOURS.get(TakeState(status.state).name, _GREEN)
-        lines[0] = f"{_BOLD}{colour}{lines[0]}{_PLAIN}"
-        for k, stream in enumerate(status.streams, start=4):
+    if colours and view:
+        lines[0] = f"{_BOLD}{_COLOURS.get(view.state, _GREEN)}{lines[0]}{_PLAIN}"
+        for k, stream in enumerate(view.streams, start=4):
             if stream.problem or stream.lost:
                 lines[k] = f"{_YELLOW}{lines[k]}{_PLAIN}"
     return lines
 
 
-def headline(status: Any) -> str:
-    """State, take and reason in one line."""
-    seconds = f"{status.duration_s:.1f} s" if busy(status) else ""
-    words = [TakeState(status.state).name, status.episode_id, seconds, status.reason]
-    return printable("  ".join(word for word in words if word))
-
-
-def _status(status: Any) -> list[str]:
-    left = ""
-    if math.isfinite(status.disk_left_s) and status.disk_left_s > 0:
-        left = f", {status.disk_left_s / 60:.0f} min at this rate"
+def _lines(view: RecorderView) -> list[str]:
     return [
-        headline(status),
-        f"instruction: {printable(status.instruction) or '(none: press i)'}",
-        f"saved {status.episodes_saved}   messages {status.messages}   lost {status.lost}   "
-        f"skew {status.skew_ms:.0f} ms   disk {status.disk_free_gb:.1f} GB{left}",
+        view.headline,
+        f"instruction: {view.instruction or '(none: press i)'}",
+        f"saved {view.saved}   messages {view.messages}   lost {view.lost}   "
+        f"skew {view.skew_ms:.0f} ms   disk {view.disk}",
         f"{'stream':<{NAME_WIDTH}} {'Hz':>6} {'age ms':>7} {'gap ms':>7} {'lost':>5}",
-        *(_stream(stream) for stream in status.streams),
+        *(_stream_line(stream) for stream in view.streams),
     ]
 
 
-def _stream(stream: Any) -> str:
-    age = "never" if math.isnan(stream.age_ms) else f"{stream.age_ms:.0f}"
-    name = printable(stream.name)[-NAME_WIDTH:]  # the end of a topic says more than its beginning
+def _stream_line(stream: StreamView) -> str:
+    age = "never" if stream.age_ms is None else f"{stream.age_ms:.0f}"
+    name = stream.name[-NAME_WIDTH:]  # the end of a topic says more than its beginning
     return (
         f"{name:<{NAME_WIDTH}} {stream.rate_hz:>6.1f} {age:>7} {stream.max_gap_ms:>7.0f} "
-        f"{stream.lost:>5}  {printable(stream.problem or stream.topic)}"
+        f"{stream.lost:>5}  {stream.problem or stream.topic}"
     )

@@ -27,9 +27,9 @@ from evo1_training.recording.terminal import (
     Buttons,
     FromNowOn,
     Keys,
+    RecorderView,
     Wish,
-    busy,
-    headline,
+    recorder_view,
     screen,
 )
 from evo1_training.terminal import read_keys, single_keys
@@ -72,7 +72,7 @@ class TerminalNode(Node):
         self.keys = Keys()
         self.message = ""
         self.quit = False
-        self._status: RecorderStatus | None = None
+        self._view: RecorderView | None = None
         self._heard_at = 0.0
         self._wishes: deque[Wish | str] = deque()
         self._asked: tuple[Wish | str, Future, float] | None = None
@@ -85,14 +85,14 @@ class TerminalNode(Node):
         self.create_subscription(RecorderStatus, "recorder/status", self._on_status, 10)
         self.create_subscription(Joy, "joy", self._on_joy, 10)
 
-    def status(self) -> RecorderStatus | None:
+    def view(self) -> RecorderView | None:
         """The recorder as last heard; None where that is too long ago."""
-        return self._status if time.monotonic() - self._heard_at < FRESH_S else None
+        return self._view if time.monotonic() - self._heard_at < FRESH_S else None
 
     def press(self, text: str) -> None:
         """Take typed characters."""
-        status = self.status()
-        self._want(self.keys.press(text, busy=status is not None and busy(status)))
+        view = self.view()
+        self._want(self.keys.press(text, busy=view is not None and view.busy))
         if self.keys.note:
             self.message = self.keys.note
 
@@ -141,11 +141,11 @@ class TerminalNode(Node):
             self._wishes.clear()
 
     def _idle(self) -> bool:
-        status = self.status()
-        return status is not None and not busy(status)
+        view = self.view()
+        return view is not None and not view.busy
 
     def _on_status(self, message: RecorderStatus) -> None:
-        self._status, self._heard_at = message, time.monotonic()
+        self._view, self._heard_at = recorder_view(message), time.monotonic()
 
     def _on_joy(self, message: Joy) -> None:
         self._want(self._buttons.press(message.buttons))
@@ -165,16 +165,16 @@ class Display:
 
     def draw(self, node: TerminalNode) -> None:
         """Show the present state."""
-        status = node.status()
+        view = node.view()
         if not self._terminal:
-            state = headline(status).partition("  ")[0] if status else "no status"
+            state = view.state if view else "no status"
             text = f"{state} {node.message}"
             if text != self._said:
                 self._said = text
                 print(text, flush=True)  # noqa: T201
             return
         lines = screen(
-            status,
+            view,
             typed=node.keys.typed,
             message=node.message,
             colours=True,

@@ -6,7 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from evo1_training.recording.terminal import Buttons, FromNowOn, Keys, Wish, screen
+from evo1_training.recording.terminal import (
+    Buttons,
+    FromNowOn,
+    Keys,
+    Wish,
+    recorder_view,
+    screen,
+)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +144,7 @@ def replace(shown, **changes):
 
 
 def show(view=VIEW, *, typed=None, message="", colours=False, width=200):
+    view = recorder_view(view) if view else None
     return screen(view, typed=typed, message=message, colours=colours, width=width)
 
 
