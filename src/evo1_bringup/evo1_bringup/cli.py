@@ -76,6 +76,7 @@ PROGRAMS = {
     "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
     "replay": ("evo1_policy", "replay"),
     "serve": ("evo1_policy", "serve"),
+    "desk": ("evo1_bringup", "desk"),
 }
 _DOES = {
     "demonstrate": "The scripted expert demonstrates in a running simulation.",
@@ -101,6 +102,7 @@ _DOES = {
     "convert-checkpoint": "Official, LeRobot and own checkpoints, each into each.",
     "replay": "A recorded run through the policy again, chunk by chunk.",
     "serve": "A policy for clients elsewhere: the authors', openpi's, an arm without a GPU.",
+    "desk": "The operator's page in a browser: see, stop, tell, record, judge.",
 }
 
 _TRIGGERS = {

@@ -1,0 +1,199 @@
+// Live: cameras, state, joints, latency, nodes; and what an operator asks for.
+import { el, tell } from "./desk.js";
+
+const WINDOW_S = 20, AHEAD_S = 2;
+const COLOURS = ["#4c78c8", "#e0823d", "#3aa66a", "#c94f7c", "#8a63c9", "#3aa0b8", "#9a8a2f", "#7a7a7a"];
+const BUTTONS = [
+  ["resume", "Resume", "main"], ["pause", "Pause"], ["clear_stop", "Clear stop"],
+  ["take_over", "Take over"], ["hand_back", "Hand back"], ["home", "Home"], ["park", "Park"],
+  ["recover_arm", "Recover arm"], ["reset", "Reset scene"],
+];
+const WORDS = "evo1 instructions";
+let stopListening = null, frame = 0, history = [];
+
+export function mount(root, desk) {
+  const cameras = el("div", { className: "grid" });
+  const buttons = BUTTONS.map(([what, title, kind]) =>
+    el("button", { className: kind || "", dataset: { what }, onclick: () => desk.act(what) }, title));
+  const words = el("input", { type: "text", placeholder: "what to do, in words", maxLength: 400 });
+  words.setAttribute("list", "said");
+  const said = el("datalist", { id: "said" });
+  const way = el("select", { title: "what happens to the chunk that runs" },
+    ...["blend", "finish", "flush"].map((one) => el("option", {}, one)));
+  const send = el("button", { dataset: { what: "instruction" }, onclick: () => instruct(desk, words, way, said) }, "Say");
+  const pace = el("input", { type: "range", min: 10, max: 100, step: 5, dataset: { what: "speed" } });
+  const paceTold = el("span", {});
+  pace.addEventListener("change", () => desk.act("speed", Number(pace.value)));
+  const operator = el("span", { className: "soft" });
+  const takeControls = el("button", { onclick: () => desk.take() }, "Take the controls");
+  const plot = el("canvas", { height: 220 }), keys = el("div");
+  const status = el("pre"), task = el("p"), parts = el("table"), nodes = el("table");
+  const streams = el("table");
+  root.append(el("div", { className: "grid" },
+    el("section", { className: "card wide" }, el("h2", {}, "Cameras"), cameras),
+    el("section", { className: "card" }, el("h2", {}, "Act"),
+      el("div", { className: "row" }, operator, takeControls),
+      el("div", { className: "row" }, buttons),
+      el("div", { className: "row" }, words, said, way, send),
+      el("div", { className: "row" }, "Pace", pace, paceTold), task),
+    el("section", { className: "card" }, el("h2", {}, "Status"), status),
+    el("section", { className: "card wide" }, el("h2", {}, "Joints: measured, held by the controllers, planned"), plot, keys),
+    el("section", { className: "card" }, el("h2", {}, "Streams"), streams),
+    el("section", { className: "card" }, el("h2", {}, "Latency and seam of the last chunk"), parts),
+    el("section", { className: "card" }, el("h2", {}, "Nodes"), nodes)));
+  showHistory(said);
+  history = [];
+  stopListening = desk.onState((state) => {
+    remember(state);
+    showCameras(cameras, state.policy);
+    for (const button of [...buttons, send, pace]) hinder(button, state);
+    if (document.activeElement !== pace && state.policy) pace.value = state.policy.speed;
+    paceTold.textContent = state.policy ? `${state.policy.speed} %` : "";
+    if (document.activeElement !== words && state.policy && !words.value) words.placeholder = state.policy.instruction || words.placeholder;
+    operator.textContent = state.operator?.mine ? "This page operates."
+      : state.operator?.somebody ? "Another page operates; this one watches. STOP works from every page." : "Nobody operates.";
+    takeControls.hidden = Boolean(state.operator?.mine);
+    status.textContent = state.policy ? state.policy.lines.join("\n") : state.relay || "nothing heard";
+    task.textContent = state.task ? `Task ${state.task.task}, seed ${state.task.seed}: ${state.task.success ? "SUCCESS" : "not solved"} · ${state.task.detail} · ${state.task.elapsed_s} s` : "";
+    task.className = state.task?.success ? "ok" : "soft";
+    showStreams(streams, state.policy);
+    showParts(parts, state.chunks);
+    showNodes(nodes, state.nodes || []);
+    cancelAnimationFrame(frame);
+    frame = requestAnimationFrame(() => draw(plot, keys, state));
+  });
+}
+
+export function unmount() {
+  stopListening?.();
+  cancelAnimationFrame(frame);
+  // A stream that is no longer shown must not go on.
+  for (const image of document.querySelectorAll(".camera img")) image.removeAttribute("src");
+}
+
+function hinder(control, state) {
+  const why = state.operator?.mine ? state.hindrances?.[control.dataset.what] ?? "not known yet" : "this page only watches";
+  control.disabled = Boolean(why);
+  control.title = why;
+}
+
+async function instruct(desk, words, way, said) {
+  if (!words.value.trim()) return tell("Type what to do first.", true);
+  const answer = await desk.act("instruction", { text: words.value, transition: way.value });
+  if (!answer.ok) return;
+  const before = JSON.parse(localStorage[WORDS] || "[]").filter((one) => one !== words.value);
+  localStorage[WORDS] = JSON.stringify([words.value, ...before].slice(0, 20));
+  showHistory(said);
+}
+
+function showHistory(said) {
+  said.replaceChildren(...JSON.parse(localStorage[WORDS] || "[]").map((one) => el("option", { value: one })));
+}
+
+function showCameras(place, policy) {
+  const streams = (policy?.streams || []).filter((one) => one.name !== "joint_states");
+  const names = streams.map((one) => one.name).join();
+  if (place.dataset.names !== names) {
+    place.dataset.names = names;
+    for (const image of place.querySelectorAll("img")) image.removeAttribute("src");
+    place.replaceChildren(...streams.map((one) => el("div", { className: "camera" },
+      el("img", { src: `/stream/${encodeURIComponent(one.name)}`, alt: one.name }), el("span", { className: "tag" }))));
+  }
+  streams.forEach((one, k) => {
+    const tag = place.children[k].querySelector(".tag");
+    const age = one.age_ms === null ? "nothing yet" : `${one.age_ms.toFixed(0)} ms old`;
+    tag.textContent = `${one.name} · ${one.rate_hz.toFixed(1)} Hz · ${age}${one.problem ? ` · ${one.problem}` : ""}`;
+    tag.className = one.problem || one.age_ms === null || one.age_ms > one.max_age_ms ? "tag bad" : "tag";
+  });
+}
+
+function showStreams(table, policy) {
+  const rows = (policy?.streams || []).map((one) => [one.name, one.rate_hz.toFixed(1), one.age_ms === null ? "none" : one.age_ms.toFixed(0),
+    one.max_age_ms.toFixed(0), one.offset_ms === null ? "" : one.offset_ms.toFixed(0), one.topic]);
+  fill(table, ["stream", "Hz", "age ms", "of", "offset ms", "topic"], rows);
+}
+
+function showParts(table, chunks) {
+  const last = chunks?.at(-1);
+  const rows = Object.entries({ ...last?.latency_ms, ...last?.seam }).map(([name, value]) => [name.replaceAll("_", " "), value.toFixed(2)]);
+  fill(table, ["of chunk", last ? String(last.id) : ""], rows);
+}
+
+function showNodes(table, nodes) {
+  fill(table, ["node", "", "says", "s ago"], nodes.map((one) => [one.name, one.age_s > 5 ? "silent" : one.level, one.text, one.age_s.toFixed(0)]));
+  nodes.forEach((one, k) => { table.rows[k + 1].cells[1].className = one.age_s > 5 ? "error" : one.level; });
+}
+
+export function fill(table, heads, rows) {
+  while (table.rows.length > rows.length + 1) table.deleteRow(-1);
+  [heads, ...rows].forEach((cells, r) => {
+    const row = table.rows[r] || table.insertRow();
+    while (row.cells.length > cells.length) row.deleteCell(-1);
+    cells.forEach((text, c) => {
+      const cell = row.cells[c] || row.appendChild(document.createElement(r ? "td" : "th"));
+      if (cell.textContent !== String(text)) cell.textContent = text;
+    });
+  });
+}
+
+function remember(state) {
+  const last = history.at(-1)?.at_s ?? 0;
+  for (const one of state.joints || []) if (one.at_s > last) history.push({ ...one, held: state.held || {} });
+  while (history.length && history[0].at_s < state.now_s - WINDOW_S) history.shift();
+}
+
+function draw(canvas, keys, state) {
+  const chunk = state.chunks?.at(-1), before = state.chunks?.at(-2);
+  const names = chunk?.joints?.length ? chunk.joints : Object.keys(history.at(-1)?.positions || {});
+  const shown = names.slice(0, 16);
+  if (keys.dataset.names !== shown.join()) {
+    keys.dataset.names = shown.join();
+    keys.replaceChildren(...shown.map((name, k) => {
+      const line = el("i");
+      line.style.background = COLOURS[k % COLOURS.length];
+      return el("span", { className: "key" }, line, name);
+    }), el("span", { className: "soft" }, "solid: measured · dashed: held · faint right of now: planned"));
+  }
+  const scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const pen = canvas.getContext("2d");
+  pen.scale(scale, scale);
+  const all = history.flatMap((one) => shown.map((name) => one.positions[name])).filter(Number.isFinite);
+  for (const one of [chunk, before]) if (one) all.push(...one.positions.flat());
+  if (!all.length) return;
+  const low = Math.min(...all) - 0.1, high = Math.max(...all) + 0.1;
+  const x = (at_s) => 44 + (width - 48) * (at_s - state.now_s + WINDOW_S) / (WINDOW_S + AHEAD_S);
+  const y = (value) => 6 + (height - 24) * (high - value) / (high - low);
+  const style = getComputedStyle(canvas);
+  pen.font = "12px system-ui";
+  pen.fillStyle = style.color;
+  pen.strokeStyle = style.color;
+  pen.globalAlpha = 0.5;
+  for (const value of [low + 0.1, (low + high) / 2, high - 0.1]) pen.fillText(value.toFixed(2), 2, y(value) + 4);
+  pen.beginPath();
+  pen.moveTo(x(state.now_s), 4);
+  pen.lineTo(x(state.now_s), height - 18);
+  pen.stroke();
+  pen.fillText("now", x(state.now_s) - 10, height - 4);
+  pen.fillText(`-${WINDOW_S} s`, 44, height - 4);
+  shown.forEach((name, k) => {
+    pen.strokeStyle = COLOURS[k % COLOURS.length];
+    line(pen, history.map((one) => [x(one.at_s), y(one.positions[name])]), 1, []);
+    line(pen, history.map((one) => [x(one.at_s), y(one.held[name])]), 0.8, [3, 3]);
+    for (const [one, alpha] of [[before, 0.25], [chunk, 0.6]]) {
+      const column = one?.joints.indexOf(name) ?? -1;
+      if (column >= 0) line(pen, one.at_s.map((at_s, r) => [x(at_s), y(one.positions[r][column])]).filter(([px]) => px > 40), alpha, []);
+    }
+  });
+  pen.globalAlpha = 1;
+}
+
+function line(pen, points, alpha, dash) {
+  pen.globalAlpha = alpha;
+  pen.setLineDash(dash);
+  pen.beginPath();
+  for (const [px, py] of points) if (Number.isFinite(py)) pen.lineTo(px, py);
+  pen.stroke();
+  pen.setLineDash([]);
+}
