@@ -10,9 +10,12 @@ from evo1_bringup import installation
 from evo1_bringup.arms import find_driver
 from evo1_bringup.options import OptionError, parse_options
 from evo1_bringup.system import describe, launchable
-from evo1_policy.robot_config import load_robot
+from evo1_policy.kinematics.model import find_model
+from evo1_policy.kinematics.urdf import read_urdf
+from evo1_policy.robot_config import load_robot, parse_robot
 
 LAUNCH_FILES = Path(__file__).resolve().parents[1] / "launch"
+ROBOTS = LAUNCH_FILES.with_name("robots")
 RUNS = {"robot_file": "ur5e", "teleop": "true"}
 
 
@@ -22,6 +25,18 @@ def executables(system):
 
 def any_robot(**given):
     return describe("policy", parse_options("policy", given))
+
+
+@pytest.mark.parametrize("file", sorted(ROBOTS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_robot_that_ships_is_kept_off_its_table_or_says_why_not(file):
+    robot = load_robot(file)
+    if robot.safety.collision is None:
+        assert f"evo1 new-robot {robot.name} --urdf" in robot.text
+    else:
+        assert robot.safety.collision.planes[0].name == "table"
+        assert find_model(robot.safety.collision.model).is_file()
+    if robot.urdf:  # found from a copy in a checkpoint, too
+        assert find_model(parse_robot(robot.text).urdf).is_file()
 
 
 def test_a_robot_that_runs_already_gets_the_policy_alone(tmp_path):
@@ -150,14 +165,12 @@ def test_every_launch_file_names_something_that_can_be_launched():
 
 
 def test_limits_of_a_robot_file_lie_within_those_of_its_urdf(robots_dir):
-    from evo1_policy.kinematics.urdf import read_urdf
-
     checked = 0
     for path in robots_dir.glob("*.yaml"):
         robot = load_robot(path)
         if not robot.urdf:
             continue
-        joints = read_urdf(path.parent / robot.urdf).joints
+        joints = read_urdf(find_model(robot.urdf)).joints
         for joint in robot.joints:
             known = joints[joint.name]
             assert known.lower <= joint.position_min < joint.position_max <= known.upper, joint

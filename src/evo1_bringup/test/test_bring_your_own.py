@@ -134,15 +134,12 @@ def test_bags_of_another_recorder_become_a_policy_by_what_is_printed(shell, tmp_
         write_bag(tmp_path / "bags" / f"rosbag2_{k}", recorded_in_degrees(1.5))
     line, said, lines = "evo1 convert bags --robot so101 --to mine", "", {}
     line += " --storage png --workers 1 --instruction pick"
-    for _ in range(4):  # topics, the names of the joints, the unit of state and of action
+    for _ in range(4):  # topics, the names of the joints, their units, and done
         status, said = shell.type(line if not lines else f"{line} --map topics.yaml")
         if status == 0:
             break
         lines |= {one.partition(":")[0]: one for one in LINE_OF_A_MAP.findall(said)}
         (tmp_path / "topics.yaml").write_text("\n".join(lines.values()))
-        if "units" in lines.get("state", ""):  # both are of the same arm
-            lines["action"] = lines["action"].replace("}", ", units: deg}")
-            (tmp_path / "topics.yaml").write_text("\n".join(lines.values()))
     assert status == 0, said
     assert yaml.safe_load((tmp_path / "topics.yaml").read_text())["cameras"] == {
         "image_1": "/front/image_raw",

@@ -78,10 +78,10 @@ def sway(robot, seconds, seed):
     return Rehearsal(demonstration=demonstration, sway=np.zeros_like(path), pushed=False)
 
 
-def record(robot, path, root):
+def record(robot, root):
     """Two takes of the kinematic arm, by the recorder's own session."""
     takes = SimulatedTakes(
-        robot, World(find_arm(robot.name, robot, path)), EpisodeStore(root), width=64, height=48
+        robot, World(find_arm(robot.name, robot)), EpisodeStore(root), width=64, height=48
     )
     attempts = [takes.record(sway(robot, 1.2, seed)) for seed in (0, 1)]
     takes.close()
@@ -187,7 +187,7 @@ def test_a_new_arm_is_recorded_trained_run_and_replayed_from_its_file_alone(
     assert (robot.joints[-1].unit, robot.gripper.open) == ("m", 0.05)
     assert [camera.topic for camera in robot.cameras] == ["top_camera/image_raw"]
 
-    attempts = record(robot, file, tmp_path / "episodes")
+    attempts = record(robot, tmp_path / "episodes")
     assert [(attempt.detail, attempt.take.grade) for attempt in attempts] == [("", "pass")] * 2
 
     dataset = tmp_path / "data" / "waves"

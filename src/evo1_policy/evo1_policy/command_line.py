@@ -8,10 +8,12 @@ standard library alone: `evo1 stop` begins here.
 import argparse
 import os
 import re
+import shutil
 import sys
+import time
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
@@ -150,6 +152,31 @@ def tell(name: str, text: str) -> None:
         print(f"{name}: {text}", file=sys.stderr)  # noqa: T201
     except OSError:
         return
+
+
+class Redrawn:
+    """Lines of what goes on: drawn over those before on a terminal, elsewhere one a second.
+
+    Args:
+        printer: prints lines.
+        terminal: whether standard output is one; None: look.
+    """
+
+    def __init__(self, printer: Callable[..., None], *, terminal: bool | None = None) -> None:
+        self._printer = printer
+        self._terminal = sys.stdout.isatty() if terminal is None else terminal
+        self._rows, self._said_s = 0, 0.0
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Show all of them; where they cannot be drawn over, later only the first."""
+        if self._terminal:
+            width = shutil.get_terminal_size().columns
+            sys.stdout.write(f"\x1b[{self._rows}F\x1b[J" if self._rows else "")
+            self._printer(*(line[: width - 1] for line in lines))  # a wrapped line were two rows
+        elif not self._rows or time.monotonic() - self._said_s >= 1.0:
+            self._printer(*(lines[:1] if self._rows else lines))
+            self._said_s = time.monotonic()
+        self._rows = len(lines)
 
 
 def speak_anywhere() -> None:

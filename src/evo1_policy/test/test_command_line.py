@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from evo1_policy.command_line import Parser, entry_point
+from evo1_policy.command_line import Parser, Redrawn, entry_point
 from evo1_policy.robot_config import RobotConfigError
 
 
@@ -150,3 +150,21 @@ def test_what_was_mistyped_is_guessed(capsys, typed, told):
     assert told in capsys.readouterr().err.replace(
         "choose from pick, place", "choose from 'pick', 'place'"
     )
+
+
+def test_what_goes_on_is_drawn_over_itself_on_a_terminal_and_told_slowly_elsewhere(capsys):
+    def say(*lines):
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+    screen = Redrawn(say, terminal=True)
+    screen.show(["RUNNING", "wide " * 100])
+    screen.show(["HOLDING", "now", "one row more"])
+    screen.show(["IDLE"])
+    drawn = capsys.readouterr().out.split("\x1b[J")
+    assert [part.splitlines()[-1] for part in drawn[:2]] == ["\x1b[2F", "\x1b[3F"]
+    assert drawn[2] == "IDLE\n"
+    assert len(drawn[0].splitlines()[1]) == 79  # a wrapped line were two rows
+    lines = Redrawn(say, terminal=False)
+    for k in range(5):
+        lines.show([f"chunks {k}", "more"])
+    assert capsys.readouterr().out == "chunks 0\nmore\n"

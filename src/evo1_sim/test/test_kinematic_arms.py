@@ -17,9 +17,8 @@ ROBOTS = ("xarm5", "xarm7", "lite6", "uf850", "ur5e", "fr3")
 
 
 def arm_of(robots_dir, name):
-    path = robots_dir / f"{name}.yaml"
-    robot = load_robot(path)
-    return robot, find_arm(robot.name, robot, path)
+    robot = load_robot(robots_dir / f"{name}.yaml")
+    return robot, find_arm(robot.name, robot)
 
 
 @pytest.mark.parametrize("name", ROBOTS)
@@ -68,22 +67,21 @@ def test_a_share_of_a_grippers_way_is_its_joints_whole_range(robots_dir):
     robot = load_robot(robots_dir / "fr3.yaml")
     share = replace(robot.joints[-1], unit="share", position_max=1.0, velocity_max=2.0)
     robot = replace(robot, joints=(*robot.joints[:-1], share), home=(*robot.home[:-1], 1.0))
-    world = World(find_arm("fr3", robot, robots_dir / "fr3.yaml"))
+    world = World(find_arm("fr3", robot))
     assert world.joint_positions()[-1] == 1.0
     assert world.data.joint("fr3_finger_joint2").qpos[0] == pytest.approx(0.04)
 
 
 def test_a_joint_of_another_unit_or_of_no_urdf_is_refused(robots_dir):
-    path = robots_dir / "fr3.yaml"
-    robot = load_robot(path)
+    robot = load_robot(robots_dir / "fr3.yaml")
     wrong = replace(robot, joints=(*robot.joints[:-1], replace(robot.joints[-1], unit="rad")))
     with pytest.raises(UrdfError, match=r"'fr3_finger_joint1' is prismatic; .*expected m"):
-        find_arm("fr3", wrong, path)
+        find_arm("fr3", wrong)
     other = replace(robot, joints=(*robot.joints[:-1], replace(robot.joints[-1], name="lift")))
     with pytest.raises(UrdfError, match="no moving joint 'lift'; there are fr3_joint1"):
-        find_arm("fr3", other, path)
+        find_arm("fr3", other)
     with pytest.raises(ValueError, match=r"no arm 'fr3' .*names no urdf"):
-        find_arm("fr3", replace(robot, urdf=""), path)
+        find_arm("fr3", replace(robot, urdf=""))
 
 
 def test_an_arm_with_a_cell_keeps_it(robots_dir):
@@ -153,4 +151,5 @@ def test_a_joint_is_read_as_it_stands():
 
 def test_every_urdf_that_ships_is_named_by_a_robot_file(robots_dir):
     named = {load_robot(path).urdf for path in robots_dir.glob("*.yaml")} - {""}
-    assert named == {str(path) for path in robots_dir.glob("urdf/*.urdf")}
+    shipped = {path.name for path in robots_dir.glob("urdf/*.urdf")}
+    assert named == {f"package://evo1_bringup/robots/urdf/{name}" for name in shipped}

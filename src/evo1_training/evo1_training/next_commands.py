@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.command_line import printable
+from evo1_policy.kinematics.config import PACKAGE
 from evo1_policy.robot_config import RobotConfig, RobotConfigError
 
 if TYPE_CHECKING:
@@ -34,7 +35,8 @@ def after_training(
 
     Args:
         robot: of the policy. One that ships has a launch of its name where it has a cell; any
-            other robot, or file, is launched by the copy in the checkpoint.
+            other robot, or file, is launched by the copy in the checkpoint, unless its models lie
+            beside the file alone.
         checkpoint: folder of the policy.
         instructions: those of the data that it learned from. Tasks of the simulation are known by
             their words; of others only the first is launched, and nothing can be evaluated.
@@ -51,7 +53,8 @@ def after_training(
     if _program() != "evo1":
         start = [f"ros2 launch evo1_bringup {name}.launch.py"]
     if not (ships := _ships(robot)) or not known:
-        file = robot.name if ships else f"{checkpoint}/robot.yaml"
+        copy = f"{robot.name}.yaml" if _models_lie_beside(robot) else f"{checkpoint}/robot.yaml"
+        file = robot.name if ships else copy
         start.append(f"robot_file:={_quoted(file)}")
     return [*lines, " ".join([*start, told, f"checkpoint:={_quoted(checkpoint)}"])]
 
@@ -76,6 +79,14 @@ def _ships(robot: RobotConfig) -> bool:
         return robot_file(robot.name).read_text(encoding="utf-8") == robot.text
     except (OSError, RobotConfigError):
         return False
+
+
+def _models_lie_beside(robot: RobotConfig) -> bool:
+    """Whether a robot file names a model by a path that leads nowhere from a copy of it."""
+    collision = robot.safety.collision
+    named = (robot.urdf, collision.model if collision else "")
+    paths = [name for name in named if name and not name.startswith(PACKAGE)]
+    return any(name not in robot.text or not Path(name).is_absolute() for name in paths)
 
 
 def _simulated_tasks(robot: str) -> "Sequence[Task]":

@@ -84,6 +84,10 @@ def test_a_robot_without_a_launch_of_its_name_is_launched_by_its_file(install, r
     assert after_training(mine, "best", {"wave"}) == [
         "evo1 launch policy robot_file:=best/robot.yaml instruction:=wave checkpoint:=best"
     ]
+    beside = dataclasses.replace(mine, urdf="/home/me/mine.urdf", text="urdf: mine.urdf")
+    assert after_training(beside, "best", {"wave"}) == [
+        "evo1 launch policy robot_file:=mine.yaml instruction:=wave checkpoint:=best"
+    ]
     slower = dataclasses.replace(robots["so100"], text="rate_hz: 10")  # under the shipped name
     assert after_training(slower, "best", {"wave"}) == [
         "evo1 launch so100 robot_file:=best/robot.yaml instruction:=wave checkpoint:=best"

@@ -7,7 +7,7 @@ discovery had all of `timeout_s`: a packet of it that is lost comes again after 
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from rclpy.node import Node
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from evo1_policy.command_line import Redrawn
 from evo1_policy.ros.qos import STOP_ANSWER_TOPIC, STOP_TOPIC, fault_qos, report_qos, words_qos
 from evo1_policy.ros.starting import NO_LOG, start_ros
 
@@ -220,17 +221,16 @@ def status(target: Target, *, follow: bool, printer: Callable[..., None]) -> int
             lambda message: heard.append(status_lines(message)),
             lambda text: heard.append([f"relay: {text}"]),
         )
-        try:
+        with suppress(KeyboardInterrupt):
             names = [f"{mover}/status" for mover in MOVERS]
             if not spin_for(node, target.timeout_s, lambda: bool(heard)):
                 raise NoAnswerError(_absence(node, target, names))
-            printer(*heard.pop())
+            screen = Redrawn(printer)
+            screen.show(heard.pop())
             while follow:
                 heard.clear()
                 spin_for(node, target.timeout_s, lambda: bool(heard))
-                printer(*(heard or [["nothing heard"]])[-1][:1])
-        except KeyboardInterrupt:
-            pass
+                screen.show((heard or [["nothing heard"]])[-1])
     return 0
 
 

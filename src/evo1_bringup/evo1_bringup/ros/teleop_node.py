@@ -8,7 +8,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -246,7 +245,7 @@ class TeleopNode(CleanLog, Node):
             self.resume()
 
 
-def load_solver(robot: RobotConfig, robot_file: Path) -> "Kinematics":
+def load_solver(robot: RobotConfig) -> "Kinematics":
     """Kinematics of the arm, from its MuJoCo model or its URDF.
 
     Raises:
@@ -259,7 +258,7 @@ def load_solver(robot: RobotConfig, robot_file: Path) -> "Kinematics":
         raise TeleopError(
             f"moving the tool needs MuJoCo ({error}): pip install mujoco, or use --space joint"
         ) from error
-    return Kinematics(find_arm(robot.name, robot, robot_file))
+    return Kinematics(find_arm(robot.name, robot))
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -330,7 +329,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(remove_ros_args(["teleop", *words])[1:])
     if arguments.device == "leader" and not (arguments.port and arguments.calibration):
         parser.error("--device leader needs --port and --calibration of the leader arm")
-    path, robot = read_robot(arguments.robot_file or arguments.robot)
+    _, robot = read_robot(arguments.robot_file or arguments.robot)
     if arguments.space == "cartesian" and robot.gripper is None:
         parser.error("--space cartesian: needs an arm with one gripper, whose joint is the last")
     if len(robot.grippers) > 1:
@@ -350,7 +349,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             robot,
             namespace=arguments.namespace,
             device=arguments.device,
-            jogger=Jogger(robot, solver=load_solver(robot, path) if cartesian else None),
+            jogger=Jogger(robot, solver=load_solver(robot) if cartesian else None),
             cartesian=cartesian,
             leader=leader,
         )

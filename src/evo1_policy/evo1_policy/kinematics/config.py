@@ -83,10 +83,16 @@ def read_collision(section: Section) -> CollisionConfig:
 
 
 def beside(section: Section, path: str) -> str:
-    """A path that a robot file names; a relative one is one beside the robot file."""
+    """A path that a robot file names; a relative one is one beside the robot file.
+
+    In a text that is no file (a bag's, a server's) it stays relative: find_model refuses it, and
+    never looks for it where the program happens to have been started.
+    """
     if path.startswith(PACKAGE) or Path(path).expanduser().is_absolute():
         return path
-    return str(Path(section.source).parent / path)
+    source = Path(section.source)
+    is_file = source.is_file() or source.suffix == ".yaml"  # one that is about to be written
+    return str((source.parent / path).absolute()) if is_file else path
 
 
 def _plane(section: Section) -> PlaneConfig:

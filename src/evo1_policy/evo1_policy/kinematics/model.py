@@ -328,16 +328,20 @@ def arm_model(robot: RobotConfig) -> ArmModel:
 
 
 def find_model(name: str) -> Path:
-    """The file that a robot file names: a path, or package://NAME/PATH of an installed package.
+    """The file that a robot file names: a whole path, or package://NAME/PATH of a package.
 
     Raises:
         ModelError: no such file.
     """
     if not name.startswith(PACKAGE):
         path = Path(name).expanduser()
-        if path.is_file():
+        if path.is_absolute() and path.is_file():
             return path
-        raise ModelError(f"{name}: no such model file; give a path or {PACKAGE}NAME/PATH")
+        raise ModelError(
+            f"{name}: no such model file. Beside a copy of a robot file (in a bag, dataset or "
+            "checkpoint) its model does not lie: give the robot file itself (--robot FILE, "
+            f"robot_file:=FILE), or let it name the model as {PACKAGE}NAME/PATH"
+        )
     package, _, rest = name.removeprefix(PACKAGE).partition("/")
     if not _PACKAGE_NAME.fullmatch(package):
         raise ModelError(f"{printable(name)}: expected {PACKAGE}NAME/PATH")

@@ -8,6 +8,7 @@ import pytest
 
 from evo1_policy.kinematics.collision import Workspace, workspace_of
 from evo1_policy.kinematics.model import ModelError, arm_model, find_model
+from evo1_policy.robot_config import load_robot, parse_robot
 from evo1_policy.robot_joints import GripperConfig
 
 CORNER = """v 0 0 0
@@ -130,6 +131,22 @@ def test_a_packages_files_are_below_its_share_folder(tmp_path, monkeypatch, name
         find_model(f"package://arms/{name}")
     with pytest.raises(ModelError, match="expected package://NAME/PATH"):
         find_model(f"package://../{name}")
+
+
+def test_a_model_beside_its_robot_file_is_looked_for_nowhere_else(robot, tmp_path, monkeypatch):
+    text = robot.text.replace(robot.safety.collision.model, "arm.xml")
+    assert text != robot.text
+    (tmp_path / "arm.xml").write_text("<mujoco/>")
+    (tmp_path / "robot.yaml").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert load_robot("robot.yaml").safety.collision.model == str(tmp_path / "arm.xml")
+    (tmp_path / "checkpoint").mkdir()
+    copy = tmp_path / "checkpoint" / "robot.yaml"
+    copy.write_text(text)
+    said = r"no such model file\. Beside a copy .*give the robot file itself .*package://NAME/PATH"
+    for copied in (load_robot(copy), parse_robot(text)):  # nor where the program was started
+        with pytest.raises(ModelError, match=said):
+            find_model(copied.safety.collision.model)
 
 
 def test_meshes_beside_a_urdf_are_checked_and_visuals_are_not_even_looked_for(robot_of):

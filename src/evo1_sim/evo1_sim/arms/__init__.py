@@ -2,7 +2,6 @@
 
 import pkgutil
 from importlib import import_module
-from pathlib import Path
 
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.arms.arm import Arm, Joint
@@ -18,13 +17,12 @@ ARMS: dict[str, Arm] = {
 __all__ = ["ARMS", "Arm", "Joint", "find_arm"]
 
 
-def find_arm(name: str, robot: RobotConfig, robot_file: Path) -> Arm:
+def find_arm(name: str, robot: RobotConfig) -> Arm:
     """The arm of this folder with the robot's joints; else one made from the robot's URDF.
 
     Args:
         name: of the arm; most often the robot's.
         robot: the robot file.
-        robot_file: where it lies.
 
     Raises:
         UrdfError: its URDF cannot be used.
@@ -32,7 +30,7 @@ def find_arm(name: str, robot: RobotConfig, robot_file: Path) -> Arm:
     """
     known = ARMS.get(name)
     if robot.urdf and (known is None or known.joint_names != robot.joint_names):
-        return kinematic_arm(robot, robot_file)
+        return kinematic_arm(robot)
     if known is None:
         raise ValueError(
             f"no arm '{name}' (known: {', '.join(ARMS)}), and the robot file names no urdf"

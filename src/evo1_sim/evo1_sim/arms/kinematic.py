@@ -5,9 +5,9 @@ robot file's.
 """
 
 import math
-from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from evo1_policy.kinematics.model import ModelError, find_model
 from evo1_policy.kinematics.urdf import Triple, Urdf, UrdfError, UrdfJoint, read_urdf
 from evo1_policy.robot_config import RobotConfig
 from evo1_sim.arms.arm import Arm, Follower, Joint, inertial
@@ -17,17 +17,19 @@ _THINNEST, _THICKEST = 0.006, 0.045  # radius of a link [m]
 _SMALLEST_REACH = 0.3  # that the camera keeps in its picture [m]
 
 
-def kinematic_arm(robot: RobotConfig, robot_file: Path) -> Arm:
+def kinematic_arm(robot: RobotConfig) -> Arm:
     """The arm that a robot file and its `urdf` describe.
 
     Args:
         robot: the robot file.
-        robot_file: where it lies; its `urdf` is relative to that.
 
     Raises:
         UrdfError: the URDF cannot be used, or lacks a joint of the robot file.
     """
-    path = robot_file.parent / robot.urdf
+    try:
+        path = find_model(robot.urdf)
+    except ModelError as error:
+        raise UrdfError(str(error)) from error
     urdf = read_urdf(path)
     for joint in robot.joints:
         known = urdf.joints.get(joint.name)

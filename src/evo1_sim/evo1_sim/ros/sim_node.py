@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from array import array
-from pathlib import Path
 
 import rclpy
 from builtin_interfaces.msg import Time as TimeMessage
@@ -68,7 +67,7 @@ class SimNode(CleanLog, Node):
         self._settings = read_parameters(self, SimParameters)
         self._robot = load_robot(self._settings.robot_file)
         name = self._settings.arm or self._robot.name
-        arm = find_arm(name, self._robot, Path(self._settings.robot_file))
+        arm = find_arm(name, self._robot)
         self._world = World(arm, task=self._settings.task or None, seed=self._settings.seed)
         start_ns = 0 if self._settings.publish_clock else time.time_ns()
         self._simulated = SimulatedRobot(self._world, self._robot, start_ns=start_ns)

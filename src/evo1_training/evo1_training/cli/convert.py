@@ -10,7 +10,7 @@ from typing import Any
 
 from evo1_policy.command_line import INTERRUPTED, Parser, describe, entry_point, printable, tell
 from evo1_training.datasets.conversion import convert
-from evo1_training.datasets.conversion_request import ConversionError, Request, Summary
+from evo1_training.datasets.conversion_request import ConversionError, Request, Summary, listed
 from evo1_training.datasets.worker_pool import available_cores
 from evo1_training.next_commands import command
 from evo1_training.recording.foreign_bag import ForeignBags
@@ -58,7 +58,6 @@ examples
 """
 
 _LONGEST = 4096  # characters of a line
-_MANY = 3  # episodes with the same note are listed one by one
 
 
 @entry_point("convert")
@@ -120,9 +119,13 @@ def report(summary: Summary, request: Request, took_s: float) -> str:
         ("speed", f"{seconds / max(took_s, 1e-9):.1f} x real time"),
     ]
     lines = [f"  {name:<20}{value}" for name, value in rows]
-    lines += _listed("notes", [(Path(r.folder), note) for r in results for note in r.notes])
-    lines += _listed("left out", summary.left_out)
-    lines += _listed("not converted", summary.failed)
+    notes = [(Path(r.folder), note) for r in results for note in r.notes]
+    for title, said in (
+        ("notes", listed(notes)),
+        ("left out", listed(summary.left_out)),
+        ("not converted", listed(summary.failed, numbers=False)),
+    ):
+        lines += [f"{title}:", *(f"  {line}" for line in said)] if said else []
     if request.shard is not None:
         part, parts = request.shard
         lines.append(
@@ -135,20 +138,6 @@ def report(summary: Summary, request: Request, took_s: float) -> str:
             f"       {command('train', '--stage', 1, '--dataset', request.dataset)}",
         ]
     return "\n".join(printable(line, _LONGEST) for line in lines)
-
-
-def _listed(title: str, entries: Sequence[tuple[Path, str]]) -> list[str]:
-    """Lines of a list; where many episodes have the same to say, it is said once."""
-    names: dict[str, list[str]] = {}
-    for folder, text in entries:
-        names.setdefault(text.removeprefix(f"{folder}: "), []).append(folder.name)
-    lines = [f"{title}:"] if entries else []
-    for text, those in names.items():
-        if len(those) > _MANY:
-            lines.append(f"  {len(those)} episodes, {those[0]} to {those[-1]}: {text}")
-        else:
-            lines += [f"  {name}: {text}" for name in those]
-    return lines
 
 
 class _Bar:

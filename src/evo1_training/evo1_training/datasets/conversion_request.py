@@ -3,6 +3,7 @@
 Must not import ROS or torch.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ from evo1_training.recording.episode import (
 )
 from evo1_training.recording.foreign_bag import ForeignBags, ForeignTake
 from evo1_training.recording.mcap_records import Wanted
+
+_MANY = 3  # episodes that say the same are listed one by one
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e-?\d+)?")
 
 
 class ConversionError(ValueError):
@@ -189,18 +193,45 @@ def _frames_recorded(episode: Episode) -> int:
 
 def fail(folder: Path, error: EpisodeError, summary: Summary, progress: Progress) -> None:
     """Take down that an episode cannot be used, and why."""
+    kinds = {_kind(one, reason) for one, reason in summary.failed}
     summary.failed.append((folder, str(error)))
-    progress.note(f"{folder}: not converted: {str(error).removeprefix(f'{folder}: ')}")
+    if _kind(folder, str(error)) not in kinds:  # what all have in common is said once
+        progress.note(f"{folder}: not converted: {str(error).removeprefix(f'{folder}: ')}")
 
 
 def nothing_to_convert(summary: Summary) -> str:
     """Say why no episode is left."""
-    found = (*summary.failed, *summary.left_out)
-    reasons = [
-        printable(f"{folder}: {reason.removeprefix(f'{folder}: ')}", 2000)
-        for folder, reason in found
-    ]
-    return "none of the episodes can be converted:\n  " + "\n  ".join(reasons)
+    lines = [*listed(summary.failed, numbers=False), *listed(summary.left_out)]
+    return "none of the episodes can be converted:\n  " + "\n  ".join(
+        printable(line, 2000) for line in lines
+    )
+
+
+def listed(entries: Sequence[tuple[Path, str]], *, numbers: bool = True) -> list[str]:
+    """Lines of a list; what many episodes have to say is said once.
+
+    Args:
+        entries: folders, and what there is to say of each.
+        numbers: whether texts that differ in numbers alone are each said; else the first's are.
+    """
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for folder, text in entries:
+        said = text.removeprefix(f"{folder}: ")
+        kind = said if numbers else _kind(folder, text)
+        alike.setdefault(kind, []).append((folder.name, said))
+    lines = []
+    for those in alike.values():
+        first, said = those[0]
+        if len(those) > _MANY:
+            lines.append(f"{len(those)} episodes, {first} to {those[-1][0]}: {said}")
+        else:
+            lines += [f"{name}: {text}" for name, text in those]
+    return lines
+
+
+def _kind(folder: Path, text: str) -> str:
+    """What a text says, whatever its numbers."""
+    return _NUMBER.sub("#", text.removeprefix(f"{folder}: "))
 
 
 def schema_of(episode: Episode, storage: Storage) -> DatasetSchema:

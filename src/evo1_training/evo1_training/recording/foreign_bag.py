@@ -34,7 +34,6 @@ from evo1_training.recording.grade import grade_messages
 from evo1_training.recording.mcap_records import RawMessage, Wanted
 
 _SWITCHES = re.compile(r"std_msgs/msg/(Bool|String|U?Int\d+)")
-_LOOKED_AT_NS = 100_000_000  # apart: what positions are in shows in a share of them
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
@@ -206,46 +205,53 @@ def _check_names(files: BagFiles, streams: tuple[Stream, ...], robot: RobotConfi
     Raises:
         EpisodeError: of a topic of joints not one name is the robot's.
     """
+    problems, lines = [], []
     for stream in streams:
         if stream.type != JOINT_STATE or stream.given.role == EXTRA:
             continue
-        for message in files.read(Wanted(topics=frozenset([stream.source]))):
-            try:
-                names = list(deserialize(message.data, JOINT_STATE, topic=stream.source).name)
-            except MessageError:
-                continue
-            known = stream.joints.names if stream.joints and stream.joints.names else {}
-            if any(known.get(one, one) in robot.joint_names for one in names):
-                break
-            key = "state" if stream.given.role == STATE else "action"
-            first = robot.joint_names[0]
-            fitting = [one.removesuffix(first) for one in names if one.endswith(first)]
-            how = f"prefix: {fitting[-1]}" if fitting else f"joints: {{{first}: {names[:1]}, ...}}"
-            raise EpisodeError(
-                f"{files.bag}: {stream.source} names {', '.join(names)}; the robot file has "
-                f"{', '.join(robot.joint_names)}. Write into the map (--map) "
-                f"'{key}: {{topic: {stream.source}, {how}}}'"
-            )
+        names = _names_in(files, stream)
+        known = stream.joints.names if stream.joints and stream.joints.names else {}
+        if not names or any(known.get(one, one) in robot.joint_names for one in names):
+            continue
+        first = robot.joint_names[0]
+        fitting = [one.removesuffix(first) for one in names if one.endswith(first)]
+        how = f"prefix: {fitting[-1]}" if fitting else f"joints: {{{first}: {names[:1]}, ...}}"
+        problems.append(f"{stream.source} names {', '.join(names)}")
+        lines.append(f"'{_key(stream)}: {{topic: {stream.source}, {how}}}'")
+    if problems:
+        raise EpisodeError(
+            f"{files.bag}: {'; '.join(problems)}; the robot file has "
+            f"{', '.join(robot.joint_names)}. Write into the map (--map) {'; '.join(lines)}"
+        )
+
+
+def _names_in(files: BagFiles, stream: Stream) -> list[str]:
+    """The joints that the first message which can be read names."""
+    for message in files.read(Wanted(topics=frozenset([stream.source]))):
+        try:
+            return list(deserialize(message.data, JOINT_STATE, topic=stream.source).name)
+        except MessageError:
+            continue
+    return []
 
 
 def _check_units(files: BagFiles, streams: tuple[Stream, ...], robot: RobotConfig) -> None:
     """Refuse numbers that no joint of the robot file could mean, such as degrees.
 
+    Every message is looked at: reading the bag costs far more.
+
     Raises:
         EpisodeError: names topic, joints, their range and limits, and what to write into the map.
     """
+    problems, lines = [], []
     for stream in streams:
         if stream.given.role == EXTRA or stream.given.type not in (JOINT_STATE, TRAJECTORY):
             continue
         found: dict[str, tuple[float, float]] = {}
-        due_ns = 0
         for message in files.read(Wanted(topics=frozenset([stream.source]))):
-            if message.log_ns < due_ns:
-                continue
             data = converted(message, stream, robot)
             if data is None:
                 continue
-            due_ns = message.log_ns + _LOOKED_AT_NS
             try:
                 content = deserialize(data, stream.given.type, topic=stream.source)
             except MessageError:
@@ -255,12 +261,19 @@ def _check_units(files: BagFiles, streams: tuple[Stream, ...], robot: RobotConfi
                 found[name] = min(low, value), max(high, value)
         if listing := beyond_limits(found, robot):
             source = stream.joints or JointSource(topic=stream.source)
-            key = "state" if stream.given.role == STATE else "action"
-            raise EpisodeError(
-                f"{files.bag}: {stream.source}: beyond what the robot file's joints can mean in "
-                f"radians: {'; '.join(listing)}; are these degrees or percent? Write into the map "
-                f"(--map) '{source.line(key, 'deg')}', or units by joint (docs/datasets.md)"
-            )
+            problems.append(f"{stream.source}: {'; '.join(listing)}")
+            lines.append(f"'{source.line(_key(stream), 'deg')}'")
+    if problems:
+        raise EpisodeError(
+            f"{files.bag}: beyond what the robot file's joints can mean in radians: "
+            f"{'; '.join(problems)}; are these degrees or percent? Write into the map (--map) "
+            f"{'; '.join(lines)}, or units by joint (docs/datasets.md)"
+        )
+
+
+def _key(stream: Stream) -> str:
+    """Of the map, under which a stream of joints is named."""
+    return "state" if stream.given.role == STATE else "action"
 
 
 def _positions(content: Any) -> Iterator[tuple[str, float]]:

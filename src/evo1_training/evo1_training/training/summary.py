@@ -141,27 +141,26 @@ def write_summary(
         f"{outcome.samples_per_s:.1f} samples/s, {outcome.data_wait:.1%} of the time waiting for "
         "data"
     )
-    if outcome.data_wait > 0.05:
+    if outcome.data_wait > 0.2:
         lines.append(
             "the data is the bottleneck: more data.workers, or data.cache_dir=~/.cache/evo1/frames"
         )
-    if not outcome.interrupted:
-        lines += [
-            "",
-            "Next:",
-            *(f"  {line}" for line in _next(folder, config, stage, data)),
-        ]
+    if not outcome.interrupted or stage != "stage1":
+        title, name = "Next:", "best"
+        if outcome.interrupted:
+            title, name = "What it learnt so far:", "last"
+        told = _next(path / name, config, stage, data)
+        lines += ["", title, *(f"  {line}" for line in told)]
     text = "\n".join(printable(line, _MOST_SAID) for line in lines)
     write_whole(path / SUMMARY, text + "\n", sync=False)
     return text
 
 
-def _next(folder: RunFolder, config: TrainConfig, stage: Stage, data: TrainingData) -> list[str]:
+def _next(policy: Path, config: TrainConfig, stage: Stage, data: TrainingData) -> list[str]:
     if stage == "stage1":
         usual = Path(TrainConfig.runs).expanduser() == Path(config.runs)
         runs = [] if usual else ["--runs", config.runs]
         return [command("train", "--stage", 2, "--name", config.name, *runs)]
     if data.robot is None:
-        policy = ("--checkpoint", folder.path / "best")
-        return [command("evaluate", "--suite", data.interface.name, *policy)]
-    return after_training(data.robot, folder.path / "best", data.instructions)
+        return [command("evaluate", "--suite", data.interface.name, "--checkpoint", policy)]
+    return after_training(data.robot, policy, data.instructions)

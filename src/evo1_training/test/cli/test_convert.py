@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from bag_writing import steady, write_episode
+from bag_writing import ROBOT_TEXT, steady, write_episode
+from foreign_bags import driven, write_bag
 
 from evo1_training.cli import convert as command
 
@@ -82,3 +83,18 @@ def test_what_an_episode_says_reaches_the_terminal_without_its_controls(tmp_path
     assert f"check_dataset '{tmp_path}/my; set'" in said.out.replace(
         "check-dataset", "check_dataset"
     )
+
+
+def test_one_message_in_degrees_is_found_and_what_all_bags_lack_is_said_once(tmp_path, capsys):
+    robot = tmp_path / "robot.yaml"
+    robot.write_text(ROBOT_TEXT)
+    for k in range(5):
+        recording = driven("own", 0.2 + 0.1 * k)
+        recording.joints(55, [1000 + k, 0.0])  # in a single message, another in each bag
+        write_bag(tmp_path / "bags" / f"take_{k}", recording)
+    asked = (tmp_path / "bags", "--robot", robot, "--to", tmp_path / "data")
+    assert run(*asked, "--instruction", "pick") == 1
+    said = capsys.readouterr().err
+    assert said.count("are these degrees or percent?") == 2  # at once, and at the end
+    assert "5 episodes, take_0 to take_4: beyond what" in said
+    assert "1000, limits -10 .. 10" in said

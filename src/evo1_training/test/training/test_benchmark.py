@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -155,7 +156,10 @@ def test_a_run_on_a_benchmark_goes_on_where_it_was_cut_off(
     config = of_data(make_config(tmp_path), demonstrations)
     with monkeypatch.context() as cut:
         terminate_at_step(2, cut)
-        assert train(config, "single").outcome.interrupted
+        cut_off = train(config, "single")
+    assert cut_off.outcome.interrupted
+    tries = f"--suite metaworld --checkpoint {cut_off.folder.path / 'last'}"
+    assert re.search(rf"What it learnt so far:\n  .*evaluate {re.escape(tries)}", cut_off.summary)
     assert train(config, "single").outcome.step == 6
 
 

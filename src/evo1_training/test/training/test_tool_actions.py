@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from evo1_policy.kinematics.inverse import ToolSpace
-from evo1_policy.normalization import read_norm_stats
+from evo1_policy.normalization import read_norm_stats, write_norm_stats
 from evo1_policy.policy import Policy
 from evo1_policy.robot_config import load_robot
+from evo1_training.cli.norm_stats import main as norm_stats
 from evo1_training.datasets.reader import DatasetError
 from evo1_training.datasets.reader.tool_actions import ToolActions, tool_meaning
 from evo1_training.training.config_values import TrainConfigError
 from evo1_training.training.data_selection import open_data
+from evo1_training.training.presets import preset
 from evo1_training.training.session import train
 from evo1_training.training.starting_point import choose_stats
 from evo1_training.training.train_config import DataConfig, NormalizationConfig
@@ -133,3 +135,22 @@ def test_joints_of_several_robots_do_not_become_a_tools(
         TrainConfigError, match=r"ee_delta: for one robot at a time; .* other, xarm6"
     ):
         choose_stats(both, data, None, None)
+
+
+@pytest.mark.parametrize("space", ["ee_pose", "ee_delta"])
+def test_norm_stats_of_the_tool_are_those_that_training_makes(recorded, robot, space, tmp_path):
+    out = tmp_path / "stats.json"
+    asked = [str(recorded), "--out", str(out), "--action-space", space, "--range-floor", "0.2"]
+    assert norm_stats(asked) == 0
+    chosen = preset("tiny")
+    data = dataclasses.replace(chosen.data, datasets=(str(recorded),), holdout=0.0, cache_dir="")
+    chosen = dataclasses.replace(chosen, action_space=space, data=data)
+    opened = open_data(data, chosen.model, seed=0, action_space=space)
+    made = choose_stats(chosen, opened, None, None)[robot.embodiment]
+    write_norm_stats(made, tmp_path / "made.json")
+    assert out.read_text() == (tmp_path / "made.json").read_text()
+    assert made.action_space == space
+    given = dataclasses.replace(chosen.normalization, stats=str(out))  # train --norm-stats
+    given = dataclasses.replace(chosen, normalization=given)
+    read = choose_stats(given, opened, None, None)[robot.embodiment]
+    np.testing.assert_allclose(read.action.min, made.action.min)
