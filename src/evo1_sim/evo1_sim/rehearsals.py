@@ -7,7 +7,9 @@ what the expert asks for while the recorded action stays what the expert asks fo
 al. 2017). No ROS, no rendering.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +62,13 @@ class Rehearsal:
         demonstration: what the expert asks for.
         sway: (T, D) [rad], added to its path on the way to the arm.
         pushed: whether it begins from a pushed arm.
+        scene: what a varied world varied, for JSON; empty where it varies nothing.
     """
 
     demonstration: Demonstration
     sway: Array
     pushed: bool
+    scene: Mapping[str, Any] = field(default_factory=dict)
 
     def executed(self, times_s: npt.ArrayLike) -> Array:
         """What the arm is commanded (M, D) [rad] at times (M,) since the start."""
@@ -108,6 +112,7 @@ def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) ->
         ),
         sway=sway,
         pushed=pushed,
+        scene=world.variety,
     )
 
 
