@@ -45,8 +45,8 @@ _SHAPES = {  # MJCF and half the height of each; none is a bottle
     "ball": ('type="sphere" size="0.030"', 0.030),
     "puck": ('type="cylinder" size="0.038 0.014"', 0.014),
 }
-_KEPT = ("mat_rgba", "geom_rgba", "geom_friction", "light_pos", "light_dir", "light_diffuse")
-_KEPT += ("cam_pos", "cam_quat", "cam_mode")
+_COLOURS = ("mat_rgba", "geom_rgba", "light_diffuse")
+_KEPT = (*_COLOURS, "geom_friction", "light_pos", "light_dir", "cam_pos", "cam_quat", "cam_mode")
 
 
 def hue_deg(rgb: Rgb) -> float:
