@@ -37,9 +37,6 @@ class Recipe:
     batch: int = 40
 
 
-# A CPU without bf16 units needs 4.8 s a step for what takes 0.56 s in fp32.
-ON_A_CPU = ("precision=fp32",)
-
 RECIPES = (
     Recipe(name="xarm6_tiny", robot="xarm6", tasks=("can_into_box",), episodes=360),
     Recipe(name="so100_tiny", robot="so100", tasks=("cube_into_box",), episodes=360),
@@ -59,7 +56,7 @@ RECIPES = (
         tasks=(*PAPER_TASKS, "red_can_into_box", "blue_can_into_box"),
         episodes=200,
         first_seed=300_000,
-        choices=("steps=20000", *ON_A_CPU),
+        choices=("steps=20000",),
         varied=True,
         batch=20,
     ),
@@ -69,7 +66,7 @@ RECIPES = (
         tasks=("cube_into_box",),
         episodes=400,
         first_seed=300_000,
-        choices=("steps=12000", *ON_A_CPU),
+        choices=("steps=12000",),
         varied=True,
         batch=20,
     ),
