@@ -24,7 +24,7 @@ from shipped_policies.words import train_tokenizer
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "src" / "evo1_policy" / "checkpoints"
 ROBOTS = ROOT / "src" / "evo1_bringup" / "robots"
-BATCH = 40  # episodes that lie on the disk at a time: images are recorded raw
+PHRASINGS = Path(__file__).parent / "shipped_policies" / "phrasings"
 SEEDS_APART = 1000  # between the batches
 TEST_SEED = 1  # the scenes that the card reports
 
@@ -36,10 +36,17 @@ class Maker:
         recipe: what is made.
         root: folder for everything on the way of every policy.
         overrides: more choices of training, `key=value`.
+        workers: processes that demonstrate; None: as many as cores.
     """
 
-    def __init__(self, recipe: Recipe, root: Path, overrides: Sequence[str] = ()) -> None:
-        self._recipe, self._root = recipe, root
+    def __init__(
+        self,
+        recipe: Recipe,
+        root: Path,
+        overrides: Sequence[str] = (),
+        workers: int | None = None,
+    ) -> None:
+        self._recipe, self._root, self._workers = recipe, root, workers
         self._choices = (*recipe.choices, *overrides)
         self._work = root / recipe.name
         self._work.mkdir(parents=True, exist_ok=True)
@@ -66,19 +73,22 @@ class Maker:
         """Record and convert, batch by batch."""
         recipe, bags = self._recipe, self._work / "bags"
         robot_file = ROBOTS / f"{recipe.robot}.yaml"
-        for begin in range(0, recipe.episodes, BATCH):
+        more = ["--vary"] if recipe.varied else []
+        more += ["--workers", str(self._workers)] if self._workers else []
+        for begin in range(0, recipe.episodes, recipe.batch):
             for task in recipe.tasks:
                 done = self._work / f"converted_{task}_{begin:05d}"
                 if done.exists():
                     continue
                 shutil.rmtree(bags, ignore_errors=True)
-                count = min(BATCH, recipe.episodes - begin)
+                count = min(recipe.batch, recipe.episodes - begin)
+                seed = recipe.first_seed + begin // recipe.batch * SEEDS_APART
                 self._run(
                     "rehearse", "--robot", robot_file, "--task", task, "--episodes", count,
-                    "--seed", recipe.first_seed + begin // BATCH * SEEDS_APART, "--root", bags,
+                    "--seed", seed, "--root", bags, *more,
                 )  # fmt: skip
-                more = ["--append"] if self.dataset.exists() else []
-                self._run("convert", bags, "--to", self.dataset, "--format", "v2.1", *more)
+                append = ["--append"] if self.dataset.exists() else []
+                self._run("convert", bags, "--to", self.dataset, "--format", "v2.1", *append)
                 done.touch()
         shutil.rmtree(bags, ignore_errors=True)
 
@@ -94,6 +104,8 @@ class Maker:
         common = ["--name", self._recipe.name, "--dataset", self.dataset]
         common += [f"runs={self._work / 'runs'}", f"tokenizer={tokenizer}"]
         common += [f"data.cache_dir={self._root / 'frames'}"]
+        words = PHRASINGS / f"{self._recipe.name}.yaml"
+        common += ["--phrasings", words] if words.is_file() else []
         if before is None:
             self._run("train", "--stage", "1", *common, *self._choices)
         else:
@@ -141,6 +153,8 @@ def main() -> None:
     parser.add_argument("--only", choices=names, help="make one of them, and what it begins as")
     parser.add_argument("--work", type=Path, default=ROOT / "out" / "policies")
     parser.add_argument("--out", type=Path, default=CHECKPOINTS)
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that demonstrate")
+    parser.add_argument("--collect", action="store_true", help="only demonstrate, for now")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="choices of training")
     options = parser.parse_args()
     wanted = {options.only} if options.only else set(names)
@@ -149,8 +163,10 @@ def main() -> None:
     for recipe in RECIPES:
         if recipe.name not in wanted:
             continue
-        maker = Maker(recipe, options.work.absolute(), options.overrides)
+        maker = Maker(recipe, options.work.absolute(), options.overrides, options.workers)
         maker.demonstrate()
+        if options.collect:
+            continue
         maker.train(makers.get(recipe.after))
         print(f"{maker.install(options.out, maker.evaluate())}: done")
         makers[recipe.name] = maker

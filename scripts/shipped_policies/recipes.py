@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from evo1_sim.tasks import PAPER_TASKS
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -17,6 +19,10 @@ class Recipe:
         first_seed: of the demonstrations.
         trials: of each task, on scenes that no demonstration shows.
         choices: of training, `key=value`.
+        varied: whether its demonstrations have scenes of their own looks and heights
+            (`rehearse --vary`).
+        batch: episodes of a task that lie on the disk at a time, since images are recorded raw;
+            it decides the seeds, and how much a kill can cost.
     """
 
     name: str
@@ -27,6 +33,8 @@ class Recipe:
     first_seed: int = 0
     trials: int = 100
     choices: tuple[str, ...] = ()
+    varied: bool = False
+    batch: int = 40
 
 
 RECIPES = (
@@ -41,5 +49,25 @@ RECIPES = (
         first_seed=200_000,  # the same scenes for both: only the words differ
         trials=50,
         choices=("steps=12000",),
+    ),
+    Recipe(
+        name="xarm6_four",
+        robot="xarm6",
+        tasks=(*PAPER_TASKS, "red_can_into_box", "blue_can_into_box"),
+        episodes=200,
+        first_seed=300_000,
+        choices=("steps=20000",),
+        varied=True,
+        batch=20,
+    ),
+    Recipe(
+        name="so100_varied",
+        robot="so100",
+        tasks=("cube_into_box",),
+        episodes=400,
+        first_seed=300_000,
+        choices=("steps=12000",),
+        varied=True,
+        batch=20,
     ),
 )

@@ -7,7 +7,9 @@ what the expert asks for while the recorded action stays what the expert asks fo
 al. 2017). No ROS, no rendering.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +62,13 @@ class Rehearsal:
         demonstration: what the expert asks for.
         sway: (T, D) [rad], added to its path on the way to the arm.
         pushed: whether it begins from a pushed arm.
+        scene: what a varied world varied, for JSON; empty where it varies nothing.
     """
 
     demonstration: Demonstration
     sway: Array
     pushed: bool
+    scene: Mapping[str, Any] = field(default_factory=dict)
 
     def executed(self, times_s: npt.ArrayLike) -> Array:
         """What the arm is commanded (M, D) [rad] at times (M,) since the start."""
@@ -95,9 +99,12 @@ def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) ->
     pushed = rough and rng.random() < PUSHED_SHARE
     first = _push(world, expert, roughness, rng) if pushed else 0
     start = world.targets
-    path = np.concatenate([start[np.newaxis], *expert.moves(first)])
+    moves = expert.moves(first)
+    path = np.concatenate([start[np.newaxis], *moves])
     sways = rough and rng.random() < SWAYING_SHARE
-    sway = _sway(path, roughness.sway_rad, rng) if sways else np.zeros_like(path)
+    sway = np.zeros_like(path)
+    if sways:
+        sway = _sway(path, _at_hand(expert, first, moves), roughness.sway_rad, rng)
     return Rehearsal(
         demonstration=Demonstration(
             task=task,
@@ -108,6 +115,7 @@ def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) ->
         ),
         sway=sway,
         pushed=pushed,
+        scene=world.variety,
     )
 
 
@@ -116,7 +124,11 @@ def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Gen
     grasp, release = _grip_changes(expert)
     carried = _first_free(expert, grasp)  # what it does with the object begins there
     missed = rng.random() < MISSED_SHARE
-    free = [k for k in range(len(expert.waypoints)) if expert.waypoints[k].seconds == 0.0]
+    free = [
+        k
+        for k, waypoint in enumerate(expert.waypoints)
+        if waypoint.seconds == 0.0 and not (waypoint.follows and k > release)
+    ]  # nobody is pushed with the fingers still around what a hand holds
     k = 0 if missed else int(rng.choice(free))
     if missed:
         _miss(world, expert, carried, rng.uniform(0.0, 1.0))
@@ -170,7 +182,20 @@ def _first_free(expert: Expert, grasp: int) -> int:
     return next(k for k in range(grasp, len(expert.waypoints)) if not expert.waypoints[k].straight)
 
 
-def _sway(path: Array, largest: float, rng: np.random.Generator) -> Array:
+def _at_hand(expert: Expert, first: int, moves: list[Array]) -> npt.NDArray[np.bool_]:
+    """Whether the arm is at a hand (T,), or goes down to it, in the path that begins with these.
+
+    It follows the hand there, so it never stands still as it does over a table.
+    """
+    calm = [np.zeros(1, dtype=bool)]
+    for waypoint, move in zip(expert.waypoints[first:], moves, strict=True):
+        calm.append(np.full(len(move), waypoint.follows and waypoint.seconds > 0.0))
+    return np.concatenate(calm)
+
+
+def _sway(
+    path: Array, calm: npt.NDArray[np.bool_], largest: float, rng: np.random.Generator
+) -> Array:
     """Slow waves of every arm joint (T, D) [rad], none where the arm touches something."""
     times = np.arange(len(path)) / RATE_HZ
     arm = path.shape[1] - 1  # the gripper stays as it is
@@ -179,14 +204,14 @@ def _sway(path: Array, largest: float, rng: np.random.Generator) -> Array:
     size = largest * rng.uniform(0.1, 1.0) * rng.uniform(0, 1, (SWAY_WAVES, arm)) / SWAY_WAVES
     angle = 2 * np.pi * frequency * times[:, None, None] + phase  # (T, waves, D-1)
     sway = np.zeros_like(path)
-    sway[:, :arm] = 2.0 * (size * np.sin(angle)).sum(axis=1) * _freedom(path)[:, None]
+    sway[:, :arm] = 2.0 * (size * np.sin(angle)).sum(axis=1) * _freedom(path, calm)[:, None]
     return sway
 
 
-def _freedom(path: Array) -> Array:
-    """(T,) 0 where the arm stands still in a task, 1 where that is CALM_S away."""
+def _freedom(path: Array, calm: npt.NDArray[np.bool_]) -> Array:
+    """(T,) 0 where the arm stands still or has to be calm, 1 where that is CALM_S away."""
     moved = np.abs(np.diff(path[:, :-1], axis=0, append=path[-1:, :-1])).max(axis=1)
-    still = np.flatnonzero(moved < STILL_RAD)
+    still = np.flatnonzero((moved < STILL_RAD) | calm)
     ticks = np.arange(len(path))
     away = np.abs(ticks[:, None] - np.append(still, 0)[None]).min(axis=1) / RATE_HZ
     share = np.clip(away / CALM_S, 0, 1)

@@ -44,12 +44,12 @@ _SURROUNDINGS = """
       diffuse="0.55 0.55 0.53" specular="0.15 0.15 0.15"/>
     <light pos="4.0 1.6 3.3" dir="-0.73 -0.31 -0.62" cutoff="80" exponent="0" castshadow="false"
       diffuse="0.28 0.29 0.32" specular="0 0 0"/>
-    <geom class="look" type="plane" pos="0.7 0 -0.72" size="3.2 2.8 0.1"
+    <geom name="floor" class="look" type="plane" pos="0.7 0 -0.72" size="3.2 2.8 0.1"
       rgba="0.27 0.29 0.31 1"/>
-    <geom class="wall" pos="-1.6 0 0.8" size="0.02 2.6 1.6"/>
-    <geom class="wall" pos="3.0 0 0.8" size="0.02 2.6 1.6"/>
-    <geom class="wall" pos="0.7 2.6 0.8" size="2.4 0.02 1.6"/>
-    <geom class="wall" pos="0.7 -2.6 0.8" size="2.4 0.02 1.6"/>"""
+    <geom name="wall1" class="wall" pos="-1.6 0 0.8" size="0.02 2.6 1.6"/>
+    <geom name="wall2" class="wall" pos="3.0 0 0.8" size="0.02 2.6 1.6"/>
+    <geom name="wall3" class="wall" pos="0.7 2.6 0.8" size="2.4 0.02 1.6"/>
+    <geom name="wall4" class="wall" pos="0.7 -2.6 0.8" size="2.4 0.02 1.6"/>"""
 
 # The collision surface is a plane (exact contacts of standing cylinders) inside the table's top.
 _TABLE = """

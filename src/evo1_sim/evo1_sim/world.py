@@ -1,5 +1,7 @@
 """One arm, its table and its task in MuJoCo, on the caller's clock. No ROS, no rendering."""
 
+from typing import Any
+
 import mujoco
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ from evo1_sim.tasks import (
     TaskResult,
     tasks_of,
 )
+from evo1_sim.variety import SceneVariety, varied_objects
 
 __all__ = ["TaskResult", "World", "WorldError"]
 
@@ -39,9 +42,11 @@ class World:
         task: one of `task_names`; None takes the first.
         seed: start state.
         disturbance: a name in tasks.DISTURBANCES.
+        varied: whether each seed has looks, heights, friction and things beside the path of its
+            own, as demonstrations want them; not together with a disturbance.
 
     Raises:
-        WorldError: the arm, the task or the disturbance is unknown.
+        WorldError: the arm, the task or the disturbance is unknown, or cannot be varied.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class World:
         task: str | None = None,
         seed: int = 0,
         disturbance: str = UNDISTURBED.name,
+        varied: bool = False,
     ) -> None:
         if isinstance(arm, str) and arm not in ARMS:
             raise WorldError(f"no arm '{arm}'; known: {', '.join(ARMS)}")
@@ -58,6 +64,8 @@ class World:
         self._time_ns = 0
         self._start_ns = 0
         self._due_ns = 0
+        self._varied = varied
+        self.variety: dict[str, Any] = {}
         self._build(self._find_task(task), _find_disturbance(disturbance))
         self.reset(seed=seed)
 
@@ -111,6 +119,9 @@ class World:
         if self.disturbance.moves_things:
             mujoco.mj_kinematics(self.model, self.data)
             self.disturbance.apply(self.task, self.cell, seed)
+        if self._scenery is not None:
+            mujoco.mj_kinematics(self.model, self.data)
+            self.variety = self._scenery.apply(self.task, self.cell, self.data, seed)
         start = np.array(self.arm.home) + np.array(self.arm.start_noise) * rng.uniform(
             -1, 1, size=len(self.arm.home)
         )
@@ -256,12 +267,19 @@ class World:
         raise WorldError(f"no task '{name}' for {self.arm.name}; known: {known}")
 
     def _build(self, task: Task, disturbance: Disturbance) -> None:
+        if self._varied and (disturbance is not UNDISTURBED or not task.target):
+            raise WorldError(
+                f"varied scenes are for demonstrations of a task without a disturbance; got task "
+                f"'{task.name}' with '{disturbance.name}'"
+            )
         self.task, self.disturbance = task, disturbance
         objects = task.objects() + disturbance.objects(task)
+        objects += varied_objects(task) if self._varied else ""
         xml = scene_xml(self.arm, objects, welds=task.welds, table_rgba=disturbance.table_rgba)
         self.model = mujoco.MjModel.from_xml_string(xml)
         self.data = mujoco.MjData(self.model)
         self.cell = Cell(self.model, self.data)
+        self._scenery = SceneVariety(self.model) if self._varied else None
         joints = [self.model.joint(name) for name in self.joint_names]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._dofs = np.array([joint.dofadr[0] for joint in joints])

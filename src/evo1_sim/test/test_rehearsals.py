@@ -5,7 +5,9 @@ import pytest
 
 from evo1_policy.robot_config import load_robot
 from evo1_sim.demonstrations import plan_demonstration
+from evo1_sim.experts import Expert
 from evo1_sim.rehearsals import ROUGHNESS, plan_rehearsal
+from evo1_sim.waypoints import Variation
 from evo1_sim.world import World
 
 SEEDS = range(12)
@@ -57,6 +59,15 @@ def test_sway_keeps_its_bound_and_leaves_the_gripper_and_every_contact_alone(reh
         grips = np.flatnonzero(np.diff(path[:, -1]) != 0)
         still = np.abs(np.diff(path[:, :-1], axis=0)).max(axis=1) < 1e-6
         assert not sway[[k for k in grips if still[k]]].any()
+
+
+def test_the_way_down_to_a_hand_and_what_is_done_there_have_no_sway():
+    world, seed = World("xarm6", task="hand_delivery"), 300_003  # 33 N on the hand, with sway
+    rehearsal = plan_rehearsal(world, "hand_delivery", seed)
+    assert not rehearsal.pushed
+    assert rehearsal.sway.any()
+    ends = np.cumsum([len(move) for move in Expert(world, Variation.draw(seed)).moves()])
+    assert not rehearsal.sway[ends[4] + 1 : ends[7] + 1].any()  # over it, down, letting go
 
 
 def test_what_is_executed_is_what_is_asked_for_plus_the_sway(rehearsals):

@@ -200,6 +200,7 @@ def write_episode(
     robot_text: str = ROBOT_TEXT,
     instruction: str = "pick",
     operator: str = "",
+    scene: str = "",
     grade: str | None = "pass",
     finish: bool = True,
     compression: CompressionType = CompressionType.NONE,
@@ -221,6 +222,7 @@ def write_episode(
         ),
         started_ns=started_ns,
         started_utc="2023-11-14T22:13:20Z",
+        scene=scene,
     )
     with bag_path(folder).open("wb") as file:
         writer = Writer(file, chunk_size=chunk_size, compression=compression)

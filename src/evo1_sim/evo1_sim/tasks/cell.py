@@ -41,7 +41,7 @@ class Cell:
         self._data.qvel[speed : speed + 6] = 0
 
     def move(self, name: str, position: npt.ArrayLike) -> None:
-        """Put a free body's frame at `position` (3,) [m], turned as it is."""
+        """Put the frame of a free or sliding body at `position` (3,) [m], turned as it is."""
         start = self._model.jnt_qposadr[self._model.body_jntadr[self._body(name)]]
         self._data.qpos[start : start + 3] = position
 
@@ -69,14 +69,15 @@ class Cell:
         return np.asarray(self.rotation(container).T @ offset)
 
     def velocity(self, name: str) -> Vector:
-        """Velocity of a free body's frame (3,) [m/s]."""
+        """Velocity of a free body's frame (3,) [m/s]; of one that only slides, too."""
         start = self._model.body_dofadr[self._body(name)]
         return np.array(self._data.qvel[start : start + 3])
 
     def speed(self, name: str) -> float:
         """Speed of the body's frame, with 5 cm of lever for its rotation [m/s]."""
-        start = self._model.body_dofadr[self._body(name)]
-        turning = np.linalg.norm(self._data.qvel[start + 3 : start + 6])
+        body = self._model.body(name)  # a ball of foam has no joints to turn about
+        start, end = body.dofadr[0], body.dofadr[0] + body.dofnum[0]
+        turning = np.linalg.norm(self._data.qvel[start + 3 : end])
         return float(np.linalg.norm(self.velocity(name)) + 0.05 * turning)
 
     def held(self, name: str) -> bool:

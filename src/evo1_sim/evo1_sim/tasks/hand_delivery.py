@@ -115,6 +115,7 @@ class HandDelivery(Task):
     target_radius = can.radius
     target_area = CAN_AREA
     spare_area = SPARE_AREA
+    unnamed_colours = (can.name,)
     # The hand has a weight of its own and gives way, as a mocap body would not.
     welds = f'<weld body1="{GUIDE}" body2="{HAND}" solref="0.01 1"/>'
     held_s = SECURE_S

@@ -45,6 +45,7 @@ class CanIntoBox(Task):
     target_radius = can.radius
     target_area = CAN_AREA
     spare_area = SPARE_AREA
+    unnamed_colours = (can.name,)
 
     def objects(self) -> str:
         """MJCF of the can and the box."""
@@ -192,6 +193,7 @@ class CubeIntoBox(Task):
     target_radius = cube.side / 2
     target_area = ((0.17, -0.12), (0.25, -0.04))
     spare_area = ((0.33, -0.16), (0.40, 0.16))
+    unnamed_colours = (cube.name, box.name)
 
     def objects(self) -> str:
         """MJCF of the cube and the box."""

@@ -51,6 +51,7 @@ class Task(ABC):
         target_area: where start states have the target's frame.
         spare_area: where something may stand that has no part in the task.
         choices: things of which only the words tell the target; empty where it is alone.
+        unnamed_colours: bodies whose colour the words leave open.
         contents: bodies that lie in the target and go where it goes.
         welds: MJCF of equality constraints between its bodies.
         held_s: how long nothing may be missing before the task counts as solved [s].
@@ -64,6 +65,7 @@ class Task(ABC):
     target_area: Area = NOWHERE
     spare_area: Area = NOWHERE
     choices: tuple[Thing, ...] = ()
+    unnamed_colours: tuple[str, ...] = ()
     contents: tuple[str, ...] = ()
     welds: str = ""
     held_s: float = 0.0

@@ -59,6 +59,13 @@ def test_foam_that_still_moves_and_a_cup_on_its_side_are_named(world):
     assert "the cup is not upright" in detail
 
 
+def test_a_full_cup_is_cheap_enough_for_real_time_on_one_core(world):
+    world.reset(seed=2)
+    world.step(100_000_000)
+    assert world.model.nv - 3 * 40 < 40  # a ball has three joints: nobody sees it turn
+    assert world.data.nefc < 600  # rows that the solver handles; 957 took a core and more
+
+
 def test_the_foam_stays_in_a_cup_that_a_disturbance_has_moved(world):
     raised = World("xarm6", task="pour", seed=2, disturbance="up30")
     for name in ("cup", *raised.task.contents):

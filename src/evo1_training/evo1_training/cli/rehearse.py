@@ -23,6 +23,7 @@ Let the scripted expert demonstrate a task in simulated time and record it: the 
 
 Half of the takes begin from an arm that was pushed aside, and in most of the others the arm sways
 around what the expert asks for, so that the policy sees how to recover; --plain leaves both out.
+--vary also changes the scene by seed, and writes into each episode what it changed.
 Failed attempts are discarded, and the next seed is tried. Several processes share the seeds: the
 same command with the same --workers records the same episodes.
 """
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
+    if options.vary and options.suite:
+        tell("rehearse", "--vary: of our own scenes, not of a suite's")
+        return 2
     try:
         if options.suite:
             return _of_suite(options)
@@ -67,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     episodes=options.episodes,
                     seed=options.seed,
                     rough=not options.plain,
+                    varied=options.vary,
                     width=options.width,
                     height=options.height,
                 )
@@ -138,6 +143,12 @@ def _parser() -> argparse.ArgumentParser:
         help="processes, about 0.5 GB each (default: one for each core, %(default)s here)",
     )
     parser.add_argument("--plain", action="store_true", help="no pushes, no sway")
+    parser.add_argument(
+        "--vary",
+        action="store_true",
+        help="by seed: table, walls, light, cameras by a few mm, colours that the words leave "
+        "open, things beside the path, heights, friction; never what evaluations hold out",
+    )
     suites = parser.add_argument_group("benchmarks (scripts/setup_suites.sh installs them)")
     suites.add_argument(
         "--suite", choices=["metaworld"], help="its scripts, as a dataset; --episodes of each task"

@@ -179,6 +179,7 @@ def _encode(
                 folder=segment_folder(job.work, key, index),
                 offsets_ms=plan.offsets_ms,
                 packed=packed_cameras(episode),
+                scene=episode.sidecar.facts.scene,
             )
     except BaseException:
         forget(job.work, key)

@@ -80,6 +80,7 @@ class EpisodeFacts:
         topics: what is recorded.
         started_ns: the node's clock [ns].
         started_utc: the same for people, ISO 8601.
+        scene: JSON of what a simulation varied in the scene; empty: nothing, or no simulation.
     """
 
     episode_id: str
@@ -89,6 +90,7 @@ class EpisodeFacts:
     topics: tuple[RecordedTopic, ...]
     started_ns: int
     started_utc: str
+    scene: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,6 +274,8 @@ def _facts(data: Mapping[str, Any]) -> EpisodeFacts:
             f"episode_id is {facts.episode_id[:100]!r}, expected a name such as episode_000000"
         )
     _check_length(facts.instruction)
+    if facts.scene:
+        parse_json(facts.scene, source="scene")
     return facts
 
 

@@ -28,6 +28,7 @@ class Rehearsal:
         seeds_apart: from one attempt to the next.
         first: number of the first episode; shared_by gives each part its own.
         rough: with pushes and sway.
+        varied: each seed has looks, heights, friction and things beside the path of its own.
         width: of the images [px].
         height: of the images [px].
     """
@@ -40,6 +41,7 @@ class Rehearsal:
     width: int
     height: int
     rough: bool = True
+    varied: bool = False
     seeds_apart: int = 1
     first: int = 0
 
@@ -74,7 +76,7 @@ class _NumberedStore(EpisodeStore):
 def _record(rehearsal: Rehearsal, advance: Callable[[int], object]) -> int:
     """Record one part in this process; returns how many attempts failed."""
     robot = load_robot(rehearsal.robot_file)
-    world = World(robot.name, task=rehearsal.task or None)
+    world = World(robot.name, task=rehearsal.task or None, varied=rehearsal.varied)
     task = rehearsal.task or world.task_names[0]
     store = _NumberedStore(rehearsal.root, rehearsal.first)
     takes = SimulatedTakes(robot, world, store, width=rehearsal.width, height=rehearsal.height)

@@ -142,13 +142,13 @@ class Session:
 
     # -- what people ask -------------------------------------------------------------------
 
-    def start(self, instruction: str, operator: str = "") -> None:
+    def start(self, instruction: str, operator: str = "", scene: str = "") -> None:
         """Ask for a take; it begins at once or as soon as every required stream is alive.
 
         Raises:
             RefusedError: one runs, the label is empty, or the disk is nearly full.
         """
-        take = self.take.start(instruction, operator)
+        take = self.take.start(instruction, operator, scene)
         free_gb = self._store.free_bytes() / _GB
         if free_gb < self._min_free_gb:
             raise RefusedError(
@@ -288,6 +288,7 @@ class Session:
             topics=packed.as_kept(topics),
             started_ns=min(started_ns, first or started_ns),
             started_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+            scene=self.take.scene,
         )
         try:
             writer = BagWriter(

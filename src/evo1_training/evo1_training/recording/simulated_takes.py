@@ -5,6 +5,7 @@ messages that simulation, demonstrator and relay would publish go straight into 
 clock is the simulation's. Needs no ROS; imports evo1_sim.
 """
 
+import json
 import time
 from dataclasses import dataclass
 
@@ -114,7 +115,7 @@ class SimulatedTakes:
             SimulatedTakeError: the recorder refuses, or its disk does.
         """
         self._show(rehearsal, -WARM_UP_S, 0.0, targets=False)
-        self._begin(rehearsal.demonstration.instruction)
+        self._begin(rehearsal)
         duration_s = rehearsal.demonstration.duration_s
         self._show(rehearsal, -LEAD_IN_S, duration_s + LEAD_OUT_S)
         detail = self._judge(rehearsal, duration_s + LEAD_OUT_S)
@@ -155,8 +156,9 @@ class SimulatedTakes:
             self._show(rehearsal, begin_s, begin_s + 0.1)
         return status.detail or "not solved"
 
-    def _begin(self, instruction: str) -> None:
-        self._session.start(instruction, SCRIPTED_OPERATOR)
+    def _begin(self, rehearsal: Rehearsal) -> None:
+        scene = json.dumps(rehearsal.scene) if rehearsal.scene else ""
+        self._session.start(rehearsal.demonstration.instruction, SCRIPTED_OPERATOR, scene)
         self._session.tick()
         if self._session.take.state is not TakeState.RECORDING:
             raise SimulatedTakeError(f"no take begins: {self._session.take.describe()}")

@@ -50,6 +50,7 @@ class Take:
         episode_id: of the running take; empty while idle.
         instruction: of the running take.
         operator: of the running take.
+        scene: JSON of what its simulation varied; empty: nothing.
         started_ns: when the running take began [ns].
         ending: what becomes of the take once the file has ended.
     """
@@ -59,10 +60,11 @@ class Take:
     episode_id: str = ""
     instruction: str = ""
     operator: str = ""
+    scene: str = ""
     started_ns: int = 0
     ending: Ending = Ending.SAVE
 
-    def start(self, instruction: str, operator: str) -> "Take":
+    def start(self, instruction: str, operator: str, scene: str = "") -> "Take":
         """Ask for a take.
 
         Raises:
@@ -73,7 +75,10 @@ class Take:
         if not instruction.strip():
             raise RefusedError("no instruction; say in words what is demonstrated")
         return Take(
-            state=TakeState.WAITING, instruction=instruction.strip(), operator=operator.strip()
+            state=TakeState.WAITING,
+            instruction=instruction.strip(),
+            operator=operator.strip(),
+            scene=scene,
         )
 
     def waiting(self, reason: str) -> "Take":

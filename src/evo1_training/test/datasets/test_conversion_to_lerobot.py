@@ -17,10 +17,15 @@ STEP_MS = 1000 / 30
 OFFSETS_MS = {"image_1": 12.0, "image_2": 11.0, "joint_states": 1.0}  # as steady() has them
 
 
+SCENE = '{"seed": 3}'
+
+
 @pytest.fixture
 def demos(tmp_path):
     """Two takes, one with three frames missing."""
-    write_episode(tmp_path / "demos" / "episode_000000", steady(2.0, lost={20, 21, 22}))
+    write_episode(
+        tmp_path / "demos" / "episode_000000", steady(2.0, lost={20, 21, 22}), scene=SCENE
+    )
     write_episode(tmp_path / "demos" / "episode_000001", steady(1.5), instruction="place")
     return tmp_path / "demos"
 
@@ -61,6 +66,7 @@ def test_png_dataset_holds_the_recorded_frames_bit_for_bit(tmp_path, demos, vers
     assert (info["codebase_version"], info["total_episodes"], info["fps"]) == (version, 3, 30)
     sources = (out / "meta" / "evo1" / "sources.jsonl").read_text().splitlines()
     assert json.loads(sources[0])["offsets_ms"] == OFFSETS_MS
+    assert [json.loads(line).get("scene") for line in sources] == [{"seed": 3}, {"seed": 3}, None]
 
 
 def test_video_dataset_has_a_picture_for_each_row_and_marks_held_ones(tmp_path, demos):

@@ -1,5 +1,7 @@
 """Takes in simulated time: real physics, real images, the recorder's own session and files."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,7 @@ pytestmark = pytest.mark.gl
 
 @pytest.fixture(scope="module")
 def short_seed():
-    world = World("xarm6")
+    world = World("xarm6", varied=True)
     lengths = {
         seed: plan_rehearsal(world, "can_into_box", seed).demonstration.duration_s
         for seed in range(16)
@@ -30,7 +32,7 @@ def recorded(tmp_path_factory, robots_dir, short_seed):
     """One kept take of the seed with the shortest motion."""
     store = EpisodeStore(tmp_path_factory.mktemp("episodes"))
     robot = load_robot(robots_dir / "xarm6.yaml")
-    takes = SimulatedTakes(robot, World("xarm6"), store, width=64, height=48)
+    takes = SimulatedTakes(robot, World("xarm6", varied=True), store, width=64, height=48)
     attempt = takes.attempt("can_into_box", short_seed)
     takes.close()
     return attempt, store
@@ -43,6 +45,14 @@ def test_a_take_is_kept_with_the_grade_pass_and_nothing_lost(recorded):
     assert (attempt.take.grade, attempt.take.grade_reasons) == ("pass", ())
     assert attempt.take.lost == 0
     assert len(store.saved) == 1
+
+
+def test_an_episode_says_what_was_varied_in_its_scene(recorded, short_seed):
+    _, store = recorded
+    scene = json.loads(open_episode(store.saved[0]).sidecar.facts.scene)
+    assert scene["seed"] == short_seed
+    assert set(scene["cameras"]) == {"image_1", "image_2"}
+    assert len(scene["colours"]["table"]) == 3
 
 
 def test_cameras_have_thirty_frames_a_second_and_joints_a_hundred_samples(recorded):
@@ -62,7 +72,7 @@ def test_the_recorded_action_is_what_the_expert_asked_for_not_the_sway(recorded,
     topic = episode.topics("camera:image_1")[0].name
     ticks = np.array([m.log_ns for m in episode.read(Wanted(topics=frozenset([topic])))])
     actions = demonstrated(episode, ticks[:-4]).actions
-    rehearsal = plan_rehearsal(World("xarm6"), "can_into_box", short_seed)
+    rehearsal = plan_rehearsal(World("xarm6", varied=True), "can_into_box", short_seed)
     path = rehearsal.demonstration.path
     spoken = actions[~np.isnan(actions).any(axis=1)]
     np.testing.assert_allclose(spoken[0], path[0], atol=1e-6)

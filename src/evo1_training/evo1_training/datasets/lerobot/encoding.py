@@ -52,6 +52,7 @@ class EncodedEpisode:
         length: frames.
         offsets_ms: median of arrival minus stamp, by stream, as recorded.
         packed: how the images of cameras were compressed while they were recorded.
+        scene: JSON of what a simulation varied in its scene; empty: nothing.
         features: as in info.json; a dataset takes only episodes with its own.
         statistics: of state, action and every camera.
     """
@@ -66,6 +67,7 @@ class EncodedEpisode:
     statistics: Mapping[str, Statistics]
     tasks: tuple[str, ...] = ()
     packed: Mapping[str, str] = field(default_factory=dict)
+    scene: str = ""
 
     @property
     def instructions(self) -> tuple[str, ...]:
@@ -91,6 +93,7 @@ def encode_episode(
     folder: Path,
     offsets_ms: Mapping[str, float] = MappingProxyType({}),
     packed: Mapping[str, str] = MappingProxyType({}),
+    scene: str = "",
 ) -> EncodedEpisode:
     """Encode aligned frames as they come; images are never held.
 
@@ -102,6 +105,7 @@ def encode_episode(
         folder: to write; what an unfinished attempt left there is replaced.
         offsets_ms: median of arrival minus stamp, by stream, to be told beside the episode.
         packed: how the images of cameras were compressed while recorded, to be told likewise.
+        scene: JSON of what a simulation varied, to be told likewise; empty: nothing.
 
     Raises:
         EpisodeError: no frame, or one that does not fit the schema.
@@ -125,6 +129,7 @@ def encode_episode(
         instruction=tasks[0],
         tasks=tuple(tasks) if len(set(tasks)) > 1 else (),
         packed=packed,
+        scene=scene,
         fps=schema.fps,
         length=episode.length,
         offsets_ms=offsets_ms,
@@ -162,6 +167,7 @@ def _write_summary(encoded: EncodedEpisode) -> None:
         "instruction": encoded.instruction,
         "tasks": encoded.tasks,
         "packed": dict(encoded.packed),
+        "scene": encoded.scene,
         "fps": encoded.fps,
         "length": encoded.length,
         "offsets_ms": dict(encoded.offsets_ms),

@@ -234,6 +234,8 @@ def _source(addition: Addition) -> str:
         line["offsets_ms"] = dict(encoded.offsets_ms)
     if encoded.packed:
         line["images_compressed_while_recorded"] = dict(encoded.packed)
+    if encoded.scene:
+        line["scene"] = json.loads(encoded.scene)
     return json.dumps(line, ensure_ascii=False)
 
 
