@@ -57,10 +57,10 @@ def metadata(robot_text="", **changes):
 
 
 @contextlib.contextmanager
-def served(*protocols, token="", port=0, **limits):
+def served(*protocols, token="", host="127.0.0.1", port=0, **limits):
     """The server, in a thread; its `ports` are those of the protocols."""
     places = [Place(protocol=protocol, port=port) for protocol in protocols]
-    server = PolicyServer(places, token=token, limits=Limits(**limits))
+    server = PolicyServer(places, host=host, token=token, limits=Limits(**limits))
     ready, ended = threading.Event(), []
 
     async def run():

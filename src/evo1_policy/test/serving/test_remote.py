@@ -1,6 +1,8 @@
 """Our own protocol over a true socket, and the policy that is elsewhere."""
 
 import contextlib
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -245,6 +247,48 @@ def test_the_arms_computer_needs_no_torch(robot, robots_dir):
         address = f"127.0.0.1:{server.ports[0]}"
         command = [sys.executable, "-c", WITHOUT_TORCH, str(robots_dir / "xarm6.yaml"), address]
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.strip() == f"({H}, {D}) False", done.stderr
+
+
+@pytest.fixture
+def another_machine():
+    """A network namespace with a cable to this one: its name, and this one's address there."""
+    name, net = f"evo1n{os.getpid()}", f"10.94.{os.getpid() % 250}"
+    here, there = f"evo1h{os.getpid()}", f"evo1t{os.getpid()}"
+    ip = shutil.which("ip") or pytest.skip("needs iproute2's ip")
+    added = subprocess.run([ip, "netns", "add", name], capture_output=True, text=True, check=False)
+    if added.returncode:
+        pytest.skip(f"no network namespace can be made here: {added.stderr.strip()}")
+    try:
+        for line in (
+            f"link add {here} type veth peer name {there} netns {name}",
+            f"addr add {net}.1/24 dev {here}",
+            f"link set {here} up",
+            f"-n {name} addr add {net}.2/24 dev {there}",
+            f"-n {name} link set {there} up",
+        ):
+            subprocess.run([ip, *line.split()], check=True)
+        yield name, f"{net}.1"
+    finally:
+        subprocess.run([ip, "netns", "del", name], check=False)  # the cable goes with it
+
+
+def test_a_second_machine_without_torch_moves_its_arm_by_the_policy_of_the_first(
+    robot, robots_dir, another_machine
+):
+    name, host = another_machine
+    token = "a token of sixteen and more"
+    with served(protocol(CountingPolicy(), robot.text), host=host, token=token) as server:
+        address = f"{host}:{server.ports[0]}"
+        command = ["ip", "netns", "exec", name, sys.executable, "-c", WITHOUT_TORCH]
+        done = subprocess.run(
+            [*command, str(robots_dir / "xarm6.yaml"), address],
+            env={**os.environ, "EVO1_TOKEN": token},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
     assert done.stdout.strip() == f"({H}, {D}) False", done.stderr
 
 
