@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo1_sim.demonstrations import MAX_SEED
+from evo1_training.evaluation.comparison import compare, comparison_lines, mcnemar_p
 from evo1_training.evaluation.outcomes import (
     EVALUATION_SEEDS,
     Evaluation,
@@ -12,9 +13,6 @@ from evo1_training.evaluation.outcomes import (
     Trial,
     TrialError,
     TrialOutcome,
-    compare,
-    comparison_lines,
-    mcnemar_p,
     plan_trials,
     summarise,
     table,

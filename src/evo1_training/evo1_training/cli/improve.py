@@ -1,0 +1,283 @@
+"""`improve`: rounds of correction that make a policy better. Must not import ROS."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from evo1_policy.command_line import Parser, entry_point, tell
+from evo1_policy.untrusted import read_json
+from evo1_sim.demonstrations import MAX_SEED
+from evo1_sim.tasks import DISTURBANCES
+from evo1_training.datasets.lerobot.contents import INFO
+from evo1_training.evaluation.coaching import CoachedTrial, Coaching, coach
+from evo1_training.evaluation.corrections import Rule
+from evo1_training.evaluation.improvement_page import draw_page, round_lines
+from evo1_training.evaluation.outcomes import Evaluation, Trial, plan_trials
+from evo1_training.evaluation.rollouts import Setup, run_trials
+from evo1_training.evaluation.workers import fitting_workers
+from evo1_training.next_commands import command
+from evo1_training.training.config_values import TrainConfigError
+from evo1_training.training.improving import BEST, Round, improve
+from evo1_training.training.rollouts import SEED
+from evo1_training.training.run_folder import CONFIG
+
+ROUND_APART = 10_000  # seeds between the scenes of two rounds
+_FIRST_SEED = 500_000  # of scenes to correct in; demonstrations begin at 0
+_DESCRIPTION = """\
+Make a policy better by corrections, in rounds. In each one
+
+  1. the policy drives in simulation; the scripted expert plays the person beside it: it takes over
+     where the state leaves what it would have reached, and hands back,
+  2. what was corrected and what led to it is kept as a dataset (`evo1.intervention`),
+  3. training goes on from the policy with old and new data mixed,
+  4. both are tried on the same scenes, and the one that solved more is kept.
+
+Whatever stops it: the same command goes on. The page is index.html in --out.
+"""
+_EPILOG = """\
+when the person takes over
+  tool and thing together are more than 6 cm from the expert's own course for 0.3 s (astray), the
+  policy gets no further along it for 4 s (stuck), or the arm was stopped for good. It hands back
+  when it has lifted the thing, or solves the task where the policy held it already.
+
+examples
+  evo1 improve --checkpoint DIR --task can_into_box --dataset ~/evo1_datasets/can
+  evo1 improve --checkpoint DIR --task can_into_box --condition background --rounds 3
+  evo1 improve ... --demonstrations    as many full demonstrations in place of corrections
+  evo1 improve ... steps=1200 lr=1e-4  choices of the training; see evo1 train --help
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedSteps:
+    """The parts of a round, in simulation.
+
+    Attributes:
+        setup: whose `checkpoint` is replaced by each policy.
+        disturbance: under which is corrected and tried.
+        corrections: of a round.
+        seed: of the first round's first scene.
+        rule: when the expert takes over.
+        trials: the selection scenes.
+        datasets: of old, mixed in; their frames, by folder.
+        share: of an epoch that the corrections have.
+        overrides: KEY=VALUE of the training.
+        workers: processes; 0: by cores and memory.
+    """
+
+    setup: Setup
+    disturbance: str
+    corrections: int
+    seed: int
+    rule: Rule
+    trials: tuple[Trial, ...]
+    datasets: Mapping[str, int]
+    share: float
+    overrides: tuple[str, ...]
+    workers: int
+
+    def coach(self, policy: Path, number: int, dataset: Path) -> Sequence[CoachedTrial]:
+        """See Steps."""
+        asked = Coaching(
+            setup=replace(self.setup, checkpoint=policy),
+            disturbance=self.disturbance,
+            seed=self.seed + number * ROUND_APART,
+            wanted=self.corrections,
+            root=dataset,
+            rule=self.rule,
+        )
+        with tqdm(unit="trial", desc=f"round {number}: correcting", file=sys.stderr) as bar:
+            return coach(asked, workers=self._processes(policy), advance=_steps_of(bar))
+
+    def train(self, policy: Path, datasets: Mapping[Path, int], folder: Path) -> Path:
+        """See Steps."""
+        from evo1_training.cli import train as training  # late: torch takes seconds
+        from evo1_training.training.session import train
+
+        old, new = sum(self.datasets.values()), sum(datasets.values())
+        weight = self.share / (1 - self.share) * old / new if old else 1.0
+        words = ["--single-stage", "--from", str(policy), "--name", "improved", "--runs"]
+        words += [str(folder)]
+        for name in (*self.datasets, *map(str, datasets)):
+            words += ["--dataset", name]
+        words += ["steps=600", "lr=2e-4", "warmup_steps=50", "ema=0.99", "data.holdout=0"]
+        words += [f"data.intervention_weight={weight:.4g}", *self.overrides]
+        options = training.build_parser().parse_intermixed_args(words)
+        finished = train(training.choose_config(options, "single"), "single")
+        found = (finished.folder.path / "best").resolve()
+        if finished.outcome is not None and finished.outcome.interrupted:
+            raise KeyboardInterrupt  # it saved; the same command goes on
+        return found
+
+    def evaluate(self, policy: Path) -> Evaluation:
+        """See Steps."""
+        setup = replace(self.setup, checkpoint=policy, limit_s=30.0)
+        with tqdm(total=len(self.trials), unit="trial", desc="trying", file=sys.stderr) as bar:
+            outcomes = tuple(
+                run_trials(
+                    setup, self.trials, workers=self._processes(policy), advance=_steps_of(bar)
+                )
+            )
+        facts: dict[str, str | int | float | None] = {
+            "robot": setup.arm,
+            "task": setup.task,
+            "policy": str(policy),
+            "seed": SEED,
+        }
+        return Evaluation(facts=facts, outcomes=outcomes)
+
+    def _processes(self, policy: Path) -> int:
+        return self.workers or fitting_workers(len(self.trials), policy, device=self.setup.device)
+
+
+def _steps_of(bar: "tqdm[Any]") -> Callable[[int], None]:
+    """Let a bar go on; workers tell ten times a second, mostly of nothing."""
+
+    def advance(count: int) -> None:
+        if count:
+            bar.update(count)
+
+    return advance
+
+
+@entry_point("improve")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_intermixed_args(arguments)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    problem = _problem(options)
+    if problem:
+        tell("improve", problem)
+        return 2
+    out = options.out.expanduser()
+    checkpoint = Path(options.checkpoint).expanduser().resolve()
+    steps = _steps(options, checkpoint)
+
+    def show(rounds: Sequence[Round]) -> None:
+        print("\n".join(round_lines(rounds[-1:])), flush=True)
+        draw_page(out, rounds, title=f"{steps.setup.task}, {steps.disturbance}")
+
+    choices = {
+        "task": steps.setup.task,
+        "condition": steps.disturbance,
+        "corrections": steps.corrections,
+        "demonstrations": steps.rule.at_once,
+        "datasets": list(steps.datasets),
+        "trials": len(steps.trials),
+        "seed": steps.seed,
+        "share": steps.share,
+        "overrides": list(steps.overrides),
+    }
+    done = improve(out, checkpoint, options.rounds, steps, choices=choices, tell=show)
+    _say_next(out, done, steps)
+    return 0
+
+
+def _say_next(out: Path, done: Sequence[Round], steps: SimulatedSteps) -> None:
+    best = out / BEST
+    print(f"page: {out / 'index.html'}; the best policy: {best}")
+    if not any(one.kept for one in done[1:]):
+        print("no round was better; more corrections, or other choices of training: --help")
+        return
+    words = ["--task", steps.setup.task, "--disturb", steps.disturbance, "--trials", "100"]
+    numbers = out / "unseen.json"
+    print("next, on scenes that chose nothing:")
+    print("  " + command("evaluate", done[0].policy, best, *words, "--json", numbers))
+    print("  " + command("promote", best, "--evaluation", numbers))
+
+
+def _problem(options: argparse.Namespace) -> str:
+    """What of the numbers is wrong; '' for nothing."""
+    limits = {
+        "rounds": (1, 20),
+        "corrections": (1, 500),
+        "trials": (2, 1000),
+        "seed": (0, MAX_SEED - 21 * ROUND_APART),
+        "workers": (0, 1000),
+    }
+    for name, (low, high) in limits.items():
+        if not low <= getattr(options, name) <= high:
+            return f"--{name} {getattr(options, name)}: expected {low} to {high}"
+    if not 0 < options.share < 1:
+        return f"--share {options.share:g}: expected more than 0 and less than 1"
+    return ""
+
+
+def _steps(options: argparse.Namespace, checkpoint: Path) -> SimulatedSteps:
+    from evo1_policy.checkpoint import read_checkpoint  # late: torch takes seconds to import
+    from evo1_sim.tasks import TASKS
+
+    robot = read_checkpoint(checkpoint).robot
+    if robot is None:
+        raise TrainConfigError(f"{checkpoint}: has no robot; a benchmark's policy is trained on")
+    task = options.task or next((task.name for task in TASKS.get(robot.name, ())), "")
+    setup = Setup(
+        arm=robot.name, task=task, checkpoint=checkpoint, robot_text=robot.text,
+        device=options.device, latency_ms=options.latency_ms, limit_s=45.0, keep="none",
+    )  # fmt: skip
+    setup.check()
+    return SimulatedSteps(
+        setup=setup,
+        disturbance=options.condition,
+        corrections=options.corrections,
+        seed=options.seed,
+        rule=Rule(at_once=options.demonstrations),
+        trials=plan_trials(options.trials, seed=SEED, disturb=options.condition),
+        datasets=_old_data(options.dataset, checkpoint),
+        share=options.share,
+        overrides=tuple(options.choices),
+        workers=options.workers,
+    )
+
+
+def _old_data(given: Sequence[str], checkpoint: Path) -> dict[str, int]:
+    """What the policy learned from, with frames: as told, or as its run says."""
+    names = list(given)
+    run = checkpoint.parents[2] / CONFIG if len(checkpoint.parents) > 2 else None
+    if not names and run is not None and run.is_file():
+        from evo1_training.training.run_folder import RunFolder
+
+        names = list(RunFolder(run.parent).config().data.datasets)
+    if not names:
+        raise TrainConfigError(
+            f"{checkpoint}: lies in no run, so what it learned from is unknown; name it with "
+            "--dataset DIR, which keeps it from forgetting (evo1 rehearse and convert make some)"
+        )
+    folders = [Path(name).expanduser().resolve() for name in names]
+    frames: dict[str, Any] = {
+        str(folder): read_json(folder / INFO, what="facts of a dataset")["total_frames"]
+        for folder in folders
+    }
+    return {name: int(count) for name, count in frames.items()}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser("evo1 improve", description=_DESCRIPTION, epilog=_EPILOG)
+    add = parser.add_argument
+    add("choices", metavar="KEY=VALUE", nargs="*", help="of the training, such as steps=1200")
+    add("--checkpoint", required=True, metavar="DIR", help="the policy to begin with")
+    add("--task", default="", help="not given: the robot's first")
+    add("--condition", default="none", choices=list(DISTURBANCES), help="of the scene [none]")
+    add("--rounds", type=int, default=3, metavar="N", help="[3]; more later go on")
+    add("--corrections", type=int, default=20, metavar="N", help="of a round [20]")
+    add("--demonstrations", action="store_true", help="full ones in place of corrections")
+    add("--dataset", action="append", default=[], metavar="DIR", help="what it learned from; "
+        "not given: as its run says")  # fmt: skip
+    add("--share", type=float, default=0.5, help="of an epoch that the corrections have [0.5]")
+    add("--trials", type=int, default=50, help=f"selection scenes, of evaluate --seed {SEED} [50]")
+    add("--seed", type=int, default=_FIRST_SEED, help="of the first scene to correct in")
+    add("--out", type=Path, default=Path("evo1_improved"), metavar="DIR", help="all of it")
+    add("--latency-ms", type=float, default=100.0, help="from frame to chunk [100 ms]")
+    add("--device", default="auto", help="of the trials: auto, cpu or cuda")
+    add("--workers", type=int, default=0, help="processes; not given: by cores and free memory")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
