@@ -3,31 +3,26 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-from tqdm import tqdm
 
 from evo1_policy.command_line import Parser, entry_point, tell
 from evo1_policy.untrusted import read_json
 from evo1_sim.demonstrations import MAX_SEED
-from evo1_sim.tasks import DISTURBANCES
+from evo1_sim.tasks import DISTURBANCES, TASKS
+from evo1_training.cli.improvement_steps import ROUND_APART, LiveSteps, SimulatedSteps
 from evo1_training.datasets.lerobot.contents import INFO
-from evo1_training.evaluation.coaching import CoachedTrial, Coaching, coach
 from evo1_training.evaluation.corrections import Rule
 from evo1_training.evaluation.improvement_page import draw_page, round_lines
-from evo1_training.evaluation.outcomes import Evaluation, Trial, plan_trials
-from evo1_training.evaluation.rollouts import Setup, run_trials
-from evo1_training.evaluation.workers import fitting_workers
+from evo1_training.evaluation.outcomes import plan_trials
+from evo1_training.evaluation.rollouts import Setup
 from evo1_training.next_commands import command
 from evo1_training.training.config_values import TrainConfigError
 from evo1_training.training.improving import BEST, Round, improve
 from evo1_training.training.rollouts import SEED
 from evo1_training.training.run_folder import CONFIG
 
-ROUND_APART = 10_000  # seeds between the scenes of two rounds
 _FIRST_SEED = 500_000  # of scenes to correct in; demonstrations begin at 0
 _DESCRIPTION = """\
 Make a policy better by corrections, in rounds. In each one
@@ -50,100 +45,9 @@ examples
   evo1 improve --checkpoint DIR --task can_into_box --dataset ~/evo1_datasets/can
   evo1 improve --checkpoint DIR --task can_into_box --condition background --rounds 3
   evo1 improve ... --demonstrations    as many full demonstrations in place of corrections
+  evo1 improve --ros --checkpoint DIR --task can_into_box   on an arm: asks at each trial
   evo1 improve ... steps=1200 lr=1e-4  choices of the training; see evo1 train --help
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimulatedSteps:
-    """The parts of a round, in simulation.
-
-    Attributes:
-        setup: whose `checkpoint` is replaced by each policy.
-        disturbance: under which is corrected and tried.
-        corrections: of a round.
-        seed: of the first round's first scene.
-        rule: when the expert takes over.
-        trials: the selection scenes.
-        datasets: of old, mixed in; their frames, by folder.
-        share: of an epoch that the corrections have.
-        overrides: KEY=VALUE of the training.
-        workers: processes; 0: by cores and memory.
-    """
-
-    setup: Setup
-    disturbance: str
-    corrections: int
-    seed: int
-    rule: Rule
-    trials: tuple[Trial, ...]
-    datasets: Mapping[str, int]
-    share: float
-    overrides: tuple[str, ...]
-    workers: int
-
-    def coach(self, policy: Path, number: int, dataset: Path) -> Sequence[CoachedTrial]:
-        """See Steps."""
-        asked = Coaching(
-            setup=replace(self.setup, checkpoint=policy),
-            disturbance=self.disturbance,
-            seed=self.seed + number * ROUND_APART,
-            wanted=self.corrections,
-            root=dataset,
-            rule=self.rule,
-        )
-        with tqdm(unit="trial", desc=f"round {number}: correcting", file=sys.stderr) as bar:
-            return coach(asked, workers=self._processes(policy), advance=_steps_of(bar))
-
-    def train(self, policy: Path, datasets: Mapping[Path, int], folder: Path) -> Path:
-        """See Steps."""
-        from evo1_training.cli import train as training  # late: torch takes seconds
-        from evo1_training.training.session import train
-
-        old, new = sum(self.datasets.values()), sum(datasets.values())
-        weight = self.share / (1 - self.share) * old / new if old else 1.0
-        words = ["--single-stage", "--from", str(policy), "--name", "improved", "--runs"]
-        words += [str(folder)]
-        for name in (*self.datasets, *map(str, datasets)):
-            words += ["--dataset", name]
-        words += ["steps=600", "lr=2e-4", "warmup_steps=50", "ema=0.99", "data.holdout=0"]
-        words += [f"data.intervention_weight={weight:.4g}", *self.overrides]
-        options = training.build_parser().parse_intermixed_args(words)
-        finished = train(training.choose_config(options, "single"), "single")
-        found = (finished.folder.path / "best").resolve()
-        if finished.outcome is not None and finished.outcome.interrupted:
-            raise KeyboardInterrupt  # it saved; the same command goes on
-        return found
-
-    def evaluate(self, policy: Path) -> Evaluation:
-        """See Steps."""
-        setup = replace(self.setup, checkpoint=policy, limit_s=30.0)
-        with tqdm(total=len(self.trials), unit="trial", desc="trying", file=sys.stderr) as bar:
-            outcomes = tuple(
-                run_trials(
-                    setup, self.trials, workers=self._processes(policy), advance=_steps_of(bar)
-                )
-            )
-        facts: dict[str, str | int | float | None] = {
-            "robot": setup.arm,
-            "task": setup.task,
-            "policy": str(policy),
-            "seed": SEED,
-        }
-        return Evaluation(facts=facts, outcomes=outcomes)
-
-    def _processes(self, policy: Path) -> int:
-        return self.workers or fitting_workers(len(self.trials), policy, device=self.setup.device)
-
-
-def _steps_of(bar: "tqdm[Any]") -> Callable[[int], None]:
-    """Let a bar go on; workers tell ten times a second, mostly of nothing."""
-
-    def advance(count: int) -> None:
-        if count:
-            bar.update(count)
-
-    return advance
 
 
 @entry_point("improve")
@@ -157,39 +61,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     out = options.out.expanduser()
     checkpoint = Path(options.checkpoint).expanduser().resolve()
-    steps = _steps(options, checkpoint)
+    setup = _setup(options, checkpoint)
+    training = {
+        "datasets": _old_data(options.dataset, checkpoint),
+        "share": options.share,
+        "overrides": tuple(options.choices),
+    }
+    if not options.ros:
+        return _rounds(options, checkpoint, setup, _simulated(options, setup, training))
+    from evo1_training.ros.live_cell import LiveCell  # late: the rest needs no ROS
+    from evo1_training.ros.live_corrections import LiveRig
+
+    notes = out / "notes"
+    notes.mkdir(parents=True, exist_ok=True)
+    with LiveCell(namespace=options.namespace, timeout_s=15.0) as cell:
+        steps = LiveSteps(
+            rig=LiveRig(cell, options.episodes.expanduser()),
+            ask=input,
+            task=setup.task,
+            words=_words(options, setup),
+            wanted=options.corrections,
+            tried=options.trials,
+            limit_s=options.limit_s,
+            notes=notes,
+            **training,
+        )
+        return _rounds(options, checkpoint, setup, steps)
+
+
+def _rounds(
+    options: argparse.Namespace, checkpoint: Path, setup: Setup, steps: SimulatedSteps | LiveSteps
+) -> int:
+    out = options.out.expanduser()
 
     def show(rounds: Sequence[Round]) -> None:
         print("\n".join(round_lines(rounds[-1:])), flush=True)
-        draw_page(out, rounds, title=f"{steps.setup.task}, {steps.disturbance}")
+        draw_page(out, rounds, title=f"{setup.task}, {options.condition}")
 
     choices = {
-        "task": steps.setup.task,
-        "condition": steps.disturbance,
-        "corrections": steps.corrections,
-        "demonstrations": steps.rule.at_once,
+        "task": setup.task,
+        "condition": options.condition,
+        "corrections": options.corrections,
+        "demonstrations": options.demonstrations,
+        "ros": options.ros,
         "datasets": list(steps.datasets),
-        "trials": len(steps.trials),
-        "seed": steps.seed,
+        "trials": options.trials,
+        "seed": options.seed,
         "share": steps.share,
         "overrides": list(steps.overrides),
     }
     done = improve(out, checkpoint, options.rounds, steps, choices=choices, tell=show)
-    _say_next(out, done, steps)
-    return 0
-
-
-def _say_next(out: Path, done: Sequence[Round], steps: SimulatedSteps) -> None:
     best = out / BEST
     print(f"page: {out / 'index.html'}; the best policy: {best}")
     if not any(one.kept for one in done[1:]):
         print("no round was better; more corrections, or other choices of training: --help")
-        return
-    words = ["--task", steps.setup.task, "--disturb", steps.disturbance, "--trials", "100"]
+        return 0
+    if options.ros:
+        book = out / "trials.jsonl"
+        print("next, with hidden names:")
+        names = ["--policy", done[0].policy, "--policy", best]
+        print("  " + command("trials", "new", book, *names, "--task", setup.task))
+        return 0
+    words = ["--task", setup.task, "--disturb", options.condition, "--trials", "100"]
     numbers = out / "unseen.json"
     print("next, on scenes that chose nothing:")
     print("  " + command("evaluate", done[0].policy, best, *words, "--json", numbers))
     print("  " + command("promote", best, "--evaluation", numbers))
+    return 0
 
 
 def _problem(options: argparse.Namespace) -> str:
@@ -209,9 +147,8 @@ def _problem(options: argparse.Namespace) -> str:
     return ""
 
 
-def _steps(options: argparse.Namespace, checkpoint: Path) -> SimulatedSteps:
+def _setup(options: argparse.Namespace, checkpoint: Path) -> Setup:
     from evo1_policy.checkpoint import read_checkpoint  # late: torch takes seconds to import
-    from evo1_sim.tasks import TASKS
 
     robot = read_checkpoint(checkpoint).robot
     if robot is None:
@@ -221,7 +158,23 @@ def _steps(options: argparse.Namespace, checkpoint: Path) -> SimulatedSteps:
         arm=robot.name, task=task, checkpoint=checkpoint, robot_text=robot.text,
         device=options.device, latency_ms=options.latency_ms, limit_s=45.0, keep="none",
     )  # fmt: skip
-    setup.check()
+    if not options.ros:
+        setup.check()
+    return setup
+
+
+def _words(options: argparse.Namespace, setup: Setup) -> str:
+    """What the policy is told on an arm: as given, or the task's own words."""
+    known = {task.name: task.instruction for task in TASKS.get(setup.arm, ())}
+    words = options.instruction or known.get(setup.task, "")
+    if not words:
+        raise TrainConfigError(f"--task {setup.task}: its words are unknown; say --instruction")
+    return str(words)
+
+
+def _simulated(
+    options: argparse.Namespace, setup: Setup, training: dict[str, Any]
+) -> SimulatedSteps:
     return SimulatedSteps(
         setup=setup,
         disturbance=options.condition,
@@ -229,10 +182,8 @@ def _steps(options: argparse.Namespace, checkpoint: Path) -> SimulatedSteps:
         seed=options.seed,
         rule=Rule(at_once=options.demonstrations),
         trials=plan_trials(options.trials, seed=SEED, disturb=options.condition),
-        datasets=_old_data(options.dataset, checkpoint),
-        share=options.share,
-        overrides=tuple(options.choices),
         workers=options.workers,
+        **training,
     )
 
 
@@ -276,6 +227,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--latency-ms", type=float, default=100.0, help="from frame to chunk [100 ms]")
     add("--device", default="auto", help="of the trials: auto, cpu or cuda")
     add("--workers", type=int, default=0, help="processes; not given: by cores and free memory")
+    live = parser.add_argument_group("on an arm, with a person beside it")
+    add = live.add_argument
+    add("--ros", action="store_true", help="the system that runs; --corrections are trials then")
+    add("--instruction", default="", help="what the policy is told; not given: the task's words")
+    add("--limit-s", type=float, default=60.0, help="time of a trial [60 s]")
+    add("--episodes", type=Path, default=Path("~/evo1_episodes"), help="the recorder's folder")
+    add("--namespace", default="", help="of the arm")
     return parser
 
 

@@ -123,6 +123,7 @@ def _places(one: "Round") -> list[dict[str, object]]:
         }
         for trial in one.trials
         for correction in trial.corrections
+        if correction.tool  # on an arm nobody knows where things are
     ]
 
 

@@ -82,7 +82,7 @@ def test_a_lagging_camera_shows_what_was_there_some_frames_ago(monkeypatch):
     monkeypatch.setattr(rollouts, "make_pilot", lambda setup: Looker())
     for lag_ms in (0.0, 100.0):
         outcomes_of(dataclasses.replace(EXPERT, camera_lag_ms=lag_ms), plan_trials(1))
-    now, late = seen[:30], seen[30:]
+    now, late = seen[: len(seen) // 2], seen[len(seen) // 2 :]
     assert (late[0] == now[0]).all()
     assert all((late[k] == now[k - 3]).all() for k in range(3, 30))
     assert not (now[20] == now[17]).all()
