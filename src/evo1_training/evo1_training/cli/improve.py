@@ -103,6 +103,7 @@ def _rounds(
         "condition": options.condition,
         "corrections": options.corrections,
         "demonstrations": options.demonstrations,
+        "own": options.own,
         "ros": options.ros,
         "datasets": list(steps.datasets),
         "trials": options.trials,
@@ -180,7 +181,7 @@ def _simulated(
         disturbance=options.condition,
         corrections=options.corrections,
         seed=options.seed,
-        rule=Rule(at_once=options.demonstrations),
+        rule=Rule(at_once=options.demonstrations, own=options.own),
         trials=plan_trials(options.trials, seed=SEED, disturb=options.condition),
         workers=options.workers,
         **training,
@@ -218,6 +219,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=3, metavar="N", help="[3]; more later go on")
     add("--corrections", type=int, default=20, metavar="N", help="of a round [20]")
     add("--demonstrations", action="store_true", help="full ones in place of corrections")
+    add("--own", action="store_true", help="keep trials that the policy solves alone, too")
     add("--dataset", action="append", default=[], metavar="DIR", help="what it learned from; "
         "not given: as its run says")  # fmt: skip
     add("--share", type=float, default=0.5, help="of an epoch that the corrections have [0.5]")

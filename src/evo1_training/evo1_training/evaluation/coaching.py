@@ -34,6 +34,7 @@ from evo1_training.evaluation.pilots import Pilot
 from evo1_training.evaluation.rollouts import START_NS, Setup, make_pilot
 
 RECORD = "trial.json"
+_OWN = "own"  # name of a whole trial that the policy solved alone
 TRIALS_EACH = 8  # at most for each correction that is wanted; a policy that needs none is good
 
 
@@ -62,12 +63,18 @@ class Correction:
 
 @dataclass(frozen=True, kw_only=True)
 class CoachedTrial:
-    """One trial: its scene, how it ended, and what was corrected in it."""
+    """One trial: its scene, how it ended, what was corrected, and frames kept as its own."""
 
     seed: int
     solved: bool
     detail: str
     corrections: tuple[Correction, ...] = ()
+    own_frames: int = 0
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Names of its episodes."""
+        return (*map(str, range(len(self.corrections))), *([_OWN] if self.own_frames else []))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +151,8 @@ def _write(asked: Coaching, made: list[CoachedTrial]) -> None:
     writer = open_dataset(asked.root, _schema(robot), version="v2.1", append=True)
     try:
         for trial in made:
-            for number in range(len(trial.corrections)):
-                encoded = load_encoded(asked.folder(trial.seed) / str(number))
+            for name in trial.kept:
+                encoded = load_encoded(asked.folder(trial.seed) / name)
                 if encoded.source not in writer.sources:
                     writer.add(encoded)
         writer.close()
@@ -212,15 +219,15 @@ class _Bench:
         except ExpertError as error:  # a scene that nobody can mend, such as a can that lies
             return CoachedTrial(seed=seed, solved=False, detail=f"given up: {error}")
 
-    def encode(self, frames: list[AlignedFrame], seed: int, number: int, words: str) -> None:
-        """Keep a correction."""
+    def encode(self, frames: list[AlignedFrame], seed: int, name: str, words: str) -> None:
+        """Keep an episode."""
         what = "demonstration" if self.rule.at_once else "correction"
         encode_episode(
             frames,
             schema=_schema(self.robot),
             instruction=words,
-            source=f"{what}/{self.asked.setup.task}/{self.asked.disturbance}/{seed}/{number}",
-            folder=self.asked.folder(seed) / str(number),
+            source=f"{what}/{self.asked.setup.task}/{self.asked.disturbance}/{seed}/{name}",
+            folder=self.asked.folder(seed) / name,
         )
 
 
@@ -231,6 +238,7 @@ class _Course:
         self._bench, self._seed, self._words = bench, seed, words
         self._env, self._pilot, self._rule = bench.env, bench.pilot, bench.rule
         self._person = Person(self._env.world, seed)
+        self._lead = round(self._rule.lead_s * 1e9 / STEP_NS)
         self._frames: deque[AlignedFrame]
         self._driving: Iterator[Vector] | None = None
         self._open: Correction | None = None
@@ -251,11 +259,15 @@ class _Course:
             step += 1
         if self._open is not None and solved:
             self._keep()
+        own = list(self._frames) if self._rule.own and solved and not self._corrections else []
+        if own:
+            self._bench.encode(own, self._seed, _OWN, self._words)
         return CoachedTrial(
             seed=self._seed,
             solved=solved,
             detail=info["detail"],
             corrections=tuple(self._corrections),
+            own_frames=len(own),
         )
 
     def _target(
@@ -284,14 +296,16 @@ class _Course:
 
     def _policy_drives(self) -> None:
         self._driving = None
-        self._frames = deque(maxlen=round(self._rule.lead_s * 1e9 / STEP_NS))
+        whole = self._rule.own and not self._corrections
+        self._frames = deque(maxlen=None if whole else self._lead)
         self._pilot.begin(self._env.world, self._words)
         self._watch = Watch(self._person.course(), self._rule)
 
     def _take_over(self, why: str, step: int) -> None:
         person = self._person
         self._driving = person.demonstrate() if self._rule.at_once else person.drive()
-        self._frames = deque(self._frames)  # without an end: all of what the person does stays
+        # Without an end: all of what the person does stays.
+        self._frames = deque(list(self._frames)[-self._lead :] if self._lead else [])
         self._open = Correction(
             why=why,
             at_s=round(step * STEP_NS * 1e-9, 3),
@@ -306,7 +320,7 @@ class _Course:
         assert self._open is not None
         frames = list(self._frames)
         driven = sum(one.intervention for one in frames)
-        self._bench.encode(frames, self._seed, len(self._corrections), self._words)
+        self._bench.encode(frames, self._seed, str(len(self._corrections)), self._words)
         seconds = round(driven * STEP_NS * 1e-9, 3)
         done = replace(self._open, seconds=seconds, frames=len(frames), driven=driven)
         self._corrections.append(done)

@@ -35,6 +35,7 @@ class Rule:
         patience_s: for how long the policy may get no further along the course [s].
         lead_s: how much of what led to a take-over is kept before it [s].
         most: take-overs in one trial; after them it is given up.
+        own: whether trials that the policy solves alone are kept, too, as demonstrations.
         at_once: the expert drives from the first tick to the end: a full demonstration.
     """
 
@@ -43,6 +44,7 @@ class Rule:
     patience_s: float = 4.0
     lead_s: float = 1.5
     most: int = 3
+    own: bool = False
     at_once: bool = False
 
 
