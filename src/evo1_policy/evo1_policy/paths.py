@@ -75,7 +75,7 @@ def point_link(link: Path, to: Path) -> None:
     """
     fresh = link.with_name(f".{link.name}.new")
     fresh.unlink(missing_ok=True)
-    fresh.symlink_to(to.absolute())
+    fresh.symlink_to(to)
     fresh.replace(link)
 
 

@@ -36,10 +36,10 @@ from evo1_training.evaluation.outcomes import (
     TrialOutcome,
     plan_trials,
     table,
+    task_table,
 )
 from evo1_training.evaluation.report import write_json, write_report
 from evo1_training.evaluation.rollouts import Keep, RolloutError, Setup, run_trials
-from evo1_training.evaluation.task_table import task_table
 from evo1_training.evaluation.workers import fitting_workers
 from evo1_training.suites import evaluation as suites
 from evo1_training.suites.suite import EPISODES, RENDERINGS, SUITES

@@ -18,6 +18,8 @@ EVALUATION_SEEDS = 1_000_000
 MAX_TRIALS = 10_000  # of one condition; the seeds of two values of --seed never meet
 MAX_SEED = (2**31 - 1 - EVALUATION_SEEDS) // MAX_TRIALS - 1
 ALL = "all"
+PAPER_AVERAGE = 0.78  # over its four tasks on a real arm, 20 trials each: its Figure 4
+PAPER_RATES = {"can_into_box": 0.95}  # Table 3; the other tasks are only bars in Figure 4
 Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 
 Choice = Literal["told", "another", "none"]
@@ -252,6 +254,40 @@ def table(conditions: Iterable[ConditionSummary]) -> list[str]:
                 f"{c.choices['none']}"
             )
     return lines
+
+
+def task_table(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Lines of a plain table, one task a line, and the average: Figure 4.
+
+    Args:
+        evaluations: one of each task, all with the same conditions.
+    """
+    lines: list[str] = []
+    by_condition = zip(*(evaluation.conditions for evaluation in evaluations), strict=True)
+    tasks = [str(evaluation.facts["task"]) for evaluation in evaluations]
+    for conditions in by_condition:
+        lines += [
+            f"{conditions[0].disturbance:14} {'success':>9} {'rate':>6}  "
+            f"{'95 % interval':15} {'paper, real arm':15} failures"
+        ]
+        for task, c in zip(tasks, conditions, strict=True):
+            paper = PAPER_RATES.get(task) if c.disturbance == "none" else None
+            lines.append(_task_line(task, [c], paper))
+        whole = PAPER_AVERAGE if conditions[0].disturbance == "none" else None
+        lines.append(_task_line("average", conditions, whole))
+    return lines
+
+
+def _task_line(name: str, conditions: Sequence[ConditionSummary], paper: float | None) -> str:
+    successes, trials = sum(c.successes for c in conditions), sum(c.trials for c in conditions)
+    low, high = wilson_interval(successes, trials)
+    ended = ", ".join(f"{why} {count}" for c in conditions for why, count in c.ended.items())
+    rate = statistics.fmean(c.rate for c in conditions)
+    return (
+        f"{name:14} {f'{successes}/{trials}':>9} {rate:6.0%}  "
+        f"{f'{low:.1%} to {high:.1%}':15} {'-' if paper is None else f'{paper:.0%}':15} "
+        f"{ended if len(conditions) == 1 else ''}"
+    ).rstrip()
 
 
 def _condition_json(condition: ConditionSummary) -> dict[str, Any]:

@@ -119,13 +119,13 @@ def improve(
         number=0, folder=first, policy=checkpoint, evaluation=_evaluated(first, checkpoint, steps)
     )
     done, best = [began], began
-    point_link(out / BEST, best.policy)
+    point_link(out / BEST, best.policy.absolute())
     tell(done)
     for number in range(1, rounds + 1):
         made = _round(out / f"round_{number}", number, done, best, steps)
         done.append(made)
         best = made if made.kept else best
-        point_link(out / BEST, best.policy)
+        point_link(out / BEST, best.policy.absolute())
         tell(done)
     return done
 
