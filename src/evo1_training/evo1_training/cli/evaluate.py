@@ -358,12 +358,14 @@ def _finish(arguments: argparse.Namespace, evaluations: Sequence[Evaluation]) ->
         if not arguments.recipes:
             compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
     _say(*comparison_lines(compared))
+    recipes = []
     if arguments.recipes:
         half = len(evaluations) // 2
-        _say(*recipe_lines(compare_recipes(evaluations[:half], evaluations[half:])))
+        recipes = compare_recipes(evaluations[:half], evaluations[half:])
+        _say(*recipe_lines(recipes))
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(arguments.json, evaluations, compared)
+        write_json(arguments.json, evaluations, [*compared, *recipes])
         _say(f"numbers: {arguments.json}")
     if arguments.report is not None:
         for number, evaluation in enumerate(evaluations, start=1):

@@ -11,9 +11,10 @@ import jinja2
 from evo1_policy.paths import write_whole
 from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_sim.tasks import DISTURBANCES
-from evo1_training.evaluation.comparison import Comparison
+from evo1_training.evaluation.comparison import Comparison, RecipeComparison
 from evo1_training.evaluation.outcomes import Evaluation, EvaluationError, from_json, to_json
 
+Compared = Comparison | RecipeComparison
 PAGE = "index.html"
 DATA = "evaluation.json"
 _MOST_BYTES = 256 << 20
@@ -94,7 +95,7 @@ _PAGE = """\
 
 
 def write_json(
-    path: Path, evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison] = ()
+    path: Path, evaluations: Sequence[Evaluation], comparisons: Sequence[Compared] = ()
 ) -> None:
     """Write the JSON file; it appears complete or not at all.
 

@@ -30,7 +30,7 @@ def solving(policy, scenes, count=20):
     return Evaluation(facts={"policy": str(policy), "task": "t"}, outcomes=outcomes)
 
 
-def test_recipes_are_judged_by_trainings_and_not_by_trials_thrown_together():
+def test_recipes_are_judged_by_trainings_and_not_by_trials_thrown_together(tmp_path):
     first = [solving("a", range(n)) for n in (4, 16)]
     second = [solving("b", range(n)) for n in (8, 18)]
     (found,) = compare_recipes(first, second, resamples=2000)
@@ -41,6 +41,9 @@ def test_recipes_are_judged_by_trainings_and_not_by_trials_thrown_together():
     assert found.high > 0.5
     assert recipe_lines([found])[0] == "none: first recipe: 50% (20%, 80%)"
     assert "so few trainings make it too narrow" in recipe_lines([found])[2]
+    write_json(tmp_path / "it.json", [*first, *second], [found])
+    told = json.loads((tmp_path / "it.json").read_text())
+    assert told["comparisons"][0]["rates"] == [[0.2, 0.8], [0.4, 0.9]]
 
 
 def test_trainings_that_are_alike_leave_only_the_scenes():
