@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(book: LogBook, planned: Planned, path: Path) -> list[str]:
     """What a person does for a trial; the policy by its hidden name."""
-    folder = path.with_suffix(".policies")
+    folder = path.absolute().with_suffix(".policies")
     folder.mkdir(exist_ok=True)
     link = folder / planned.name
     if not link.is_symlink():
