@@ -67,6 +67,18 @@ def write_whole(path: Path, text: str, *, sync: bool = True) -> None:
     temporary.replace(path)
 
 
+def point_link(link: Path, to: Path) -> None:
+    """Let a link show a folder, without a moment in which it shows none.
+
+    Raises:
+        OSError: the disk is full or gone, or something that is no link has its name.
+    """
+    fresh = link.with_name(f".{link.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(to)
+    fresh.replace(link)
+
+
 def free_name(path: Path, suffix: str) -> Path:
     """The first name beside a path that nothing has: with the suffix, then a number behind it."""
     number, place = 1, path.with_name(path.name + suffix)

@@ -121,8 +121,8 @@ def plan_rehearsal(world: World, task: str, seed: int, *, rough: bool = True) ->
 
 def _push(world: World, expert: Expert, roughness: Roughness, rng: np.random.Generator) -> int:
     """Carry out a part of the task, push the arm aside; return the waypoint to go on with."""
-    grasp, release = _grip_changes(expert)
-    carried = _first_free(expert, grasp)  # what it does with the object begins there
+    grasp, release = grip_changes(expert)
+    carried = first_free(expert, grasp)  # what it does with the object begins there
     missed = rng.random() < MISSED_SHARE
     free = [
         k
@@ -164,7 +164,7 @@ def _miss(world: World, expert: Expert, over_goal: int, share: float) -> None:
         world.move(targets, STEP_NS)
 
 
-def _grip_changes(expert: Expert) -> tuple[int, int]:
+def grip_changes(expert: Expert) -> tuple[int, int]:
     """The waypoints at which the gripper closes on the object and lets it go."""
     stays = [
         k
@@ -177,7 +177,7 @@ def _grip_changes(expert: Expert) -> tuple[int, int]:
     return stays[0], stays[1]
 
 
-def _first_free(expert: Expert, grasp: int) -> int:
+def first_free(expert: Expert, grasp: int) -> int:
     """The first waypoint after the grasp that is reached on the joints' own way."""
     return next(k for k in range(grasp, len(expert.waypoints)) if not expert.waypoints[k].straight)
 

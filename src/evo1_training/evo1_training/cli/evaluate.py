@@ -21,6 +21,12 @@ from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_sim.tasks import DISTURBANCES, TASKS, all_tasks
 from evo1_training.cli.suite_evaluation import UsageError, suite_evaluations
+from evo1_training.evaluation.comparison import (
+    compare,
+    compare_recipes,
+    comparison_lines,
+    recipe_lines,
+)
 from evo1_training.evaluation.outcomes import (
     ALL,
     Evaluation,
@@ -28,14 +34,12 @@ from evo1_training.evaluation.outcomes import (
     Trial,
     TrialError,
     TrialOutcome,
-    compare,
-    comparison_lines,
     plan_trials,
     table,
+    task_table,
 )
 from evo1_training.evaluation.report import write_json, write_report
 from evo1_training.evaluation.rollouts import Keep, RolloutError, Setup, run_trials
-from evo1_training.evaluation.task_table import task_table
 from evo1_training.evaluation.workers import fitting_workers
 from evo1_training.suites import evaluation as suites
 from evo1_training.suites.suite import EPISODES, RENDERINGS, SUITES
@@ -48,6 +52,8 @@ examples:
   evo1 evaluate DIR --task all                         the paper's four tasks, its Figure 4
   evo1 evaluate CAN POUR HAND STACK --task all         the same, a checkpoint for each task
   evo1 evaluate A B C --trials 100                     which is better: compared scene by scene
+  evo1 evaluate A0 A1 A2 B0 B1 B2 --recipes            two recipes, three trainings of each
+  evo1 evaluate DIR --latency-ms 200 --jitter-ms 100   likewise --camera-lag-ms
   evo1 evaluate hub:user/name --robot so100.yaml --rate 30   somebody's, of another layout
   evo1 evaluate --expert --robot so100                 the scripted expert: the task can be done
   evo1 evaluate --ros --task can_into_box              the system that runs, over its topics
@@ -90,6 +96,13 @@ def build_parser() -> argparse.ArgumentParser:
     add("--workers", type=int, default=0, help="Processes; not given: by cores and free memory.")
     add("--device", default="auto", help="auto, cpu or cuda.")
     add("--latency-ms", type=float, default=100.0, help="From frame to chunk [100 ms].")
+    add("--jitter-ms", type=float, default=0.0, help="By which each is more or less [0 ms].")
+    add("--camera-lag-ms", type=float, default=0.0, help="Age of a picture at its stamp [0 ms].")
+    add(
+        "--recipes",
+        action="store_true",
+        help="The first half of the policies are trainings of one recipe, the others of another.",
+    )
     add(
         "--execute-actions",
         type=int,
@@ -177,6 +190,8 @@ def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list
     who = [_policy(arguments, named) for named in arguments.policies] or [_expert(arguments)]
     chosen = [(_with_choices(arguments, setup, k), facts) for k, (setup, facts) in enumerate(who)]
     scenes = {(setup.arm, setup.task) for setup, _ in chosen}
+    if arguments.recipes and (len(who) < 4 or len(who) % 2):
+        raise UsageError(f"--recipes: {len(who)} policies; expected as many of each, two or more")
     if len(scenes) > 1 or len(set(arguments.policies)) < len(arguments.policies):
         told = ", ".join(f"{facts['policy']} ({facts['robot']})" for _, facts in chosen)
         raise UsageError(f"only different policies for one robot can be compared, not {told}")
@@ -212,6 +227,8 @@ def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> S
         instruction=arguments.instruction,
         device=arguments.device,
         latency_ms=arguments.latency_ms,
+        jitter_ms=arguments.jitter_ms,
+        camera_lag_ms=arguments.camera_lag_ms,
         execute_actions=arguments.execute_actions,
         mode=ExecutionMode(arguments.mode),
         smoothing_rad=arguments.smoothing_rad,
@@ -306,6 +323,8 @@ def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | Non
         "seed": arguments.seed,
         "limit_s": arguments.limit_s,
         "latency_ms": arguments.latency_ms if arguments.policies else None,
+        "jitter_ms": arguments.jitter_ms or None,
+        "camera_lag_ms": arguments.camera_lag_ms or None,
         "execute_actions": arguments.execute_actions,
         "mode": arguments.mode if arguments.policies else None,
         "smoothing_rad": arguments.smoothing_rad if arguments.policies else None,
@@ -336,11 +355,17 @@ def _finish(arguments: argparse.Namespace, evaluations: Sequence[Evaluation]) ->
         for evaluation in evaluations:
             _say(*([f"{evaluation.facts['policy']}:"] if several else []))
             _say(*lines(evaluation))
-        compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
+        if not arguments.recipes:
+            compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
     _say(*comparison_lines(compared))
+    recipes = []
+    if arguments.recipes:
+        half = len(evaluations) // 2
+        recipes = compare_recipes(evaluations[:half], evaluations[half:])
+        _say(*recipe_lines(recipes))
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(arguments.json, evaluations, compared)
+        write_json(arguments.json, evaluations, [*compared, *recipes])
         _say(f"numbers: {arguments.json}")
     if arguments.report is not None:
         for number, evaluation in enumerate(evaluations, start=1):

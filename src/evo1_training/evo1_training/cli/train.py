@@ -60,7 +60,7 @@ examples
 @entry_point("train")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = _parser().parse_intermixed_args(arguments)
+    options = build_parser().parse_intermixed_args(arguments)
     logging.basicConfig(format="train: %(message)s", level=logging.WARNING)
     stage = _stage(options)
     config = choose_config(options, stage)
@@ -178,7 +178,8 @@ def _keys() -> str:
     return "\n".join([*lines, "  model.*: sizes and semantics of the model", ""])
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
     parser = Parser(
         "evo1 train",
         description=_DESCRIPTION,

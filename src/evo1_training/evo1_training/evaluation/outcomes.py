@@ -1,4 +1,4 @@
-"""Which trials an evaluation makes, what came of them, and what that says about policies.
+"""Which trials an evaluation makes, and what came of them.
 
 Seeds of scenes below EVALUATION_SEEDS belong to demonstrations, those from there on to
 evaluations, so that no policy is judged on a start state that it was shown. Must not import ROS
@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from evo1_policy.command_line import printable
 from evo1_sim.tasks import DISTURBANCES, UNDISTURBED
 
 EVALUATION_SEEDS = 1_000_000
 MAX_TRIALS = 10_000  # of one condition; the seeds of two values of --seed never meet
 MAX_SEED = (2**31 - 1 - EVALUATION_SEEDS) // MAX_TRIALS - 1
 ALL = "all"
+PAPER_AVERAGE = 0.78  # over its four tasks on a real arm, 20 trials each: its Figure 4
+PAPER_RATES = {"can_into_box": 0.95}  # Table 3; the other tasks are only bars in Figure 4
 Z_95 = 1.959964  # two-sided 95 % of the normal distribution
 
 Choice = Literal["told", "another", "none"]
@@ -216,6 +217,25 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def from_json(data: Mapping[str, Any]) -> Evaluation:
+    """The evaluation that to_json gave; videos stay names, pictures are gone.
+
+    Raises:
+        LookupError, TypeError, ValueError: it is none.
+    """
+    outcomes = []
+    for one in data["trials"]:
+        told = {**one, "choice": one["lifted_first"]}
+        told["trial"] = Trial(disturbance=str(told.pop("disturbance")), seed=int(told.pop("seed")))
+        del told["lifted_first"]
+        outcomes.append(TrialOutcome(**told))
+    parts = ("conditions", "trials", "instruction")
+    facts = {name: value for name, value in data.items() if name not in parts}
+    if not outcomes:
+        raise ValueError("it has no trials")
+    return Evaluation(facts=facts, outcomes=tuple(outcomes))
+
+
 def table(conditions: Iterable[ConditionSummary]) -> list[str]:
     """Lines of a plain table, one condition a line."""
     lines = [f"{'condition':12} {'success':>9} {'rate':>6}  {'95 % interval':15} time to success"]
@@ -234,6 +254,40 @@ def table(conditions: Iterable[ConditionSummary]) -> list[str]:
                 f"{c.choices['none']}"
             )
     return lines
+
+
+def task_table(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Lines of a plain table, one task a line, and the average: Figure 4.
+
+    Args:
+        evaluations: one of each task, all with the same conditions.
+    """
+    lines: list[str] = []
+    by_condition = zip(*(evaluation.conditions for evaluation in evaluations), strict=True)
+    tasks = [str(evaluation.facts["task"]) for evaluation in evaluations]
+    for conditions in by_condition:
+        lines += [
+            f"{conditions[0].disturbance:14} {'success':>9} {'rate':>6}  "
+            f"{'95 % interval':15} {'paper, real arm':15} failures"
+        ]
+        for task, c in zip(tasks, conditions, strict=True):
+            paper = PAPER_RATES.get(task) if c.disturbance == "none" else None
+            lines.append(_task_line(task, [c], paper))
+        whole = PAPER_AVERAGE if conditions[0].disturbance == "none" else None
+        lines.append(_task_line("average", conditions, whole))
+    return lines
+
+
+def _task_line(name: str, conditions: Sequence[ConditionSummary], paper: float | None) -> str:
+    successes, trials = sum(c.successes for c in conditions), sum(c.trials for c in conditions)
+    low, high = wilson_interval(successes, trials)
+    ended = ", ".join(f"{why} {count}" for c in conditions for why, count in c.ended.items())
+    rate = statistics.fmean(c.rate for c in conditions)
+    return (
+        f"{name:14} {f'{successes}/{trials}':>9} {rate:6.0%}  "
+        f"{f'{low:.1%} to {high:.1%}':15} {'-' if paper is None else f'{paper:.0%}':15} "
+        f"{ended if len(conditions) == 1 else ''}"
+    ).rstrip()
 
 
 def _condition_json(condition: ConditionSummary) -> dict[str, Any]:
@@ -256,80 +310,3 @@ def _trial_json(outcome: TrialOutcome) -> dict[str, Any]:
     told = {name: value for name, value in vars(outcome).items() if name not in apart}
     told["seconds"] = round(outcome.seconds, 3)
     return {**vars(outcome.trial), **told, "lifted_first": outcome.choice}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Two policies on the same scenes, under one disturbance.
-
-    Attributes:
-        disturbance: its name.
-        policies: their names.
-        only_first: scenes that the first solved and the second did not.
-        only_second: the other way round.
-        difference: rate of the second less that of the first.
-        low: lower end of its interval, 95 % (Bonett and Price's for paired proportions).
-        high: upper end.
-        p_value: of McNemar's exact test, two-sided: how often policies that are as good as each
-            other differ on as many scenes by as much or more.
-    """
-
-    disturbance: str
-    policies: tuple[str, str]
-    only_first: int
-    only_second: int
-    difference: float
-    low: float
-    high: float
-    p_value: float
-
-
-def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Two-sided p of McNemar's exact test, from the scenes on which two policies differ."""
-    count, fewer = only_first + only_second, min(only_first, only_second)
-    as_far: int = 2 * sum(math.comb(count, k) for k in range(fewer + 1))
-    return min(1.0, as_far / int(2**count))
-
-
-def compare(first: Evaluation, second: Evaluation) -> list[Comparison]:
-    """Compare two policies scene by scene, one comparison for each disturbance.
-
-    Raises:
-        EvaluationError: they were not tried on the same scenes.
-    """
-    ours, theirs = ({o.trial: o.success for o in e.outcomes} for e in (first, second))
-    if ours.keys() != theirs.keys():
-        raise EvaluationError("policies that were tried on other scenes cannot be paired")
-    found = []
-    for name in dict.fromkeys(trial.disturbance for trial in ours):
-        pairs = [(ours[t], theirs[t]) for t in ours if t.disturbance == name]
-        lost, won = pairs.count((True, False)), pairs.count((False, True))
-        smoothed = [(count + 1) / (len(pairs) + 2) for count in (won, lost)]
-        centre = smoothed[0] - smoothed[1]
-        spread = Z_95 * math.sqrt((sum(smoothed) - centre**2) / (len(pairs) + 2))
-        found.append(
-            Comparison(
-                disturbance=name,
-                policies=(str(first.facts["policy"]), str(second.facts["policy"])),
-                only_first=lost,
-                only_second=won,
-                difference=(won - lost) / len(pairs),
-                low=max(centre - spread, -1.0),
-                high=min(centre + spread, 1.0),
-                p_value=mcnemar_p(lost, won),
-            )
-        )
-    return found
-
-
-def comparison_lines(comparisons: Iterable[Comparison]) -> list[str]:
-    """The comparisons for people."""
-    lines = []
-    for c in comparisons:
-        lines += [
-            f"{c.disturbance}: {printable(c.policies[1])} against {printable(c.policies[0])}: "
-            f"{c.difference:+.0%} ({c.low:+.0%} to {c.high:+.0%}); solved by it alone "
-            f"{c.only_second}, by the other alone {c.only_first}; "
-            f"McNemar's exact p {c.p_value:.3f}"
-        ]
-    return lines

@@ -88,6 +88,8 @@ class PolicyPilot(Pilot):
         robot: its robot file.
         latency_ns: from frame to chunk [ns], or what gives it for each inference.
         settings: of the loop.
+        jitter_ns: by so much the latency is more or less, drawn for each inference by the seed of
+            the scene [ns].
     """
 
     def __init__(
@@ -97,8 +99,10 @@ class PolicyPilot(Pilot):
         *,
         latency_ns: int | Callable[[], int],
         settings: LoopSettings | None = None,
+        jitter_ns: int = 0,
     ) -> None:
         self._policy = policy
+        self._jitter_ns = jitter_ns
         self._robot = robot
         self._latency_ns = latency_ns if callable(latency_ns) else lambda: latency_ns
         self._settings = settings or LoopSettings()
@@ -113,6 +117,7 @@ class PolicyPilot(Pilot):
         self._start = world.targets
         self._status: LoopStatus | None = None
         self._took_ms: list[float] = []
+        self._rng = np.random.default_rng([world.seed, 0x1A7E])
 
     def act(self, images: Images, state: Vector, now_ns: int) -> Vector:
         """See Pilot."""
@@ -185,8 +190,14 @@ class PolicyPilot(Pilot):
             request_id=request.request_id,
             chunk=chunk,
             started_ns=now_ns,
-            finished_ns=now_ns + self._latency_ns(),
+            finished_ns=now_ns + self._drawn_latency_ns(),
         )
+
+    def _drawn_latency_ns(self) -> int:
+        latency_ns = self._latency_ns()
+        if self._jitter_ns:
+            latency_ns += round(self._rng.uniform(-1.0, 1.0) * self._jitter_ns)
+        return max(latency_ns, 0)
 
 
 class ExpertPilot(Pilot):

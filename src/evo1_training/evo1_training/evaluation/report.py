@@ -9,11 +9,15 @@ from pathlib import Path
 import jinja2
 
 from evo1_policy.paths import write_whole
+from evo1_policy.untrusted import UntrustedError, read_json
 from evo1_sim.tasks import DISTURBANCES
-from evo1_training.evaluation.outcomes import Comparison, Evaluation, to_json
+from evo1_training.evaluation.comparison import Comparison, RecipeComparison
+from evo1_training.evaluation.outcomes import Evaluation, EvaluationError, from_json, to_json
 
+Compared = Comparison | RecipeComparison
 PAGE = "index.html"
 DATA = "evaluation.json"
+_MOST_BYTES = 256 << 20
 
 # Evo-1 on a real xArm6 over 20 trials, "pick and place can": the paper's Table 3.
 PAPER = {
@@ -29,9 +33,7 @@ PAPER = {
 }
 PAPER_TASK = "can_into_box"
 
-_PAGE = """\
-<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
-<style>
+STYLE = """\
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2em auto; max-width: 70em; color: #222 }
 table { border-collapse: collapse; margin: 1em 0 }
 th, td { padding: .3em .8em; text-align: left; border-bottom: 1px solid #ddd }
@@ -43,6 +45,12 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 .trial { width: 330px; font-size: 13px; border-left: 4px solid #c0392b; padding-left: .5em }
 .trial.solved { border-color: #2e8b57 }
 .trial img { width: 158px }
+"""
+
+_PAGE = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>{{ title }}</title>
+<style>
+{{ style }}
 </style>
 <h1>{{ title }}</h1>
 <table>
@@ -87,7 +95,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums }
 
 
 def write_json(
-    path: Path, evaluations: Sequence[Evaluation], comparisons: Sequence[Comparison] = ()
+    path: Path, evaluations: Sequence[Evaluation], comparisons: Sequence[Compared] = ()
 ) -> None:
     """Write the JSON file; it appears complete or not at all.
 
@@ -98,6 +106,21 @@ def write_json(
     told = data[0] if len(data) == 1 else found
     text = json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False)
     write_whole(path, text + "\n", sync=False)
+
+
+def read_evaluations(path: Path) -> tuple[Evaluation, ...]:
+    """The evaluations of a file of write_json, without their pictures.
+
+    Raises:
+        EvaluationError: it is no such file.
+    """
+    try:
+        data = read_json(path, what="numbers of an evaluation", max_bytes=_MOST_BYTES)
+        return tuple(from_json(one) for one in data.get("policies", [data]))
+    except (UntrustedError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise EvaluationError(
+            f"{path}: no numbers of an evaluation ({error}); expected a file of evaluate --json"
+        ) from error
 
 
 def write_report(folder: Path, evaluation: Evaluation) -> Path:
@@ -114,6 +137,7 @@ def page(evaluation: Evaluation) -> str:
     environment.filters["base64"] = lambda data: base64.b64encode(data).decode()
     task = evaluation.facts.get("task", "")
     return environment.from_string(_PAGE).render(
+        style=STYLE,
         title=f"Evaluation: {task}",
         facts={**evaluation.facts, "instruction": evaluation.instruction},
         conditions=evaluation.conditions,

@@ -5,6 +5,7 @@ Must not import ROS; torch comes with the policy, where there is one.
 
 import functools
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from evo1_sim.experts import ExpertError
 from evo1_sim.tasks import TASKS
 from evo1_training.datasets.worker_pool import run_all
 from evo1_training.evaluation.outcomes import SOLVED, TIME_UP, Choice, Trial, TrialOutcome
-from evo1_training.evaluation.pilots import ExpertPilot, Pilot, PolicyPilot
+from evo1_training.evaluation.pilots import ExpertPilot, Images, Pilot, PolicyPilot
 from evo1_training.evaluation.videos import Image, TrialVideo, thumbnail
 
 START_NS = 1_000 * STEP_NS  # of each trial's clock: on the grid of chunks, and not zero
@@ -44,6 +45,9 @@ class Setup:
         reading: what else Policy.load is told of a folder of others, as pairs.
         device: torch's.
         latency_ms: simulated time from a frame to its chunk [ms].
+        jitter_ms: by so much each of them is longer or shorter, drawn by the scene's seed [ms].
+        camera_lag_ms: how old what a picture shows is when it is stamped, as with a driver that
+            stamps on arrival, in whole frames [ms].
         execute_actions: of each chunk; None: as the checkpoint says, else half of it.
         mode: how chunks follow one another.
         smoothing_rad: how far an action may be moved to take noise out [rad].
@@ -60,6 +64,8 @@ class Setup:
     reading: tuple[tuple[str, Any], ...] = ()
     device: str = "auto"
     latency_ms: float = 100.0
+    jitter_ms: float = 0.0
+    camera_lag_ms: float = 0.0
     execute_actions: int | None = None
     mode: ExecutionMode = ExecutionMode.REPLACE
     smoothing_rad: float = LoopSettings.smoothing_rad
@@ -80,6 +86,10 @@ class Setup:
             raise RolloutError(f"no task '{self.task}' for {self.arm}; known: {', '.join(tasks)}")
         if not 0 <= self.latency_ms <= 5000:
             raise RolloutError(f"--latency-ms {self.latency_ms:g}: expected 0 to 5000")
+        if not 0 <= self.jitter_ms <= self.latency_ms:
+            raise RolloutError(f"--jitter-ms {self.jitter_ms:g}: expected 0 to the latency")
+        if not 0 <= self.camera_lag_ms <= 1000:
+            raise RolloutError(f"--camera-lag-ms {self.camera_lag_ms:g}: expected 0 to 1000")
         if not 0 <= self.smoothing_rad <= reference.MOST_RAD:
             raise RolloutError(
                 f"--smoothing-rad {self.smoothing_rad:g}: expected 0 to {reference.MOST_RAD:g}"
@@ -168,7 +178,7 @@ class Bench:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._pilot = _make_pilot(setup)
+        self._pilot = make_pilot(setup)
         max_steps = math.ceil(setup.limit_s * 1e9 / STEP_NS)
         self._env = Evo1Env(setup.arm, setup.task, max_steps=max_steps, with_images=False)
 
@@ -205,8 +215,11 @@ class Bench:
             return self._outcome(trial, 0, "no_plan", str(error))
         solved, over, steps, code, message = False, False, 0, "", ""
         taken = ""
+        lag = round(self._setup.camera_lag_ms * 1e6 / STEP_NS)
+        seen: deque[Images] = deque(maxlen=lag + 1)
         while not (solved or over or code):
-            images = Glance(env)
+            seen.append(env.images() if lag else Glance(env))  # a glance only sees what is now
+            images = seen[0]
             if video is not None:
                 video.add(images)
             target = pilot.act(images, frame["state"], START_NS + steps * STEP_NS)
@@ -245,7 +258,12 @@ class Bench:
         )
 
 
-def _make_pilot(setup: Setup) -> Pilot:
+def make_pilot(setup: Setup) -> Pilot:
+    """Who moves the arm: the set-up's policy, loaded into this process, or the expert.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, or for another robot.
+    """
     if setup.checkpoint is None:
         return ExpertPilot()
     from evo1_policy.policy import Policy  # late: torch takes seconds to import
@@ -259,7 +277,13 @@ def _make_pilot(setup: Setup) -> Pilot:
         mode=setup.mode,
         smoothing_rad=setup.smoothing_rad,
     )
-    return PolicyPilot(policy, robot, latency_ns=round(setup.latency_ms * 1e6), settings=settings)
+    return PolicyPilot(
+        policy,
+        robot,
+        latency_ns=round(setup.latency_ms * 1e6),
+        jitter_ns=round(setup.jitter_ms * 1e6),
+        settings=settings,
+    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -11,7 +11,7 @@ from typing import Any
 import rclpy
 from evo1_msgs.action import RunPolicy
 from evo1_msgs.msg import PolicyStatus, TaskStatus
-from evo1_msgs.srv import ResetTask
+from evo1_msgs.srv import ResetTask, SetInstruction
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.action import ActionClient
@@ -83,13 +83,14 @@ class LiveCell:
         assert self._policy is not None, "connect first"
         return self._policy
 
-    def connect(self) -> PolicyStatus:
-        """Find simulation and policy.
+    def connect(self, *, simulated: bool = True) -> PolicyStatus:
+        """Find the policy, and the simulation where there shall be one.
 
         Raises:
             EvaluationError: one does not run, or the policy was stopped by somebody.
         """
-        self._find(lambda: self._task is not None, "the simulation", "sim_robot/task_status")
+        if simulated:
+            self._find(lambda: self._task is not None, "the simulation", "sim_robot/task_status")
         self._find(lambda: self._policy is not None, "the policy", "policy/status")
         self._find(self._runner.server_is_ready, "the policy", "policy/run_policy")
         if self.policy.state == PolicyStatus.STOPPED:
@@ -110,9 +111,20 @@ class LiveCell:
         self.trigger("policy/clear_stop")
         self.wait(lambda: self.policy.state == PolicyStatus.IDLE, "policy/status to be IDLE")
 
-    def trigger(self, name: str) -> None:
-        """Call one of the policy's services."""
-        self._call(Trigger, name, Trigger.Request())
+    def trigger(self, name: str) -> Trigger.Response:
+        """Call one of the services of policy or recorder."""
+        return self._call(Trigger, name, Trigger.Request())
+
+    def instruct_recorder(self, words: str) -> None:
+        """Tell the recorder what the next take shows.
+
+        Raises:
+            EvaluationError: it does not run, or refuses.
+        """
+        request = SetInstruction.Request(instruction=words)
+        answer = self._call(SetInstruction, "recorder/set_instruction", request)
+        if not answer.success:
+            raise EvaluationError(f"the recorder refuses the instruction: {answer.message}")
 
     def disturb(self, name: str) -> None:
         """Have the simulation's next reset make a disturbance."""

@@ -26,7 +26,7 @@ from evo1_training.next_commands import command
 from evo1_training.training.config_values import weighted
 from evo1_training.training.phrasings import read_phrasings
 from evo1_training.training.train_config import DataConfig
-from evo1_training.training.training_data import TrainingData, split_datasets
+from evo1_training.training.training_data import EpisodePart, TrainingData, split_datasets
 
 
 def newest_dataset(root: Path) -> Path:
@@ -189,7 +189,26 @@ def open_data(
     data = split_datasets(
         datasets, interface=interface, robot=robot, holdout=config.holdout, seed=seed
     )
-    return _with_phrasings(data, config.phrasings)
+    return _with_phrasings(_with_corrections(data, config), config.phrasings)
+
+
+def _with_corrections(data: TrainingData, config: DataConfig) -> TrainingData:
+    """The same with what people corrected, and what the policy drove there, weighted apart."""
+    parts: list[EpisodePart] = []
+    for part in data.train:
+        samples = part.samples
+        if not samples.corrected[part.rows()].any():
+            parts.append(part)
+            continue
+        neither = ~samples.corrected & ~samples.by_policy
+        for among, factor in (
+            (samples.corrected, config.intervention_weight),
+            (samples.by_policy, config.policy_weight),
+            (neither, 1.0),
+        ):
+            some = EpisodePart(samples, part.episodes, among, part.weight * factor)
+            parts += [some] if factor and len(some) else []
+    return replace(data, train=tuple(parts))
 
 
 def _sample_options(config: DataConfig, model: Evo1Config, space: ActionSpace) -> SampleOptions:
@@ -199,6 +218,7 @@ def _sample_options(config: DataConfig, model: Evo1Config, space: ActionSpace) -
         views=model.views,
         image_size=model.vision.image_size,
         mask_held=config.mask_held,
+        mask_policy=not config.policy_weight,
         max_pause_s=config.max_pause_s,
         cache_dir=Path(config.cache_dir).expanduser() if config.cache_dir else None,
         cache_kind=config.cache_kind,

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from evo1_policy.checkpoint_layouts.contents import appearing
-from evo1_policy.paths import write_whole
+from evo1_policy.paths import point_link, write_whole
 from evo1_policy.untrusted import parse_json, read_json, read_text
 from evo1_training.training.config_values import (
     TrainConfigError,
@@ -199,10 +199,7 @@ class RunFolder:
 
     def point(self, name: str, step: int) -> None:
         """Let the link `last` or `best` mean the policy of a step."""
-        temporary = self.path / f".{name}"
-        temporary.unlink(missing_ok=True)
-        temporary.symlink_to(Path("checkpoints") / f"step_{step:06d}" / POLICY)
-        temporary.replace(self.path / name)
+        point_link(self.path / name, Path("checkpoints") / f"step_{step:06d}" / POLICY)
 
     def prune(self, *, keep_last: int, keep_every: int = 0, best: int | None) -> None:
         """Remove all checkpoints but the newest, the best, and those of every so many steps."""

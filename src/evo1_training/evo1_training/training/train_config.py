@@ -112,6 +112,16 @@ class DataConfig(Choices):
         0.05, "share of the episodes that is only measured with; 0: none", low=0, below=1
     )
     mask_held: bool = choice(True, "leave actions out that stand in a gap of the recording")
+    intervention_weight: float = choice(
+        1.0, "how often a frame comes in an epoch in which a person corrected the policy "
+        "(`evo1.intervention`), times its dataset's weight",
+        above=0,
+    )  # fmt: skip
+    policy_weight: float = choice(
+        0.0, "likewise of the frames that the policy itself drove in an episode in which it was "
+        "corrected; 0 leaves them out, in chunks too",
+        low=0,
+    )  # fmt: skip
     max_pause_s: float | None = choice(
         None, "pauses of the demonstrator inside a chunk are shortened to this [s]; null keeps "
         "them, as the paper does. A policy without a memory pauses for ever otherwise",

@@ -36,31 +36,50 @@ _BLOCK = 4096  # frames whose chunks are looked at together
 
 
 class EpisodePart:
-    """Some episodes of a dataset, as one run of numbers."""
+    """Some episodes of a dataset, or some frames of them, as one run of numbers.
 
-    def __init__(self, samples: TrainingSamples, episodes: Sequence[int]) -> None:
-        """Take the episodes with these indices."""
+    Args:
+        samples: the dataset.
+        episodes: by their indices.
+        among: (T,) which rows of its tables count; None for all.
+        weight: how often a frame of them comes in an epoch; None: as the dataset says.
+    """
+
+    def __init__(
+        self,
+        samples: TrainingSamples,
+        episodes: Sequence[int],
+        among: npt.NDArray[np.bool_] | None = None,
+        weight: float | None = None,
+    ) -> None:
         self.samples = samples
         self.episodes = tuple(episodes)
+        self.weight = samples.spec.weight if weight is None else weight
         limit = samples.spec.frames_per_episode
-        lengths = [min(e.length, limit or e.length) for e in samples.folder.episodes]
+        known = samples.folder.episodes
+        lengths = [min(e.length, limit or e.length) for e in known]
         starts = np.cumsum([0, *lengths])
-        self._starts = np.array([starts[episode] for episode in self.episodes], dtype=np.int64)
-        self._ends = np.cumsum([lengths[episode] for episode in self.episodes])
+        self._rows, self._numbers = (
+            np.concatenate([np.arange(0), *spans])
+            for spans in (
+                [known[k].first_row + np.arange(known[k].length) for k in self.episodes],
+                [starts[k] + np.arange(lengths[k]) for k in self.episodes],
+            )
+        )
+        if among is not None:
+            seen = [known[k].first_row + np.arange(lengths[k]) for k in self.episodes]
+            self._numbers = self._numbers[among[np.concatenate([np.arange(0), *seen])]]
+            self._rows = self._rows[among[self._rows]]
 
     def __len__(self) -> int:
-        return int(self._ends[-1]) if len(self._ends) else 0
+        return len(self._numbers)
 
     def __getitem__(self, number: int) -> Sample:
-        index = int(np.searchsorted(self._ends, number, side="right"))
-        before = int(self._ends[index - 1]) if index else 0
-        return self.samples[int(self._starts[index]) + number - before]
+        return self.samples[int(self._numbers[number])]
 
     def rows(self) -> npt.NDArray[np.int64]:
-        """Rows of the dataset's tables that these episodes stand in."""
-        episodes = [self.samples.folder.episodes[index] for index in self.episodes]
-        spans = [np.arange(e.first_row, e.first_row + e.length) for e in episodes]
-        return np.concatenate(spans).astype(np.int64)
+        """Rows of the dataset's tables that these frames stand in."""
+        return self._rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +87,7 @@ class TrainingData:
     """What a run learns from, and what it is measured with.
 
     Attributes:
-        train: one part of each dataset.
+        train: one part of each dataset, or several with weights of their own.
         held_out: the other episodes, of the same datasets; empty parts where none are held out.
         interface: what the policy is for.
         robot: likewise; None for a benchmark.
@@ -114,7 +133,7 @@ class TrainingData:
         """In which order the training samples come."""
         return OrderConfig(
             lengths=tuple(len(part) for part in self.train),
-            weights=tuple(part.samples.spec.weight for part in self.train),
+            weights=tuple(part.weight for part in self.train),
             seed=self.seed,
         )
 
@@ -131,14 +150,15 @@ class TrainingData:
         return sum(len(part) for part in self.train)
 
     def describe(self) -> list[str]:
-        """One line a dataset, for people."""
+        """One line for each part of the datasets, for people."""
+        held = {id(part.samples): len(part.episodes) for part in self.held_out}
         lines = []
-        for train, held in zip(self.train, self.held_out, strict=True):
-            spec = train.samples.spec
-            often = f", each {spec.weight:g} times an epoch" if spec.weight != 1 else ""
+        for part in self.train:
+            spec = part.samples.spec
+            often = f", each {part.weight:g} times an epoch" if part.weight != 1 else ""
             lines.append(
-                f"{spec.name}: {len(train.episodes)} episodes ({len(train)} frames{often}) to "
-                f"learn from, {len(held.episodes)} held out; {spec.path}"
+                f"{spec.name}: {len(part.episodes)} episodes ({len(part)} frames{often}) to "
+                f"learn from, {held[id(part.samples)]} held out; {spec.path}"
             )
         return lines
 

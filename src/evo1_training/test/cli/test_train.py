@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from evo1_training.cli.train import _parser, choose_config, main
+from evo1_training.cli.train import build_parser, choose_config, main
 from evo1_training.training.config_values import described, plain, to_yaml
 from evo1_training.training.presets import preset
 from evo1_training.training.run_folder import STAGES, RunFolder
@@ -89,7 +89,9 @@ def test_stage2_goes_on_with_what_it_began_from(tmp_path, choices):
         folder.end()
     (tmp_path / "runs" / "sway" / "stage1" / "checkpoints" / "step_000002").mkdir(parents=True)
     for words, start in (([], "/before/best"), (["--restart"], "stage1/last")):
-        options = _parser().parse_args(["--stage", "2", "--runs", str(tmp_path / "runs"), *words])
+        options = build_parser().parse_args(
+            ["--stage", "2", "--runs", str(tmp_path / "runs"), *words]
+        )
         assert choose_config(options, "stage2").start_from.endswith(start)
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evo1_sim.demonstrations import MAX_SEED
+from evo1_training.evaluation.comparison import compare, comparison_lines, mcnemar_p
 from evo1_training.evaluation.outcomes import (
     EVALUATION_SEEDS,
     Evaluation,
@@ -12,12 +13,10 @@ from evo1_training.evaluation.outcomes import (
     Trial,
     TrialError,
     TrialOutcome,
-    compare,
-    comparison_lines,
-    mcnemar_p,
     plan_trials,
     summarise,
     table,
+    task_table,
     to_json,
     wilson_interval,
 )
@@ -209,3 +208,19 @@ def test_all_means_the_nine_rows_of_the_papers_table():
 def test_an_impossible_plan_names_the_option(arguments, named):
     with pytest.raises(TrialError, match=named):
         plan_trials(**arguments)
+
+
+def of_task(task, solved):
+    outcomes = tuple(outcome(k, success=each) for k, each in enumerate(solved))
+    return Evaluation(facts={"task": task, "policy": "p"}, outcomes=outcomes)
+
+
+def test_each_task_has_a_line_and_the_average_stands_beside_the_papers():
+    solved = {"can_into_box": (True, True), "pour": (True, False), "can_stacking": (False, False)}
+    assert task_table([of_task(task, each) for task, each in solved.items()]) == [
+        "none             success   rate  95 % interval   paper, real arm failures",
+        "can_into_box         2/2   100%  34.2% to 100.0% 95%",
+        "pour                 1/2    50%  9.5% to 90.5%   -               time_up 1",
+        "can_stacking         0/2     0%  0.0% to 65.8%   -               time_up 2",
+        "average              3/6    50%  18.8% to 81.2%  78%",
+    ]

@@ -102,3 +102,19 @@ def test_the_expert_rests_at_the_end_of_its_plan(world):
     np.testing.assert_array_equal(targets[-1], plan[-1])
     assert pilot.status is None
     assert pilot.stopped == ("", "")
+
+
+def test_jitter_is_drawn_by_the_scene_and_so_the_same_every_time(world, robot):
+    def arrivals(jitter_ms):
+        world.reset(seed=1_000_000)
+        policy = Oracle(world)
+        settings = LoopSettings(execute_actions=10)
+        pilot = PolicyPilot(
+            policy, robot, latency_ns=100_000_000, jitter_ns=jitter_ms * 1_000_000,
+            settings=settings,
+        )  # fmt: skip
+        return run(pilot, world, 40)
+
+    drawn = arrivals(80)
+    np.testing.assert_array_equal(drawn, arrivals(80))
+    assert np.abs(drawn - arrivals(0)).max() > 1e-6

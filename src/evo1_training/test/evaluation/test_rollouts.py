@@ -2,7 +2,9 @@ import dataclasses
 
 import pytest
 
+from evo1_training.evaluation import rollouts
 from evo1_training.evaluation.outcomes import SOLVED, plan_trials
+from evo1_training.evaluation.pilots import ExpertPilot
 from evo1_training.evaluation.rollouts import RolloutError, Setup, run_trials
 
 EXPERT = Setup(arm="xarm6", task="can_into_box", limit_s=1.0)
@@ -56,6 +58,8 @@ def test_the_outcomes_do_not_depend_on_the_number_of_workers():
         ({"arm": "ur5"}, "no simulated arm 'ur5'"),
         ({"task": "cube_into_box"}, "known: can_into_box, can_stacking"),
         ({"latency_ms": -1}, "--latency-ms -1"),
+        ({"jitter_ms": 101}, "--jitter-ms 101: expected 0 to the latency"),
+        ({"camera_lag_ms": -1}, "--camera-lag-ms -1"),
         ({"limit_s": 0.5}, "--limit-s 0.5"),
         ({"execute_actions": 0}, "--execute-actions 0"),
     ],
@@ -64,3 +68,21 @@ def test_an_impossible_setup_is_refused_before_anything_starts(change, named):
     setup = dataclasses.replace(EXPERT, **change)
     with pytest.raises(RolloutError, match=named):
         outcomes_of(setup, plan_trials(1))
+
+
+@pytest.mark.gl
+def test_a_lagging_camera_shows_what_was_there_some_frames_ago(monkeypatch):
+    seen = []
+
+    class Looker(ExpertPilot):
+        def act(self, images, state, now_ns):
+            seen.append(images["image_1"].copy())
+            return super().act(images, state, now_ns)
+
+    monkeypatch.setattr(rollouts, "make_pilot", lambda setup: Looker())
+    for lag_ms in (0.0, 100.0):
+        outcomes_of(dataclasses.replace(EXPERT, camera_lag_ms=lag_ms), plan_trials(1))
+    now, late = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert (late[0] == now[0]).all()
+    assert all((late[k] == now[k - 3]).all() for k in range(3, 30))
+    assert not (now[20] == now[17]).all()

@@ -6,7 +6,7 @@ import time
 import rclpy
 from evo1_msgs.action import RunPolicy
 from evo1_msgs.msg import PolicyStatus, TaskStatus
-from evo1_msgs.srv import ResetTask
+from evo1_msgs.srv import ResetTask, SetInstruction
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
@@ -25,13 +25,14 @@ class StandInSystem:
         rclpy.init(context=self.context)
         self.calls, self.solvable, self.accepts = [], {1_000_000}, True
         self.ending, self.state, self.seed, self.began = "finished", 1, 0, 0.0
-        self.running_since = None
+        self.running_since, self.model_hash, self.saves = None, "abc", []
         self.sim = rclpy.create_node("sim_robot", context=self.context)
         self.policy = rclpy.create_node("policy", context=self.context)
         self.executor = MultiThreadedExecutor(4, context=self.context)
         self._make_sim()
         self._make_policy()
-        for node in (self.sim, self.policy):
+        self._make_recorder()
+        for node in (self.sim, self.policy, self.recorder):
             self.executor.add_node(node)
         self.thread = threading.Thread(target=self.executor.spin)
         self.thread.start()
@@ -63,6 +64,29 @@ class StandInSystem:
             cancel_callback=lambda _: CancelResponse.ACCEPT,
         )
 
+    def _make_recorder(self):
+        self.recorder = rclpy.create_node("recorder", context=self.context)
+        for name in ("start", "save", "discard"):
+            self.recorder.create_service(
+                Trigger,
+                f"~/{name}",
+                lambda request, response, name=name: self._record(name, response),
+            )
+        self.recorder.create_service(SetInstruction, "~/set_instruction", self._instruct)
+
+    def _record(self, name, response):
+        self.calls.append(name)
+        if name == "save":
+            for save in self.saves:
+                save()
+        response.success = True
+        return response
+
+    def _instruct(self, request, response):
+        self.calls.append(f"instruct {request.instruction}")
+        response.success = True
+        return response
+
     def _disturb(self, parameters):
         self.calls.append(f"disturb {parameters[0].value}")
         return SetParametersResult(successful=True)
@@ -93,7 +117,9 @@ class StandInSystem:
                 elapsed_s=now - self.began,
             )
         )
-        self.status.publish(PolicyStatus(state=self.state, robot="xarm6", model_hash="abc"))
+        self.status.publish(
+            PolicyStatus(state=self.state, robot="xarm6", model_hash=self.model_hash)
+        )
 
     def _run(self, handle):
         goal = handle.request
@@ -120,4 +146,5 @@ class StandInSystem:
         self.server.destroy()
         self.sim.destroy_node()
         self.policy.destroy_node()
+        self.recorder.destroy_node()
         self.context.try_shutdown()

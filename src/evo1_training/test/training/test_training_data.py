@@ -232,3 +232,30 @@ def test_norm_stats_are_written_for_train_to_use(tmp_path, dataset, capsys):
     assert "joint1" in capsys.readouterr().out
     assert norm_stats([str(dataset), "--out", str(out)]) == 1
     assert "exists already" in capsys.readouterr().err
+
+
+def corrected(root, robot, **choices):
+    """A run on demonstrations and on a dataset in which a person drove frames 4 to 8 of each."""
+    plain = write_dataset(root / "demos", robot, lengths=(12,))
+    mended = write_dataset(root / "mended", robot, lengths=(10, 10), driven=(4, 9))
+    config = DataConfig(datasets=(str(plain), f"{mended}:2"), holdout=0.0, **choices)
+    return open_data(config, MODEL, seed=0)
+
+
+def test_only_what_a_person_drove_is_learnt_of_corrected_episodes_and_weighs_more(tmp_path, robot):
+    data = corrected(tmp_path, robot, intervention_weight=3.0)
+    assert [(len(part), part.weight) for part in data.train] == [(12, 1.0), (10, 6.0)]
+    assert data.order.counts == (12, 60)
+    part = data.train[1]
+    assert [part[n].frame for n in range(10)] == [4, 5, 6, 7, 8] * 2
+    assert part[9].action_mask.tolist() == [True, False, False, False, False]
+    assert part.rows().tolist() == [4, 5, 6, 7, 8, 14, 15, 16, 17, 18]
+    assert "mended: 2 episodes (10 frames, each 6 times an epoch)" in data.describe()[1]
+
+
+def test_the_policys_own_frames_come_in_where_they_are_given_a_weight(tmp_path, robot):
+    data = corrected(tmp_path, robot, policy_weight=0.5)
+    assert [(len(part), part.weight) for part in data.train] == [(12, 1.0), (10, 2.0), (10, 1.0)]
+    own = data.train[2]
+    assert [own[n].frame for n in range(5)] == [0, 1, 2, 3, 9]
+    assert own[3].action_mask.all()

@@ -34,7 +34,7 @@ from evo1_training.datasets.reader.robot_check import (
 from evo1_training.datasets.reader.tool_actions import ToolActions, tool_meaning
 from evo1_training.datasets.worker_pool import available_cores
 
-HELD_KEY = "evo1.held"
+HELD_KEY, INTERVENTION_KEY = "evo1.held", "evo1.intervention"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +81,7 @@ class SampleOptions:
         views: image slots of the model; None for as many as the dataset has cameras.
         image_size: edge that images are resized to [px]; None keeps their size.
         mask_held: leave actions out of the mask that stand in a gap of the recording.
+        mask_policy: likewise those of the policy, in episodes in which a person corrected it.
         max_pause_s: shorten longer pauses inside chunks to this, see
             demonstrations.py [s]; None keeps them.
         cache_dir: folder of frame caches, which are built when they are missing; None for none.
@@ -95,6 +96,7 @@ class SampleOptions:
     views: int | None = None
     image_size: int | None = None
     mask_held: bool = False
+    mask_policy: bool = False
     max_pause_s: float | None = None
     cache_dir: Path | None = None
     cache_kind: Kind = "raw"
@@ -111,6 +113,9 @@ class SampleOptions:
 
 class TrainingSamples:
     """All samples of one dataset, by number. Not for use by several threads at once.
+
+    `corrected` (T,) tells rows in which a person corrected the policy, `by_policy` (T,) those that
+    the policy drove in such an episode.
 
     Numbers are read once; images on demand. A copy in another process (a loader's worker) shares
     the frame cache and opens its own videos.
@@ -204,6 +209,8 @@ class TrainingSamples:
             actions[~mask, : len(self._still)] = self._still
         if self._held is not None:
             mask &= ~self._held[rows]
+        if self.options.mask_policy:
+            mask &= ~self.by_policy[rows]
         images, present = self._images(row)
         return Sample(
             images=images,
@@ -260,13 +267,21 @@ class TrainingSamples:
         suite, info = self.spec.suite, self.folder.info
         keys = [*suite.columns, "task_index"]
         held = self.options.mask_held and HELD_KEY in info.features
-        columns = read_columns(self.folder, [*keys, HELD_KEY] if held else keys)
+        marked = INTERVENTION_KEY in info.features
+        own = [HELD_KEY] * held + [INTERVENTION_KEY] * marked
+        columns = read_columns(self.folder, [*keys, *own])
         self._states = suite.states(columns)
         self._actions = suite.actions(columns)
         ee = suite.end_effector
         self._still = None if ee is None or ee.reference == "base" else ee.action.still
         self._tasks = columns["task_index"]
         self._held = columns[HELD_KEY].astype(bool) if held else None
+        none = np.zeros(len(self._actions), np.bool_)
+        self.corrected = columns[INTERVENTION_KEY].astype(bool) if marked else none
+        self.by_policy = none.copy()
+        for episode in self.folder.episodes:
+            rows = slice(episode.first_row, episode.first_row + episode.length)
+            self.by_policy[rows] = self.corrected[rows].any() & ~self.corrected[rows]
 
     def _make_tool_actions(self, robot: RobotConfig | None) -> ToolActions | None:
         meaning = None if robot is None else tool_meaning(self.options.action_space, robot)

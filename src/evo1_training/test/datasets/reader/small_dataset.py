@@ -35,6 +35,7 @@ class SmallDataset:
     joints: tuple[str, ...] = JOINTS
     size: tuple[int, int] = (HEIGHT, WIDTH)
     held: bool = False
+    driven: tuple[int, int] = ()  # frames of each episode from, to which a person corrected
     robot_type: str = "xarm6"
     scale: float = 1.0  # of state and action
 
@@ -78,6 +79,9 @@ def table(what: SmallDataset, rows, episode, first_row) -> pa.Table:
         "observation.state": vectors(_stack(state_of, rows, width, what.scale)),
         "action": vectors(_stack(action_of, rows, width, what.scale)),
     }
+    if what.driven:
+        person = (numbers >= what.driven[0]) & (numbers < what.driven[1])
+        columns["evo1.intervention"] = pa.array(person.tolist())
     if what.held:
         columns["evo1.held"] = pa.array((numbers % 3 == 1).tolist())
     if what.dtype == "image":
@@ -136,6 +140,8 @@ def write_info(root, what: SmallDataset):
         }
         if what.dtype == "video":
             features[f"observation.images.{camera}"]["info"] = {"video.fps": what.fps}
+    if what.driven:
+        features["evo1.intervention"] = {"dtype": "bool", "shape": [1], "names": None}
     if what.held:
         features["evo1.held"] = {"dtype": "bool", "shape": [1], "names": None}
     features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
