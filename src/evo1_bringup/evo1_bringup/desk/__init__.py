@@ -1,0 +1,1 @@
+"""The operator's page: a server over the functions that the terminal uses. It owns no truth."""

@@ -1,0 +1,116 @@
+"""The routes of recordings, datasets and runs, asked over HTTP as a browser asks."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from evo1_training.library.shelves import Roots
+from evo1_training.recording.episode import EpisodeFacts, Outcome, Sidecar, write_sidecar
+
+uvicorn = pytest.importorskip("uvicorn")
+fastapi = pytest.importorskip("fastapi")
+MARKUP = "<img src=x onerror=alert(1)>"
+
+
+def record(folder):
+    folder.mkdir(parents=True)
+    facts = EpisodeFacts(
+        episode_id=folder.name,
+        instruction=MARKUP,
+        operator="Ada",
+        robot_text="",
+        topics=(),
+        started_ns=0,
+        started_utc="2026-01-01T00:00:00",
+    )
+    ended = Outcome(ended_ns=2_000_000_000, grade="warn", reasons=("short",), streams=())
+    write_sidecar(folder, Sidecar(facts=facts, outcome=ended))
+
+
+@pytest.fixture
+def ask(tmp_path):
+    from evo1_bringup.desk.library import library_router
+
+    roots = Roots(
+        episodes=tmp_path / "episodes",
+        datasets=tmp_path / "datasets",
+        runs=tmp_path / "runs",
+        cache=tmp_path / "cache",
+    )
+    for number in range(3):
+        record(roots.episodes / f"episode_{number:06d}")
+    (roots.runs / "can/report").mkdir(parents=True)
+    (roots.runs / "can/report/report.html").write_text("<script>alert(1)</script>")
+    (tmp_path / "secret.html").write_text("secret")
+    app = fastapi.FastAPI()
+    app.include_router(library_router(roots, ThreadPoolExecutor(1)))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+
+    def call(path, body=None, **words):
+        query = f"?{urllib.parse.urlencode(words)}" if words else ""
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/api/library/{path}{query}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request) as answer:
+            return answer.read(), answer.headers
+
+    yield call
+    server.should_exit = True
+    thread.join()
+
+
+def test_recordings_are_listed_filtered_and_deleted_together(ask):
+    here = {"kind": "episodes", "shelf": "."}
+    found = json.loads(ask("episodes", **here, words="ada", count=2)[0])
+    assert (found["total"], len(found["cards"]), found["grades"]) == (3, 2, {"warn": 3})
+    assert found["cards"][0]["instruction"] == MARKUP
+    chosen = ["episode_000000", "episode_000002"]
+    ask("change", {**here, "what": "delete", "episodes": chosen})
+    assert json.loads(ask("episodes", **here)[0])["names"] == ["episode_000001"]
+
+
+def test_a_report_may_run_nothing(ask):
+    body, headers = ask("report/0/can/report/report.html")
+    assert b"<script>" in body
+    policy = headers["Content-Security-Policy"]
+    assert policy.startswith("sandbox allow-same-origin; default-src 'none'")
+    assert "script" not in policy
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "report/0/..%2f..%2fsecret.html",
+        "report/7/can/report/report.html",
+        "episodes?kind=episodes&shelf=..%2fruns",
+        "thumbnail?kind=episodes&shelf=.&episode=..%2f..",
+        "run?name=..%2fx",
+    ],
+)
+def test_nothing_outside_of_the_folders_can_be_named(ask, path):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        ask(path)
+
+
+def test_nothing_of_it_needs_ros_or_torch():
+    code = (
+        "import sys\n"
+        "sys.modules.update(rclpy=None, torch=None)\n"
+        "from evo1_bringup.desk.library import Roots, library_router\n"
+        "library_router(Roots())\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
