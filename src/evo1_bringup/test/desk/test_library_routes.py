@@ -3,8 +3,6 @@
 import json
 import subprocess
 import sys
-import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -12,75 +10,40 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from evo1_training.library.shelves import Roots
-from evo1_training.recording.episode import EpisodeFacts, Outcome, Sidecar, write_sidecar
-
-uvicorn = pytest.importorskip("uvicorn")
 fastapi = pytest.importorskip("fastapi")
-MARKUP = "<img src=x onerror=alert(1)>"
-
-
-def record(folder):
-    folder.mkdir(parents=True)
-    facts = EpisodeFacts(
-        episode_id=folder.name,
-        instruction=MARKUP,
-        operator="Ada",
-        robot_text="",
-        topics=(),
-        started_ns=0,
-        started_utc="2026-01-01T00:00:00",
-    )
-    ended = Outcome(ended_ns=2_000_000_000, grade="warn", reasons=("short",), streams=())
-    write_sidecar(folder, Sidecar(facts=facts, outcome=ended))
 
 
 @pytest.fixture
-def ask(tmp_path):
+def ask(roots, serve, tmp_path):
     from evo1_bringup.desk.library import library_router
 
-    roots = Roots(
-        episodes=tmp_path / "episodes",
-        datasets=tmp_path / "datasets",
-        runs=tmp_path / "runs",
-        cache=tmp_path / "cache",
-    )
-    for number in range(3):
-        record(roots.episodes / f"episode_{number:06d}")
     (roots.runs / "can/report").mkdir(parents=True)
     (roots.runs / "can/report/report.html").write_text("<script>alert(1)</script>")
     (tmp_path / "secret.html").write_text("secret")
     app = fastapi.FastAPI()
     app.include_router(library_router(roots, ThreadPoolExecutor(1)))
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
+    address = serve(app)
 
     def call(path, body=None, **words):
         query = f"?{urllib.parse.urlencode(words)}" if words else ""
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/api/library/{path}{query}")
+        request = urllib.request.Request(f"{address}/api/library/{path}{query}")
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         with urllib.request.urlopen(request) as answer:
             return answer.read(), answer.headers
 
-    yield call
-    server.should_exit = True
-    thread.join()
+    return call
 
 
-def test_recordings_are_listed_filtered_and_deleted_together(ask):
+def test_recordings_are_listed_filtered_and_deleted_together(ask, markup):
     here = {"kind": "episodes", "shelf": "."}
     found = json.loads(ask("episodes", **here, words="ada", count=2)[0])
-    assert (found["total"], len(found["cards"]), found["grades"]) == (3, 2, {"warn": 3})
-    assert found["cards"][0]["instruction"] == MARKUP
+    assert (found["total"], len(found["cards"]), found["grades"]) == (4, 2, {"warn": 4})
+    assert found["cards"][0]["instruction"] == markup
     chosen = ["episode_000000", "episode_000002"]
     ask("change", {**here, "what": "delete", "episodes": chosen})
-    assert json.loads(ask("episodes", **here)[0])["names"] == ["episode_000001"]
+    assert json.loads(ask("episodes", **here)[0])["names"] == ["episode_000003", "episode_000001"]
 
 
 def test_a_report_may_run_nothing(ask):

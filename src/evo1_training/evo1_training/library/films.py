@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from evo1_policy.command_line import printable
 from evo1_policy.paths import write_whole
@@ -179,8 +179,7 @@ def _strip(view: EpisodeView) -> tuple[Image.Image, Sequence[int]]:
     for line, camera in enumerate(view.cameras):
         pictures = [picture.image for picture in view.pictures if picture.camera == camera]
         for column, image in enumerate(pictures[:COLUMNS]):
-            small = Image.fromarray(image)
-            small.thumbnail((_CELL, height))
+            small = ImageOps.contain(Image.fromarray(image), (_CELL, height))
             strip.paste(small, (column * _CELL, line * height))
     return strip, (_CELL, height)
 

@@ -1,7 +1,7 @@
 // Curves on a canvas, in the colours of the page.
 export const COLOURS = ["#4c78c8", "#e0823d", "#3aa66a", "#c94f7c", "#8a63c9", "#3aa0b8"];
 
-export function drawCurves(canvas, curves, { end, shaded = [], marks = [], log = false } = {}) {
+export function drawCurves(canvas, curves, { end, least = 0, shaded = [], marks = [], log = false } = {}) {
   const scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
   if (!width) return;
   Object.assign(canvas, { width: width * scale, height: height * scale });
@@ -11,7 +11,8 @@ export function drawCurves(canvas, curves, { end, shaded = [], marks = [], log =
   const all = curves.flatMap((curve) => curve.values).filter((value) => value !== null).map(bend);
   if (!all.length) return;
   let low = all.reduce((a, b) => Math.min(a, b)), high = all.reduce((a, b) => Math.max(a, b));
-  if (high - low < 1e-3) [low, high] = [low - 0.05, high + 0.05];
+  const missing = Math.max(least, 1e-3 * Math.abs(high), 1e-9) - (high - low);
+  if (missing > 0) [low, high] = [low - missing / 2, high + missing / 2]; // what rests shall look at rest
   const last = end || curves.flatMap((curve) => curve.times).reduce((a, b) => Math.max(a, b), 1e-3);
   const left = 52, bottom = 18, x = (time) => left + (width - left - 6) * time / last;
   const y = (value) => 6 + (height - bottom - 10) * (1 - (bend(value) - low) / (high - low));
@@ -24,7 +25,8 @@ export function drawCurves(canvas, curves, { end, shaded = [], marks = [], log =
   pen.fillText(told(low), 2, height - bottom - 2);
   pen.fillText("0", left, height - 4);
   pen.fillText(told(log ? Math.log10(last) : last), width - 44, height - 4);
-  pen.strokeStyle = "rgba(128, 128, 128, .7)";
+  pen.strokeStyle = "rgba(128, 128, 128, .5)";
+  line(pen, [[left, 4], [left, height - bottom], [width - 6, height - bottom]], []);
   for (const mark of marks.slice(1)) line(pen, [[x(mark), 4], [x(mark), height - bottom]], [2, 3]);
   for (const { times, values, colour, dashed } of curves) {
     pen.strokeStyle = colour;

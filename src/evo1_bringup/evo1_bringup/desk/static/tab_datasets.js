@@ -165,7 +165,7 @@ function show(one, facts) {
     requestAnimationFrame(() => drawCurves(plot, [
       { times: facts.state.times, values: facts.state.values[joint], colour: COLOURS[0] },
       { times: facts.action.times, values: facts.action.values[joint], colour: COLOURS[1], dashed: true },
-    ], { end: facts.seconds, shaded: facts.gaps, marks: facts.labels.map(([time]) => time) }));
+    ], { end: facts.seconds, least: 0.1, shaded: facts.gaps, marks: facts.labels.map(([time]) => time) }));
     return el("figure", {}, el("figcaption", {}, name), plot);
   });
   const spans = facts.labels.map((label) => [...label]);
@@ -182,7 +182,7 @@ function show(one, facts) {
       finding.frame === null || finding.frame === undefined ? "" : `frame ${finding.frame}: `, `${finding.code}: ${finding.what} -> ${finding.remedy}`))];
   state.detail.replaceChildren(el("h2", {}, facts.name), el("p", {}, el("strong", {}, facts.title)),
     el("p", { className: "soft" }, [facts.remarks.join(" · "), ` · ${facts.seconds.toFixed(1)} s`]),
-    el("div", { className: "reel" }, times, strip), found.length ? el("ul", {}, found) : null,
+    el("div", { className: "reel" }, times, strip), el("ul", {}, found),
     el("div", {}, el("span", { className: "soft" }, "state as a line, action dashed, gaps shaded, spans marked")),
     el("div", { className: "joints" }, plots), el("h2", {}, "What is shown when"), marks,
     recorded ? el("div", { className: "row" }, time, "s", words, el("button", { onclick: addSpan }, "Add span"),

@@ -60,9 +60,8 @@ async function follow(name) {
   const newest = facts.plots.at(-1);
   here.detail.hidden = false;
   here.detail.replaceChildren(el("h2", {}, `${name}: step ${facts.card.step} of ${facts.card.steps}`), el("div", { className: "joints" }, plots),
-    facts.summary ? el("pre", {}, facts.summary) : null,
-    newest ? el("figure", {}, el("figcaption", {}, `held-out episode, ${newest.replace(".png", "").replace("_", " ")}`),
-      el("img", { className: "plot", alt: "open loop", src: `/api/library/plot?${new URLSearchParams({ run: name, name: newest })}` })) : null);
+    el("pre", {}, facts.summary), newest ? el("figure", {}, el("figcaption", {}, `held-out episode, ${newest.replace(".png", "").replace("_", " ")}`),
+      el("img", { className: "plot", alt: "open loop", src: `/api/library/plot?${new URLSearchParams({ run: name, name: newest })}` })) : "");
 }
 
 function thin(points) {
