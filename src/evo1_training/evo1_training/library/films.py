@@ -120,6 +120,7 @@ def episode_facts(shelf: Shelf, name: str, film: Film, cache: Path) -> Mapping[s
         else:
             found = findings_by_episode(read_findings(shelf, cache))
             facts["findings"] = found.get(int(name), [])
+            facts["frames"] = open_dataset(shelf.path).episodes[int(name)].length
     except (UntrustedError, EpisodeError) as error:
         raise LibraryError(printable(error, 1000)) from error
     return facts

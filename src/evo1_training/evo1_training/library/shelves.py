@@ -7,6 +7,7 @@ is opened. Names come from a browser, so each is confined to its root.
 Must not import ROS or torch.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -185,6 +186,11 @@ def open_dataset(path: Path) -> DatasetFolder:
     Raises:
         LibraryError: it cannot be read.
     """
+    return _opened(path, _written(path))
+
+
+@functools.lru_cache(maxsize=8)  # a list of thousands asks for each of its episodes
+def _opened(path: Path, written: tuple[int, ...]) -> DatasetFolder:
     problems = Findings()
     info = read_info(path, problems)
     folder = read_folder(info, problems) if info is not None else None
@@ -196,9 +202,13 @@ def open_dataset(path: Path) -> DatasetFolder:
 
 def findings_path(shelf: Shelf, cache: Path) -> Path:
     """Where the findings about a dataset as it is now are kept; another one after each change."""
-    times = [(shelf.path / _INFO).stat().st_mtime_ns]
-    times += [path.stat().st_mtime_ns for path in sorted((shelf.path / "meta").glob("*.jsonl"))]
-    return cache / "findings" / f"{digest(shelf.key, *times)}.json"
+    return cache / "findings" / f"{digest(shelf.key, *_written(shelf.path))}.json"
+
+
+def _written(dataset: Path) -> tuple[int, ...]:
+    """When the metadata of a dataset was written [ns], which tells it from what it was before."""
+    files = sorted([*(dataset / "meta").glob("*.json*"), *(dataset / "meta").rglob("*.parquet")])
+    return tuple(file.stat().st_mtime_ns for file in files)
 
 
 def read_findings(shelf: Shelf, cache: Path) -> Mapping[str, Any]:

@@ -42,6 +42,7 @@ const query = (more = {}) => new URLSearchParams({ ...shelf(), ...more }).toStri
 async function load(more = false) {
   const here = state;
   if (more !== true) Object.assign(here, { shown: 0, queue: [], chosen: new Set() });
+  if (more !== true) here.next.textContent = "";
   const found = await api(`/api/library/episodes?${query({ first: here.shown, count: PAGE, words: here.words.value, grade: here.grade.value })}`)
     .catch((error) => { tell(error.message, true); return null; });
   if (!found || state !== here) return;
@@ -56,7 +57,7 @@ async function load(more = false) {
   here.grade.value = kept;
   showTools(found.total);
   api(`/api/library/commands?${query()}`).then((lines) => {
-    if (state === here && !here.chosen.size) here.next.textContent = `next:\n${lines.join("\n")}`;
+    if (state === here && !here.chosen.size && !here.next.textContent) here.next.textContent = `next:\n${lines.join("\n")}`;
   }).catch(() => {});
 }
 
@@ -137,8 +138,9 @@ async function check() {
   while (state === here) {
     const found = await api(`/api/library/findings?${new URLSearchParams({ shelf: place })}`);
     const told = (found.report.findings || []).filter((one) => one.episode === null);
+    if (!found.running) await load();
     here.next.textContent = found.running ? "checking ..." : told.map((one) => `${one.severity}: ${one.code}: ${one.where}: ${one.what}\n  -> ${one.remedy}`).join("\n") || "checked; what is about one episode stands beside it";
-    if (!found.running) return load();
+    if (!found.running) return;
     await new Promise((done) => setTimeout(done, 1000));
   }
 }
@@ -176,7 +178,7 @@ function show(one, facts) {
     recorded && place ? el("button", { onclick: () => { spans.splice(place, 1); showMarks(); } }, "Remove") : null)));
   showMarks();
   const addSpan = () => { spans.push([Number(time.value), words.value]); spans.sort((a, b) => a[0] - b[0]); showMarks(); };
-  const first = el("input", { type: "number", min: 0, value: 0 }), end = el("input", { type: "number", min: 1, value: Math.round(facts.seconds * 30) });
+  const first = el("input", { type: "number", min: 0, value: 0 }), end = el("input", { type: "number", min: 1, value: facts.frames ?? 1 });
   const found = [...(facts.reasons || []).map((reason) => el("li", { className: TONE[facts.grade] }, reason)),
     ...facts.findings.map((finding) => el("li", { className: TONE[finding.severity] || "soft" },
       finding.frame === null || finding.frame === undefined ? "" : `frame ${finding.frame}: `, `${finding.code}: ${finding.what} -> ${finding.remedy}`))];
