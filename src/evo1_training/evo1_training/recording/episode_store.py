@@ -59,17 +59,17 @@ class EpisodeStore:
         self._saved.pop()
         return moved
 
-    def discard(self, folder: Path) -> Path:
-        """Move an episode to the trash; returns where it is now.
+    def discard(self, *folders: Path) -> Path:
+        """Move episodes to the trash, as one thing of it; returns where the last one is now.
 
         Raises:
-            OSError: it cannot be moved.
+            OSError: one cannot be moved.
         """
         trash = self.root / TRASH
         place = trash / f"{time.strftime('%Y%m%dT%H%M%S')}_{time.time_ns() % 10**9:09d}"
         place.mkdir(parents=True)
-        target = place / folder.name
-        folder.rename(target)
+        for folder in folders:
+            target = folder.rename(place / folder.name)
         for old in sorted(path for path in trash.iterdir() if path != place)[
             : max(0, len(list(trash.iterdir())) - self._keep)
         ]:

@@ -6,6 +6,7 @@ Must not import ROS.
 import importlib
 import importlib.util
 import json
+import math
 import signal
 import sys
 from pathlib import Path
@@ -15,12 +16,13 @@ from typing import Any, NoReturn
 from tqdm import tqdm
 
 from evo1_policy.command_line import printable
-from evo1_policy.untrusted import read_text
+from evo1_policy.untrusted import parse_json, read_text
 from evo1_training.training.config_values import TrainConfigError
 from evo1_training.training.run_folder import IDENTITY, METRICS
 from evo1_training.training.train_config import WatchingConfig
 
 _MOST_SAID = 4000  # characters of a line
+_MOST_READ = 64 << 20  # bytes of numbers at a time
 _BAR = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
@@ -157,6 +159,36 @@ class Watcher:
             config=choices,
             resume="allow",
         )
+
+
+def read_numbers(path: Path, *, after: int = 0) -> tuple[list[dict[str, float]], int]:
+    """What Watcher.record wrote, while it goes on writing.
+
+    Args:
+        path: of metrics.jsonl.
+        after: bytes of it that are known; where the file is shorter now, all of it is read.
+
+    Returns:
+        The finite numbers of each whole line, 'step' among them, and the `after` to go on with.
+    """
+    if not path.is_file():
+        return [], 0
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(after if 0 <= after <= size else 0)
+        begin = file.tell()
+        data = file.read(_MOST_READ)
+    end = data.rfind(b"\n") + 1  # the last line may be half there
+    rows = []
+    for line in data[:end].splitlines():
+        try:
+            row = parse_json(line.decode(), source=str(path))
+            numbers = {k: float(v) for k, v in row.items() if isinstance(v, int | float)}
+        except (ValueError, AttributeError):
+            continue  # torn by a kill, or the rest of a line
+        if "step" in numbers:
+            rows.append({k: v for k, v in numbers.items() if math.isfinite(v)})
+    return rows, begin + end
 
 
 class Interrupted(Exception):  # noqa: N818  no error

@@ -64,6 +64,8 @@ class EpisodeView:
         cameras: in the robot file's order.
         pictures: some of the frames, in order of time.
         gaps: stretches without data.
+        labels: what is demonstrated from a moment on: [s], words.
+        begin_ns: the stamp of time 0 [ns]; 0 where the source has none.
     """
 
     name: str
@@ -76,6 +78,8 @@ class EpisodeView:
     cameras: tuple[str, ...]
     pictures: tuple[Picture, ...]
     gaps: tuple[GapSpan, ...]
+    labels: tuple[tuple[float, str], ...] = ()
+    begin_ns: int = 0
 
 
 def empty_curve(width: int) -> Curve:

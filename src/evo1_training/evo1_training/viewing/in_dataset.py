@@ -102,6 +102,7 @@ def view_episode(
         cameras=tuple(cameras.values()),
         pictures=tuple(_pictures(folder, episode, times_s, cameras, columns)),
         gaps=tuple(_gaps(columns_of, times_s, folder.info.fps)),
+        labels=tuple(_labels(folder, columns_of, times_s)),
     )
 
 
@@ -181,6 +182,15 @@ def _remarks(
     if timing.HELD in columns:
         held = int(np.sum(columns[timing.HELD]))
         yield from [f"{held} frames only fill gaps"] * bool(held)
+
+
+def _labels(
+    folder: DatasetFolder, columns: timing.Columns, times_s: Floats
+) -> Iterator[tuple[float, str]]:
+    """The sentences of an episode, each from the row on where it begins."""
+    tasks = columns.get("task_index", np.empty(0, np.int64))
+    for row in [*range(min(1, len(tasks))), *(np.flatnonzero(np.diff(tasks)) + 1).tolist()]:
+        yield float(times_s[row]), folder.tasks.get(int(tasks[row]), "")
 
 
 def _gaps(columns: timing.Columns, times_s: Floats, fps: int) -> Iterator[GapSpan]:

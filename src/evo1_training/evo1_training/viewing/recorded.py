@@ -16,7 +16,7 @@ from evo1_training.datasets.action_curve import demonstrated
 from evo1_training.datasets.recorded_streams import time_ns
 from evo1_training.recording.bag_reader import Episode, open_episode
 from evo1_training.recording.cdr import JOINT_STATE
-from evo1_training.recording.episode import GAP_STEPS, STATE, EpisodeError
+from evo1_training.recording.episode import GAP_STEPS, STATE, EpisodeError, Sidecar
 from evo1_training.recording.mcap_records import RawMessage, Wanted
 from evo1_training.viewing.episode_view import (
     Curve,
@@ -67,7 +67,16 @@ def view_recording(folder: Path, *, columns: int = 12) -> EpisodeView:
         cameras=tuple(recorded.frames),
         pictures=tuple(_pictures(episode, topics, recorded, begin_ns, columns)),
         gaps=tuple(gaps),
+        labels=labels_of(episode.sidecar, begin_ns),
+        begin_ns=begin_ns,
     )
+
+
+def labels_of(sidecar: Sidecar, begin_ns: int) -> tuple[tuple[float, str], ...]:
+    """What is demonstrated from which moment on [s], counted from a stamp [ns]."""
+    later = sidecar.outcome.labels if sidecar.outcome is not None else ()
+    labels = [((label.from_ns - begin_ns) / 1e9, label.instruction) for label in later]
+    return ((0.0, sidecar.facts.instruction), *labels)
 
 
 @dataclass(kw_only=True)

@@ -243,7 +243,8 @@ class _Check:
         where = f"{episode.label}: {key}"
         if watch.black:
             what = f"{len(watch.black)} black frames, the first is {watch.black[0]}"
-            self._findings.add("black-frames", where, what, episode=episode.index)
+            first = watch.black[0]
+            self._findings.add("black-frames", where, what, episode=episode.index, frame=first)
         state = columns.get(STATE_KEY)
         if state is None or state.ndim != 2 or not np.isfinite(state).all():
             return
@@ -256,7 +257,7 @@ class _Check:
         if stuck:
             first, last = max(stuck, key=lambda run: run[1] - run[0])
             what = f"the same picture for {(last - first) / fps:.1f} s from frame {first} on"
-            self._findings.add("stuck-frames", where, what, episode=episode.index)
+            self._findings.add("stuck-frames", where, what, episode=episode.index, frame=first)
             return
         known = {name for name, _ in timing.camera_stamps(columns)}
         share = watch.repeated_share(moving(state, threshold=_FAST))

@@ -165,6 +165,7 @@ class JointWatch:
                 f"{rows.size} jump{'s' if rows.size > 1 else ''}; at frame {rows[0] + 1} by "
                 f"{step:.3f} in {1e3 / self._fps:.0f} ms",
                 episode=episode,
+                frame=int(rows[0]) + 1,
             )
 
     def _check_rest(self, episode: int, action: Floats, findings: Findings) -> None:
@@ -177,6 +178,7 @@ class JointWatch:
                 f"no joint is moved for {seconds:.1f} s from frame {rest.start} on, nor in "
                 f"{100 * share:.0f} % of all frames",
                 episode=episode,
+                frame=int(rest.start),
             )
 
     def _check_offsets(self, findings: Findings) -> None:

@@ -134,6 +134,7 @@ class Finding:
         what: what was found, and what was expected.
         remedy: what to do.
         episode: its number; None where the finding is about all.
+        frame: of the episode, where it begins there; None where it is about all of it.
     """
 
     code: str
@@ -142,6 +143,7 @@ class Finding:
     what: str
     remedy: str
     episode: int | None = None
+    frame: int | None = None
 
 
 class Findings:
@@ -150,7 +152,15 @@ class Findings:
     def __init__(self) -> None:
         self._found: list[Finding] = []
 
-    def add(self, code: str, where: object, what: str, *, episode: int | None = None) -> None:
+    def add(
+        self,
+        code: str,
+        where: object,
+        what: str,
+        *,
+        episode: int | None = None,
+        frame: int | None = None,
+    ) -> None:
         """Add one.
 
         Args:
@@ -158,6 +168,7 @@ class Findings:
             where: file, episode, column or joint.
             what: what was found, and what was expected.
             episode: its number, where it is about one.
+            frame: of it, where it is about one.
         """
         severity, remedy = RULES[code]
         self._found.append(
@@ -168,6 +179,7 @@ class Findings:
                 what=what,
                 remedy=remedy,
                 episode=episode,
+                frame=frame,
             )
         )
 
@@ -196,7 +208,15 @@ _READ_ANYWAY = frozenset({"tasks-order", "tasks-index", "template"})
 class Refusing(Findings):
     """Keeps nothing: the first error that keeps a dataset from being read is raised."""
 
-    def add(self, code: str, where: object, what: str, *, episode: int | None = None) -> None:
+    def add(
+        self,
+        code: str,
+        where: object,
+        what: str,
+        *,
+        episode: int | None = None,
+        frame: int | None = None,
+    ) -> None:
         """Refuse the dataset, if it is an error.
 
         Raises:
