@@ -36,6 +36,7 @@ setup(
         "mujoco",
         "numpy",
         "opencv-python-headless",
+        "pydantic",
         "pyserial",
         "simplejpeg",
         "tqdm",

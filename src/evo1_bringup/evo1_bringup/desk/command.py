@@ -3,9 +3,12 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.command_line import Parser, entry_point
+from evo1_training.library.shelves import Roots
 
 if TYPE_CHECKING:
     from evo1_bringup.desk.robot_side import RobotSide
@@ -20,7 +23,6 @@ one. It is no emergency stop in the sense of a standard.
 """
 _EPILOG = """\
 examples
-  evo1 launch xarm6 desk:=true           the page beside a system
   evo1 desk                              the page of what runs already
   evo1 desk --no-robot                   datasets and runs alone, on a training machine
   evo1 desk --host 0.0.0.0               for others too: a token is made and printed once
@@ -37,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--no-robot", action="store_true", help="Datasets and runs alone; needs no ROS."
     )
+    for name, folder in asdict(Roots()).items():
+        if isinstance(folder, Path) and name != "cache":
+            about = f"Folder of {name} [{folder}]."
+            parser.add_argument(f"--{name}", type=Path, default=folder, help=about)
     # Behind --ros-args stands what a launch says to every node.
     options, _ = parser.parse_known_args(arguments)
     from evo1_policy.serving.server import is_loopback
@@ -48,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         robot = RosRobot(options.namespace)
     try:
-        asyncio.run(_serve(options.host, options.port, token, robot))
+        roots = Roots(episodes=options.episodes, datasets=options.datasets, runs=options.runs)
+        asyncio.run(_serve(options.host, options.port, token, robot, roots))
     finally:
         if robot is not None:
             robot.close()
@@ -61,14 +68,17 @@ def _new_token() -> str:
     return new_token()
 
 
-async def _serve(host: str, port: int, token: str, robot: "RobotSide | None") -> None:
+async def _serve(
+    host: str, port: int, token: str, robot: "RobotSide | None", roots: Roots
+) -> None:
     import uvicorn
 
     from evo1_bringup.desk.app import DeskSettings, create_app
+    from evo1_bringup.desk.library import library_router
 
     known = DeskSettings().hosts
     names = known if not token else (*known, host, *_own_names())
-    app = create_app(DeskSettings(token=token, hosts=names), robot)
+    app = create_app(DeskSettings(token=token, hosts=names), robot, library_router(roots))
     server = uvicorn.Server(
         uvicorn.Config(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=1)
     )
