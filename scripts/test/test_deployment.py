@@ -122,7 +122,7 @@ def test_the_image_takes_nothing_from_the_net_that_is_not_pinned() -> None:
 
 def test_the_workflow_pins_its_actions_and_may_only_read() -> None:
     used = re.findall(r"uses: *(\S+) *(#.*)?", WORKFLOW)
-    assert len(used) == 8
+    assert len(used) == 9
     for action, comment in used:
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action)
         assert re.fullmatch(r"# v\d+\.\d+\.\d+", comment)

@@ -11,19 +11,22 @@ ever markup (the page sets textContent alone, and a strict content security poli
 
 import asyncio
 import hmac
+import json
+import math
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, FastAPI, Request, Response, WebSocket, WebSocketDisconnect
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, StreamingResponse
+from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
-from evo1_bringup.desk.robot_side import ACTIONS, Lease, RobotSide, hindrances
+from evo1_bringup.desk.robot_side import ACTIONS, Lease, RobotSide, Told, hindrances
 
 STATIC = Path(__file__).resolve().parent / "static"
 _COOKIE = "evo1_desk"
@@ -41,6 +44,7 @@ _SNAPSHOT_S, _PICTURE_S = 0.1, 1.0 / 15.0  # the page hears and sees no more oft
 _LONGEST_BODY = 1 << 20  # bytes
 _LONGEST_VALUE = 2000  # characters
 _SAFE = {"GET", "HEAD"}
+_STOPPERS = ThreadPoolExecutor(4, "stop")  # which nothing else can keep busy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,28 +116,23 @@ def _show(app: FastAPI, settings: DeskSettings, robot: RobotSide | None, lease: 
         known = {path.name: path for path in STATIC.iterdir()}
         return FileResponse(known[name]) if name in known else Response(status_code=404)
 
-    @app.get("/stream/{camera}")
-    async def stream(camera: str) -> Response:
-        if robot is None:
-            return Response(status_code=404)
-        return StreamingResponse(
-            _frames(robot, camera), media_type="multipart/x-mixed-replace; boundary=frame"
-        )
-
-    @app.websocket("/ws")
-    async def feed(socket: WebSocket) -> None:
+    async def is_welcome(socket: WebSocket) -> bool:
         why = refusal(socket.headers, socket.cookies, "POST", settings)
         await socket.accept()
         if why:
             await socket.close(code=4403, reason=why[:100])
-            return
-        page = socket.query_params.get("page", "")[:_LONGEST_VALUE]
-        listener = asyncio.create_task(_until_gone(socket))
-        with suppress(WebSocketDisconnect, RuntimeError):
-            while not listener.done():
-                await socket.send_json(await run_in_threadpool(_snapshot, robot, lease, page))
-                await asyncio.wait({listener}, timeout=_SNAPSHOT_S)
-        listener.cancel()
+        return not why
+
+    @app.websocket("/pictures/{camera}")
+    async def pictures(socket: WebSocket, camera: str) -> None:
+        if await is_welcome(socket) and robot is not None:
+            await _repeat(socket, _PICTURE_S, _frames(robot, camera))
+
+    @app.websocket("/ws")
+    async def feed(socket: WebSocket) -> None:
+        if await is_welcome(socket):
+            page = socket.query_params.get("page", "")[:_LONGEST_VALUE]
+            await _repeat(socket, _SNAPSHOT_S, _words(robot, lease, page), robot)
 
 
 def _act(app: FastAPI, robot: RobotSide | None, lease: Lease) -> None:
@@ -141,9 +140,7 @@ def _act(app: FastAPI, robot: RobotSide | None, lease: Lease) -> None:
 
     @app.post("/api/stop")
     async def stop() -> JSONResponse:
-        if robot is None:
-            return _answer(ok=False, text=_NO_ROBOT)
-        told = await run_in_threadpool(robot.act, "stop", None)
+        told = await _stop(robot)
         return _answer(ok=told.ok, text=told.text)
 
     @app.post("/api/lease")
@@ -200,10 +197,14 @@ def _answer(*, ok: bool, text: str, status: int = 200) -> JSONResponse:
 
 
 async def _body(request: Request) -> dict[str, Any]:
+    read = bytearray()
+    async for part in request.stream():  # its length may be told wrongly, or not at all
+        read += part
+        if len(read) > _LONGEST_BODY:
+            return {}
     with suppress(ValueError):
-        body = await request.json()
-        if isinstance(body, dict):
-            return body
+        body = json.loads(read)
+        return body if isinstance(body, dict) else {}
     return {}
 
 
@@ -220,21 +221,64 @@ def _snapshot(robot: RobotSide | None, lease: Lease, page: str) -> dict[str, Any
     }
 
 
-async def _until_gone(socket: WebSocket) -> None:
+async def _stop(robot: RobotSide | None) -> Told:
+    if robot is None:
+        return Told(ok=False, text=_NO_ROBOT)
+    return await asyncio.get_running_loop().run_in_executor(_STOPPERS, robot.act, "stop", None)
+
+
+async def _repeat(
+    socket: WebSocket,
+    every_s: float,
+    sayings: AsyncIterator[str | bytes],
+    robot: RobotSide | None = None,
+) -> None:
+    """Send what comes until the page is gone, and hear its STOP on the same socket.
+
+    A browser has six connections for a place, which other pages and slow requests may hold; a
+    socket that is open is none of them.
+    """
+    gone = asyncio.create_task(_hear(socket, robot))
+    with suppress(WebSocketDisconnect, RuntimeError):
+        async for said in sayings:
+            if said:
+                await (
+                    socket.send_text(said) if isinstance(said, str) else socket.send_bytes(said)
+                )
+            await asyncio.wait({gone}, timeout=every_s)
+            if gone.done():
+                break
+    gone.cancel()
+
+
+async def _hear(socket: WebSocket, robot: RobotSide | None) -> None:
     with suppress(WebSocketDisconnect, RuntimeError):
         while True:
-            await socket.receive_text()
+            if await socket.receive_text() == "stop":
+                told = await _stop(robot)
+                await socket.send_text(json.dumps({"told": asdict(told)}))
+
+
+async def _words(robot: RobotSide | None, lease: Lease, page: str) -> AsyncIterator[str]:
+    """Snapshots without end, as JSON that every browser reads: it knows no NaN."""
+    while True:
+        said = await run_in_threadpool(_snapshot, robot, lease, page)
+        yield json.dumps(_finite(said))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 async def _frames(robot: RobotSide, camera: str) -> AsyncIterator[bytes]:
-    """Pictures as they come, for an <img>: the newest each time, none twice."""
+    """Pictures as they come: the newest each time, none twice; empty where there is no new one."""
     last = -1
     while True:
         picture = await run_in_threadpool(robot.picture, camera)
-        if picture is not None and picture.number != last:
-            last = picture.number
-            head = (
-                f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture.jpeg)}\r\n"
-            )
-            yield head.encode() + b"\r\n" + picture.jpeg + b"\r\n"
-        await asyncio.sleep(_PICTURE_S)
+        is_new = picture is not None and picture.number != last
+        yield picture.jpeg if picture is not None and is_new else b""
+        last = last if picture is None else picture.number

@@ -1,5 +1,6 @@
 """Who may see and do what at the desk, and the page in a real browser over a robot fed by hand."""
 
+import http.client
 import json
 import threading
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("fastapi", reason="no fastapi: no desk")
+from fastapi import APIRouter
+
 from evo1_bringup.desk.app import DeskSettings, create_app, refusal
 from evo1_bringup.desk.robot_side import ACTIONS, LEASE_S, Lease, Picture, Told, hindrances
 
@@ -196,7 +199,54 @@ def test_in_a_browser_stop_works_from_every_tab_and_page_and_text_stays_text(add
         }
         second.locator("#state", has_text="NOBODY ANSWERS").wait_for()
         second.locator("td", has_text="silent").wait_for()
+        robot.said["age"] = float("nan")  # which no browser reads as JSON
+        robot.said["policy"] = policy("RUNNING")
+        second.locator("#state.RUNNING").wait_for()
         assert second.title() == "evo1 desk"
         assert second.locator("main img[src='x']").count() == 0
         browser.close()
     assert broken == []
+
+
+@pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"no browser at {CHROMIUM}")
+def test_a_stop_is_heard_at_once_with_many_pages_open_and_slow_requests_running(robot, serve):
+    driver = pytest.importorskip("playwright.sync_api", reason="no playwright: no browser to ask")
+    slow, held = APIRouter(), threading.Event()
+    slow.add_api_route("/api/slow", lambda: held.wait(20.0))
+    address = serve(create_app(DeskSettings(), robot, slow))
+    robot.said["policy"]["streams"] *= 3
+    with driver.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        together = browser.new_context()
+        pages = [together.new_page() for _ in range(4)]
+        for page in pages:
+            page.goto(address)
+            page.locator(".camera img[src]").first.wait_for()
+        asked = [
+            threading.Thread(target=urllib.request.urlopen, args=(f"{address}/api/slow",))
+            for _ in range(45)  # more than there are threads for requests
+        ]
+        for thread in asked:
+            thread.start()
+        time.sleep(0.3)
+        pages[0].keyboard.press("Escape")
+        end_s = time.monotonic() + 5.0
+        while not robot.done and time.monotonic() < end_s:
+            pages[0].wait_for_timeout(5)
+        assert [what for what, _ in robot.done] == ["stop"]
+        held.set()
+        for thread in asked:
+            thread.join()
+        browser.close()
+
+
+def test_a_body_whose_length_is_not_told_is_not_read_without_end(address, robot):
+    line = http.client.HTTPConnection(address.removeprefix("http://"))
+    line.putrequest("POST", "/api/act")
+    line.putheader("Transfer-Encoding", "chunked")
+    line.endheaders()
+    for _ in range(3):
+        line.send(b"80000\r\n" + b"x" * 0x80000 + b"\r\n")
+    line.send(b"0\r\n\r\n")
+    assert "expected one of" in json.load(line.getresponse())["text"]
+    assert robot.done == []

@@ -196,7 +196,7 @@ def test_a_benchmarks_policy_is_exported_and_comes_back(trained, tmp_path, layou
 def test_a_dataset_of_others_is_taken_where_it_is_said_of_which_benchmark(foreign):
     with pytest.raises(DatasetError, match=r"no meta/evo1/robot\.yaml.*--interface metaworld"):
         selected_subject(DataConfig(datasets=(str(foreign),)))
-    options = cli._parser().parse_intermixed_args(
+    options = cli.build_parser().parse_intermixed_args(
         ["--single-stage", "--dataset", str(foreign), "--interface", "metaworld"]
     )
     config = cli.choose_config(options, "single")

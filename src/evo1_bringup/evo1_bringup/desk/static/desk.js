@@ -52,8 +52,11 @@ export const desk = {
   take: () => api("/api/lease", { page }).then((said) => tell(said.text)),
 };
 
+let socket = null;
 async function stop() {
   tell("STOP is said ...");
+  // Over the open socket: requests wait where a browser's six connections are taken.
+  if (socket?.readyState === WebSocket.OPEN && performance.now() - heardAt < 1500) return socket.send("stop");
   const said = await api("/api/stop", {}).catch(
     (error) => ({ ok: false, text: `NOT SAID: ${error.message}. Press the emergency stop.` }),
   );
@@ -62,8 +65,9 @@ async function stop() {
 
 // pointerdown, not click: half a press is enough.
 document.getElementById("stop").addEventListener("pointerdown", stop);
+document.getElementById("stop").addEventListener("click", (event) => { if (event.detail === 0) stop(); }); // by Enter
 document.addEventListener("keydown", (event) => {
-  const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName);
+  const typing = event.target.matches("textarea, select, input:not([type=range], [type=checkbox], [type=button])");
   if (event.key === "Escape" || (event.key === " " && !typing)) {
     event.preventDefault();
     if (!event.repeat) stop();
@@ -95,11 +99,13 @@ function showHead(state, gone) {
 let heardAt = 0, delay = 200;
 function connect() {
   const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const socket = new WebSocket(`${scheme}://${location.host}/ws?page=${encodeURIComponent(page)}`);
+  socket = new WebSocket(`${scheme}://${location.host}/ws?page=${encodeURIComponent(page)}`);
   socket.onmessage = (event) => {
     heardAt = performance.now();
     delay = 200;
-    desk.state = JSON.parse(event.data);
+    const said = JSON.parse(event.data);
+    if (said.told) return tell(said.told.text, !said.told.ok);
+    desk.state = said;
     showHead(desk.state, false);
     for (const listener of listeners) listener(desk.state);
   };

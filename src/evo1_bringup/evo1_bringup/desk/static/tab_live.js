@@ -9,6 +9,7 @@ const BUTTONS = [
   ["recover_arm", "Recover arm"], ["reset", "Reset scene"],
 ];
 const WORDS = "evo1 instructions";
+const eyes = new Set();
 let stopListening = null, frame = 0, history = [];
 
 export function mount(root, desk) {
@@ -67,8 +68,7 @@ export function mount(root, desk) {
 export function unmount() {
   stopListening?.();
   cancelAnimationFrame(frame);
-  // A stream that is no longer shown must not go on.
-  for (const image of document.querySelectorAll(".camera img")) image.removeAttribute("src");
+  closeCameras();
 }
 
 function hinder(control, state) {
@@ -95,9 +95,12 @@ function showCameras(place, policy) {
   const names = streams.map((one) => one.name).join();
   if (place.dataset.names !== names) {
     place.dataset.names = names;
-    for (const image of place.querySelectorAll("img")) image.removeAttribute("src");
-    place.replaceChildren(...streams.map((one) => el("div", { className: "camera" },
-      el("img", { src: `/stream/${encodeURIComponent(one.name)}`, alt: one.name }), el("span", { className: "tag" }))));
+    closeCameras();
+    place.replaceChildren(...streams.map((one) => {
+      const image = el("img", { alt: one.name });
+      watch(image, one.name);
+      return el("div", { className: "camera" }, image, el("span", { className: "tag" }));
+    }));
   }
   streams.forEach((one, k) => {
     const tag = place.children[k].querySelector(".tag");
@@ -105,6 +108,27 @@ function showCameras(place, policy) {
     tag.textContent = `${one.name} · ${one.rate_hz.toFixed(1)} Hz · ${age}${one.problem ? ` · ${one.problem}` : ""}`;
     tag.className = one.problem || one.age_ms === null || one.age_ms > one.max_age_ms ? "tag bad" : "tag";
   });
+}
+
+// Pictures come over a socket each: streams in an <img> would use up the browser's connections.
+function watch(image, name) {
+  const scheme = location.protocol === "https:" ? "wss" : "ws";
+  const eye = new WebSocket(`${scheme}://${location.host}/pictures/${encodeURIComponent(name)}`);
+  eye.binaryType = "blob";
+  eye.onmessage = (event) => {
+    const before = image.src;
+    image.src = URL.createObjectURL(event.data);
+    if (before) URL.revokeObjectURL(before);
+  };
+  eye.onclose = () => { if (eyes.delete(eye) && image.isConnected) setTimeout(watch, 1000, image, name); };
+  eyes.add(eye);
+}
+
+function closeCameras() {
+  for (const eye of eyes) {
+    eyes.delete(eye);
+    eye.close();
+  }
 }
 
 function showStreams(table, policy) {
