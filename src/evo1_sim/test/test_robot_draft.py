@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from evo1_policy.kinematics.model import find_model
 from evo1_policy.kinematics.urdf import parse_urdf, read_urdf
 from evo1_policy.robot_config import load_robot, parse_robot
 from evo1_sim.heard import IMAGES, JOINT_STATE, Controller, Graph, Stream
@@ -80,7 +81,7 @@ def test_an_answer_for_one_joint_wins_and_a_person_is_asked_the_rest(fr3):
 @pytest.mark.parametrize("name", ["fr3", "xarm7", "ur5e"])
 def test_a_running_robots_draft_has_its_topics_pose_and_controllers(name, robots_dir):
     known = load_robot(robots_dir / f"{name}.yaml")
-    urdf = read_urdf(robots_dir / known.urdf)
+    urdf = read_urdf(find_model(known.urdf))
     answers = {**ANSWERS, "open:drive_joint": "0"}
     graph = graph_of(known)
     robot = parse_robot(draft_robot(name, urdf=urdf, graph=graph, ask=answered(answers)))
