@@ -46,6 +46,8 @@ class ExpertChunks:
     def __init__(self, robot: RobotConfig, seed: int) -> None:
         self._robot = robot
         self._rng = np.random.default_rng(seed)
+        gripper = robot.gripper.joint if robot.gripper else None
+        self._arm = [k for k, name in enumerate(robot.joint_names) if name != gripper]
 
     def plan(self, world: World) -> None:
         """Look at the task once."""
@@ -57,9 +59,8 @@ class ExpertChunks:
         first = self._progress(observation) + LAG_STEPS
         rows = np.minimum(first + 1 + np.arange(HORIZON), len(self._plan) - 1)
         growing = np.linspace(0.2, 1.0, HORIZON)[:, np.newaxis]
-        offset = OFFSET_RAD * self._rng.standard_normal(self._robot.width)
-        if self._robot.gripper is not None:
-            offset[self._robot.joint_names.index(self._robot.gripper.joint)] = 0.0
+        offset = np.zeros(self._robot.width)
+        offset[self._arm] = OFFSET_RAD * self._rng.standard_normal(self._robot.width)[self._arm]
         actions = self._plan[rows] + growing * offset
         if guidance is not None:
             count = min(len(guidance.actions), HORIZON)
@@ -74,14 +75,16 @@ class ExpertChunks:
         )
 
     def _progress(self, observation: Observation) -> int:
-        """Row of the plan that looks most like the state; never more than the time that passed.
+        """Row of the plan where the arm looks most as it is; never more than the time that passed.
 
-        Where the arm waits on purpose all rows look alike, and time alone tells them apart.
+        Where the arm waits on purpose all rows look alike, and time alone tells them apart. The
+        gripper is not looked at: what it holds keeps it from closing as far as the plan says, and
+        an expert that waits for that closes it for ever.
         """
         passed = max(round((observation.stamp_ns - self._stamp_ns) / STEP_NS), 0)
         self._stamp_ns = observation.stamp_ns
         ahead = self._plan[self._at : self._at + passed + 1]
-        far = np.abs(ahead - observation.state).max(axis=1)
+        far = np.abs((ahead - observation.state)[:, self._arm]).max(axis=1)
         self._at += int(np.flatnonzero(far <= far.min() + 1e-3)[-1])
         return self._at
 
