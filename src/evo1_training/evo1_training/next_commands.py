@@ -41,13 +41,18 @@ def after_training(
         instructions: those of the data that it learned from. Tasks of the simulation are known by
             their words; of others only the first is launched, and nothing can be evaluated.
     """
-    known = _simulated_tasks(robot.name)
-    tasks = [task for task in known if task.instruction in instructions]
+    tasks = [t for t in _simulated_tasks(robot.name) if t.instruction in instructions]
     lines = [
         command("evaluate", "--checkpoint", checkpoint, "--task", task.name) for task in tasks
     ]
     words = f"instruction:={_quoted(min(instructions, default=''))}"
     told = f"task:={tasks[0].name}" if tasks else words
+    return [*lines, launch_command(robot, checkpoint, told)]
+
+
+def launch_command(robot: RobotConfig, checkpoint: str | Path, *options: str) -> str:
+    """How to start a policy, with options as name:=value."""
+    known = _simulated_tasks(robot.name)
     name = robot.name if known else "policy"  # a robot of any file, which runs already
     start = [f"evo1 launch {name}"]
     if _program() != "evo1":
@@ -56,7 +61,7 @@ def after_training(
         copy = f"{robot.name}.yaml" if _models_lie_beside(robot) else f"{checkpoint}/robot.yaml"
         file = robot.name if ships else copy
         start.append(f"robot_file:={_quoted(file)}")
-    return [*lines, " ".join([*start, told, f"checkpoint:={_quoted(checkpoint)}"])]
+    return " ".join([*start, *options, f"checkpoint:={_quoted(checkpoint)}"])
 
 
 def _quoted(word: object) -> str:

@@ -13,7 +13,6 @@ import asyncio
 import hmac
 import json
 import math
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -27,6 +26,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse
 
 from evo1_bringup.desk.robot_side import ACTIONS, Lease, RobotSide, Told, hindrances
+from evo1_policy.serving.server import is_authorised
 
 STATIC = Path(__file__).resolve().parent / "static"
 _COOKIE = "evo1_desk"
@@ -179,13 +179,10 @@ def refusal(headers: Any, cookies: Any, method: str, settings: DeskSettings) -> 
         return "asked for by a page of another origin"
     if not settings.token:
         return ""
-    shown = headers.get("authorization", "").removeprefix("Bearer ") or cookies.get(_COOKIE, "")
-    return "" if _same(shown, settings.token) else "no token: open the address that it printed"
-
-
-def new_token() -> str:
-    """One that nobody guesses."""
-    return secrets.token_urlsafe(24)
+    shown = _same(cookies.get(_COOKIE, ""), settings.token)
+    if shown or is_authorised(headers.get("authorization"), settings.token):
+        return ""
+    return "no token: open the address that it printed"
 
 
 def _same(shown: str, token: str) -> bool:

@@ -1,7 +1,8 @@
 """evo1 desk: the operator's page in a browser."""
 
 import asyncio
-import os
+import secrets
+import socket
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -45,9 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.add_argument(f"--{name}", type=Path, default=folder, help=about)
     # Behind --ros-args stands what a launch says to every node.
     options, _ = parser.parse_known_args(arguments)
-    from evo1_policy.serving.server import is_loopback
+    # Lazily: --help shall not wait for libraries.
+    from evo1_policy.serving.calling import read_token
+    from evo1_policy.serving.server import check_reach, is_loopback
 
-    token = "" if is_loopback(options.host) else os.environ.get("EVO1_TOKEN") or _new_token()
+    token = "" if is_loopback(options.host) else read_token() or secrets.token_urlsafe(24)
+    check_reach(options.host, token)
     robot: RobotSide | None = None
     if not options.no_robot:
         from evo1_bringup.ros.desk_node import RosRobot
@@ -60,12 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if robot is not None:
             robot.close()
     return 0
-
-
-def _new_token() -> str:
-    from evo1_bringup.desk.app import new_token
-
-    return new_token()
 
 
 async def _serve(
@@ -90,8 +88,6 @@ async def _serve(
 
 def _own_names() -> tuple[str, ...]:
     """Names and addresses by which others reach this machine."""
-    import socket
-
     name = socket.gethostname()
     found = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
     return (name, *sorted(found))

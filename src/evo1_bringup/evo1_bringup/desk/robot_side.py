@@ -36,12 +36,10 @@ class Picture:
     Attributes:
         number: counts up with each picture.
         jpeg: as published, or encoded once for all who look.
-        age_ms: of its stamp when it was asked for; None where its stamp is no time.
     """
 
     number: int
     jpeg: bytes
-    age_ms: float | None
 
 
 class RobotSide(Protocol):

@@ -10,7 +10,7 @@ import simplejpeg
 from sensor_msgs.msg import CompressedImage, Image
 
 from evo1_bringup.desk.robot_side import Picture
-from evo1_policy.perception.messages import MessageError, decode_image, deserialize, head_stamp_ns
+from evo1_policy.perception.messages import MessageError, decode_image, deserialize
 from evo1_policy.ros.qos import camera_qos
 
 _UNWATCHED_S = 5.0  # after which nobody listens to a camera any more
@@ -41,8 +41,7 @@ class Eye:
                 except MessageError:
                     return None
             made = self._made[1]
-        age_ms = (time.time_ns() - head_stamp_ns(raw, topic=self._topic)) * 1e-6
-        return Picture(number=number, jpeg=made, age_ms=age_ms)
+        return Picture(number=number, jpeg=made)
 
     def attend(self, topics: dict[str, list[str]]) -> None:
         """Listen where somebody looks; JPEG as it is published, where it is."""

@@ -39,6 +39,7 @@ from evo1_training.recording.terminal import recorder_view
 _ANSWER_S, _STOP_S = 8.0, 0.3
 _LOOK_S = 1.0  # how often new topics and services are looked for
 _GONE_S = 3.0  # without a word, a node's status is no longer shown
+_JOINTS_S = 0.04  # between two samples of the joints
 _SAMPLES = 12  # joint samples that one snapshot carries at most
 _HANDS = ("take_over", "hand_back", "park", "home")
 _LEVELS = ("ok", "warn", "error", "stale")
@@ -198,12 +199,12 @@ class RosRobot:
                         self._eyes[stream.name] = Eye(self._node, stream.topic)
 
     def _on_joints(self, raw: bytes) -> None:
+        at_s = time.time()
+        if self._joints and at_s - self._joints[-1]["at_s"] < _JOINTS_S:
+            return  # before it is read: a page draws no more
         try:
             message = decode(raw, JointState, topic="joint_states")
         except MessageError:
-            return
-        at_s = time.time()
-        if self._joints and at_s - self._joints[-1]["at_s"] < 0.04:
             return
         positions = {
             printable(name): round(position, 5)
@@ -285,18 +286,13 @@ def _request(what: str, value: Any) -> Any:
 
 
 def _policy(message: PolicyStatus) -> dict[str, Any]:
-    shown = status_lines(message)
     return {
         "state": STATES.get(message.state, str(message.state)),
         "reason_code": printable(message.reason_code),
         "reason": printable(message.reason),
-        "recovers": message.recovers_by_itself,
-        "dry_run": message.dry_run,
-        "robot": printable(message.robot),
         "instruction": printable(message.instruction),
-        "model": printable(message.model_hash),
         "speed": round(100.0 * message.speed),
-        "lines": [printable(line) for line in shown],
+        "lines": [printable(line) for line in status_lines(message)],
         "streams": [
             {
                 "name": printable(one.name),
@@ -309,11 +305,6 @@ def _policy(message: PolicyStatus) -> dict[str, Any]:
             }
             for one in message.streams
         ],
-        "numbers": {
-            name: round(value, 3)
-            for name, value in _numbers(message).items()
-            if name not in ("state", "speed")
-        },
     }
 
 

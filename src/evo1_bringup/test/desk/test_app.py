@@ -62,7 +62,7 @@ class FedRobot:
         return Told(ok=True, text=f"{what} done")
 
     def picture(self, camera):
-        return Picture(number=1, jpeg=JPEG, age_ms=20.0) if camera == "image_1" else None
+        return Picture(number=1, jpeg=JPEG) if camera == "image_1" else None
 
     def close(self):
         """Nothing to let go of."""

@@ -6,7 +6,7 @@ Must not import ROS, which only `--ros` needs, nor torch before there is a check
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import combinations
@@ -21,6 +21,7 @@ from evo1_policy.control.signals import ExecutionMode, LoopSettings
 from evo1_policy.robot_config import RobotConfig, load_robot
 from evo1_sim.tasks import DISTURBANCES, TASKS, all_tasks
 from evo1_training.cli.suite_evaluation import UsageError, suite_evaluations
+from evo1_training.datasets.worker_pool import counting
 from evo1_training.evaluation.comparison import (
     compare,
     compare_recipes,
@@ -243,16 +244,31 @@ def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> S
 def _offline(
     arguments: argparse.Namespace, setup: Setup, facts: dict[str, str], trials: Sequence[Trial]
 ) -> Evaluation:
-    workers = arguments.workers or fitting_workers(
-        len(trials), setup.checkpoint, device=setup.device
-    )
+    return tried(setup, trials, {**facts, **_choices(arguments)}, workers=arguments.workers)
+
+
+def tried(
+    setup: Setup,
+    trials: Sequence[Trial],
+    facts: Mapping[str, str | int | float | None],
+    *,
+    workers: int,
+) -> Evaluation:
+    """Make trials in simulation, with a progress bar.
+
+    Args:
+        setup: how.
+        trials: which.
+        facts: of the evaluation.
+        workers: processes; 0: by cores and free memory.
+
+    Raises:
+        EvaluationError: a worker was killed.
+    """
+    workers = workers or fitting_workers(len(trials), setup.checkpoint, device=setup.device)
     outcomes: list[TrialOutcome] = []
     with tqdm(total=len(trials), unit="trial", desc=setup.task, file=sys.stderr) as bar:
-
-        def advance(count: int) -> None:
-            if count:  # told ten times a second, mostly of nothing
-                bar.update(count)
-
+        advance = counting(bar.update)
         try:
             for outcome in run_trials(setup, trials, workers=workers, advance=advance):
                 outcomes.append(outcome)
@@ -263,7 +279,7 @@ def _offline(
                 f"a worker process was killed, perhaps for want of memory; use fewer than "
                 f"--workers {workers}"
             ) from None
-    return Evaluation(facts={**facts, **_choices(arguments)}, outcomes=tuple(outcomes))
+    return Evaluation(facts=facts, outcomes=tuple(outcomes))
 
 
 def _expert(arguments: argparse.Namespace) -> tuple[Setup, dict[str, str]]:

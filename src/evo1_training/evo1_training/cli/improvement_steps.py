@@ -4,16 +4,17 @@ Must not import ROS; `LiveSteps` is given a rig that does.
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
+from evo1_training.cli.evaluate import tried
 from evo1_training.datasets.reader.columns import read_columns
 from evo1_training.datasets.reader.folder import open_folder
 from evo1_training.datasets.reader.samples import INTERVENTION_KEY
+from evo1_training.datasets.worker_pool import counting
 from evo1_training.evaluation.coaching import CoachedTrial, Coaching, coach
 from evo1_training.evaluation.corrections import Rule
 from evo1_training.evaluation.live_coaching import (
@@ -24,7 +25,7 @@ from evo1_training.evaluation.live_coaching import (
     live_trials,
 )
 from evo1_training.evaluation.outcomes import Evaluation, EvaluationError, Trial
-from evo1_training.evaluation.rollouts import Setup, run_trials
+from evo1_training.evaluation.rollouts import Setup
 from evo1_training.evaluation.workers import fitting_workers
 from evo1_training.training.rollouts import SEED
 
@@ -98,38 +99,22 @@ class SimulatedSteps(Training):
             root=dataset,
             rule=self.rule,
         )
+        workers = self.workers or fitting_workers(
+            len(self.trials), policy, device=self.setup.device
+        )
         with tqdm(unit="trial", desc=f"round {number}: correcting", file=sys.stderr) as bar:
-            return coach(asked, workers=self._processes(policy), advance=_steps_of(bar))
+            return coach(asked, workers=workers, advance=counting(bar.update))
 
     def evaluate(self, policy: Path) -> Evaluation:
         """See Steps."""
         setup = replace(self.setup, checkpoint=policy, limit_s=30.0)
-        with tqdm(total=len(self.trials), unit="trial", desc="trying", file=sys.stderr) as bar:
-            outcomes = tuple(
-                run_trials(
-                    setup, self.trials, workers=self._processes(policy), advance=_steps_of(bar)
-                )
-            )
         facts: dict[str, str | int | float | None] = {
             "robot": setup.arm,
             "task": setup.task,
             "policy": str(policy),
             "seed": SEED,
         }
-        return Evaluation(facts=facts, outcomes=outcomes)
-
-    def _processes(self, policy: Path) -> int:
-        return self.workers or fitting_workers(len(self.trials), policy, device=self.setup.device)
-
-
-def _steps_of(bar: "tqdm[Any]") -> Callable[[int], None]:
-    """Let a bar go on; workers tell ten times a second, mostly of nothing."""
-
-    def advance(count: int) -> None:
-        if count:
-            bar.update(count)
-
-    return advance
+        return tried(setup, self.trials, facts, workers=self.workers)
 
 
 @dataclass(frozen=True, kw_only=True)

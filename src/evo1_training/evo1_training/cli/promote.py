@@ -9,9 +9,11 @@ from pathlib import Path
 
 from evo1_policy.command_line import Parser, entry_point, tell
 from evo1_policy.paths import point_link
+from evo1_policy.robot_config import load_robot
 from evo1_training.evaluation.comparison import better_p, compare, comparison_lines
 from evo1_training.evaluation.outcomes import Evaluation, EvaluationError
 from evo1_training.evaluation.report import read_evaluations
+from evo1_training.next_commands import launch_command
 
 CURRENT = Path("~/evo1_runs/current")
 REFUSED = 3
@@ -93,7 +95,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with link.with_name(f"{link.name}.jsonl").open("a") as journal:
         journal.write(json.dumps(told) + "\n")
     point_link(link, new)
-    print(f"{link} shows {new}\nnext: evo1 launch xarm6 checkpoint:={link}")
+    print(f"{link} shows {new}")
+    if (robot_file := new / "robot.yaml").is_file():
+        print("next:", launch_command(load_robot(robot_file), link))
     return 0
 
 

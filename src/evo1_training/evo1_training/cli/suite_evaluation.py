@@ -3,11 +3,11 @@
 import argparse
 import sys
 from dataclasses import replace
-from typing import Any
 
 from tqdm import tqdm
 
 from evo1_policy.cli.reading_options import reading
+from evo1_training.datasets.worker_pool import counting
 from evo1_training.evaluation.outcomes import Evaluation
 from evo1_training.evaluation.workers import fitting_workers
 from evo1_training.suites import evaluation as suites
@@ -58,10 +58,7 @@ def suite_evaluations(arguments: argparse.Namespace) -> list[Evaluation]:
         )
         total = len(tasks) * arguments.episodes
         with tqdm(total=total, unit="episode", desc=suite.name, file=sys.stderr) as bar:
-
-            def advance(count: int, bar: "tqdm[Any]" = bar) -> None:
-                bar.update(count)
-
+            advance = counting(bar.update)
             outcomes = suites.play(setup, tasks, workers=workers, advance=advance)
             evaluations.append(suites.evaluation_of(setup, facts, tuple(outcomes)))
     return evaluations

@@ -8,7 +8,7 @@ Must not import ROS or torch.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
@@ -48,6 +48,32 @@ from evo1_training.recording.foreign_files import bags_below
 WORK = ".work"
 ORIGIN = "meta/evo1"  # the folder with what is known of the recordings
 _REQUEST = "conversion.json"
+
+
+def write_simulated(root: Path, schema: DatasetSchema, encoded: Iterable[Path]) -> None:
+    """Make a dataset of what a simulation had encoded below its `.work`, and say so in it.
+
+    Called again after a kill, it leaves out what was added.
+
+    Args:
+        root: of the dataset.
+        schema: of all of it.
+        encoded: folders of encoded episodes, in their order.
+
+    Raises:
+        DatasetWriteError: the folder is in use, or holds something else.
+        OSError: the disk is full or gone.
+    """
+    writer = open_dataset(root, schema, version="v2.1", append=True)
+    try:
+        for episode in map(load_encoded, encoded):
+            if episode.source not in writer.sources:
+                writer.add(episode)
+        writer.close()
+    finally:
+        writer.abandon()
+    write_training(root / ORIGIN, TrainingFacts(trained_in="simulation"))
+    shutil.rmtree(root / WORK)
 
 
 def convert(request: Request, progress: Progress) -> Summary:

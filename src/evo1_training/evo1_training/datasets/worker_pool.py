@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from typing import Any, TypeVar
 
@@ -25,6 +25,32 @@ _counter: Any = None  # of this worker process
 def available_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def counting(update: Callable[[int], object]) -> Advance:
+    """An `advance` for run_all, which tells ten times a second and mostly of nothing."""
+
+    def advance(count: int) -> None:
+        if count:
+            update(count)
+
+    return advance
+
+
+def changed_choice(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What keeps an unfinished job from being gone on with, in words; '' for nothing.
+
+    Args:
+        begun: the choices that it was begun with, as they were noted.
+        asked: those of now, plain; each has to be the same.
+    """
+    for name, value in asked.items():
+        if begun.get(name) != value:
+            return (
+                f"with {name} {begun.get(name)!s:.80}, now {value!s:.80} is asked for; give the "
+                "same to go on"
+            )
+    return ""
 
 
 def run_all(

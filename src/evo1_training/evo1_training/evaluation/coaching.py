@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from evo1_policy.checkpoint_layouts.training_facts import TrainingFacts, write_training
 from evo1_policy.paths import write_whole
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig, parse_robot
 from evo1_policy.untrusted import read_json
@@ -23,10 +22,9 @@ from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.env import STEP_NS, Evo1Env
 from evo1_sim.experts import ExpertError
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
-from evo1_training.datasets.conversion import ORIGIN, WORK
-from evo1_training.datasets.lerobot.encoding import encode_episode, load_encoded
+from evo1_training.datasets.conversion import WORK, write_simulated
+from evo1_training.datasets.lerobot.encoding import encode_episode
 from evo1_training.datasets.lerobot.schema import AlignedFrame, DatasetSchema
-from evo1_training.datasets.lerobot.writing import open_dataset
 from evo1_training.datasets.worker_pool import run_all
 from evo1_training.evaluation.corrections import Person, Rule, Vector, Watch
 from evo1_training.evaluation.outcomes import EvaluationError
@@ -142,24 +140,10 @@ def coach(
             f"{len(made)} trials and no correction: {solved} solved by the policy alone, of the "
             f"last the simulation says: {made[-1].detail if made else 'no seeds are left'}"
         )
-    _write(asked, made)
+    schema = _schema(parse_robot(asked.setup.robot_text))
+    kept = (asked.folder(trial.seed) / name for trial in made for name in trial.kept)
+    write_simulated(asked.root, schema, kept)
     return tuple(made)
-
-
-def _write(asked: Coaching, made: list[CoachedTrial]) -> None:
-    robot = parse_robot(asked.setup.robot_text)
-    writer = open_dataset(asked.root, _schema(robot), version="v2.1", append=True)
-    try:
-        for trial in made:
-            for name in trial.kept:
-                encoded = load_encoded(asked.folder(trial.seed) / name)
-                if encoded.source not in writer.sources:
-                    writer.add(encoded)
-        writer.close()
-    finally:
-        writer.abandon()
-    write_training(asked.root / ORIGIN, TrainingFacts(trained_in="simulation"))
-    shutil.rmtree(asked.root / WORK)
 
 
 def _schema(robot: RobotConfig) -> DatasetSchema:

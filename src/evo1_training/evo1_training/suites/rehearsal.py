@@ -6,22 +6,19 @@ added together, in order. Whatever stops it, the same call goes on.
 
 import functools
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.checkpoint_layouts.training_facts import TrainingFacts, write_training
 from evo1_policy.interface import load_interface
 from evo1_policy.paths import write_whole
 from evo1_policy.untrusted import read_json
-from evo1_training.datasets.conversion import ORIGIN, WORK
+from evo1_training.datasets.conversion import WORK, write_simulated
 from evo1_training.datasets.lerobot.contents import INFO
 from evo1_training.datasets.lerobot.encoding import encode_episode, load_encoded
 from evo1_training.datasets.lerobot.schema import AlignedFrame, DatasetSchema
-from evo1_training.datasets.lerobot.writing import open_dataset
-from evo1_training.datasets.worker_pool import run_all
+from evo1_training.datasets.worker_pool import changed_choice, counting, run_all
 from evo1_training.recording.episode import EpisodeError
 from evo1_training.suites.simulation import Simulation, SuiteError
 from evo1_training.suites.suite import SuiteTask
@@ -112,9 +109,7 @@ def rehearse(rehearsal: SuiteRehearsal, workers: int, advance: Callable[[int], o
     ]
     failed = 0
     try:
-        for _, outcome in run_all(
-            _record, jobs, workers=workers, advance=lambda count: _tell(advance, count)
-        ):
+        for _, outcome in run_all(_record, jobs, workers=workers, advance=counting(advance)):
             if isinstance(outcome, Exception):
                 raise outcome
             failed += outcome
@@ -122,13 +117,8 @@ def rehearse(rehearsal: SuiteRehearsal, workers: int, advance: Callable[[int], o
         if _simulation.cache_info().currsize:  # one worker: this process
             _simulation().close()
             _simulation.cache_clear()
-    _write(rehearsal, jobs)
+    write_simulated(rehearsal.root, rehearsal.schema, (job.folder for job in jobs))
     return failed
-
-
-def _tell(advance: Callable[[int], object], count: int) -> None:
-    if count:
-        advance(count)
 
 
 def _begin(rehearsal: SuiteRehearsal) -> None:
@@ -136,33 +126,14 @@ def _begin(rehearsal: SuiteRehearsal) -> None:
     root, note = rehearsal.root, rehearsal.root / WORK / _CHOICES
     if note.is_file():
         begun: Mapping[str, Any] = read_json(note, what="choices of an unfinished rehearsal")
-        for name, value in rehearsal.choices.items():
-            if begun.get(name) != value:
-                raise SuiteError(
-                    f"{note.parent}: an unfinished rehearsal with {name} {begun.get(name)!s:.80}, "
-                    f"now {value!s:.80} is asked for; give the same to go on, or delete it"
-                )
+        if why := changed_choice(begun, rehearsal.choices):
+            raise SuiteError(f"{note.parent}: an unfinished rehearsal {why}, or delete it")
         return
     if root.exists() and any(root.iterdir()):
         what = "a dataset" if (root / INFO).is_file() else "something else"
         raise SuiteError(f"{root}: holds {what} already; choose another folder")
     note.parent.mkdir(parents=True)
     write_whole(note, json.dumps(rehearsal.choices), sync=False)
-
-
-def _write(rehearsal: SuiteRehearsal, jobs: list[_Job]) -> None:
-    """Make the dataset of what was encoded, and say that it is simulated."""
-    root = rehearsal.root
-    writer = open_dataset(root, rehearsal.schema, version="v2.1", append=True)
-    try:
-        for encoded in (load_encoded(job.folder) for job in jobs):
-            if encoded.source not in writer.sources:
-                writer.add(encoded)
-        writer.close()
-    finally:
-        writer.abandon()
-    write_training(root / ORIGIN, TrainingFacts(trained_in="simulation"))
-    shutil.rmtree(root / WORK)
 
 
 @functools.lru_cache(maxsize=1)

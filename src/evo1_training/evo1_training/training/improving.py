@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from evo1_policy.paths import point_link, write_whole
 from evo1_policy.untrusted import read_json
 from evo1_training.datasets.lerobot.contents import INFO
+from evo1_training.datasets.worker_pool import changed_choice
 from evo1_training.evaluation.coaching import CoachedTrial, trial_from
 from evo1_training.evaluation.comparison import Comparison, compare
 from evo1_training.evaluation.outcomes import Evaluation, EvaluationError
@@ -186,9 +187,5 @@ def _check_same(note: Path, choices: Mapping[str, Any]) -> None:
         write_whole(note, json.dumps(choices, indent=1) + "\n")
         return
     begun = read_json(note, what="choices of an improvement")
-    for name, value in choices.items():
-        if begun.get(name) != value:
-            raise EvaluationError(
-                f"{note.parent}: was begun with {name} {begun.get(name)!s:.80}, now "
-                f"{value!s:.80} is asked for; give the same to go on, or another --out"
-            )
+    if why := changed_choice(begun, choices):
+        raise EvaluationError(f"{note.parent}: was begun {why}, or another --out")

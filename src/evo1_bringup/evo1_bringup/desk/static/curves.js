@@ -1,7 +1,7 @@
 // Curves on a canvas, in the colours of the page.
 export const COLOURS = ["#4c78c8", "#e0823d", "#3aa66a", "#c94f7c", "#8a63c9", "#3aa0b8"];
 
-export function drawCurves(canvas, curves, { end, least = 0, shaded = [], marks = [], log = false } = {}) {
+export function drawCurves(canvas, curves, { end, zero = 0, least = 0, shaded = [], marks = [], log = false } = {}) {
   const scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
   if (!width) return;
   Object.assign(canvas, { width: width * scale, height: height * scale });
@@ -20,11 +20,11 @@ export function drawCurves(canvas, curves, { end, least = 0, shaded = [], marks 
   pen.fillStyle = "rgba(211, 35, 47, .2)";
   for (const [from, to] of shaded) pen.fillRect(x(from), 4, Math.max(1, x(to) - x(from)), height - bottom - 6);
   pen.fillStyle = style.color;
-  const told = (value) => Number((log ? 10 ** value : value).toPrecision(3)).toString();
+  const number = (value) => Number(value.toPrecision(3)).toString(), told = (value) => number(log ? 10 ** value : value);
   pen.fillText(told(high), 2, 14);
   pen.fillText(told(low), 2, height - bottom - 2);
-  pen.fillText("0", left, height - 4);
-  pen.fillText(told(log ? Math.log10(last) : last), width - 44, height - 4);
+  pen.fillText(number(0 - zero), left, height - 4);
+  pen.fillText(number(last - zero), width - 44, height - 4);
   pen.strokeStyle = "rgba(128, 128, 128, .5)";
   line(pen, [[left, 4], [left, height - bottom], [width - 6, height - bottom]], []);
   for (const mark of marks.slice(1)) line(pen, [[x(mark), 4], [x(mark), height - bottom]], [2, 3]);

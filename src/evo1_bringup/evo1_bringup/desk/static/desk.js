@@ -35,6 +35,26 @@ export function tell(text, bad = false) {
   told.className = bad ? "bad" : "";
 }
 
+// The rows of a table, changed where they changed.
+export function fill(table, heads, rows) {
+  while (table.rows.length > rows.length + 1) table.deleteRow(-1);
+  [heads, ...rows].forEach((cells, r) => {
+    const row = table.rows[r] || table.insertRow();
+    while (row.cells.length > cells.length) row.deleteCell(-1);
+    cells.forEach((text, c) => {
+      const cell = row.cells[c] || row.appendChild(document.createElement(r ? "td" : "th"));
+      if (cell.textContent !== String(text)) cell.textContent = text;
+    });
+  });
+}
+
+// Grey, with the reason, while what it does cannot be done.
+export function hinder(control, state) {
+  const why = state.operator?.mine ? state.hindrances?.[control.dataset.what] ?? "not known yet" : "this page only watches";
+  control.disabled = Boolean(why);
+  control.title = why;
+}
+
 export const desk = {
   page,
   state: { robot: null },

@@ -1,8 +1,8 @@
 // Live: cameras, state, joints, latency, nodes; and what an operator asks for.
-import { el, tell } from "./desk.js";
+import { COLOURS, drawCurves } from "./curves.js";
+import { el, fill, hinder, tell } from "./desk.js";
 
 const WINDOW_S = 20, AHEAD_S = 2;
-const COLOURS = ["#4c78c8", "#e0823d", "#3aa66a", "#c94f7c", "#8a63c9", "#3aa0b8", "#9a8a2f", "#7a7a7a"];
 const BUTTONS = [
   ["resume", "Resume", "main"], ["pause", "Pause"], ["clear_stop", "Clear stop"],
   ["take_over", "Take over"], ["hand_back", "Hand back"], ["home", "Home"], ["park", "Park"],
@@ -69,12 +69,6 @@ export function unmount() {
   stopListening?.();
   cancelAnimationFrame(frame);
   closeCameras();
-}
-
-function hinder(control, state) {
-  const why = state.operator?.mine ? state.hindrances?.[control.dataset.what] ?? "not known yet" : "this page only watches";
-  control.disabled = Boolean(why);
-  control.title = why;
 }
 
 async function instruct(desk, words, way, said) {
@@ -148,18 +142,6 @@ function showNodes(table, nodes) {
   nodes.forEach((one, k) => { table.rows[k + 1].cells[1].className = one.age_s > 5 ? "error" : one.level; });
 }
 
-export function fill(table, heads, rows) {
-  while (table.rows.length > rows.length + 1) table.deleteRow(-1);
-  [heads, ...rows].forEach((cells, r) => {
-    const row = table.rows[r] || table.insertRow();
-    while (row.cells.length > cells.length) row.deleteCell(-1);
-    cells.forEach((text, c) => {
-      const cell = row.cells[c] || row.appendChild(document.createElement(r ? "td" : "th"));
-      if (cell.textContent !== String(text)) cell.textContent = text;
-    });
-  });
-}
-
 function remember(state) {
   const last = history.at(-1)?.at_s ?? 0;
   for (const one of state.joints || []) if (one.at_s > last) history.push({ ...one, held: state.held || {} });
@@ -169,55 +151,25 @@ function remember(state) {
 function draw(canvas, keys, state) {
   const chunk = state.chunks?.at(-1), before = state.chunks?.at(-2);
   const names = chunk?.joints?.length ? chunk.joints : Object.keys(history.at(-1)?.positions || {});
-  const shown = names.slice(0, 16);
+  const shown = names.slice(0, 16), place = (at_s) => at_s - state.now_s + WINDOW_S;
   if (keys.dataset.names !== shown.join()) {
     keys.dataset.names = shown.join();
     keys.replaceChildren(...shown.map((name, k) => {
       const line = el("i");
       line.style.background = COLOURS[k % COLOURS.length];
       return el("span", { className: "key" }, line, name);
-    }), el("span", { className: "soft" }, "solid: measured · dashed: held · faint right of now: planned"));
+    }), el("span", { className: "soft" }, "solid: measured · dashed: held · faint: planned, this chunk and the one before"));
   }
-  const scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
-  canvas.width = width * scale;
-  canvas.height = height * scale;
-  const pen = canvas.getContext("2d");
-  pen.scale(scale, scale);
-  const all = history.flatMap((one) => shown.map((name) => one.positions[name])).filter(Number.isFinite);
-  for (const one of [chunk, before]) if (one) all.push(...one.positions.flat());
-  if (!all.length) return;
-  const low = Math.min(...all) - 0.1, high = Math.max(...all) + 0.1;
-  const x = (at_s) => 44 + (width - 48) * (at_s - state.now_s + WINDOW_S) / (WINDOW_S + AHEAD_S);
-  const y = (value) => 6 + (height - 24) * (high - value) / (high - low);
-  const style = getComputedStyle(canvas);
-  pen.font = "12px system-ui";
-  pen.fillStyle = style.color;
-  pen.strokeStyle = style.color;
-  pen.globalAlpha = 0.5;
-  for (const value of [low + 0.1, (low + high) / 2, high - 0.1]) pen.fillText(value.toFixed(2), 2, y(value) + 4);
-  pen.beginPath();
-  pen.moveTo(x(state.now_s), 4);
-  pen.lineTo(x(state.now_s), height - 18);
-  pen.stroke();
-  pen.fillText("now", x(state.now_s) - 10, height - 4);
-  pen.fillText(`-${WINDOW_S} s`, 44, height - 4);
-  shown.forEach((name, k) => {
-    pen.strokeStyle = COLOURS[k % COLOURS.length];
-    line(pen, history.map((one) => [x(one.at_s), y(one.positions[name])]), 1, []);
-    line(pen, history.map((one) => [x(one.at_s), y(one.held[name])]), 0.8, [3, 3]);
-    for (const [one, alpha] of [[before, 0.25], [chunk, 0.6]]) {
+  const curves = shown.flatMap((name, k) => {
+    const colour = COLOURS[k % COLOURS.length], times = history.map((one) => place(one.at_s));
+    const planned = [[before, "55"], [chunk, "aa"]].map(([one, faint]) => {
       const column = one?.joints.indexOf(name) ?? -1;
-      if (column >= 0) line(pen, one.at_s.map((at_s, r) => [x(at_s), y(one.positions[r][column])]).filter(([px]) => px > 40), alpha, []);
-    }
+      const rows = column < 0 ? [] : one.at_s.map((at_s, r) => [place(at_s), one.positions[r][column]])
+        .filter(([time]) => time >= 0 && time <= WINDOW_S + AHEAD_S);
+      return { times: rows.map(([time]) => time), values: rows.map(([, value]) => value), colour: colour + faint };
+    });
+    return [{ times, values: history.map((one) => one.positions[name] ?? null), colour },
+      { times, values: history.map((one) => one.held[name] ?? null), colour, dashed: true }, ...planned];
   });
-  pen.globalAlpha = 1;
-}
-
-function line(pen, points, alpha, dash) {
-  pen.globalAlpha = alpha;
-  pen.setLineDash(dash);
-  pen.beginPath();
-  for (const [px, py] of points) if (Number.isFinite(py)) pen.lineTo(px, py);
-  pen.stroke();
-  pen.setLineDash([]);
+  drawCurves(canvas, curves, { end: WINDOW_S + AHEAD_S, zero: WINDOW_S, least: 0.2, marks: [0, WINDOW_S] });
 }

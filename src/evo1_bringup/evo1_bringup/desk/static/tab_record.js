@@ -1,5 +1,5 @@
 // Record: what, by whom and how many; the gate; start, save, discard; and each take's grade.
-import { el, api, tell } from "./desk.js";
+import { api, el, fill, hinder, tell } from "./desk.js";
 
 const PLAN = "evo1 recording", SHELF = { kind: "episodes", shelf: "." };
 let unlisten = null, lastSaved = -1, mounted = false;
@@ -33,19 +33,15 @@ export function mount(root, desk) {
   renew();
   unlisten = desk.onState((state) => {
     const view = state.recorder;
-    for (const one of buttons) {
-      const why = state.operator?.mine ? state.hindrances?.[one.dataset.what] ?? "not known yet" : "this page only watches";
-      one.disabled = Boolean(why);
-      one.title = why;
-    }
+    for (const one of buttons) hinder(one, state);
     head.textContent = view ? view.headline : "No recorder: evo1 launch xarm6 teleop:=true record:=true";
     if (!view) return;
     const missing = view.streams.filter((one) => one.problem);
     gate.textContent = view.reason || missing.map((one) => `${one.name}: ${one.problem}`).join("; ");
     facts.textContent = `saved ${view.saved} · lost ${view.lost} · skew ${view.skew_ms.toFixed(0)} ms · disk ${view.disk}`;
-    streams.replaceChildren(el("tr", {}, ["stream", "Hz", "age ms", "longest gap ms", "lost"].map((name) => el("th", {}, name))),
-      ...view.streams.map((one) => el("tr", { className: one.problem ? "bad" : one.lost ? "warn" : "", title: one.topic },
-        [one.name, one.rate_hz.toFixed(1), one.age_ms === null ? "never" : one.age_ms.toFixed(0), one.max_gap_ms.toFixed(0), one.lost].map((text) => el("td", {}, String(text))))));
+    fill(streams, ["stream", "Hz", "age ms", "longest gap ms", "lost"], view.streams.map((one) =>
+      [one.name, one.rate_hz.toFixed(1), one.age_ms === null ? "never" : one.age_ms.toFixed(0), one.max_gap_ms.toFixed(0), one.lost]));
+    view.streams.forEach((one, k) => Object.assign(streams.rows[k + 1], { className: one.problem ? "bad" : one.lost ? "warn" : "", title: one.topic }));
     if (view.saved !== lastSaved) {
       const added = lastSaved >= 0 && view.saved > lastSaved;
       lastSaved = view.saved;

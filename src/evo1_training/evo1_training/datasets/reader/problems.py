@@ -169,9 +169,12 @@ class Findings:
             what: what was found, and what was expected.
             episode: its number, where it is about one.
             frame: of it, where it is about one.
+
+        Raises:
+            DatasetError: by Refusing, which keeps none.
         """
         severity, remedy = RULES[code]
-        self._found.append(
+        self._take(
             Finding(
                 code=code,
                 severity=severity,
@@ -182,6 +185,9 @@ class Findings:
                 frame=frame,
             )
         )
+
+    def _take(self, finding: Finding) -> None:
+        self._found.append(finding)
 
     def __iter__(self) -> Iterator[Finding]:
         """Worst first, one code after the other, otherwise as found."""
@@ -208,20 +214,6 @@ _READ_ANYWAY = frozenset({"tasks-order", "tasks-index", "template"})
 class Refusing(Findings):
     """Keeps nothing: the first error that keeps a dataset from being read is raised."""
 
-    def add(
-        self,
-        code: str,
-        where: object,
-        what: str,
-        *,
-        episode: int | None = None,
-        frame: int | None = None,
-    ) -> None:
-        """Refuse the dataset, if it is an error.
-
-        Raises:
-            DatasetError: it is; names where, what and what to do.
-        """
-        severity, remedy = RULES[code]
-        if severity == "error" and code not in _READ_ANYWAY:
-            raise DatasetError(f"{where}: {what}; {remedy}")
+    def _take(self, finding: Finding) -> None:
+        if finding.severity == "error" and finding.code not in _READ_ANYWAY:
+            raise DatasetError(f"{finding.where}: {finding.what}; {finding.remedy}")
