@@ -1,5 +1,5 @@
 // Curves on a canvas, in the colours of the page.
-export const COLOURS = ["#4c78c8", "#e0823d", "#3aa66a", "#c94f7c", "#8a63c9", "#3aa0b8"];
+export const COLOURS = ["#4c78c8", "#e0823d", "#3aa66a", "#c94f7c", "#8a63c9", "#3aa0b8", "#9a8a2f", "#7a7a7a"];
 
 export function drawCurves(canvas, curves, { end, zero = 0, least = 0, shaded = [], marks = [], log = false } = {}) {
   const scale = devicePixelRatio || 1, width = canvas.clientWidth, height = canvas.clientHeight;
