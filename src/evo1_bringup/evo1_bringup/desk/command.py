@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+import signal
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -52,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     token = "" if is_loopback(options.host) else read_token() or secrets.token_urlsafe(24)
     check_reach(options.host, token)
+    # The server hears it first, and passes it on once it has ended: everything is let go of.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     robot: RobotSide | None = None
     if not options.no_robot:
         from evo1_bringup.ros.desk_node import RosRobot
