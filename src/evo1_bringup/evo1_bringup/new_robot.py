@@ -10,22 +10,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from evo1_bringup.options import read_namespace, read_robot
 from evo1_policy.command_line import Parser, entry_point, positive, printable
-from evo1_policy.kinematics.urdf import MOST_BYTES, Urdf, parse_urdf
-from evo1_policy.robot_config import RobotConfig
-from evo1_policy.untrusted import read_text
-from evo1_sim.collision_draft import (
-    TABLE,
-    TABLE_QUESTION,
-    model_text,
-    read_table,
-    with_collision,
-)
-from evo1_sim.heard import Graph
-from evo1_sim.robot_check import Finding, check_robot
-from evo1_sim.robot_draft import answered, draft_robot
+
+if TYPE_CHECKING:
+    from evo1_policy.kinematics.urdf import Urdf
+    from evo1_policy.robot_config import RobotConfig
+    from evo1_sim.heard import Graph
+    from evo1_sim.robot_check import Finding
 
 _EPILOG = """\
 examples:
@@ -71,6 +64,15 @@ def _add_listening(parser: argparse.ArgumentParser) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write a robot file; return the exit code."""
     arguments = build_parser().parse_args(argv)
+    from evo1_sim.collision_draft import (
+        TABLE,
+        TABLE_QUESTION,
+        model_text,
+        read_table,
+        with_collision,
+    )
+    from evo1_sim.robot_draft import answered, draft_robot
+
     if arguments.to.exists() and not arguments.overwrite:
         raise NewRobotError(f"--to: '{arguments.to}' exists; give --overwrite, or another name")
     answers = dict(word.partition("=")[::2] for word in arguments.answers)
@@ -111,6 +113,9 @@ def check(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--joints", default="", metavar="A,B", help="Only these. Usually: all.")
     _add_listening(parser)
     arguments = parser.parse_args(argv)
+    from evo1_bringup.options import read_robot
+    from evo1_sim.robot_check import check_robot
+
     robot = read_robot(arguments.robot)[1]
     found = check_robot(robot, _listen(arguments))
     if (arguments.move or arguments.limp) and not any(one.level == "error" for one in found):
@@ -121,7 +126,8 @@ def check(argv: Sequence[str] | None = None) -> int:
     return 1 if errors else 0
 
 
-def _try_joints(robot: RobotConfig, arguments: argparse.Namespace) -> list[Finding]:
+def _try_joints(robot: "RobotConfig", arguments: argparse.Namespace) -> "list[Finding]":
+    from evo1_bringup.options import read_namespace
     from evo1_bringup.ros.relayed_hand import relayed_hand
     from evo1_sim.joint_trial import try_joints
 
@@ -135,19 +141,23 @@ def _confirm(question: str) -> bool:
     return input(f"{printable(question, 1000)}? [y/n] ").strip().lower() in ("y", "yes")
 
 
-def _listen(arguments: argparse.Namespace) -> Graph:
+def _listen(arguments: argparse.Namespace) -> "Graph":
+    from evo1_bringup.options import read_namespace
     from evo1_bringup.ros.graph import listen
 
     return listen(read_namespace(arguments.namespace), arguments.seconds)
 
 
 def _description(
-    arguments: argparse.Namespace, graph: Graph | None
-) -> tuple[str, Urdf | None, str]:
+    arguments: argparse.Namespace, graph: "Graph | None"
+) -> "tuple[str, Urdf | None, str]":
     """The robot's URDF as text and as read, and where the robot file finds it.
 
     What was expanded or heard is kept beside the robot file.
     """
+    from evo1_policy.kinematics.urdf import MOST_BYTES, parse_urdf
+    from evo1_policy.untrusted import read_text
+
     if arguments.urdf is None:
         text = graph.description if graph is not None else ""
         if not text:

@@ -1,6 +1,9 @@
 """The MJCF of a cell: light, floor, table, the arm that stands on it and the task's objects."""
 
-from evo1_sim.arms import Arm
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from evo1_sim.arms import Arm
 
 TIMESTEP_NS = 2_000_000
 MAX_IMAGE = 1280  # pixels along a side that the offscreen buffer has room for
@@ -93,7 +96,7 @@ def model_xml(name: str, bodies: str, *, rest: str = "", table_rgba: str = TABLE
 </mujoco>"""
 
 
-def scene_xml(arm: Arm, objects: str, *, welds: str = "", table_rgba: str = TABLE_RGBA) -> str:
+def scene_xml(arm: "Arm", objects: str, *, welds: str = "", table_rgba: str = TABLE_RGBA) -> str:
     """The whole model.
 
     Args:

@@ -5,14 +5,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING
 
 from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import Parser, entry_point, positive
-from evo1_policy.replay.replaying import TOLERANCE_RAD, Policy, PolicyLoader, Report, replay
-from evo1_policy.replay.report import as_json, summary, table
-from evo1_policy.robot_config import RobotConfig
+
+if TYPE_CHECKING:
+    from evo1_policy.replay.replaying import Policy, PolicyLoader, Report
+    from evo1_policy.robot_config import RobotConfig
 
 _DESCRIPTION = """\
 Make the chunks of a recorded bag again, and compare them with those that were recorded.
@@ -58,6 +58,11 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    from tqdm import tqdm
+
+    from evo1_policy.replay.replaying import TOLERANCE_RAD, replay
+    from evo1_policy.replay.report import summary, table
+
     with tqdm(desc="replay", unit="chunk", file=sys.stderr, disable=None, leave=False) as bar:
 
         def progress(done: int, of: int) -> None:
@@ -71,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chunk_topic=options.chunks,
             other_model=options.checkpoint is not None,
             seed=options.seed,
-            tolerance_rad=options.tolerance,
+            tolerance_rad=options.tolerance or TOLERANCE_RAD,
             progress=progress,
         )
     print(f"{table(report)}\n\n{summary(report)}")
@@ -79,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if report.passed or (report.compared and not report.is_test) else 1
 
 
-def _write(report: Report, options: argparse.Namespace) -> None:
+def _write(report: "Report", options: argparse.Namespace) -> None:
+    from evo1_policy.replay.report import as_json
+
     if options.json:
         options.json.write_text(json.dumps(as_json(report), indent=1) + "\n")
         print(f"json: {options.json}")
@@ -90,8 +97,8 @@ def _write(report: Report, options: argparse.Namespace) -> None:
         print(f"plot: {options.plot}")
 
 
-def _loader(options: argparse.Namespace) -> PolicyLoader:
-    def load(robot: RobotConfig, seed: int, steps: int) -> Policy:
+def _loader(options: argparse.Namespace) -> "PolicyLoader":
+    def load(robot: "RobotConfig", seed: int, steps: int) -> "Policy":
         # Lazily: torch takes seconds, --help shall not.
         from evo1_policy.checkpoint import shipped_checkpoint
         from evo1_policy.policy import Policy as Evo1Policy
@@ -129,9 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--tolerance",
         type=positive,
-        default=TOLERANCE_RAD,
         metavar="RAD",
-        help=f"what counts as equal (default: {TOLERANCE_RAD:g} rad)",
+        help="what counts as equal (default: 1e-4 rad)",
     )
     add("--json", type=Path, metavar="FILE", help="everything, for a script")
     add("--plot", type=Path, metavar="PNG", help="recorded and replayed joints over time")

@@ -5,6 +5,7 @@ points, not only the points. Letters: N points, D joints.
 """
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,7 +13,9 @@ from evo1_policy.action_chunk import Floats, Trajectory
 from evo1_policy.control.execution import Plan, cut_plan, plan_hold, plan_hold_on_path
 from evo1_policy.control.limits import Limits, breaks_limits
 from evo1_policy.control.signals import _SAFETY_KEY, SafeTrajectory, StopCode, StopReason
-from evo1_policy.kinematics.collision import Contact, Workspace
+
+if TYPE_CHECKING:
+    from evo1_policy.kinematics.collision import Contact, Workspace
 
 LEAST_LEFT_TICKS = 3  # of a plan that is cut; less is no motion worth sending
 CUTS = (0.5, 1.0, 1.5, 2.0, 3.0, 5.0)  # times the braking time before a touch, where to cut
@@ -27,7 +30,7 @@ class Gate:
         workspace: what the arm must not touch; None: not checked.
     """
 
-    def __init__(self, limits: Limits, workspace: Workspace | None) -> None:
+    def __init__(self, limits: Limits, workspace: "Workspace | None") -> None:
         self._limits = limits
         self._workspace = workspace
         self._clear: Trajectory | None = None  # what passed last: clear to its end at rest
@@ -120,7 +123,7 @@ def check(
     trajectory: Trajectory,
     limits: Limits,
     *,
-    workspace: Workspace | None = None,
+    workspace: "Workspace | None" = None,
     executing: Trajectory | None = None,
     splice_tick: int | None = None,
     measured: Floats | None = None,
@@ -163,7 +166,7 @@ def check(
     return SafeTrajectory(trajectory=trajectory, _key=_SAFETY_KEY)
 
 
-def _touching(contact: Contact, after_s: float) -> FurtherOn:
+def _touching(contact: "Contact", after_s: float) -> FurtherOn:
     first, second = contact.pair
     return FurtherOn(
         code=StopCode.WOULD_TOUCH,

@@ -1,11 +1,14 @@
 """How fast the tool moves in space, and where that is too fast. No ROS, no torch."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from evo1_policy.action_chunk import Floats, Trajectory, interpolate
-from evo1_policy.kinematics.collision import workspace_of
-from evo1_policy.kinematics.model import ArmModel
 from evo1_policy.robot_config import RobotConfig
+
+if TYPE_CHECKING:
+    from evo1_policy.kinematics.model import ArmModel
 
 PLANNED_SHARE = 0.9  # of the bound that slowed motion is planned with
 HEADROOM = 0.97  # of the bound that what follows a person keeps, to go on from
@@ -21,13 +24,15 @@ class ToolSpeed:
         most: fastest that it may move [m/s].
     """
 
-    def __init__(self, arm: ArmModel, most: float) -> None:
+    def __init__(self, arm: "ArmModel", most: float) -> None:
         self.most = most
         self._arm = arm
 
     @classmethod
     def of(cls, robot: RobotConfig) -> "ToolSpeed | None":
         """The bound that stands in a robot file (safety.collision.tool_speed); None: none."""
+        from evo1_policy.kinematics.collision import workspace_of  # lazily: it loads MuJoCo
+
         collision = robot.safety.collision
         workspace = workspace_of(robot) if collision and collision.tool_speed else None
         if collision is None or workspace is None:

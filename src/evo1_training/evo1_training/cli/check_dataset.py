@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evo1_policy.command_line import Parser, entry_point
-from evo1_training.next_commands import command
 
 if TYPE_CHECKING:
     from evo1_training.datasets.checker.checking import CheckReport
@@ -65,6 +64,7 @@ def _next(root: Path, robot_type: str) -> str:
     """To train, where it is known which robot's the dataset is; else to adopt it."""
     from evo1_training.datasets.reader.adoption import adoption_path, shipped
     from evo1_training.datasets.reader.robot_check import ROBOT_COPY
+    from evo1_training.next_commands import command
 
     if adoption_path(root).is_file() or (root / ROBOT_COPY).is_file():
         return command("train", "--stage", 1, "--dataset", root)
@@ -85,6 +85,8 @@ def _write(report: "CheckReport", folder: Path | None, json_path: Path | None) -
 
 
 def _lines(report: "CheckReport") -> Iterator[str]:
+    from evo1_training.next_commands import command
+
     for code, group in groupby(report.findings, key=lambda finding: finding.code):
         yield from _code_lines(code, list(group))
     counts = [

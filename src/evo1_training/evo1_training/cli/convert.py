@@ -6,14 +6,13 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evo1_policy.command_line import INTERRUPTED, Parser, describe, entry_point, printable, tell
-from evo1_training.datasets.conversion import convert
-from evo1_training.datasets.conversion_request import ConversionError, Request, Summary, listed
-from evo1_training.datasets.worker_pool import available_cores
-from evo1_training.next_commands import command
-from evo1_training.recording.foreign_bag import ForeignBags
+
+if TYPE_CHECKING:
+    from evo1_training.datasets.conversion_request import Request, Summary
+    from evo1_training.recording.foreign_bag import ForeignBags
 
 _DESCRIPTION = """\
 Convert recorded episodes to a LeRobot dataset that Evo-1 trains on.
@@ -64,6 +63,9 @@ _LONGEST = 4096  # characters of a line
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    from evo1_training.datasets.conversion import convert
+    from evo1_training.datasets.conversion_request import Request
+
     request = Request(
         episodes=options.episodes,
         dataset=options.to,
@@ -93,8 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if summary.failed else 0
 
 
-def _foreign(options: argparse.Namespace) -> ForeignBags | None:
+def _foreign(options: argparse.Namespace) -> "ForeignBags | None":
     """What is told of bags of another recorder; None where none are meant."""
+    from evo1_training.datasets.conversion_request import ConversionError
+    from evo1_training.recording.foreign_bag import ForeignBags
+
     if options.robot is None:
         if options.map is not None or options.instruction:
             raise ConversionError("--map and --instruction are for bags with --robot ROBOT")
@@ -104,8 +109,11 @@ def _foreign(options: argparse.Namespace) -> ForeignBags | None:
     return ForeignBags.read(robot_file(options.robot), options.map, options.instruction)
 
 
-def report(summary: Summary, request: Request, took_s: float) -> str:
+def report(summary: "Summary", request: "Request", took_s: float) -> str:
     """Return the table, what needs attention, and what to type next."""
+    from evo1_training.datasets.conversion_request import listed
+    from evo1_training.next_commands import command
+
     results = summary.results
     seconds = sum(result.seconds for result in results)
     gap_s = sum(result.gap_seconds for result in results)
@@ -183,6 +191,8 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from evo1_training.datasets.worker_pool import available_cores
+
     parser = Parser(
         "evo1 convert",
         description=_DESCRIPTION,

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 from evo1_policy.command_line import Parser, entry_point, printable
-from evo1_training.next_commands import command
 
 _DESCRIPTION = """\
 Make a new dataset out of one or more LeRobot datasets (v2.1 or v3.0): leave episodes out, give
@@ -40,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from evo1_training.datasets.lerobot.edit_source import EditError
     from evo1_training.datasets.lerobot.editing import Edit, write_edited
+    from evo1_training.next_commands import command
 
     if options.in_place == (options.to is not None):
         raise EditError("give either --to NEW or --in-place")

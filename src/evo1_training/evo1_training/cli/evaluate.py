@@ -1,50 +1,24 @@
 """`ros2 run evo1_training evaluate`: how often a policy does a task in simulation.
 
-Must not import ROS, which only `--ros` needs, nor torch before there is a checkpoint to read.
+What it does is evaluation_steps.py's, imported once there is something to do: --help waits for no
+simulator. Must not import ROS or torch.
 """
 
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
-from itertools import combinations
+from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
-from tqdm import tqdm
-
-from evo1_policy.cli.reading_options import add_reading_options, reading
+from evo1_policy.cli.reading_options import add_reading_options
 from evo1_policy.command_line import Parser, describe, entry_point, tell
-from evo1_policy.control.signals import ExecutionMode, LoopSettings
-from evo1_policy.robot_config import RobotConfig, load_robot
-from evo1_sim.tasks import DISTURBANCES, TASKS, all_tasks
-from evo1_training.cli.suite_evaluation import UsageError, suite_evaluations
-from evo1_training.datasets.worker_pool import counting
-from evo1_training.evaluation.comparison import (
-    compare,
-    compare_recipes,
-    comparison_lines,
-    recipe_lines,
-)
-from evo1_training.evaluation.outcomes import (
-    ALL,
-    Evaluation,
-    EvaluationError,
-    Trial,
-    TrialError,
-    TrialOutcome,
-    plan_trials,
-    table,
-    task_table,
-)
-from evo1_training.evaluation.report import write_json, write_report
-from evo1_training.evaluation.rollouts import Keep, RolloutError, Setup, run_trials
-from evo1_training.evaluation.workers import fitting_workers
-from evo1_training.suites import evaluation as suites
-from evo1_training.suites.suite import EPISODES, RENDERINGS, SUITES
+from evo1_training.suites.suite import ALL, EPISODES, RENDERINGS, SUITES
 
+# As evo1_sim.tasks.DISTURBANCES has them, which would load MuJoCo.
+CONDITIONS = (
+    *("none", "distractor", "background"),
+    *(f"{way}{far}" for way in ("back", "up") for far in (10, 20, 30)),
+)
 _EPILOG = f"""\
 examples:
   evo1 evaluate DIR                                    20 trials of the robot's first task
@@ -71,12 +45,14 @@ Seeds: --seed S tries the scenes 1000000 + 10000 S and up; demonstrations use se
 Every condition of --disturb has the same seeds. With `back..` the target stands so far behind the
 area in which demonstrations have it; with `up..` it stands on a block.
 
-conditions: {", ".join(DISTURBANCES)}
+conditions: {", ".join(CONDITIONS)}
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
+    from evo1_policy.control.signals import ExecutionMode, LoopSettings
+
     parser = Parser(
         "evo1 evaluate",
         description="Count how often a policy does a task in simulation.",
@@ -124,7 +100,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--json", type=Path, metavar="FILE", help="Write every number there.")
     add("--report", type=Path, metavar="DIR", help="Write a page with videos there.")
-    add("--videos", choices=get_args(Keep), default="failures", help="With --report.")
+    add("--videos", choices=["none", "failures", "all"], default="failures", help="With --report.")
     add("--namespace", default="", help="Of the arm, with --ros.")
     _add_suite_options(parser)
     add_reading_options(parser)
@@ -163,237 +139,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments.policies = [*arguments.checkpoint, *arguments.policies]
     # Before numpy's and torch's threads start, here and in every worker: a core for each process.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from evo1_training.cli.evaluation_steps import USAGE, evaluations_of, finish
+
     try:
-        if arguments.suite:
-            evaluations = suite_evaluations(arguments)
-        else:
-            trials = plan_trials(arguments.trials, seed=arguments.seed, disturb=arguments.disturb)
-            evaluations = _evaluations(arguments, trials)
-    except (TrialError, UsageError, RolloutError) as error:
+        evaluations = evaluations_of(arguments)
+    except USAGE as error:
         tell("evaluate", describe(error))
         return 2
-    _finish(arguments, evaluations)
+    finish(arguments, evaluations)
     return 0
-
-
-def _evaluations(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list[Evaluation]:
-    """One for each policy; all of them are looked at before the first trial of any."""
-    if arguments.workers < 0:
-        raise UsageError(f"--workers {arguments.workers}: expected 1 or more")
-    if arguments.expert + arguments.ros + bool(arguments.policies) != 1:
-        raise UsageError("say who shall be evaluated: checkpoints, --expert or --ros")
-    if arguments.ros:
-        if arguments.task == ALL:
-            raise UsageError("--task all: not with --ros, whose simulation has one task")
-        return [_over_ros(arguments, trials)]
-    if arguments.task == ALL:
-        return _every_task(arguments, trials)
-    who = [_policy(arguments, named) for named in arguments.policies] or [_expert(arguments)]
-    chosen = [(_with_choices(arguments, setup, k), facts) for k, (setup, facts) in enumerate(who)]
-    scenes = {(setup.arm, setup.task) for setup, _ in chosen}
-    if arguments.recipes and (len(who) < 4 or len(who) % 2):
-        raise UsageError(f"--recipes: {len(who)} policies; expected as many of each, two or more")
-    if len(scenes) > 1 or len(set(arguments.policies)) < len(arguments.policies):
-        told = ", ".join(f"{facts['policy']} ({facts['robot']})" for _, facts in chosen)
-        raise UsageError(f"only different policies for one robot can be compared, not {told}")
-    return [_offline(arguments, setup, facts, trials) for setup, facts in chosen]
-
-
-def _every_task(arguments: argparse.Namespace, trials: Sequence[Trial]) -> list[Evaluation]:
-    """One for each task, of one policy or of one policy each."""
-    if arguments.instruction:
-        raise UsageError("--instruction: with --task all each task has its own words")
-    one = argparse.Namespace(**{**vars(arguments), "task": ""})
-    who = [_policy(one, named) for named in arguments.policies] or [_expert(one)]
-    tasks = all_tasks(who[0][0].arm)
-    if len(who) not in (1, len(tasks)):
-        raise UsageError(
-            f"--task all: {len(who)} checkpoints; expected one, or one for each of "
-            f"{', '.join(tasks)}"
-        )
-    pairs = zip(tasks, who * (len(tasks) // len(who)), strict=True)
-    chosen = [
-        (_with_choices(arguments, replace(setup, task=task), k), {**facts, "task": task})
-        for k, (task, (setup, facts)) in enumerate(pairs)
-    ]
-    return [_offline(arguments, setup, facts, trials) for setup, facts in chosen]
-
-
-def _with_choices(arguments: argparse.Namespace, setup: Setup, number: int) -> Setup:
-    report = arguments.report
-    if report is not None and (len(arguments.policies) > 1 or arguments.task == ALL):
-        report = report / str(number + 1)
-    setup = replace(
-        setup,
-        instruction=arguments.instruction,
-        device=arguments.device,
-        latency_ms=arguments.latency_ms,
-        jitter_ms=arguments.jitter_ms,
-        camera_lag_ms=arguments.camera_lag_ms,
-        execute_actions=arguments.execute_actions,
-        mode=ExecutionMode(arguments.mode),
-        smoothing_rad=arguments.smoothing_rad,
-        limit_s=arguments.limit_s,
-        report=report,
-        keep=arguments.videos,
-    )
-    setup.check()
-    return setup
-
-
-def _offline(
-    arguments: argparse.Namespace, setup: Setup, facts: dict[str, str], trials: Sequence[Trial]
-) -> Evaluation:
-    return tried(setup, trials, {**facts, **_choices(arguments)}, workers=arguments.workers)
-
-
-def tried(
-    setup: Setup,
-    trials: Sequence[Trial],
-    facts: Mapping[str, str | int | float | None],
-    *,
-    workers: int,
-) -> Evaluation:
-    """Make trials in simulation, with a progress bar.
-
-    Args:
-        setup: how.
-        trials: which.
-        facts: of the evaluation.
-        workers: processes; 0: by cores and free memory.
-
-    Raises:
-        EvaluationError: a worker was killed.
-    """
-    workers = workers or fitting_workers(len(trials), setup.checkpoint, device=setup.device)
-    outcomes: list[TrialOutcome] = []
-    with tqdm(total=len(trials), unit="trial", desc=setup.task, file=sys.stderr) as bar:
-        advance = counting(bar.update)
-        try:
-            for outcome in run_trials(setup, trials, workers=workers, advance=advance):
-                outcomes.append(outcome)
-                solved = sum(done.success for done in outcomes)
-                bar.set_postfix_str(f"{solved}/{len(outcomes)} solved", refresh=False)
-        except BrokenProcessPool:
-            raise EvaluationError(
-                f"a worker process was killed, perhaps for want of memory; use fewer than "
-                f"--workers {workers}"
-            ) from None
-    return Evaluation(facts=facts, outcomes=tuple(outcomes))
-
-
-def _expert(arguments: argparse.Namespace) -> tuple[Setup, dict[str, str]]:
-    arm = arguments.robot or next(iter(TASKS))
-    setup = Setup(arm=arm, task=arguments.task or _first_task(arm))
-    return setup, {"robot": arm, "task": setup.task, "policy": "scripted expert"}
-
-
-def _policy(arguments: argparse.Namespace, named: str) -> tuple[Setup, dict[str, str]]:
-    from evo1_policy.checkpoint import read_checkpoint  # late: torch takes seconds to import
-
-    told = reading(arguments)
-    checkpoint = read_checkpoint(
-        Path(named).expanduser(), robot=_robot_file(arguments.robot), **told
-    )
-    for note in checkpoint.notes:
-        _say(f"note: {note}")
-    robot = checkpoint.robot
-    if robot is None:
-        name = checkpoint.interface.name
-        raise UsageError(f"{named}: has no robot, it is for {name}: say --suite")
-    if arguments.robot and not _is_file(arguments.robot) and arguments.robot != robot.name:
-        raise UsageError(f"--robot {arguments.robot}: {named} is for the robot '{robot.name}'")
-    setup = Setup(
-        arm=robot.name,
-        task=arguments.task or _first_task(robot.name),
-        checkpoint=checkpoint.directory,
-        robot_text=robot.text,
-        reading=tuple(told.items()),
-    )
-    return setup, {
-        "robot": robot.name,
-        "task": setup.task,
-        "policy": named,
-        "model_hash": checkpoint.model_hash(),
-    }
-
-
-def _robot_file(robot: str) -> RobotConfig | None:
-    return load_robot(robot) if _is_file(robot) else None
-
-
-def _is_file(robot: str) -> bool:
-    return robot.endswith((".yaml", ".yml"))
-
-
-def _first_task(arm: str) -> str:
-    if arm not in TASKS:
-        raise UsageError(f"no simulated arm '{arm}'; known: {', '.join(TASKS)}")
-    return TASKS[arm][0].name
-
-
-def _choices(arguments: argparse.Namespace) -> dict[str, str | int | float | None]:
-    """What the command line chose, for the report."""
-    return {
-        "how": "running system" if arguments.ros else "offline",
-        "seed": arguments.seed,
-        "limit_s": arguments.limit_s,
-        "latency_ms": arguments.latency_ms if arguments.policies else None,
-        "jitter_ms": arguments.jitter_ms or None,
-        "camera_lag_ms": arguments.camera_lag_ms or None,
-        "execute_actions": arguments.execute_actions,
-        "mode": arguments.mode if arguments.policies else None,
-        "smoothing_rad": arguments.smoothing_rad if arguments.policies else None,
-    }
-
-
-def _over_ros(arguments: argparse.Namespace, trials: Sequence[Trial]) -> Evaluation:
-    from evo1_training.ros.live_evaluation import evaluate_running  # late: the rest needs no ROS
-
-    facts, outcomes = evaluate_running(
-        trials,
-        task=arguments.task,
-        instruction=arguments.instruction,
-        limit_s=arguments.limit_s,
-        robot=arguments.robot,
-        namespace=arguments.namespace,
-    )
-    return Evaluation(facts={**facts, **_choices(arguments)}, outcomes=outcomes)
-
-
-def _finish(arguments: argparse.Namespace, evaluations: Sequence[Evaluation]) -> None:
-    lines = suites.table if arguments.suite else lambda e: table(e.conditions)
-    several = len(evaluations) > 1
-    compared = []
-    if arguments.task == "all":
-        _say(*task_table(evaluations))
-    else:
-        for evaluation in evaluations:
-            _say(*([f"{evaluation.facts['policy']}:"] if several else []))
-            _say(*lines(evaluation))
-        if not arguments.recipes:
-            compared = [c for pair in combinations(evaluations, 2) for c in compare(*pair)]
-    _say(*comparison_lines(compared))
-    recipes = []
-    if arguments.recipes:
-        half = len(evaluations) // 2
-        recipes = compare_recipes(evaluations[:half], evaluations[half:])
-        _say(*recipe_lines(recipes))
-    if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        write_json(arguments.json, evaluations, [*compared, *recipes])
-        _say(f"numbers: {arguments.json}")
-    if arguments.report is not None:
-        for number, evaluation in enumerate(evaluations, start=1):
-            folder = arguments.report / str(number) if several else arguments.report
-            _say(f"report: {write_report(folder, evaluation)}")
-    elif not all(o.success for e in evaluations for o in e.outcomes) and not arguments.ros:
-        _say("add --report DIR to see the failures as videos")
-
-
-def _say(*lines: str) -> None:
-    if lines:
-        print("\n".join(lines), flush=True)
 
 
 if __name__ == "__main__":

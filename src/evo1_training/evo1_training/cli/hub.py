@@ -9,18 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from evo1_policy.checkpoint_layouts.hub import (
-    CHECKPOINT_FILES,
-    DATASET_FILES,
-    HUB,
-    CheckpointError,
-    licence,
-    local_checkpoint,
-    local_dataset,
-    origin,
-)
 from evo1_policy.command_line import Parser, entry_point, printable
-from evo1_training.next_commands import command
 
 _PUSH = """\
 Put a LeRobot dataset or a checkpoint on the Hugging Face hub: its files, and a card with its
@@ -50,6 +39,9 @@ def push(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--private", action="store_true", help="if it is not there yet")
     options = parser.parse_args(arguments)
     from huggingface_hub import CommitOperationAdd, HfApi, errors  # lazily: half a second
+
+    from evo1_policy.checkpoint_layouts.hub import CHECKPOINT_FILES, DATASET_FILES, HUB
+    from evo1_training.next_commands import command
 
     folder, name = options.folder.expanduser(), options.name.removeprefix(HUB)
     kind, tag = _kind(folder)
@@ -86,6 +78,15 @@ def pull(arguments: Sequence[str] | None = None) -> int:
         "--to", type=Path, metavar="FOLDER", help="copy it there, out of the cache"
     )
     options = parser.parse_args(arguments)
+    from evo1_policy.checkpoint_layouts.hub import (
+        HUB,
+        CheckpointError,
+        local_checkpoint,
+        local_dataset,
+        origin,
+    )
+    from evo1_training.next_commands import command
+
     name = f"{HUB}{options.name.removeprefix(HUB)}"
     if options.to is not None and options.to.exists():
         raise HubError(f"{options.to}: exists already; choose another folder")
@@ -110,6 +111,8 @@ def _kind(folder: Path) -> tuple[str, str]:
         HubError: it is neither.
         DatasetError: a dataset that cannot be read.
     """
+    from evo1_policy.checkpoint_layouts.hub import CHECKPOINT_FILES
+
     if (folder / "meta" / "info.json").is_file():
         from evo1_training.datasets.reader import open_folder  # lazily: pyarrow takes a second
 
@@ -125,6 +128,8 @@ def _asked(folder: Path) -> str:
     Raises:
         HubError: nobody does.
     """
+    from evo1_policy.checkpoint_layouts.hub import licence
+
     said = licence(folder)
     if not said and sys.stdin.isatty():
         said = input("licence (apache-2.0, cc-by-4.0, ...): ").strip()
@@ -136,6 +141,8 @@ def _asked(folder: Path) -> str:
 def _card(folder: Path, kind: str, said: str) -> str:
     """The card as it is where it names this licence; else with it, and with LeRobot's words."""
     from huggingface_hub import DatasetCard, ModelCard
+
+    from evo1_policy.checkpoint_layouts.hub import licence
 
     path = folder / _CARD
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {folder.resolve().name}\n"

@@ -1,27 +1,16 @@
-"""`improve`: rounds of correction that make a policy better. Must not import ROS."""
+"""`improve`: rounds of correction that make a policy better. Must not import ROS.
+
+What it does is improvement_steps.py's, imported once there is something to do.
+"""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from evo1_policy.command_line import Parser, entry_point, tell
-from evo1_policy.untrusted import read_json
-from evo1_sim.demonstrations import MAX_SEED
-from evo1_sim.tasks import DISTURBANCES, TASKS
-from evo1_training.cli.improvement_steps import ROUND_APART, LiveSteps, SimulatedSteps
-from evo1_training.datasets.lerobot.contents import INFO
-from evo1_training.evaluation.corrections import Rule
-from evo1_training.evaluation.improvement_page import draw_page, round_lines
-from evo1_training.evaluation.outcomes import plan_trials
-from evo1_training.evaluation.rollouts import Setup
-from evo1_training.next_commands import command
-from evo1_training.training.config_values import TrainConfigError
-from evo1_training.training.improving import BEST, Round, improve
-from evo1_training.training.rollouts import SEED
-from evo1_training.training.run_folder import CONFIG
+from evo1_policy.command_line import Parser, entry_point
+from evo1_training.cli.evaluate import CONDITIONS
 
 _FIRST_SEED = 500_000  # of scenes to correct in; demonstrations begin at 0
 _DESCRIPTION = """\
@@ -54,159 +43,10 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_intermixed_args(arguments)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    problem = _problem(options)
-    if problem:
-        tell("improve", problem)
-        return 2
-    out = options.out.expanduser()
-    checkpoint = Path(options.checkpoint).expanduser().resolve()
-    setup = _setup(options, checkpoint)
-    training = {
-        "datasets": _old_data(options.dataset, checkpoint),
-        "share": options.share,
-        "overrides": tuple(options.choices),
-    }
-    if not options.ros:
-        return _rounds(options, checkpoint, setup, _simulated(options, setup, training))
-    from evo1_training.ros.live_cell import LiveCell  # late: the rest needs no ROS
-    from evo1_training.ros.live_corrections import LiveRig
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch come
+    from evo1_training.cli.improvement_steps import run_rounds
 
-    notes = out / "notes"
-    notes.mkdir(parents=True, exist_ok=True)
-    with LiveCell(namespace=options.namespace, timeout_s=15.0) as cell:
-        steps = LiveSteps(
-            rig=LiveRig(cell, options.episodes.expanduser()),
-            ask=input,
-            task=setup.task,
-            words=_words(options, setup),
-            wanted=options.corrections,
-            tried=options.trials,
-            limit_s=options.limit_s,
-            notes=notes,
-            **training,
-        )
-        return _rounds(options, checkpoint, setup, steps)
-
-
-def _rounds(
-    options: argparse.Namespace, checkpoint: Path, setup: Setup, steps: SimulatedSteps | LiveSteps
-) -> int:
-    out = options.out.expanduser()
-
-    def show(rounds: Sequence[Round]) -> None:
-        print("\n".join(round_lines(rounds[-1:])), flush=True)
-        draw_page(out, rounds, title=f"{setup.task}, {options.condition}")
-
-    choices = {
-        "task": setup.task,
-        "condition": options.condition,
-        "corrections": options.corrections,
-        "demonstrations": options.demonstrations,
-        "own": options.own,
-        "ros": options.ros,
-        "datasets": list(steps.datasets),
-        "trials": options.trials,
-        "seed": options.seed,
-        "share": steps.share,
-        "overrides": list(steps.overrides),
-    }
-    done = improve(out, checkpoint, options.rounds, steps, choices=choices, tell=show)
-    best = out / BEST
-    print(f"page: {out / 'index.html'}; the best policy: {best}")
-    if not any(one.kept for one in done[1:]):
-        print("no round was better; more corrections, or other choices of training: --help")
-        return 0
-    if options.ros:
-        book = out / "trials.jsonl"
-        print("next, with hidden names:")
-        names = ["--policy", done[0].policy, "--policy", best]
-        print("  " + command("trials", "new", book, *names, "--task", setup.task))
-        return 0
-    words = ["--task", setup.task, "--disturb", options.condition, "--trials", "100"]
-    numbers = out / "unseen.json"
-    print("next, on scenes that chose nothing:")
-    print("  " + command("evaluate", done[0].policy, best, *words, "--json", numbers))
-    print("  " + command("promote", best, "--evaluation", numbers))
-    return 0
-
-
-def _problem(options: argparse.Namespace) -> str:
-    """What of the numbers is wrong; '' for nothing."""
-    limits = {
-        "rounds": (1, 20),
-        "corrections": (1, 500),
-        "trials": (2, 1000),
-        "seed": (0, MAX_SEED - 21 * ROUND_APART),
-        "workers": (0, 1000),
-    }
-    for name, (low, high) in limits.items():
-        if not low <= getattr(options, name) <= high:
-            return f"--{name} {getattr(options, name)}: expected {low} to {high}"
-    if not 0 < options.share < 1:
-        return f"--share {options.share:g}: expected more than 0 and less than 1"
-    return ""
-
-
-def _setup(options: argparse.Namespace, checkpoint: Path) -> Setup:
-    from evo1_policy.checkpoint import read_checkpoint  # late: torch takes seconds to import
-
-    robot = read_checkpoint(checkpoint).robot
-    if robot is None:
-        raise TrainConfigError(f"{checkpoint}: has no robot; a benchmark's policy is trained on")
-    task = options.task or next((task.name for task in TASKS.get(robot.name, ())), "")
-    setup = Setup(
-        arm=robot.name, task=task, checkpoint=checkpoint, robot_text=robot.text,
-        device=options.device, latency_ms=options.latency_ms, limit_s=45.0, keep="none",
-    )  # fmt: skip
-    if not options.ros:
-        setup.check()
-    return setup
-
-
-def _words(options: argparse.Namespace, setup: Setup) -> str:
-    """What the policy is told on an arm: as given, or the task's own words."""
-    known = {task.name: task.instruction for task in TASKS.get(setup.arm, ())}
-    words = options.instruction or known.get(setup.task, "")
-    if not words:
-        raise TrainConfigError(f"--task {setup.task}: its words are unknown; say --instruction")
-    return str(words)
-
-
-def _simulated(
-    options: argparse.Namespace, setup: Setup, training: dict[str, Any]
-) -> SimulatedSteps:
-    return SimulatedSteps(
-        setup=setup,
-        disturbance=options.condition,
-        corrections=options.corrections,
-        seed=options.seed,
-        rule=Rule(at_once=options.demonstrations, own=options.own),
-        trials=plan_trials(options.trials, seed=SEED, disturb=options.condition),
-        workers=options.workers,
-        **training,
-    )
-
-
-def _old_data(given: Sequence[str], checkpoint: Path) -> dict[str, int]:
-    """What the policy learned from, with frames: as told, or as its run says."""
-    names = list(given)
-    run = checkpoint.parents[2] / CONFIG if len(checkpoint.parents) > 2 else None
-    if not names and run is not None and run.is_file():
-        from evo1_training.training.run_folder import RunFolder
-
-        names = list(RunFolder(run.parent).config().data.datasets)
-    if not names:
-        raise TrainConfigError(
-            f"{checkpoint}: lies in no run, so what it learned from is unknown; name it with "
-            "--dataset DIR, which keeps it from forgetting (evo1 rehearse and convert make some)"
-        )
-    folders = [Path(name).expanduser().resolve() for name in names]
-    frames: dict[str, Any] = {
-        str(folder): read_json(folder / INFO, what="facts of a dataset")["total_frames"]
-        for folder in folders
-    }
-    return {name: int(count) for name, count in frames.items()}
+    return run_rounds(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -215,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     add("choices", metavar="KEY=VALUE", nargs="*", help="of the training, such as steps=1200")
     add("--checkpoint", required=True, metavar="DIR", help="the policy to begin with")
     add("--task", default="", help="not given: the robot's first")
-    add("--condition", default="none", choices=list(DISTURBANCES), help="of the scene [none]")
+    add("--condition", default="none", choices=CONDITIONS, help="of the scene [none]")
     add("--rounds", type=int, default=3, metavar="N", help="[3]; more later go on")
     add("--corrections", type=int, default=20, metavar="N", help="of a round [20]")
     add("--demonstrations", action="store_true", help="full ones in place of corrections")
@@ -223,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dataset", action="append", default=[], metavar="DIR", help="what it learned from; "
         "not given: as its run says")  # fmt: skip
     add("--share", type=float, default=0.5, help="of an epoch that the corrections have [0.5]")
-    add("--trials", type=int, default=50, help=f"selection scenes, of evaluate --seed {SEED} [50]")
+    add("--trials", type=int, default=50, help="selection scenes, none that evaluate tries [50]")
     add("--seed", type=int, default=_FIRST_SEED, help="of the first scene to correct in")
     add("--out", type=Path, default=Path("evo1_improved"), metavar="DIR", help="all of it")
     add("--latency-ms", type=float, default=100.0, help="from frame to chunk [100 ms]")

@@ -5,16 +5,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from evo1_policy.command_line import Parser, entry_point, printable
-from evo1_policy.interface import ActionSpace
-from evo1_policy.normalization import action_space, write_norm_stats
-from evo1_training.datasets.reader.problems import DatasetError
-from evo1_training.training.data_selection import open_data
-from evo1_training.training.presets import PRESETS, preset
-from evo1_training.training.starting_point import choose_stats
-from evo1_training.training.train_config import TrainConfig
+
+if TYPE_CHECKING:
+    from evo1_training.training.train_config import TrainConfig
 
 _DESCRIPTION = """\
 Compute the norm stats of one robot over all frames of its datasets, and write them as a file for
@@ -28,6 +24,11 @@ and ee_* they are over all chunks, as long as the preset's.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    from evo1_policy.normalization import action_space, write_norm_stats
+    from evo1_training.datasets.reader.problems import DatasetError
+    from evo1_training.training.data_selection import open_data
+    from evo1_training.training.starting_point import choose_stats
+
     if options.out.exists():
         raise DatasetError(f"{options.out}: exists already; choose another file")
     config = _config(options)
@@ -46,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _config(options: argparse.Namespace) -> TrainConfig:
+def _config(options: argparse.Namespace) -> "TrainConfig":
     """As training has it, but over all episodes, and without pictures."""
+    from evo1_training.training.presets import preset
+
     base = preset(options.preset)
     return replace(
         base,
@@ -67,6 +70,9 @@ def _config(options: argparse.Namespace) -> TrainConfig:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from evo1_policy.interface import ActionSpace
+    from evo1_training.training.presets import PRESETS
+
     parser = Parser(
         "evo1 norm-stats",
         description=_DESCRIPTION,

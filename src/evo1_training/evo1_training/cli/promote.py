@@ -6,14 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evo1_policy.command_line import Parser, entry_point, tell
 from evo1_policy.paths import point_link
-from evo1_policy.robot_config import load_robot
-from evo1_training.evaluation.comparison import better_p, compare, comparison_lines
-from evo1_training.evaluation.outcomes import Evaluation, EvaluationError
-from evo1_training.evaluation.report import read_evaluations
-from evo1_training.next_commands import launch_command
+
+if TYPE_CHECKING:
+    from evo1_training.evaluation.outcomes import Evaluation
 
 CURRENT = Path("~/evo1_runs/current")
 REFUSED = 3
@@ -35,7 +34,7 @@ class Verdict:
     lines: tuple[str, ...]
 
 
-def judge(evaluations: Sequence[Evaluation], current: Path, new: Path) -> Verdict:
+def judge(evaluations: "Sequence[Evaluation]", current: Path, new: Path) -> Verdict:
     """Hold two policies of an evaluation against each other, over all of its conditions.
 
     Args:
@@ -46,6 +45,8 @@ def judge(evaluations: Sequence[Evaluation], current: Path, new: Path) -> Verdic
     Raises:
         EvaluationError: one of them was not tried, or on other scenes.
     """
+    from evo1_training.evaluation.comparison import better_p, compare, comparison_lines
+
     found = [_of(evaluations, policy) for policy in (current, new)]
     compared = compare(*found)
     won, lost = sum(c.only_second for c in compared), sum(c.only_first for c in compared)
@@ -53,7 +54,9 @@ def judge(evaluations: Sequence[Evaluation], current: Path, new: Path) -> Verdic
     return Verdict(won=won, lost=lost, p_value=better_p(won, lost), lines=lines)
 
 
-def _of(evaluations: Sequence[Evaluation], policy: Path) -> Evaluation:
+def _of(evaluations: "Sequence[Evaluation]", policy: Path) -> "Evaluation":
+    from evo1_training.evaluation.outcomes import EvaluationError
+
     known = {str(e.facts["policy"]): e for e in evaluations}
     for name, evaluation in known.items():
         if Path(name).expanduser().resolve() == policy.resolve():
@@ -67,6 +70,11 @@ def _of(evaluations: Sequence[Evaluation], policy: Path) -> Evaluation:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status: 3 where the policy is not better."""
     options = _parser().parse_args(arguments)
+    from evo1_policy.robot_config import load_robot
+    from evo1_training.evaluation.outcomes import EvaluationError
+    from evo1_training.evaluation.report import read_evaluations
+    from evo1_training.next_commands import launch_command
+
     link, new = options.current.expanduser(), options.policy.expanduser().resolve()
     if not 0.5 <= options.confidence < 1.0:
         tell("promote", f"--confidence {options.confidence:g}: expected 0.5 or more, below 1")

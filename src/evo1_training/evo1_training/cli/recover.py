@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, NoReturn
 
 from evo1_policy.command_line import Parser, describe, entry_point, printable, tell
-from evo1_training.recording.episode import bag_path, episode_folders
-from evo1_training.recording.recovery import Recovery, needs_recovery, recover
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from evo1_training.recording.recovery import Recovery
 
 _EPILOG = """\
 Every message of a complete chunk is kept, with its stamps and the label; at most the last second
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
     options = parser.parse_args(arguments)
+    from evo1_training.recording.episode import episode_folders
+
     failed = False
     for path in options.paths:
         try:
@@ -54,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _treat(folder: Path, *, dry_run: bool) -> bool:
     """Recover one episode if it needs it; False where it cannot be."""
+    from evo1_training.recording.recovery import needs_recovery, recover
+
     try:
         with _bar(folder, "looking at") as bar:
             problem = needs_recovery(folder, progress=bar.update)
@@ -72,6 +77,10 @@ def _treat(folder: Path, *, dry_run: bool) -> bool:
 
 
 def _bar(folder: Path, doing: str) -> "tqdm[NoReturn]":
+    from tqdm import tqdm
+
+    from evo1_training.recording.episode import bag_path
+
     bag = bag_path(folder)
     size = bag.stat().st_size if bag.is_file() else 0
     return tqdm(
@@ -84,7 +93,7 @@ def _bar(folder: Path, doing: str) -> "tqdm[NoReturn]":
     )
 
 
-def _describe(folder: Path, recovery: Recovery) -> str:
+def _describe(folder: Path, recovery: "Recovery") -> str:
     lines = [
         f"{folder}: recovered {recovery.messages} messages, {recovery.duration_s:.1f} s; "
         f"{recovery.grade}: {'; '.join(recovery.reasons)}"

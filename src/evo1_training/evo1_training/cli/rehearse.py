@@ -5,17 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from evo1_policy.command_line import INTERRUPTED, Parser, entry_point, tell
-from evo1_policy.robot_config import load_robot
-from evo1_sim.demonstrations import MAX_SEED
-from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
-from evo1_sim.tasks import all_tasks
-from evo1_training.datasets.worker_pool import available_cores
-from evo1_training.next_commands import command
-from evo1_training.recording.rehearsal import Rehearsal, rehearse
-from evo1_training.suites.suite import ALL, RENDERINGS, SUITES, chosen, tasks_of
 
 _DESCRIPTION = """\
 Let the scripted expert demonstrate a task in simulated time and record it: the same episodes as
@@ -41,6 +31,14 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    from tqdm import tqdm
+
+    from evo1_policy.robot_config import load_robot
+    from evo1_sim.demonstrations import MAX_SEED
+    from evo1_sim.tasks import all_tasks
+    from evo1_training.next_commands import command
+    from evo1_training.recording.rehearsal import Rehearsal, rehearse
+
     if min(options.episodes, options.workers) < 1 or not 0 <= options.seed <= MAX_SEED:
         print(
             "rehearse: --episodes and --workers must be 1 or more, "
@@ -88,7 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _of_suite(options: argparse.Namespace) -> int:
     """Demonstrate a benchmark's tasks straight into a dataset."""
+    from tqdm import tqdm
+
     from evo1_training.suites import rehearsal as suites  # late: pyarrow is slow
+    from evo1_training.suites.suite import SUITES, chosen, tasks_of
 
     root = (options.root or Path("~/evo1_datasets") / options.suite).expanduser()
     if (
@@ -115,6 +116,10 @@ def _of_suite(options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
+    from evo1_training.datasets.worker_pool import available_cores
+    from evo1_training.suites.suite import ALL, RENDERINGS
+
     parser = Parser(
         "evo1 rehearse",
         description=_DESCRIPTION,

@@ -7,15 +7,13 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evo1_policy.command_line import Parser, entry_point
-from evo1_training.datasets.reader.adoption import dataset_name
-from evo1_training.training.config_values import TrainConfigError, described, plain, to_yaml
-from evo1_training.training.data_selection import dataset_weights
-from evo1_training.training.presets import PRESETS, preset
-from evo1_training.training.run_folder import CONFIG, STAGES, RunFolder, find_stage1
-from evo1_training.training.train_config import Stage, StageConfig, TrainConfig, config_from
+
+if TYPE_CHECKING:
+    from evo1_training.training.run_folder import RunFolder
+    from evo1_training.training.train_config import Stage, TrainConfig
 
 DEFAULT_PRESET = "tiny"
 _DESCRIPTION = """\
@@ -61,6 +59,8 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = build_parser().parse_intermixed_args(arguments)
+    from evo1_training.training.config_values import plain, to_yaml
+
     logging.basicConfig(format="train: %(message)s", level=logging.WARNING)
     stage = _stage(options)
     config = choose_config(options, stage)
@@ -76,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _stage(options: argparse.Namespace) -> Stage:
+def _stage(options: argparse.Namespace) -> "Stage":
+    from evo1_training.training.config_values import TrainConfigError
+
     if options.single_stage == (options.stage is not None):
         raise TrainConfigError("give either --stage 1, --stage 2 or --single-stage")
     if options.single_stage:
@@ -84,12 +86,16 @@ def _stage(options: argparse.Namespace) -> Stage:
     return "stage1" if options.stage == 1 else "stage2"
 
 
-def choose_config(options: argparse.Namespace, stage: Stage) -> TrainConfig:
+def choose_config(options: argparse.Namespace, stage: "Stage") -> "TrainConfig":
     """The choices of a command line: preset or earlier stage, then file, then its own keys.
 
     Raises:
         TrainConfigError: a key or value is wrong, or there is no stage 1 to go on from.
     """
+    from evo1_training.training.presets import preset
+    from evo1_training.training.run_folder import find_stage1
+    from evo1_training.training.train_config import config_from
+
     base = preset(options.preset or DEFAULT_PRESET)
     asked = config_from(base, file=options.config, overrides=_overrides(options), stage=stage)
     if asked.start_from:
@@ -111,16 +117,19 @@ def choose_config(options: argparse.Namespace, stage: Stage) -> TrainConfig:
     return dataclasses.replace(asked, name=_name_of_data(asked))
 
 
-def _begun_from(first: RunFolder, options: argparse.Namespace) -> str:
+def _begun_from(first: "RunFolder", options: argparse.Namespace) -> str:
     """What a stage 2 beside this stage 1 began from; empty where there is none to go on with."""
+    from evo1_training.training.run_folder import CONFIG, RunFolder
+
     second = RunFolder(first.path.with_name("stage2"))
     if options.restart or not (second.path / CONFIG).is_file():
         return ""
     return second.config().start_from
 
 
-def _base_of_start(asked: TrainConfig, options: argparse.Namespace) -> TrainConfig:
+def _base_of_start(asked: "TrainConfig", options: argparse.Namespace) -> "TrainConfig":
     """The preset with the checkpoint's architecture; the paper's for a published model."""
+    from evo1_training.training.presets import preset
     from evo1_training.training.starting_point import followed_architecture  # lazily: torch
 
     base = preset(options.preset or DEFAULT_PRESET)
@@ -131,14 +140,17 @@ def _base_of_start(asked: TrainConfig, options: argparse.Namespace) -> TrainConf
     return dataclasses.replace(base, model=model)
 
 
-def _inherited(first: TrainConfig) -> dict[str, Any]:
+def _inherited(first: "TrainConfig") -> dict[str, Any]:
     """What stage 2 takes from stage 1 whichever preset it has."""
     names = ["name", "data", "normalization", "model", "backbone", "tokenizer", "seed"]
     names += ["action_space", "absolute_grippers"]
     return {name: getattr(first, name) for name in names}
 
 
-def _name_of_data(config: TrainConfig) -> str:
+def _name_of_data(config: "TrainConfig") -> str:
+    from evo1_training.datasets.reader.adoption import dataset_name
+    from evo1_training.training.data_selection import dataset_weights
+
     if config.data.groups:
         return Path(config.data.groups).stem
     return dataset_name(next(iter(dataset_weights(config.data))))
@@ -167,6 +179,10 @@ def _overrides(options: argparse.Namespace) -> list[str]:
 
 def _keys() -> str:
     """Every key, its default in the authors' form, and what it means."""
+    from evo1_training.training.config_values import described
+    from evo1_training.training.run_folder import STAGES
+    from evo1_training.training.train_config import StageConfig, TrainConfig
+
     lines = [
         "",
         "keys, with their values where no preset says otherwise; the first are each stage's",
@@ -180,6 +196,8 @@ def _keys() -> str:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
+    from evo1_training.training.presets import PRESETS
+
     parser = Parser(
         "evo1 train",
         description=_DESCRIPTION,

@@ -5,13 +5,12 @@ import sys
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from evo1_policy.command_line import Parser, entry_point, printable
-from evo1_training.evaluation.comparison import compare, comparison_lines
-from evo1_training.evaluation.logbook import LogBook, Planned
-from evo1_training.evaluation.outcomes import EvaluationError, table
-from evo1_training.evaluation.report import write_json
-from evo1_training.next_commands import command
+
+if TYPE_CHECKING:
+    from evo1_training.evaluation.logbook import LogBook, Planned
 
 _DESCRIPTION = """\
 Which policy is better on a real arm, so that nobody's hopes tell: the order is drawn by lot, the
@@ -33,6 +32,9 @@ examples
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
+    from evo1_training.evaluation.logbook import LogBook
+    from evo1_training.next_commands import command
+
     if options.what == "new":
         book = LogBook.begin(
             options.book,
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _told(book: LogBook, planned: Planned, path: Path) -> list[str]:
+def _told(book: "LogBook", planned: "Planned", path: Path) -> list[str]:
     """What a person does for a trial; the policy by its hidden name."""
     folder = path.absolute().with_suffix(".policies")
     folder.mkdir(exist_ok=True)
@@ -82,7 +84,7 @@ def _told(book: LogBook, planned: Planned, path: Path) -> list[str]:
     ]
 
 
-def _ask(book: LogBook, path: Path) -> None:
+def _ask(book: "LogBook", path: Path) -> None:
     planned = book.left[0]
     print("\n".join(_told(book, planned, path)))
     answer = ""
@@ -99,7 +101,11 @@ def _ask(book: LogBook, path: Path) -> None:
     book.score(planned.number, solved=solved, seconds=seconds, notes=notes, video=video)
 
 
-def _report(book: LogBook, options: argparse.Namespace) -> int:
+def _report(book: "LogBook", options: argparse.Namespace) -> int:
+    from evo1_training.evaluation.comparison import compare, comparison_lines
+    from evo1_training.evaluation.outcomes import EvaluationError, table
+    from evo1_training.evaluation.report import write_json
+
     if book.left and not options.early:
         raise EvaluationError(
             f"{len(book.left)} trials are left, and to look now and go on would spoil them; score "
