@@ -6,6 +6,7 @@ before anything else is read.
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ examples:
   evo1 launch policy robot_file:=mine.yaml simulated:=true teleop:=true   made from its URDF
   evo1 launch xarm6 only:=arm            this machine's half; only:=policy on the one with the GPU
   evo1 launch so100 port:=emulated       the real driver on an emulated servo bus
-  evo1 unplug arm / plug arm / recover-arm    its cable, and what a person does then
+  evo1 unplug arm / evo1 plug arm / evo1 recover-arm    its cable, and what a person does then
   evo1 reset --seed 7                    put the simulated scene into a start state
   evo1 launch xarm6 teleop:=true record:=true    follow a demonstrator, and record
   evo1 demonstrate --robot xarm6 --episodes 5    a scripted one, in simulation
@@ -151,14 +152,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG.format(programs=_program_lines()),
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    launch = commands.add_parser("launch", help="Start an arm and the policy.")
+    launch = _add(commands, "launch", "Start an arm and the policy.")
     launch.add_argument(
         "name", help="Which robot; policy: any one, by its robot_file; or two_arms."
     )
     launch.add_argument("arguments", nargs="*", metavar="name:=value")
     launch.add_argument("--show-args", action="store_true", help="List the options and end.")
     launch.add_argument("--dry-list", action="store_true", help="List what would start and end.")
-    instruct = commands.add_parser("instruct", help="Change the instruction while it runs.")
+    instruct = _add(commands, "instruct", "Change the instruction while it runs.")
     instruct.add_argument("instruction", help="What to do, in words.")
     instruct.add_argument(
         "--transition",
@@ -166,26 +167,25 @@ def build_parser() -> argparse.ArgumentParser:
         help="flush: brake, then begin anew; blend: the next chunk takes over; finish: after the "
         "present chunk. Not given: as the node was started.",
     )
-    speed = commands.add_parser(
-        "speed", help="Let the policy move the arm slower, or at its pace."
-    )
+    speed = _add(commands, "speed", "Let the policy move the arm slower, or at its pace.")
     speed.add_argument("percent", type=float, help="Of the policy's own pace, 10 to 100.")
-    status = commands.add_parser("status", help="Print what the policy does, and why.")
+    status = _add(commands, "status", "Print what the policy does, and why.")
     status.add_argument("--follow", action="store_true", help="Go on until Ctrl-C.")
     for name, text in _TRIGGERS.items():
-        commands.add_parser(name, help=text)
+        _add(commands, name, text)
     commands.choices["stop"].add_argument(
         "--all", action="store_true", help="Whatever moves an arm in this ROS domain."
     )
-    reset = commands.add_parser("reset", help="Reset the simulated scene.")
+    reset = _add(commands, "reset", "Reset the simulated scene.")
     reset.add_argument("--task", default="", help="Not given: the same task again.")
     reset.add_argument("--seed", type=int, default=-1, help="Not given: the next start state.")
-    unplug = commands.add_parser("unplug", help="Silence a simulated camera: the arm holds.")
+    unplug = _add(commands, "unplug", "Silence a simulated camera: the arm holds.")
     unplug.add_argument("what", help="A camera, such as image_2, or 'arm' with port:=emulated.")
-    plug = commands.add_parser("plug", help="Plug every simulated camera in again.")
+    plug = _add(commands, "plug", "Plug every simulated camera in again.")
     plug.add_argument("what", nargs="?", default="", help="'arm' with port:=emulated.")
-    commands.add_parser("recover-arm", help="After a fault of the SO-100: hold it where it is.")
+    _add(commands, "recover-arm", "After a fault of the SO-100: hold it where it is.")
     for name, command in commands.choices.items():
+        command.set_defaults(parser=command)
         about = "The same as namespace:=." if name == "launch" else "Of the arm to talk to."
         command.add_argument("--namespace", default="", metavar="NAME", help=about)
         if name != "launch":
@@ -193,6 +193,16 @@ def build_parser() -> argparse.ArgumentParser:
                 "--timeout", type=float, default=10.0, help="Seconds to wait for an answer."
             )
     return parser
+
+
+def _add(commands: Any, name: str, sentence: str) -> argparse.ArgumentParser:
+    """A command, its help with the examples that name it."""
+    lines = [line for line in _EPILOG.splitlines() if re.search(rf"evo1 {name}\b", line)]
+    epilog = "\n".join(["examples:", *lines])
+    added: argparse.ArgumentParser = commands.add_parser(
+        name, help=sentence, description=sentence, epilog=epilog
+    )
+    return added
 
 
 @entry_point("evo1", failed=2)
@@ -203,12 +213,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = _stop_here(words[1:]) if words[:1] == ["stop"] else ()
     if words and words[0] in PROGRAMS:
         _run_program(words[0], words[1:])
-    parser = build_parser()
-    arguments, rest = parser.parse_known_args(words)
+    arguments, rest = build_parser().parse_known_args(words)
     if arguments.command == "launch" and not any(word.startswith("-") for word in rest):
         arguments.arguments += rest  # argparse takes no name:=value behind an option
     elif rest:
-        parser.error(f"unknown: {' '.join(rest)}")
+        arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return _launch(arguments) if arguments.command == "launch" else _talk(arguments, told)
 
 
