@@ -52,64 +52,49 @@ examples:
 Where ros2 launch is installed, `ros2 launch evo1_bringup xarm6.launch.py` starts the same system.
 """
 
-# Programs under one roof: package and executable, then what each does.
-PROGRAMS = {
-    "demonstrate": ("evo1_sim", "demonstrate"),
-    "rehearse": ("evo1_training", "rehearse"),
-    "teleop": ("evo1_bringup", "teleop"),
-    "calibrate": ("evo1_bringup", "calibrate_so100"),
-    "record": ("evo1_training", "record"),
-    "recover": ("evo1_training", "recover"),
-    "convert": ("evo1_training", "convert"),
-    "adopt": ("evo1_training", "adopt"),
-    "check-dataset": ("evo1_training", "check_dataset"),
-    "edit-dataset": ("evo1_training", "edit_dataset"),
-    "push": ("evo1_training", "push"),
-    "pull": ("evo1_training", "pull"),
-    "view": ("evo1_training", "view"),
-    "train": ("evo1_training", "train"),
-    "evaluate": ("evo1_training", "evaluate"),
-    "improve": ("evo1_training", "improve"),
-    "trials": ("evo1_training", "trials"),
-    "promote": ("evo1_training", "promote"),
-    "norm-stats": ("evo1_training", "norm_stats"),
-    "find-cameras": ("evo1_bringup", "find_cameras"),
-    "find-port": ("evo1_bringup", "find_port"),
-    "new-robot": ("evo1_bringup", "new_robot"),
-    "check-robot": ("evo1_bringup", "check_robot"),
-    "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
-    "replay": ("evo1_policy", "replay"),
-    "serve": ("evo1_policy", "serve"),
-    "desk": ("evo1_bringup", "desk"),
-}
+# Programs under one roof, by package: what each does.
 _DOES = {
-    "demonstrate": "The scripted expert demonstrates in a running simulation.",
-    "rehearse": "The same in simulated time: hundreds of demonstrations, no launch.",
-    "teleop": "Drive an arm: leader arm, gamepad or keyboard.",
-    "calibrate": "An SO-100's or SO-101's calibration, in LeRobot's format.",
-    "record": "Record episodes by single keys.",
-    "recover": "Mend recordings that were cut off or damaged.",
-    "convert": "Recordings, ours or others' rosbags, to a LeRobot dataset.",
-    "adopt": "Read anybody's LeRobot dataset as this robot's.",
-    "check-dataset": "What is wrong with a dataset, and what to do.",
-    "edit-dataset": "Leave out, cut, name anew, join; the old one stays.",
-    "push": "A dataset or a checkpoint to the hub.",
-    "pull": "And from it.",
-    "view": "Look at a recording or a dataset: pictures and curves.",
-    "train": "The paper's two stages, on GPUs or a CPU.",
-    "evaluate": "How often a policy succeeds: simulation, suites, the running system.",
-    "improve": "Correct a policy, train on with that, keep the better one, in rounds.",
-    "trials": "A log book of real trials: order by lot, hidden names, one report.",
-    "promote": "Let a policy be the current one, if it is better than that.",
-    "norm-stats": "The statistics by which states and actions are scaled.",
-    "find-cameras": "Which /dev/video is which camera, with pictures.",
-    "find-port": "Which serial port is the arm's.",
-    "new-robot": "A robot file from a URDF, from what runs, or both.",
-    "check-robot": "Hold a robot file against the robot that runs.",
-    "convert-checkpoint": "Official, LeRobot and own checkpoints, each into each.",
-    "replay": "A recorded run through the policy again, chunk by chunk.",
-    "serve": "A policy for clients elsewhere: the authors', openpi's, an arm without a GPU.",
-    "desk": "The operator's page in a browser: see, stop, tell, record, judge.",
+    "evo1_bringup": {
+        "find-port": "Which serial port is the arm's.",
+        "find-cameras": "Which /dev/video is which camera, with pictures.",
+        "calibrate": "An SO-100's or SO-101's calibration, in LeRobot's format.",
+        "new-robot": "A robot file from a URDF, from what runs, or both.",
+        "check-robot": "Hold a robot file against the robot that runs.",
+        "teleop": "Drive an arm: leader arm, gamepad or keyboard.",
+        "desk": "The operator's page in a browser: see, stop, tell, record, judge.",
+    },
+    "evo1_sim": {
+        "demonstrate": "The scripted expert demonstrates in a running simulation.",
+    },
+    "evo1_training": {
+        "rehearse": "The same in simulated time: hundreds of demonstrations, no launch.",
+        "record": "Record episodes by single keys.",
+        "recover": "Mend recordings that were cut off or damaged.",
+        "convert": "Recordings, ours or others' rosbags, to a LeRobot dataset.",
+        "adopt": "Read anybody's LeRobot dataset as this robot's.",
+        "check-dataset": "What is wrong with a dataset, and what to do.",
+        "edit-dataset": "Leave out, cut, name anew, join; the old one stays.",
+        "push": "A dataset or a checkpoint to the hub.",
+        "pull": "And from it.",
+        "view": "Look at a recording or a dataset: pictures and curves.",
+        "train": "The paper's two stages, on GPUs or a CPU.",
+        "evaluate": "How often a policy succeeds: simulation, suites, the running system.",
+        "improve": "Correct a policy, train on with that, keep the better one, in rounds.",
+        "trials": "A log book of real trials: order by lot, hidden names, one report.",
+        "promote": "Let a policy be the current one, if it is better than that.",
+        "norm-stats": "The statistics by which states and actions are scaled.",
+    },
+    "evo1_policy": {
+        "convert-checkpoint": "Official, LeRobot and own checkpoints, each into each.",
+        "replay": "A recorded run through the policy again, chunk by chunk.",
+        "serve": "A policy for clients elsewhere: the authors', openpi's, an arm without a GPU.",
+    },
+}
+# Package and executable of each.
+PROGRAMS = {
+    name: (package, "calibrate_so100" if name == "calibrate" else name.replace("-", "_"))
+    for package, names in _DOES.items()
+    for name in names
 }
 
 _TRIGGERS = {
@@ -230,7 +215,8 @@ def _run_program(name: str, words: Sequence[str]) -> NoReturn:
 
 
 def _program_lines() -> str:
-    lines = [f"  evo1 {name:<18} {told}" for name, told in _DOES.items()]
+    told = {name: does for names in _DOES.values() for name, does in names.items()}
+    lines = [f"  evo1 {name:<18} {does}" for name, does in told.items()]
     head = "programs, each with its own --help, and each a `ros2 run` of its package:"
     return "\n".join([head, *lines])
 
