@@ -180,14 +180,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(commands: Any, name: str, sentence: str) -> argparse.ArgumentParser:
+def _add(commands: Any, name: str, sentence: str) -> Any:
     """A command, its help with the examples that name it."""
     lines = [line for line in _EPILOG.splitlines() if re.search(rf"evo1 {name}\b", line)]
     epilog = "\n".join(["examples:", *lines])
-    added: argparse.ArgumentParser = commands.add_parser(
-        name, help=sentence, description=sentence, epilog=epilog
-    )
-    return added
+    return commands.add_parser(name, help=sentence, description=sentence, epilog=epilog)
 
 
 @entry_point("evo1", failed=2)
@@ -215,8 +212,8 @@ def _run_program(name: str, words: Sequence[str]) -> NoReturn:
 
 
 def _program_lines() -> str:
-    told = {name: does for names in _DOES.values() for name, does in names.items()}
-    lines = [f"  evo1 {name:<18} {does}" for name, does in told.items()]
+    told = [each for names in _DOES.values() for each in names.items()]
+    lines = [f"  evo1 {name:<18} {does}" for name, does in told]
     head = "programs, each with its own --help, and each a `ros2 run` of its package:"
     return "\n".join([head, *lines])
 
