@@ -6,6 +6,7 @@ before anything else is read.
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ examples:
   evo1 launch policy robot_file:=mine.yaml simulated:=true teleop:=true   made from its URDF
   evo1 launch xarm6 only:=arm            this machine's half; only:=policy on the one with the GPU
   evo1 launch so100 port:=emulated       the real driver on an emulated servo bus
-  evo1 unplug arm / plug arm / recover-arm    its cable, and what a person does then
+  evo1 unplug arm / evo1 plug arm / evo1 recover-arm    its cable, and what a person does then
   evo1 reset --seed 7                    put the simulated scene into a start state
   evo1 launch xarm6 teleop:=true record:=true    follow a demonstrator, and record
   evo1 demonstrate --robot xarm6 --episodes 5    a scripted one, in simulation
@@ -51,64 +52,49 @@ examples:
 Where ros2 launch is installed, `ros2 launch evo1_bringup xarm6.launch.py` starts the same system.
 """
 
-# Programs under one roof: package and executable, then what each does.
-PROGRAMS = {
-    "demonstrate": ("evo1_sim", "demonstrate"),
-    "rehearse": ("evo1_training", "rehearse"),
-    "teleop": ("evo1_bringup", "teleop"),
-    "calibrate": ("evo1_bringup", "calibrate_so100"),
-    "record": ("evo1_training", "record"),
-    "recover": ("evo1_training", "recover"),
-    "convert": ("evo1_training", "convert"),
-    "adopt": ("evo1_training", "adopt"),
-    "check-dataset": ("evo1_training", "check_dataset"),
-    "edit-dataset": ("evo1_training", "edit_dataset"),
-    "push": ("evo1_training", "push"),
-    "pull": ("evo1_training", "pull"),
-    "view": ("evo1_training", "view"),
-    "train": ("evo1_training", "train"),
-    "evaluate": ("evo1_training", "evaluate"),
-    "improve": ("evo1_training", "improve"),
-    "trials": ("evo1_training", "trials"),
-    "promote": ("evo1_training", "promote"),
-    "norm-stats": ("evo1_training", "norm_stats"),
-    "find-cameras": ("evo1_bringup", "find_cameras"),
-    "find-port": ("evo1_bringup", "find_port"),
-    "new-robot": ("evo1_bringup", "new_robot"),
-    "check-robot": ("evo1_bringup", "check_robot"),
-    "convert-checkpoint": ("evo1_policy", "convert_checkpoint"),
-    "replay": ("evo1_policy", "replay"),
-    "serve": ("evo1_policy", "serve"),
-    "desk": ("evo1_bringup", "desk"),
-}
+# Programs under one roof, by package: what each does.
 _DOES = {
-    "demonstrate": "The scripted expert demonstrates in a running simulation.",
-    "rehearse": "The same in simulated time: hundreds of demonstrations, no launch.",
-    "teleop": "Drive an arm: leader arm, gamepad or keyboard.",
-    "calibrate": "An SO-100's or SO-101's calibration, in LeRobot's format.",
-    "record": "Record episodes by single keys.",
-    "recover": "Mend recordings that were cut off or damaged.",
-    "convert": "Recordings, ours or others' rosbags, to a LeRobot dataset.",
-    "adopt": "Read anybody's LeRobot dataset as this robot's.",
-    "check-dataset": "What is wrong with a dataset, and what to do.",
-    "edit-dataset": "Leave out, cut, name anew, join; the old one stays.",
-    "push": "A dataset or a checkpoint to the hub.",
-    "pull": "And from it.",
-    "view": "Look at a recording or a dataset: pictures and curves.",
-    "train": "The paper's two stages, on GPUs or a CPU.",
-    "evaluate": "How often a policy succeeds: simulation, suites, the running system.",
-    "improve": "Correct a policy, train on with that, keep the better one, in rounds.",
-    "trials": "A log book of real trials: order by lot, hidden names, one report.",
-    "promote": "Let a policy be the current one, if it is better than that.",
-    "norm-stats": "The statistics by which states and actions are scaled.",
-    "find-cameras": "Which /dev/video is which camera, with pictures.",
-    "find-port": "Which serial port is the arm's.",
-    "new-robot": "A robot file from a URDF, from what runs, or both.",
-    "check-robot": "Hold a robot file against the robot that runs.",
-    "convert-checkpoint": "Official, LeRobot and own checkpoints, each into each.",
-    "replay": "A recorded run through the policy again, chunk by chunk.",
-    "serve": "A policy for clients elsewhere: the authors', openpi's, an arm without a GPU.",
-    "desk": "The operator's page in a browser: see, stop, tell, record, judge.",
+    "evo1_bringup": {
+        "find-port": "Which serial port is the arm's.",
+        "find-cameras": "Which /dev/video is which camera, with pictures.",
+        "calibrate": "An SO-100's or SO-101's calibration, in LeRobot's format.",
+        "new-robot": "A robot file from a URDF, from what runs, or both.",
+        "check-robot": "Hold a robot file against the robot that runs.",
+        "teleop": "Drive an arm: leader arm, gamepad or keyboard.",
+        "desk": "The operator's page in a browser: see, stop, tell, record, judge.",
+    },
+    "evo1_sim": {
+        "demonstrate": "The scripted expert demonstrates in a running simulation.",
+    },
+    "evo1_training": {
+        "rehearse": "The same in simulated time: hundreds of demonstrations, no launch.",
+        "record": "Record episodes by single keys.",
+        "recover": "Mend recordings that were cut off or damaged.",
+        "convert": "Recordings, ours or others' rosbags, to a LeRobot dataset.",
+        "adopt": "Read anybody's LeRobot dataset as this robot's.",
+        "check-dataset": "What is wrong with a dataset, and what to do.",
+        "edit-dataset": "Leave out, cut, name anew, join; the old one stays.",
+        "push": "A dataset or a checkpoint to the hub.",
+        "pull": "And from it.",
+        "view": "Look at a recording or a dataset: pictures and curves.",
+        "train": "The paper's two stages, on GPUs or a CPU.",
+        "evaluate": "How often a policy succeeds: simulation, suites, the running system.",
+        "improve": "Correct a policy, train on with that, keep the better one, in rounds.",
+        "trials": "A log book of real trials: order by lot, hidden names, one report.",
+        "promote": "Let a policy be the current one, if it is better than that.",
+        "norm-stats": "The statistics by which states and actions are scaled.",
+    },
+    "evo1_policy": {
+        "convert-checkpoint": "Official, LeRobot and own checkpoints, each into each.",
+        "replay": "A recorded run through the policy again, chunk by chunk.",
+        "serve": "A policy for clients elsewhere: the authors', openpi's, an arm without a GPU.",
+    },
+}
+# Package and executable of each.
+PROGRAMS = {
+    name: (package, "calibrate_so100" if name == "calibrate" else name.replace("-", "_"))
+    for package, names in _DOES.items()
+    for name in names
 }
 
 _TRIGGERS = {
@@ -151,14 +137,14 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=_EPILOG.format(programs=_program_lines()),
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    launch = commands.add_parser("launch", help="Start an arm and the policy.")
+    launch = _add(commands, "launch", "Start an arm and the policy.")
     launch.add_argument(
         "name", help="Which robot; policy: any one, by its robot_file; or two_arms."
     )
     launch.add_argument("arguments", nargs="*", metavar="name:=value")
     launch.add_argument("--show-args", action="store_true", help="List the options and end.")
     launch.add_argument("--dry-list", action="store_true", help="List what would start and end.")
-    instruct = commands.add_parser("instruct", help="Change the instruction while it runs.")
+    instruct = _add(commands, "instruct", "Change the instruction while it runs.")
     instruct.add_argument("instruction", help="What to do, in words.")
     instruct.add_argument(
         "--transition",
@@ -166,26 +152,25 @@ def build_parser() -> argparse.ArgumentParser:
         help="flush: brake, then begin anew; blend: the next chunk takes over; finish: after the "
         "present chunk. Not given: as the node was started.",
     )
-    speed = commands.add_parser(
-        "speed", help="Let the policy move the arm slower, or at its pace."
-    )
+    speed = _add(commands, "speed", "Let the policy move the arm slower, or at its pace.")
     speed.add_argument("percent", type=float, help="Of the policy's own pace, 10 to 100.")
-    status = commands.add_parser("status", help="Print what the policy does, and why.")
+    status = _add(commands, "status", "Print what the policy does, and why.")
     status.add_argument("--follow", action="store_true", help="Go on until Ctrl-C.")
     for name, text in _TRIGGERS.items():
-        commands.add_parser(name, help=text)
+        _add(commands, name, text)
     commands.choices["stop"].add_argument(
         "--all", action="store_true", help="Whatever moves an arm in this ROS domain."
     )
-    reset = commands.add_parser("reset", help="Reset the simulated scene.")
+    reset = _add(commands, "reset", "Reset the simulated scene.")
     reset.add_argument("--task", default="", help="Not given: the same task again.")
     reset.add_argument("--seed", type=int, default=-1, help="Not given: the next start state.")
-    unplug = commands.add_parser("unplug", help="Silence a simulated camera: the arm holds.")
+    unplug = _add(commands, "unplug", "Silence a simulated camera: the arm holds.")
     unplug.add_argument("what", help="A camera, such as image_2, or 'arm' with port:=emulated.")
-    plug = commands.add_parser("plug", help="Plug every simulated camera in again.")
+    plug = _add(commands, "plug", "Plug every simulated camera in again.")
     plug.add_argument("what", nargs="?", default="", help="'arm' with port:=emulated.")
-    commands.add_parser("recover-arm", help="After a fault of the SO-100: hold it where it is.")
+    _add(commands, "recover-arm", "After a fault of the SO-100: hold it where it is.")
     for name, command in commands.choices.items():
+        command.set_defaults(parser=command)
         about = "The same as namespace:=." if name == "launch" else "Of the arm to talk to."
         command.add_argument("--namespace", default="", metavar="NAME", help=about)
         if name != "launch":
@@ -193,6 +178,13 @@ def build_parser() -> argparse.ArgumentParser:
                 "--timeout", type=float, default=10.0, help="Seconds to wait for an answer."
             )
     return parser
+
+
+def _add(commands: Any, name: str, sentence: str) -> Any:
+    """A command, its help with the examples that name it."""
+    lines = [line for line in _EPILOG.splitlines() if re.search(rf"evo1 {name}\b", line)]
+    epilog = "\n".join(["examples:", *lines])
+    return commands.add_parser(name, help=sentence, description=sentence, epilog=epilog)
 
 
 @entry_point("evo1", failed=2)
@@ -203,12 +195,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     told = _stop_here(words[1:]) if words[:1] == ["stop"] else ()
     if words and words[0] in PROGRAMS:
         _run_program(words[0], words[1:])
-    parser = build_parser()
-    arguments, rest = parser.parse_known_args(words)
+    arguments, rest = build_parser().parse_known_args(words)
     if arguments.command == "launch" and not any(word.startswith("-") for word in rest):
         arguments.arguments += rest  # argparse takes no name:=value behind an option
     elif rest:
-        parser.error(f"unknown: {' '.join(rest)}")
+        arguments.parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return _launch(arguments) if arguments.command == "launch" else _talk(arguments, told)
 
 
@@ -221,7 +212,8 @@ def _run_program(name: str, words: Sequence[str]) -> NoReturn:
 
 
 def _program_lines() -> str:
-    lines = [f"  evo1 {name:<18} {told}" for name, told in _DOES.items()]
+    told = [each for names in _DOES.values() for each in names.items()]
+    lines = [f"  evo1 {name:<18} {does}" for name, does in told]
     head = "programs, each with its own --help, and each a `ros2 run` of its package:"
     return "\n".join([head, *lines])
 

@@ -195,6 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evo1 find-cameras",
         description="Which /dev/video* is which camera: names, formats, a picture of each. One "
         "that a program uses is named, and not opened.",
+        epilog="example: evo1 find-cameras --to ~/cameras",
     )
     parser.add_argument(
         "--to", type=Path, default=Path("out/cameras"), help="Folder of the picture. (%(default)s)"
@@ -218,7 +219,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def find_port_main(argv: Sequence[str] | None = None) -> int:
     """Find the arm's port together with a person; 1 where it does not show."""
     Parser(
-        "evo1 find-port", description="Which serial port is the arm's: unplug it, and see."
+        "evo1 find-port",
+        description="Which serial port is the arm's: unplug it, and see.",
+        epilog="example: evo1 find-port",
     ).parse_args(argv)
     try:
         from serial.tools import list_ports

@@ -97,7 +97,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def check(argv: Sequence[str] | None = None) -> int:
     """Hold a robot file against the running robot; 1 where a policy could not run."""
     parser = Parser(
-        "evo1 check-robot", description="Hold a robot file against the robot that runs."
+        "evo1 check-robot",
+        description="Hold a robot file against the robot that runs.",
+        epilog="example: evo1 check-robot mine.yaml --move",
     )
     parser.add_argument("robot", help="Robot file (YAML), or the name of one that ships.")
     ways = parser.add_mutually_exclusive_group()

@@ -8,8 +8,10 @@ import threading
 
 import pytest
 
-from evo1_bringup.cli import UsageError, main, parse_assignments
+from evo1_bringup.cli import UsageError, build_parser, main, parse_assignments
 from evo1_bringup.system import arguments_of, launchable
+
+COMMANDS = next(action.choices for action in build_parser()._actions if action.choices)
 
 
 def test_assignments_keep_everything_behind_the_first_sign():
@@ -71,10 +73,24 @@ def test_program_that_is_not_built_ends_with_2(capsys, monkeypatch, tmp_path):
     assert "'evo1_sim' has no executable 'sim_robot'; build" in capsys.readouterr().err
 
 
-def test_help_shows_examples(capsys):
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_every_help_is_a_sentence_and_an_example_of_what_is_typed(name, capsys):
     with pytest.raises(SystemExit):
-        main(["--help"])
-    assert "evo1 launch xarm6" in capsys.readouterr().out
+        main([*name.split(), "--help"])
+    shown = capsys.readouterr().out
+    sentence, examples = shown.partition("\n\n")[2].split("examples:\n")
+    assert sentence[0].isupper()
+    assert sentence.partition("\n\n")[0].endswith(".")
+    assert f"evo1 {name}" in examples
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"), [("status --folow", "--follow"), ("launch xarm6 --dri-list", "--dry-list")]
+)
+def test_an_unknown_option_of_a_command_is_told_with_the_nearest(words, meant, capsys):
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert f"did you mean '{meant}'?" in capsys.readouterr().err
 
 
 def test_a_program_of_another_package_gets_the_rest_of_the_line_as_it_is(tmp_path):

@@ -58,8 +58,9 @@ _JOINTS_OF_A_POSE = 6  # beside the gripper
 MAX_STEP_S = 0.05  # that one step of a held-up loop may stand for
 
 _EPILOG = """\
-first start, in another terminal:
-  evo1 launch xarm6 teleop:=true          (or without it: moving takes over from the policy)
+examples, with evo1 launch xarm6 teleop:=true in another terminal (or without teleop: moving takes
+over from the policy):
+  evo1 teleop --robot xarm6 --device keyboard
 
 devices:
   keyboard  jogs the arm from this terminal; the xArm6's tool, the SO-100's joints

@@ -11,6 +11,7 @@ from evo1_policy.robot_config import RobotConfig
 def check_chunk(
     chunk: ActionChunk,
     robot: RobotConfig,
+    limits: Limits,
     *,
     commanded: Floats,
     splice_ns: int,
@@ -22,6 +23,7 @@ def check_chunk(
     Args:
         chunk: as the policy gave it.
         robot: that it is for.
+        limits: of the robot.
         commanded: (D,) where the arm will be commanded at the splice [rad].
         splice_ns: when the chunk would take over [ns].
         horizon: H that the policy announced, where known.
@@ -37,7 +39,7 @@ def check_chunk(
         or (StopCode.CHUNK_OUT_OF_REACH.because(off) if (off := chunk.tool_problem) else None)
         or _too_early(chunk, splice_ns)
         or _too_late(chunk, splice_ns, robot.step_ns // 2)
-        or _too_far(chunk, Limits.of(robot), commanded, splice_ns)
+        or _too_far(chunk, limits, commanded, splice_ns)
     )
 
 

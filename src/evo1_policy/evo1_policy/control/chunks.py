@@ -182,19 +182,19 @@ class Chunks:
             lead_ns: from asking for the next chunk until it takes over [ns].
             speed: share of the policy's own pace, SLOWEST to 1.
         """
-        motion, step_ns = self._motion, self._motion.limits.step_ns
-        ahead_ns = max(SPLICE_LEAD_NS, motion.lead_ns)
-        splice_tick = first_tick_after(now_ns + ahead_ns, step_ns)
+        motion, limits = self._motion, self._motion.limits
+        splice_tick = self._splice_tick(now_ns)
         origin = motion.origin(measured, now_ns, anew=self._settings.dry_run)
         if isinstance(origin, StopReason):
             return origin
-        if outside := motion.limits.outside(origin.sample(now_ns)[0], OUTSIDE_RAD):
+        if outside := limits.outside(origin.sample(now_ns)[0], OUTSIDE_RAD):
             return StopCode.CHUNK_BREAKS_LIMITS.because(f"{outside}, then resume")
-        chunk = self._anchored(at_speed(chunk, speed), splice_tick * step_ns, now_ns)
         known = origin.knots(splice_tick, splice_tick)
+        chunk = self._anchored(at_speed(chunk, speed), known.start_ns, now_ns)
         refused = check_chunk(
             chunk,
             self._robot,
+            limits,
             commanded=known.positions[0],
             splice_ns=known.start_ns,
             horizon=self._horizon,
@@ -204,7 +204,7 @@ class Chunks:
             return refused
         self._at_pace(speed)
         continued = origin is motion.executing and known.start_ns <= self._tail_ns
-        late_ns = motion.late_ns if origin is motion.executing else 0
+        late_ms = motion.late_ns / 1e6 if origin is motion.executing else 0.0
         plan = plan_chunk(
             self._shape(chunk),
             origin,
@@ -212,7 +212,7 @@ class Chunks:
             splice_tick=splice_tick,
             until_ns=self._until_ns(chunk, lead_ns),
             intended=self._intended if continued and self._intended is not None else origin,
-            limits=motion.limits,
+            limits=limits,
             smoothing_rad=self._settings.smoothing_rad,
         )
         sent = motion.send(plan, origin, measured, now_ns)
@@ -222,8 +222,13 @@ class Chunks:
         self.chunk, self.cut = chunk, plan.cut
         self._tail_ns, self._intended = plan.tail_ns, plan.intended
         self._ensemble.add(chunk)
-        seam = replace(plan.seam, late_ms=late_ns / 1e6)
+        seam = replace(plan.seam, late_ms=late_ms)
         return Accepted(command=command, chunk=chunk, seam=seam, cut=plan.cut)
+
+    def _splice_tick(self, now_ns: int) -> int:
+        """The first grid point that a chunk can take over at."""
+        ahead_ns = max(SPLICE_LEAD_NS, self._motion.lead_ns)
+        return first_tick_after(now_ns + ahead_ns, self._motion.limits.step_ns)
 
     def _at_pace(self, speed: float) -> None:
         if speed != self._speed:

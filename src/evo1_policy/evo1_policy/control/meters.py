@@ -92,20 +92,17 @@ class LatencyLog:
     """Remembers the times of the last WINDOW chunks."""
 
     def __init__(self) -> None:
-        self._inference_ms: deque[float] = deque(maxlen=WINDOW)
-        self._overhead_ms: deque[float] = deque(maxlen=WINDOW)
+        self._times: deque[tuple[float, float]] = deque(maxlen=WINDOW)  # inference, overhead
 
     def add(self, times: ChunkTimes) -> None:
         """Remember one chunk."""
-        self._inference_ms.append(times.inference_ms)
-        self._overhead_ms.append(times.overhead_ms)
+        self._times.append((times.inference_ms, times.overhead_ms))
 
     def percentiles(self) -> dict[str, float]:
         """Over the last WINDOW chunks, by the names of PolicyStatus; 0 before the first [ms]."""
-        kinds = (("inference", self._inference_ms), ("overhead", self._overhead_ms))
         return {
-            f"{name}_ms_p{share}": _percentile(values, share / 100)
-            for name, values in kinds
+            f"{name}_ms_p{share}": _percentile([times[k] for times in self._times], share / 100)
+            for k, name in enumerate(("inference", "overhead"))
             for share in (50, 95)
         }
 

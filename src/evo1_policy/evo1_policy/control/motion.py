@@ -330,7 +330,9 @@ class Motion:
         apart = np.abs(held.positions - executing.positions[-1])
         spoke_since = int(held.stamps_ns[held.known].min(initial=now_ns)) >= executing.end_ns
         if spoke_since and (apart[held.known] > REORIGIN_RAD).any():
-            self._rest_where_held(held, executing, now_ns)
+            position = np.where(held.known, held.positions, executing.positions[-1])
+            self._before, self._stop_again = None, None
+            self.executing = self._resting(position, now_ns)
 
     def _lost(self, held: HeldState, executing: Trajectory) -> bool:
         """Whether controllers are nearer to what was executed before the last command."""
@@ -355,11 +357,6 @@ class Motion:
         if path.velocities[-1].any():
             plan = plan_hold(path, now_ns=now_ns, lead_ns=self.lead_ns, limits=self.limits)
             self.executing = plan.trajectory
-
-    def _rest_where_held(self, held: HeldState, executing: Trajectory, now_ns: int) -> None:
-        position = np.where(held.known, held.positions, executing.positions[-1])
-        self._before, self._stop_again = None, None
-        self.executing = self._resting(position, now_ns)
 
     def _resting(self, position: Floats, now_ns: int) -> Trajectory:
         step_ns = self.limits.step_ns

@@ -148,7 +148,7 @@ def _slow_down(path: Path, limits: Limits) -> tuple[Path, float]:
     durations = np.where(flat, step_s / before, np.log(rate[1:] / before) / slope)
     starts = np.concatenate([[0.0], np.cumsum(durations)])
     times = np.arange(1, max(int(starts[-1] / step_s + 1e-9), 1) + 1) * step_s
-    segment = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, len(before) - 1)
+    segment = np.minimum(np.searchsorted(starts, times, side="right") - 1, len(before) - 1)
     elapsed = np.minimum(times - starts[segment], durations[segment])
     gained = np.where(
         flat[segment],

@@ -28,7 +28,7 @@ LEAST_STRIDE_M = 0.0008  # of a pair that touches, between two looks
 FREEING_STRIDE_M = 0.004  # of one that is deep in each other and may only come apart
 NOISE_M = 1e-4  # of distances; a pair that touches already may come nearer by this
 EXACT_M = 0.08  # bounding spheres further apart than this are looked at no closer
-TOGETHER = 1.0  # grid steps within which pairs are looked at together
+TOGETHER = 4.0  # grid steps within which pairs are looked at together: to place the arm costs
 
 Indices = npt.NDArray[np.int64]
 

@@ -67,6 +67,7 @@ def test_a_lift_may_begin_five_centimetres_away_and_says_so_in_metres(lift, refu
     problem = check_chunk(
         chunk_from([lift, 0.0, 0.0, 0.0]),
         ROBOT,
+        Limits.of(ROBOT),
         commanded=np.array(ROBOT.home),
         splice_ns=1_000_000_000,
     )

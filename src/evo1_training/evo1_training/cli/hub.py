@@ -15,10 +15,12 @@ _PUSH = """\
 Put a LeRobot dataset or a checkpoint on the Hugging Face hub: its files, and a card with its
 licence; nothing else that lies in the folder. A dataset gets the tag of its format (v2.1, v3.0),
 by which LeRobot finds it. Log in before with: hf auth login
+example: evo1 push ~/datasets/cans user/cans --license apache-2.0
 """
 _PULL = """\
 Bring a dataset or a checkpoint of the hub into huggingface_hub's cache: nothing that could be
 executed. train --dataset, adopt and checkpoint:= take hub:user/name, too, and do it themselves.
+example: evo1 pull hub:lerobot/svla_so101_pickplace --to ~/datasets/pickplace
 """
 _CARD = "README.md"
 

@@ -17,6 +17,7 @@ Compute the norm stats of one robot over all frames of its datasets, and write t
 train --norm-stats. Training computes them itself where none are given; this is for using the same
 ones in several runs. Training leaves its held-out episodes out; this counts all. Of joint_relative
 and ee_* they are over all chunks, as long as the preset's.
+example: evo1 norm-stats ~/datasets/cans ~/datasets/cups --out stats.json
 """
 
 

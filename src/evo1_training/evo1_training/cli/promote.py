@@ -21,6 +21,7 @@ Let a link show the policy that runs from now on, but only one that is better th
 shows: by McNemar's exact test, one-sided, over the scenes of a paired evaluation (`evaluate OLD
 NEW --json FILE`, or `trials report --json FILE`). A launch takes the link, as any folder:
 checkpoint:=~/evo1_runs/current
+example: evo1 promote out/new --evaluation out/both.json
 """
 
 

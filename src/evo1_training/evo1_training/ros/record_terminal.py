@@ -41,8 +41,8 @@ ANSWER_S = 30.0  # saving may have to wait for the disk
 _EPILOG = f"""\
 keys: {KEYS_HELP}
 
-The recorder must run: evo1 launch xarm6 teleop:=true record:=true, or
-ros2 run evo1_training recorder --ros-args -p robot_file:=...
+example, with evo1 launch xarm6 teleop:=true record:=true in another terminal:
+  evo1 record --namespace left            (the arm's, where it has one)
 
 A gamepad works beside the keys once `ros2 run joy joy_node` runs; give buttons other numbers with
 --ros-args -p button_save:=0 -p button_discard:=1 (start, save, discard, rerecord, delete_last).
