@@ -99,18 +99,22 @@ def plan_episode(
     if not len(aligned):
         raise EpisodeError(f"{source}: no frame can be aligned: {failures[0][1]}")
     ticks, wanted = _with_actions(episode, aligned, failures, streams, gaps)
+    left_out = _left_out(episode, ticks.ticks_ns)
+    wanted = replace(wanted, actions=np.where(left_out[:, None], np.nan, wanted.actions))
+    left_out_ns = ticks.ticks_ns[left_out]
     ticks, usable, undriven = _between_ends(ticks, wanted, source=source)
-    found = find_gaps(
+    breaks = find_gaps(
         ticks.ticks_ns[usable],
         robot.step_ns,
         sorted([*failures, *undriven]),
         reference=robot.cameras[0].topic,
     )
+    found = tuple(gap for gap in breaks if not _holds_any(gap, left_out_ns))
     if found and gaps == "refuse":
         raise EpisodeError(_refusal(source, found))
     held = [gap for gap in found if _is_held(gap, gaps, robot.step_ns)]
     ticks = _with_held(ticks, usable, held)
-    parts = split(ticks, [gap for gap in found if gap not in held])
+    parts = split(ticks, [gap for gap in breaks if gap not in held])
     segments = tuple(
         piece
         for part in parts
@@ -126,6 +130,7 @@ def plan_episode(
         problems=(
             *streams.rejections.lines(),
             *wanted.rejections.lines(),
+            *([f"{len(left_out_ns)} frames left out, as marked"] if len(left_out_ns) else []),
             *_unused_ends(aligned, failures, ticks, rate_hz=robot.rate_hz),
             *_odd_lengths(parts, ticks, min_frames, max_frames),
         ),
@@ -148,6 +153,18 @@ def _with_actions(
     ticks = hold(aligned, filled, streams, robot)
     wanted = demonstrated(episode, ticks.ticks_ns)
     return replace(ticks, actions=wanted.actions, intervention=wanted.intervention), wanted
+
+
+def _left_out(episode: Episode, ticks_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of T ticks (T,) [ns] lie where a label without words says that nothing is shown."""
+    outcome = episode.sidecar.outcome
+    labels = outcome.labels if outcome is not None else ()
+    silent = np.array([False, *(not label.instruction for label in labels)])
+    return silent[np.searchsorted([label.from_ns for label in labels], ticks_ns, side="right")]
+
+
+def _holds_any(gap: Gap, times_ns: npt.NDArray[np.int64]) -> bool:
+    return bool(((times_ns > gap.after_ns) & (times_ns < gap.before_ns)).any())
 
 
 def _is_held(gap: Gap, gaps: Gaps, step_ns: int) -> bool:

@@ -237,7 +237,7 @@ def card_of(name: str, sidecar: Sidecar) -> Card:
     seconds = (outcome.ended_ns - facts.started_ns) / 1e9 if outcome is not None else 0.0
     return Card(
         name=name,
-        instruction=printable("; ".join(dict.fromkeys(labels)), _MOST_SAID),
+        instruction=printable("; ".join(dict.fromkeys(filter(None, labels))), _MOST_SAID),
         seconds=round(max(seconds, 0.0), 3),
         grade=printable(outcome.grade) if outcome is not None else CUT_OFF,
         reasons=tuple(printable(reason) for reason in outcome.reasons) if outcome else (),

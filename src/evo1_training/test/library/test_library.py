@@ -8,6 +8,7 @@ from bag_writing import steady, write_episode
 from PIL import Image
 
 from evo1_training.cli.edit_dataset import _parser
+from evo1_training.datasets.episode_plan import frames, plan_episode
 from evo1_training.library import changes, runs
 from evo1_training.library.films import episode_facts, make_film
 from evo1_training.library.shelves import (
@@ -19,6 +20,7 @@ from evo1_training.library.shelves import (
     find_shelf,
     shelves,
 )
+from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.episode import read_sidecar
 from evo1_training.training.watching import read_numbers
 
@@ -87,6 +89,28 @@ def test_spans_are_labels_that_converting_reads(roots):
     assert facts["labels"] == ((0.0, "grasp"), (0.5, "place"))
     with pytest.raises(LibraryError, match="expected spans from 0 on"):
         changes.mark(shelf, name, begin_ns, [(0.5, "place")])
+    with pytest.raises(LibraryError, match="nothing would be left of it"):
+        changes.mark(shelf, name, begin_ns, [(0.0, "")])
+
+
+def test_what_is_marked_without_words_is_left_out_by_converting(roots):
+    shelf = recorded(roots, 0)
+    name = "episode_000000"
+    film = make_film(shelf, name, roots.cache)
+    begin_ns = episode_facts(shelf, name, film, roots.cache)["begin_ns"]
+    spans = [(0.0, ""), (0.2, "grasp"), (0.4, ""), (0.5, "place"), (0.8, "")]
+    changes.mark(shelf, name, begin_ns, spans)
+    assert episode_facts(shelf, name, film, roots.cache)["labels"] == tuple(spans)
+    for gaps in ("auto", "hold", "refuse"):
+        episode = open_episode(shelf.path / name)
+        plan = plan_episode(episode, gaps=gaps)
+        shown = [[frame.instruction for frame in frames(episode, plan, k)] for k in (0, 1)]
+        assert shown == [["grasp"] * 6, ["place"] * 9]
+        assert (plan.gaps, plan.problems[0]) == ((), "15 frames left out, as marked")
+    changes.relabel(shelf, [name], "pick")
+    assert episode_facts(shelf, name, film, roots.cache)["labels"] == tuple(
+        (begin_s, words and "pick") for begin_s, words in spans
+    )
 
 
 def test_many_are_named_anew_and_told_who_demonstrated(roots):
