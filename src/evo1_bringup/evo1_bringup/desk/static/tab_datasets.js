@@ -119,10 +119,15 @@ function chooseAll() {
 }
 
 async function showWhatCame(said) {
-  if (!said || !state) return;
-  if (!said.command) return load().then(() => { state.detail.hidden = true; });
-  state.next.textContent = `datasets are changed by a command; type:\n${said.command}`;
-  state.next.scrollIntoView({ behavior: "smooth", block: "center" });
+  const here = state;
+  if (!said || !here) return;
+  if (said.command) {
+    here.next.textContent = `datasets are changed by a command; type:\n${said.command}`;
+    here.next.scrollIntoView({ behavior: "smooth", block: "center" });
+  } else {
+    await load();
+    here.detail.hidden ||= !here.names.includes(here.detail.dataset.name);
+  }
 }
 
 async function check() {
