@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from evo1_training.evaluation.logbook import LogBook
+
 CHROMIUM = Path("/usr/bin/chromium")
 playwright = pytest.importorskip("playwright.sync_api", reason="no playwright: no browser to ask")
 pytest.importorskip("evo1_bringup.desk.app", reason="the desk's page is not there")
@@ -23,6 +25,9 @@ def address(roots, serve):
     (run / "train.yaml").write_text("stage2: {steps: 40}\n")
     rows = [{"step": step, "loss": 1 / step} for step in (10, 20)]
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    names = ["/policies/a", "/policies/b"]
+    what = {"conditions": ["none"], "scenes": 1, "facts": {"task": "can"}}
+    LogBook.begin(roots.trials / "cans.jsonl", policies=names, **what)
     return serve(create_app(DeskSettings(), None, library_router(roots, ThreadPoolExecutor(1))))
 
 
@@ -42,7 +47,25 @@ def film(roots, name):
         Image.new("RGB", (12, 1)).save(path, "JPEG")
 
 
-def test_takes_are_marked_and_deleted_and_a_run_is_watched_and_text_stays_text(
+def score_two_trials(page):
+    """By a person to whom the page tells no policy's name before the end."""
+    page.locator("#books button", has_text="cans.jsonl").click()
+    page.locator("#todo", has_text="trial 1 of 2").wait_for()
+    assert "/policies/" not in page.locator("main").inner_text()
+    page.locator("#solved").click()
+    page.locator("#told", has_text="how many seconds").wait_for()
+    page.locator("#seconds").fill("3.5")
+    page.locator("#solved").click()
+    page.locator("#todo", has_text="trial 2 of 2").wait_for()
+    page.locator("#notes").fill("knocked it over")
+    page.locator("#failed").click()
+    page.locator("#book td", has_text="knocked it over").wait_for()
+    page.locator("#unblind").click()
+    page.locator("#unblind", has_text="End the scoring?").click()
+    page.locator("#report", has_text="/policies/a").wait_for()
+
+
+def test_takes_are_marked_a_run_is_watched_trials_are_scored_and_text_stays_text(
     address, roots, markup
 ):
     film(roots, "episode_000003")
@@ -80,6 +103,8 @@ def test_takes_are_marked_and_deleted_and_a_run_is_watched_and_text_stays_text(
         page.goto(f"{address}/#runs")
         page.locator("#runs button", has_text="can/stage2").click()
         page.locator("figcaption", has_text="loss: 0.05").wait_for()
+        score_two_trials(page)
+        assert LogBook(roots.trials / "cans.jsonl").opened
         assert page.locator("main img[src='x']").count() == 0
         assert (said, broken) == ([], [])  # a browser's dialog would stand before STOP
         browser.close()

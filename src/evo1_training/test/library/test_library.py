@@ -191,5 +191,11 @@ def test_reports_are_found_below_the_runs(roots):
     (folder / "index.html").write_text("<p>")
     told = {"task": "can", "conditions": [{"disturbance": "none", "successes": 4, "trials": 5}]}
     (folder / "evaluation.json").write_text(json.dumps(told))
-    (card,) = runs.reports(roots)
-    assert (card.name, card.kind, card.title) == ("can/report", "evaluation", "can, none 4/5")
+    better = roots.runs / "better"  # of improve
+    better.mkdir()
+    (better / "index.html").write_text("<p>")
+    (better / "choices.json").write_text('{"task": "can", "condition": "lamp", "trials": 20}')
+    assert {(card.name, card.kind, card.title) for card in runs.reports(roots)} == {
+        ("can/report", "evaluation", "can, none 4/5"),
+        ("better", "improvement", "can, lamp"),
+    }
