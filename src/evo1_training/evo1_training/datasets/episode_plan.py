@@ -98,17 +98,10 @@ def plan_episode(
     aligned, failures = align_recording(streams, robot, source=source)
     if not len(aligned):
         raise EpisodeError(f"{source}: no frame can be aligned: {failures[0][1]}")
-    ticks, wanted = _with_actions(episode, aligned, failures, streams, gaps)
-    left_out = _left_out(episode, ticks.ticks_ns)
-    wanted = replace(wanted, actions=np.where(left_out[:, None], np.nan, wanted.actions))
-    left_out_ns = ticks.ticks_ns[left_out]
+    ticks, wanted, left_out_ns = _with_actions(episode, aligned, failures, streams, gaps)
     ticks, usable, undriven = _between_ends(ticks, wanted, source=source)
-    breaks = find_gaps(
-        ticks.ticks_ns[usable],
-        robot.step_ns,
-        sorted([*failures, *undriven]),
-        reference=robot.cameras[0].topic,
-    )
+    reasons, camera = sorted([*failures, *undriven]), robot.cameras[0].topic
+    breaks = find_gaps(ticks.ticks_ns[usable], robot.step_ns, reasons, reference=camera)
     found = tuple(gap for gap in breaks if not _holds_any(gap, left_out_ns))
     if found and gaps == "refuse":
         raise EpisodeError(_refusal(source, found))
@@ -145,14 +138,20 @@ def _with_actions(
     failures: Sequence[tuple[int, str]],
     streams: RecordedStreams,
     gaps: Gaps,
-) -> tuple[Segment, Demonstrated]:
-    """All ticks with what was demonstrated, and with those that fill gaps of the observations."""
+) -> tuple[Segment, Demonstrated, npt.NDArray[np.int64]]:
+    """All ticks with what was demonstrated, and with those that fill gaps of the observations.
+
+    The last of what is returned are the times of ticks that a person marked to be left out [ns].
+    """
     robot = episode.robot
     unseen = find_gaps(aligned.ticks_ns, robot.step_ns, failures, reference=robot.cameras[0].topic)
     filled = [gap for gap in unseen if _is_held(gap, gaps, robot.step_ns)]
     ticks = hold(aligned, filled, streams, robot)
     wanted = demonstrated(episode, ticks.ticks_ns)
-    return replace(ticks, actions=wanted.actions, intervention=wanted.intervention), wanted
+    left_out = _left_out(episode, ticks.ticks_ns)
+    wanted = replace(wanted, actions=np.where(left_out[:, None], np.nan, wanted.actions))
+    ticks = replace(ticks, actions=wanted.actions, intervention=wanted.intervention)
+    return ticks, wanted, ticks.ticks_ns[left_out]
 
 
 def _left_out(episode: Episode, ticks_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -1,6 +1,7 @@
 """Episodes as they are browsed: lists, films, what a person changes; runs and their numbers."""
 
 import json
+import os
 import shlex
 
 import pytest
@@ -10,7 +11,7 @@ from PIL import Image
 from evo1_training.cli.edit_dataset import _parser
 from evo1_training.datasets.episode_plan import frames, plan_episode
 from evo1_training.library import changes, runs
-from evo1_training.library.films import episode_facts, make_film
+from evo1_training.library.films import bound, episode_facts, make_film
 from evo1_training.library.shelves import (
     LibraryError,
     Roots,
@@ -74,6 +75,18 @@ def test_a_film_has_a_picture_every_while_and_the_joints(roots):
     assert facts["labels"] == ((0.0, "pick"),)
     made = film.facts.stat().st_mtime_ns
     assert make_film(shelf, "episode_000003", roots.cache).facts.stat().st_mtime_ns == made
+
+
+def test_the_oldest_films_make_room(roots):
+    shelf = recorded(roots, 0, 1)
+    first, second = (make_film(shelf, f"episode_00000{k}", roots.cache) for k in (0, 1))
+    os.utime(first.strip, ns=(0, 0))
+    size = sum(path.stat().st_size for path in roots.cache.rglob("*") if path.is_file())
+    bound(roots.cache, size)
+    assert (first.there, second.there) == (True, True)
+    bound(roots.cache, size - 1)
+    assert [path.exists() for path in (first.facts, first.strip, first.thumbnail)] == [False] * 3
+    assert (second.there, second.strip.is_file()) == (True, True)
 
 
 def test_spans_are_labels_that_converting_reads(roots):
