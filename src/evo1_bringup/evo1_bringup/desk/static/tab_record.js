@@ -1,5 +1,6 @@
 // Record: what, by whom and how many; the gate; start, save, discard; and each take's grade, film and marks.
 import { api, el, fill, hinder, tell } from "./desk.js";
+import { closeCameras, showCameras } from "./tab_live.js";
 import { change, showEpisode, sure, TONE } from "./episode.js";
 
 const PLAN = "evo1 recording", SHELF = { kind: "episodes", shelf: "." }, SHOWN = 24, COUNTED = 500;
@@ -13,6 +14,8 @@ export function mount(root, desk) {
   const keep = () => { localStorage[PLAN] = JSON.stringify({ task: task.value, number: number.value, who: who.value }); };
   for (const field of [task, number, who]) field.addEventListener("change", keep);
   const head = el("h3", { id: "take" }), gate = el("ul", { className: "warn", id: "gate" }), facts = el("p", { className: "soft" });
+  // Drawn only where it is asked for: a browser beside the recorder on a small machine takes its time.
+  const cameras = el("div", { className: "grid" }), look = el("details", { id: "look" }, el("summary", {}, "Cameras"), cameras);
   const streams = el("table"), progress = el("p", { id: "progress" });
   const takes = el("div", { className: "episodes", id: "takes" }), opened = el("section", { className: "card wide", id: "opened", hidden: true });
   const mine = here = { saved: -1, began: false, takes, opened, progress, task, number };
@@ -30,13 +33,14 @@ export function mount(root, desk) {
   root.append(el("div", { className: "grid" },
     el("section", { className: "card" }, el("h2", {}, "What is recorded"), el("div", { className: "row" }, task),
       el("div", { className: "row" }, number, "takes by", who), progress, head, gate, el("div", { className: "row" }, buttons)),
-    el("section", { className: "card" }, el("h2", {}, "What comes in"), facts, el("div", { className: "reel" }, streams)),
+    el("section", { className: "card" }, el("h2", {}, "What comes in"), look, facts, el("div", { className: "reel" }, streams)),
     opened, el("section", { className: "card wide" }, el("h2", {}, "Takes"), takes)));
   showTakes();
   unlisten = desk.onState((state) => {
     const view = state.recorder;
     for (const one of buttons) hinder(one, state);
     head.textContent = view ? view.headline : "No recorder: evo1 launch xarm6 teleop:=true record:=true";
+    showCameras(cameras, look.open ? view : null);
     if (!view) return;
     gate.replaceChildren(...view.streams.filter((one) => one.problem).map((one) => el("li", {}, `${one.name}: ${one.problem}`)));
     facts.textContent = `saved ${view.saved} · lost ${view.lost} · skew ${view.skew_ms.toFixed(0)} ms · disk ${view.disk}`;
@@ -55,6 +59,7 @@ export function mount(root, desk) {
 
 export function unmount() {
   unlisten?.();
+  closeCameras();
   here = null;
 }
 
