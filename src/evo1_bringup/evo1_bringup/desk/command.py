@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--no-robot", action="store_true", help="Datasets and runs alone; needs no ROS."
     )
-    for name, folder in asdict(Roots()).items():
-        if isinstance(folder, Path) and name != "cache":
-            about = f"Folder of {name} [{folder}]."
-            parser.add_argument(f"--{name}", type=Path, default=folder, help=about)
+    folders = {k: at for k, at in asdict(Roots()).items() if isinstance(at, Path) and k != "cache"}
+    for name, folder in folders.items():
+        about = f"Folder of {name} [{folder}]."
+        parser.add_argument(f"--{name}", type=Path, default=folder, help=about)
     # Behind --ros-args stands what a launch says to every node.
     options, _ = parser.parse_known_args(arguments)
     # Lazily: --help shall not wait for libraries.
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         robot = RosRobot(options.namespace)
     try:
-        roots = Roots(episodes=options.episodes, datasets=options.datasets, runs=options.runs)
+        roots = Roots(**{name: getattr(options, name) for name in folders})
         asyncio.run(_serve(options.host, options.port, token, robot, roots))
     finally:
         if robot is not None:

@@ -1,4 +1,4 @@
-"""The desk's pages of recordings, datasets and training runs: /api/library. Without ROS or torch.
+"""The desk's pages of recordings, datasets, runs and trials: /api/library. Without ROS or torch.
 
 What is slow (opening a bag, decoding a video, checking a dataset) happens in one process of its
 own, niced: a person who browses must not slow a stop down. Nothing is uploaded and nothing that a
@@ -16,6 +16,7 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
+from evo1_training.evaluation.outcomes import EvaluationError
 from evo1_training.library import changes, films, runs, shelves
 from evo1_training.library.shelves import LibraryError, Roots, Shelf
 from evo1_training.next_commands import command
@@ -44,6 +45,24 @@ class Change(BaseModel):
     trim: tuple[int, int] | None = None
 
 
+class Score(BaseModel):
+    """What came of a trial of a log book."""
+
+    book: str
+    number: int
+    solved: bool
+    seconds: float = Field(ge=0.0, le=86_400.0)
+    notes: str = Field(default="", max_length=2000)
+    video: str = Field(default="", max_length=1000)
+
+
+class Unblind(BaseModel):
+    """A log book whose names shall be told."""
+
+    book: str
+    early: bool = False
+
+
 def library_router(roots: Roots, workers: Executor | None = None) -> APIRouter:
     """The routes below /api/library.
 
@@ -59,6 +78,7 @@ def library_router(roots: Roots, workers: Executor | None = None) -> APIRouter:
     _add_checks(router, roots, pool)
     _add_changes(router, roots)
     _add_runs(router, roots)
+    _add_trials(router, roots)
     return router
 
 
@@ -197,7 +217,7 @@ def _add_runs(router: APIRouter, roots: Roots) -> None:
     @router.get("/plot")
     def plot(run: str, name: str) -> FileResponse:
         folder = _told(runs.run_folder, roots.runs, run)
-        return _file(_told(runs.inside, folder / "open_loop", name))
+        return _file(_told(shelves.below, folder / "open_loop", name))
 
     @router.get("/reports")
     def all_reports() -> Any:
@@ -208,7 +228,36 @@ def _add_runs(router: APIRouter, roots: Roots) -> None:
         places = runs.report_roots(roots)
         if not 0 <= root < len(places):
             raise HTTPException(404, "no such folder of reports")
-        return _file(_told(runs.inside, places[root], name))
+        return _file(_told(shelves.below, places[root], name))
+
+
+def _add_trials(router: APIRouter, roots: Roots) -> None:
+    def facts(name: str) -> Any:
+        return _told(runs.book_facts, _told(runs.book, roots.trials, name))
+
+    @router.get("/trials")
+    def all_trials() -> Any:
+        example = ("new", roots.trials / "BOOK.jsonl", "--policy", "A", "--policy", "B")
+        begin = command("trials", *example, "--task", "can into box", "--scenes", 5)
+        return {"books": runs.books(roots.trials), "begin": begin}
+
+    @router.get("/trial")
+    def trial(name: str) -> Any:
+        return facts(name)
+
+    @router.post("/score")
+    def score(score: Score) -> Any:
+        """Write down what came of a trial, as `trials score` does."""
+        book = _told(runs.book, roots.trials, score.book)
+        said = score.model_dump(exclude={"book", "number"})
+        _told(book.score, score.number, **said)
+        return facts(score.book)
+
+    @router.post("/unblind")
+    def unblind(asked: Unblind) -> Any:
+        """Tell the names, as `trials report` does; nothing is scored from here on."""
+        _told(_told(runs.book, roots.trials, asked.book).report, early=asked.early)
+        return facts(asked.book)
 
 
 def _file(path: Path) -> FileResponse:
@@ -232,5 +281,5 @@ def _told(work: Any, *arguments: Any, **named: Any) -> Any:
     """What a function answers; its own refusal becomes a 404 that says why."""
     try:
         return work(*arguments, **named)
-    except LibraryError as error:
+    except (LibraryError, EvaluationError, OSError) as error:
         raise HTTPException(404, str(error)) from error

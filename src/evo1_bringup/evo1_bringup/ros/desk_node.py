@@ -193,10 +193,11 @@ class RosRobot:
         said = read(message)
         with self._lock:
             self._last[name] = (time.monotonic(), said)
-            if name == "policy":
-                for stream in message.streams:
-                    if stream.name != "joint_states" and stream.name not in self._eyes:
-                        self._eyes[stream.name] = Eye(self._node, stream.topic)
+            for stream in message.streams if name in ("policy", "recorder") else ():
+                # The recorder's other streams have the names of their topics.
+                is_camera = stream.name != "joint_states" and "/" not in stream.name
+                if is_camera and stream.name not in self._eyes:
+                    self._eyes[stream.name] = Eye(self._node, stream.topic)
 
     def _on_joints(self, raw: bytes) -> None:
         at_s = time.time()

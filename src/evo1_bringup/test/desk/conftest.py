@@ -23,6 +23,7 @@ def roots(tmp_path):
         episodes=tmp_path / "episodes",
         datasets=tmp_path / "datasets",
         runs=tmp_path / "runs",
+        trials=tmp_path / "trials",
         cache=tmp_path / "cache",
     )
     for number in range(4):

@@ -3,23 +3,23 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evo1_policy.command_line import Parser, entry_point, printable
+from evo1_policy.command_line import Parser, entry_point
 
 if TYPE_CHECKING:
-    from evo1_training.evaluation.logbook import LogBook, Planned
+    from evo1_training.evaluation.logbook import LogBook
 
 _DESCRIPTION = """\
 Which policy is better on a real arm, so that nobody's hopes tell: the order is drawn by lot, the
 policies have hidden names, a person scores each trial, and the names are told at the end. All
-stands in one file, to which lines are only ever added.
+stands in one file, to which lines are only ever added. Files in ~/evo1_trials can be scored on the
+page of `evo1 desk`, too.
 """
 _EPILOG = """\
 examples
-  evo1 trials new BOOK.jsonl --policy A --policy B --task "can into box" --scenes 10
+  evo1 trials new ~/evo1_trials/BOOK.jsonl --policy A --policy B --task "can into box" --scenes 10
   evo1 trials next BOOK.jsonl      what to lay out, and what to type
   evo1 trials score BOOK.jsonl solved --seconds 12.5 --video take3.mp4
   evo1 trials score BOOK.jsonl failed --notes "knocked the can over"
@@ -51,11 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _report(book, options)
     if options.what == "ask":
         while book.left:
-            _ask(book, options.book)
+            _ask(book)
     if not book.left and not getattr(options, "number", 0):
         print("every trial is scored; next:", command("trials", "report", options.book))
     elif options.what == "next":
-        print("\n".join(_told(book, book.left[0], options.book)))
+        print("\n".join(book.told(book.left[0])))
     else:
         number = options.number or book.left[0].number
         solved = options.outcome == "solved"
@@ -70,23 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _told(book: "LogBook", planned: "Planned", path: Path) -> list[str]:
-    """What a person does for a trial; the policy by its hidden name."""
-    folder = path.absolute().with_suffix(".policies")
-    folder.mkdir(exist_ok=True)
-    link = folder / planned.name
-    if not link.is_symlink():
-        link.symlink_to(book.checkpoint(planned.name))
-    return [
-        f"trial {planned.number} of {len(book.order)}: policy '{planned.name}', condition "
-        f"{printable(planned.condition)}, scene {planned.scene} (laid out alike for every policy)",
-        f"  checkpoint:={link}",
-    ]
-
-
-def _ask(book: "LogBook", path: Path) -> None:
+def _ask(book: "LogBook") -> None:
     planned = book.left[0]
-    print("\n".join(_told(book, planned, path)))
+    print("\n".join(book.told(planned)))
     answer = ""
     while answer not in ("s", "f"):
         answer = input("what came of it: s solved, f failed (Ctrl-C: later) ").strip().lower()
@@ -102,22 +88,12 @@ def _ask(book: "LogBook", path: Path) -> None:
 
 
 def _report(book: "LogBook", options: argparse.Namespace) -> int:
-    from evo1_training.evaluation.comparison import compare, comparison_lines
-    from evo1_training.evaluation.outcomes import EvaluationError, table
     from evo1_training.evaluation.report import write_json
 
-    if book.left and not options.early:
-        raise EvaluationError(
-            f"{len(book.left)} trials are left, and to look now and go on would spoil them; score "
-            "them, or end it here: --early"
-        )
-    evaluations = book.unblind()
-    compared = [one for pair in combinations(evaluations, 2) for one in compare(*pair)]
-    for evaluation in evaluations:
-        print("\n".join([f"{evaluation.facts['policy']}:", *table(evaluation.conditions)]))
-    print("\n".join(comparison_lines(compared)))
+    report = book.report(early=options.early)
+    print("\n".join(report.lines))
     if options.json is not None:
-        write_json(options.json, evaluations, compared)
+        write_json(options.json, report.evaluations, report.compared)
         print(f"numbers: {options.json}")
     return 0
 

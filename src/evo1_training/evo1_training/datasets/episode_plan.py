@@ -98,19 +98,16 @@ def plan_episode(
     aligned, failures = align_recording(streams, robot, source=source)
     if not len(aligned):
         raise EpisodeError(f"{source}: no frame can be aligned: {failures[0][1]}")
-    ticks, wanted = _with_actions(episode, aligned, failures, streams, gaps)
+    ticks, wanted, left_out_ns = _with_actions(episode, aligned, failures, streams, gaps)
     ticks, usable, undriven = _between_ends(ticks, wanted, source=source)
-    found = find_gaps(
-        ticks.ticks_ns[usable],
-        robot.step_ns,
-        sorted([*failures, *undriven]),
-        reference=robot.cameras[0].topic,
-    )
+    reasons, camera = sorted([*failures, *undriven]), robot.cameras[0].topic
+    breaks = find_gaps(ticks.ticks_ns[usable], robot.step_ns, reasons, reference=camera)
+    found = tuple(gap for gap in breaks if not _holds_any(gap, left_out_ns))
     if found and gaps == "refuse":
         raise EpisodeError(_refusal(source, found))
     held = [gap for gap in found if _is_held(gap, gaps, robot.step_ns)]
     ticks = _with_held(ticks, usable, held)
-    parts = split(ticks, [gap for gap in found if gap not in held])
+    parts = split(ticks, [gap for gap in breaks if gap not in held])
     segments = tuple(
         piece
         for part in parts
@@ -126,6 +123,7 @@ def plan_episode(
         problems=(
             *streams.rejections.lines(),
             *wanted.rejections.lines(),
+            *([f"{len(left_out_ns)} frames left out, as marked"] if len(left_out_ns) else []),
             *_unused_ends(aligned, failures, ticks, rate_hz=robot.rate_hz),
             *_odd_lengths(parts, ticks, min_frames, max_frames),
         ),
@@ -140,14 +138,32 @@ def _with_actions(
     failures: Sequence[tuple[int, str]],
     streams: RecordedStreams,
     gaps: Gaps,
-) -> tuple[Segment, Demonstrated]:
-    """All ticks with what was demonstrated, and with those that fill gaps of the observations."""
+) -> tuple[Segment, Demonstrated, npt.NDArray[np.int64]]:
+    """All ticks with what was demonstrated, and with those that fill gaps of the observations.
+
+    The last of what is returned are the times of ticks that a person marked to be left out [ns].
+    """
     robot = episode.robot
     unseen = find_gaps(aligned.ticks_ns, robot.step_ns, failures, reference=robot.cameras[0].topic)
     filled = [gap for gap in unseen if _is_held(gap, gaps, robot.step_ns)]
     ticks = hold(aligned, filled, streams, robot)
     wanted = demonstrated(episode, ticks.ticks_ns)
-    return replace(ticks, actions=wanted.actions, intervention=wanted.intervention), wanted
+    left_out = _left_out(episode, ticks.ticks_ns)
+    wanted = replace(wanted, actions=np.where(left_out[:, None], np.nan, wanted.actions))
+    ticks = replace(ticks, actions=wanted.actions, intervention=wanted.intervention)
+    return ticks, wanted, ticks.ticks_ns[left_out]
+
+
+def _left_out(episode: Episode, ticks_ns: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which of T ticks (T,) [ns] lie where a label without words says that nothing is shown."""
+    outcome = episode.sidecar.outcome
+    labels = outcome.labels if outcome is not None else ()
+    silent = np.array([False, *(not label.instruction for label in labels)])
+    return silent[np.searchsorted([label.from_ns for label in labels], ticks_ns, side="right")]
+
+
+def _holds_any(gap: Gap, times_ns: npt.NDArray[np.int64]) -> bool:
+    return bool(((times_ns > gap.after_ns) & (times_ns < gap.before_ns)).any())
 
 
 def _is_held(gap: Gap, gaps: Gaps, step_ns: int) -> bool:

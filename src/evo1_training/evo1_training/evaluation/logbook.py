@@ -11,16 +11,20 @@ import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from evo1_policy.command_line import printable
 from evo1_policy.untrusted import UntrustedError, parse_json, read_text
+from evo1_training.evaluation.comparison import Comparison, compare, comparison_lines
 from evo1_training.evaluation.outcomes import (
     SOLVED,
     Evaluation,
     EvaluationError,
     Trial,
     TrialOutcome,
+    table,
 )
 
 NAMES = ("amber", "birch", "coral", "delta", "ember", "fjord", "grove", "heron")
@@ -36,6 +40,15 @@ class Planned:
     name: str
     condition: str
     scene: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What came of a log book: each policy, each pair of them, and both in lines for people."""
+
+    evaluations: tuple[Evaluation, ...]
+    compared: tuple[Comparison, ...]
+    lines: tuple[str, ...]
 
 
 class LogBook:
@@ -111,6 +124,7 @@ class LogBook:
             # No lock, only a cover: nobody shall read it by the way.
             "sealed": base64.b64encode(sealed.encode()).decode(),
         }
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             path.touch(exist_ok=False)
         except FileExistsError as error:
@@ -124,6 +138,39 @@ class LogBook:
     def left(self) -> tuple[Planned, ...]:
         """Trials that nobody scored, in their order."""
         return tuple(one for one in self.order if one.number not in self._scores)
+
+    @property
+    def scored(self) -> tuple[Mapping[str, Any], ...]:
+        """What was written down, by number; of the policies not even the hidden names."""
+        trials = [(one, self._scores.get(one.number)) for one in self.order]
+        return tuple(
+            {"condition": one.condition, "scene": one.scene, **score}
+            for one, score in trials
+            if score is not None
+        )
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The task and the like."""
+        return {"task": "", **self._plan["facts"]}
+
+    def told(self, planned: Planned) -> list[str]:
+        """What a person does for a trial; the policy by a link of its hidden name.
+
+        Raises:
+            OSError: the link cannot be made.
+        """
+        folder = self._path.absolute().with_suffix(".policies")
+        folder.mkdir(exist_ok=True)
+        link = folder / planned.name
+        if not link.is_symlink():
+            link.symlink_to(self.checkpoint(planned.name))
+        return [
+            f"trial {planned.number} of {len(self.order)}: policy '{planned.name}', condition "
+            f"{printable(planned.condition)}, scene {planned.scene} (laid out alike for every "
+            "policy)",
+            f"  checkpoint:={link}",
+        ]
 
     def checkpoint(self, name: str) -> str:
         """What hides behind a name; for what starts it, not for eyes."""
@@ -166,7 +213,7 @@ class LogBook:
             score = self._scores.get(planned.number)
             if score is not None:
                 of_scene = done.setdefault((planned.condition, planned.scene), {})
-                of_scene[planned.name] = _outcome(planned, score, str(self._facts["task"]))
+                of_scene[planned.name] = _outcome(planned, score, str(self.facts["task"]))
         whole = [of for of in done.values() if len(of) == len(names)]
         if not whole:
             raise EvaluationError(f"{self._path}: no scene in which every policy was scored yet")
@@ -175,15 +222,38 @@ class LogBook:
             self.opened = True
         return [
             Evaluation(
-                facts={**self._facts, "policy": str(policy), "how": "real trials, blinded"},
+                facts={**self.facts, "policy": str(policy), "how": "real trials, blinded"},
                 outcomes=tuple(of[name] for of in whole),
             )
             for name, policy in sorted(names.items(), key=lambda item: str(item[1]))
         ]
 
-    @property
-    def _facts(self) -> Mapping[str, str]:
-        return {"task": "", **self._plan["facts"]}
+    def report(self, *, early: bool = False) -> Report:
+        """Tell the names and which policy is better; ends the scoring, see unblind.
+
+        Args:
+            early: though trials are left.
+
+        Raises:
+            EvaluationError: trials are left, or none can be paired.
+        """
+        if self.left and not (early or self.opened):
+            raise EvaluationError(
+                f"{len(self.left)} trials are left, and to look now and go on would spoil them; "
+                "score them, or end it here: --early"
+            )
+        evaluations = self.unblind()
+        compared = [one for pair in combinations(evaluations, 2) for one in compare(*pair)]
+        lines = [
+            line
+            for one in evaluations
+            for line in (f"{one.facts['policy']}:", *table(one.conditions))
+        ]
+        return Report(
+            evaluations=tuple(evaluations),
+            compared=tuple(compared),
+            lines=(*lines, *comparison_lines(compared)),
+        )
 
     def _sealed(self) -> Mapping[str, str]:
         names: Mapping[str, str] = json.loads(base64.b64decode(self._plan["sealed"]))

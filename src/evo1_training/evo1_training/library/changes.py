@@ -62,7 +62,7 @@ def delete(shelf: Shelf, names: Sequence[str]) -> str:
 
 
 def relabel(shelf: Shelf, names: Sequence[str], instruction: str) -> str:
-    """Give recordings another label, from their first moment to their last.
+    """Give recordings another label, but for what is left out of them.
 
     Raises:
         LibraryError: the text is no label, or an episode still runs.
@@ -71,10 +71,12 @@ def relabel(shelf: Shelf, names: Sequence[str], instruction: str) -> str:
     for name in names:
         sidecar = _ended(shelf, name)
         assert sidecar.outcome is not None
-        facts = replace(sidecar.facts, instruction=text)
-        _write(
-            shelf, name, replace(sidecar, facts=facts, outcome=replace(sidecar.outcome, labels=()))
-        )
+        labels: list[Label] = []
+        for label in sidecar.outcome.labels:
+            words = text if label.instruction else ""
+            if words != (labels[-1].instruction if labels else text):
+                labels.append(replace(label, instruction=words))
+        _write(shelf, name, _labelled(sidecar, text, labels))
     return f"{len(names)} named anew"
 
 
@@ -85,26 +87,35 @@ def mark(shelf: Shelf, name: str, begin_ns: int, spans: Iterable[tuple[float, st
         shelf: where it lies.
         name: of the episode.
         begin_ns: the stamp from which the spans count [ns], EpisodeView.begin_ns.
-        spans: from when on [s] which words hold; the first begins at 0.
+        spans: from when on [s] which words hold; the first begins at 0. What has no words is
+            left out by `convert`.
 
     Raises:
-        LibraryError: no span begins at 0, two begin together, or a text is no label.
+        LibraryError: no span begins at 0, two begin together, none has words, or a text is no
+            label.
     """
-    told = sorted((float(begin_s), _label(words)) for begin_s, words in spans)
+    told = sorted((float(begin_s), words.strip() and _label(words)) for begin_s, words in spans)
     times = [begin_s for begin_s, _ in told]
     if not told or times[0] != 0.0 or len(set(times)) != len(times):
         raise LibraryError(f"{name}: expected spans from 0 on, each with its own beginning")
-    sidecar = _ended(shelf, name)
-    assert sidecar.outcome is not None
-    labels = tuple(
+    instruction = next((words for _, words in told if words), "")
+    if not instruction:
+        raise LibraryError(f"{name}: nothing would be left of it; delete it instead")
+    labels = [
         Label(from_ns=begin_ns + round(begin_s * 1e9), instruction=words)
-        for begin_s, words in told[1:]
-    )
-    facts = replace(sidecar.facts, instruction=told[0][1])
-    _write(
-        shelf, name, replace(sidecar, facts=facts, outcome=replace(sidecar.outcome, labels=labels))
-    )
+        for begin_s, words in told[bool(told[0][1]) :]
+    ]
+    _write(shelf, name, _labelled(_ended(shelf, name), instruction, labels))
     return f"{len(told)} spans"
+
+
+def _labelled(sidecar: Sidecar, instruction: str, labels: Sequence[Label]) -> Sidecar:
+    assert sidecar.outcome is not None
+    return replace(
+        sidecar,
+        facts=replace(sidecar.facts, instruction=instruction),
+        outcome=replace(sidecar.outcome, labels=tuple(labels)),
+    )
 
 
 def demonstrated_by(shelf: Shelf, names: Sequence[str], operator: str) -> str:

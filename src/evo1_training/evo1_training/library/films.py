@@ -6,7 +6,9 @@ curves with everything else as JSON. Must not import ROS or torch. Letters: T sa
 
 import io
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ from evo1_training.viewing.episode_view import Curve, EpisodeView, ViewError
 from evo1_training.viewing.in_dataset import view_episode
 from evo1_training.viewing.recorded import labels_of, view_recording
 
+MOST_BYTES = 512 << 20  # of the cache
 COLUMNS = 12  # pictures of each camera
 _CELL = 176  # width of a picture [pixels]
 _THUMBNAIL = 128
@@ -100,7 +103,30 @@ def make_film(shelf: Shelf, name: str, cache: Path) -> Film:
     film.strip.write_bytes(_jpeg(strip))
     film.thumbnail.write_bytes(_jpeg(_thumbnail(view)))
     write_whole(film.facts, json.dumps({**facts_of(view), "cell": cell}), sync=False)
+    bound(cache)
     return film
+
+
+def bound(cache: Path, most_bytes: int = MOST_BYTES) -> None:
+    """Remove what was made first from the cache until it is no larger than `most_bytes`.
+
+    The files of a film go together, its facts first: what has facts can be shown.
+    """
+    made: dict[Path, list[tuple[int, int, Path]]] = {}
+    for folder, _, files in os.walk(cache):
+        for name in files:
+            path = Path(folder, name)
+            with suppress(FileNotFoundError):
+                found = path.stat()
+                one = path.with_name(path.stem.removesuffix("_small"))
+                made.setdefault(one, []).append((found.st_mtime_ns, found.st_size, path))
+    total = sum(size for parts in made.values() for _, size, _ in parts)
+    for parts in sorted(made.values()):
+        if total <= most_bytes:
+            return
+        for _, size, path in sorted(parts, key=lambda part: part[2].suffix != ".json"):
+            path.unlink(missing_ok=True)
+            total -= size
 
 
 def episode_facts(shelf: Shelf, name: str, film: Film, cache: Path) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
-"""Training runs as they go, their plots, and the reports of evaluations and checks.
+"""Training runs as they go, their plots, reports, and the log books of trials.
 
 Everything is read from what the commands wrote: train.yaml, metrics.jsonl, summary.md, open_loop/,
-and report folders. Must not import ROS or torch.
+report folders and log books. Must not import ROS or torch.
 """
 
 import contextlib
@@ -12,16 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from evo1_policy.command_line import printable
-from evo1_policy.paths import confined, folders_below
+from evo1_policy.paths import folders_below
 from evo1_policy.untrusted import UntrustedError, read_json, read_text
+from evo1_training.evaluation.logbook import LogBook
+from evo1_training.evaluation.outcomes import EvaluationError
 from evo1_training.evaluation.report import DATA, PAGE
-from evo1_training.library.shelves import LibraryError, Roots
+from evo1_training.library.shelves import LibraryError, Roots, below
 from evo1_training.training.config_values import TrainConfigError
+from evo1_training.training.improving import CHOICES
 from evo1_training.training.run_folder import CONFIG, METRICS, STAGES, SUMMARY, RunFolder
 from evo1_training.training.watching import read_numbers
 
 RUNNING_S = 180.0  # a run whose numbers are younger than this is taken to be under way
 CHECK_PAGE = "report.html"  # of check-dataset --report
+# Its page and the file beside it that tells what it is about.
+_KINDS = (
+    (PAGE, DATA, "evaluation"),
+    (PAGE, CHOICES, "improvement"),
+    (CHECK_PAGE, CHECK_PAGE, "check"),
+)
 _MOST_SUMMARY = 1 << 20
 _DEEP = 4  # folders below a root in which reports are looked for
 
@@ -61,7 +70,7 @@ class ReportCard:
         root: number of the folder below which it was found, see report_roots.
         name: of its folder below that.
         page: its HTML file.
-        kind: 'evaluation' or 'check'.
+        kind: 'evaluation', 'improvement' or 'check'.
         title: what it is about.
         changed: when it was written, seconds since the epoch.
     """
@@ -120,7 +129,7 @@ def run_folder(root: Path, name: str) -> Path:
     Raises:
         LibraryError: no such run.
     """
-    folder = inside(root, name)
+    folder = below(root, name)
     if folder.name not in STAGES or not (folder / CONFIG).is_file():
         raise LibraryError(f"{printable(name)}: no such run below {root}")
     return folder
@@ -142,19 +151,50 @@ def reports(roots: Roots) -> list[ReportCard]:
     return sorted(found, key=lambda card: -card.changed)
 
 
-def inside(root: Path, name: str) -> Path:
-    """A file or folder that a browser names, which must be below the root.
+def books(root: Path) -> list[Mapping[str, Any]]:
+    """Every log book of trials: name, task, how many are planned and left, and what is wrong."""
+    return [_book_card(path) for path in sorted(root.glob("*.jsonl"))]
+
+
+def book(root: Path, name: str) -> LogBook:
+    """The log book that a browser names.
 
     Raises:
-        LibraryError: it is not there, or leads elsewhere.
+        LibraryError: it is not there.
+        EvaluationError: it is none, or is damaged.
     """
+    path = below(root, name)
+    if path.suffix != ".jsonl":
+        raise LibraryError(f"{printable(name)}: no log book")
+    return LogBook(path)
+
+
+def book_facts(found: LogBook) -> Mapping[str, Any]:
+    """What is to be done next and what was scored; the names once they are known to all."""
+    planned = found.left[0] if found.left and not found.opened else None
+    return {
+        "task": printable(found.facts["task"], 1000),
+        "trials": len(found.order),
+        "next": planned.number if planned else 0,
+        "todo": [printable(line, 4000) for line in found.told(planned)] if planned else [],
+        "scored": found.scored,
+        "report": [printable(line, 1000) for line in found.report().lines] if found.opened else [],
+    }
+
+
+def _book_card(path: Path) -> Mapping[str, Any]:
     try:
-        path = confined(root, name, "what was asked for")
-    except ValueError as error:
-        raise LibraryError(str(error)) from error
-    if not path.exists():
-        raise LibraryError(f"{printable(name)}: not there")
-    return path
+        found = LogBook(path)
+    except EvaluationError as error:
+        return {"name": path.name, "problem": printable(error)}
+    return {
+        "name": path.name,
+        "task": printable(found.facts["task"]),
+        "trials": len(found.order),
+        "left": len(found.left),
+        "opened": found.opened,
+        "problem": "",
+    }
 
 
 def _card(root: Path, folder: Path) -> RunCard:
@@ -211,32 +251,29 @@ def _reports_below(number: int, root: Path) -> Iterator[ReportCard]:
     for folder, inner, files in folders_below(root, "the reports"):
         if len(folder.relative_to(root).parts) >= _DEEP:
             inner.clear()
-        if PAGE in files and DATA in files:
-            kind, page = "evaluation", PAGE
-        elif CHECK_PAGE in files:
-            kind, page = "check", CHECK_PAGE
-        else:
-            continue
-        yield ReportCard(
-            root=number,
-            name=folder.relative_to(root).as_posix(),
-            page=page,
-            kind=kind,
-            title=_title(folder, kind),
-            changed=(folder / page).stat().st_mtime,
-        )
+        for page, beside, kind in _KINDS:
+            if page in files and beside in files:
+                yield ReportCard(
+                    root=number,
+                    name=folder.relative_to(root).as_posix(),
+                    page=page,
+                    kind=kind,
+                    title=_title(folder, beside),
+                    changed=(folder / page).stat().st_mtime,
+                )
+                break
 
 
-def _title(folder: Path, kind: str) -> str:
-    """What an evaluation says of itself in a line; a check is about the folder's name."""
-    if kind != "evaluation":
+def _title(folder: Path, beside: str) -> str:
+    """What a report says of itself in a line; a check is about the folder's name."""
+    if beside == CHECK_PAGE:
         return folder.name
     try:
-        data = read_json(folder / DATA, what="evaluation")
-        told = [str(data.get("task", ""))]
+        data = read_json(folder / beside, what="report")
+        told = [str(data.get("task", "")), str(data.get("condition", ""))]
         told += [
             f"{one['disturbance']} {one['successes']}/{one['trials']}"
-            for one in data["conditions"]
+            for one in data.get("conditions", ())
         ]
         return printable(", ".join(filter(None, told)))
     except (UntrustedError, OSError, LookupError, TypeError, AttributeError):

@@ -48,6 +48,7 @@ class Roots:
         episodes: recordings.
         datasets: LeRobot datasets.
         runs: of training.
+        trials: log books of trials in the real world.
         reports: folders below which reports of evaluations and checks are looked for, beside runs.
         cache: thumbnails, film strips, lists and findings; may be removed at any time.
     """
@@ -55,11 +56,12 @@ class Roots:
     episodes: Path = Path("~/evo1_episodes")
     datasets: Path = Path("~/evo1_datasets")
     runs: Path = Path("~/evo1_runs")
+    trials: Path = Path("~/evo1_trials")
     reports: tuple[Path, ...] = ()
     cache: Path = Path("~/.cache/evo1/desk")
 
     def __post_init__(self) -> None:
-        for name in ("episodes", "datasets", "runs", "cache"):
+        for name in ("episodes", "datasets", "runs", "trials", "cache"):
             object.__setattr__(self, name, getattr(self, name).expanduser().absolute())
         reports = tuple(path.expanduser().absolute() for path in self.reports)
         object.__setattr__(self, "reports", reports)
@@ -114,6 +116,21 @@ def digest(*parts: object) -> str:
     return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
 
 
+def below(root: Path, name: str) -> Path:
+    """What a browser names below a root, file or folder; '.' is the root itself.
+
+    Raises:
+        LibraryError: it is not there, or the name leads elsewhere.
+    """
+    try:
+        path = root if name == "." else confined(root, name, "what was asked for")
+    except ValueError as error:
+        raise LibraryError(str(error)) from error
+    if not path.exists():
+        raise LibraryError(f"{printable(name)}: not there below {root}")
+    return path
+
+
 def shelves(roots: Roots) -> list[Shelf]:
     """Every folder of recordings and every dataset, by name."""
     found: list[Shelf] = []
@@ -137,10 +154,10 @@ def find_shelf(roots: Roots, kind: str, name: str) -> Shelf:
         LibraryError: no such folder, or a name that leads elsewhere.
     """
     if kind == "episodes":
-        path = _below(roots.episodes, name)
+        path = below(roots.episodes, name)
         return Shelf(kind="episodes", name=name, path=path)
     if kind == "datasets":
-        path = _below(roots.datasets, name)
+        path = below(roots.datasets, name)
         if (path / _INFO).is_file():
             return Shelf(kind="datasets", name=name, path=path)
     raise LibraryError(f"{printable(kind)} {printable(name)}: no such folder of episodes")
@@ -152,7 +169,7 @@ def find_episode(shelf: Shelf, name: str) -> Path:
     Raises:
         LibraryError: no such episode.
     """
-    path = _below(shelf.path, name)
+    path = below(shelf.path, name)
     if not name.startswith("episode_") or "/" in name:
         raise LibraryError(f"{printable(name)}: expected the name of an episode")
     return path
@@ -237,7 +254,7 @@ def card_of(name: str, sidecar: Sidecar) -> Card:
     seconds = (outcome.ended_ns - facts.started_ns) / 1e9 if outcome is not None else 0.0
     return Card(
         name=name,
-        instruction=printable("; ".join(dict.fromkeys(labels)), _MOST_SAID),
+        instruction=printable("; ".join(dict.fromkeys(filter(None, labels))), _MOST_SAID),
         seconds=round(max(seconds, 0.0), 3),
         grade=printable(outcome.grade) if outcome is not None else CUT_OFF,
         reasons=tuple(printable(reason) for reason in outcome.reasons) if outcome else (),
@@ -310,18 +327,3 @@ def _datasets_below(root: Path) -> Iterator[Path]:
                 yield folder
     except ValueError as error:
         raise LibraryError(str(error)) from error
-
-
-def _below(root: Path, name: str) -> Path:
-    """A folder below a root, or the root itself as '.'.
-
-    Raises:
-        LibraryError: there is none, or the name leads elsewhere.
-    """
-    try:
-        path = root if name == "." else confined(root, name, "the folder asked for")
-    except ValueError as error:
-        raise LibraryError(str(error)) from error
-    if not path.is_dir():
-        raise LibraryError(f"{printable(name)}: no such folder below {root}")
-    return path

@@ -108,7 +108,7 @@ class StreamFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """What is demonstrated from a moment on [ns, the node's clock]."""
+    """What is demonstrated from a moment on [ns, the node's clock]; no words: it is left out."""
 
     from_ns: int
     instruction: str

@@ -50,6 +50,8 @@ class EpisodeStore:
             LookupError: nothing was saved since the start.
             OSError: it cannot be moved.
         """
+        while self._saved and not self._saved[-1].is_dir():
+            self._saved.pop()  # somebody else deleted it
         if not self._saved:
             raise LookupError(
                 "no episode was saved since the recorder started; older ones are never deleted "

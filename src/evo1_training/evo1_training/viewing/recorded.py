@@ -76,7 +76,8 @@ def labels_of(sidecar: Sidecar, begin_ns: int) -> tuple[tuple[float, str], ...]:
     """What is demonstrated from which moment on [s], counted from a stamp [ns]."""
     later = sidecar.outcome.labels if sidecar.outcome is not None else ()
     labels = [((label.from_ns - begin_ns) / 1e9, label.instruction) for label in later]
-    return ((0.0, sidecar.facts.instruction), *labels)
+    # Of two at the same moment the later one holds, as in instruction_at.
+    return tuple({0.0: sidecar.facts.instruction, **dict(labels)}.items())
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,7 @@
 """Episodes as they are browsed: lists, films, what a person changes; runs and their numbers."""
 
 import json
+import os
 import shlex
 
 import pytest
@@ -8,8 +9,9 @@ from bag_writing import steady, write_episode
 from PIL import Image
 
 from evo1_training.cli.edit_dataset import _parser
+from evo1_training.datasets.episode_plan import frames, plan_episode
 from evo1_training.library import changes, runs
-from evo1_training.library.films import episode_facts, make_film
+from evo1_training.library.films import bound, episode_facts, make_film
 from evo1_training.library.shelves import (
     LibraryError,
     Roots,
@@ -19,6 +21,7 @@ from evo1_training.library.shelves import (
     find_shelf,
     shelves,
 )
+from evo1_training.recording.bag_reader import open_episode
 from evo1_training.recording.episode import read_sidecar
 from evo1_training.training.watching import read_numbers
 
@@ -74,6 +77,18 @@ def test_a_film_has_a_picture_every_while_and_the_joints(roots):
     assert make_film(shelf, "episode_000003", roots.cache).facts.stat().st_mtime_ns == made
 
 
+def test_the_oldest_films_make_room(roots):
+    shelf = recorded(roots, 0, 1)
+    first, second = (make_film(shelf, f"episode_00000{k}", roots.cache) for k in (0, 1))
+    os.utime(first.strip, ns=(0, 0))
+    size = sum(path.stat().st_size for path in roots.cache.rglob("*") if path.is_file())
+    bound(roots.cache, size)
+    assert (first.there, second.there) == (True, True)
+    bound(roots.cache, size - 1)
+    assert [path.exists() for path in (first.facts, first.strip, first.thumbnail)] == [False] * 3
+    assert (second.there, second.strip.is_file()) == (True, True)
+
+
 def test_spans_are_labels_that_converting_reads(roots):
     shelf = recorded(roots, 0)
     name = "episode_000000"
@@ -87,6 +102,28 @@ def test_spans_are_labels_that_converting_reads(roots):
     assert facts["labels"] == ((0.0, "grasp"), (0.5, "place"))
     with pytest.raises(LibraryError, match="expected spans from 0 on"):
         changes.mark(shelf, name, begin_ns, [(0.5, "place")])
+    with pytest.raises(LibraryError, match="nothing would be left of it"):
+        changes.mark(shelf, name, begin_ns, [(0.0, "")])
+
+
+def test_what_is_marked_without_words_is_left_out_by_converting(roots):
+    shelf = recorded(roots, 0)
+    name = "episode_000000"
+    film = make_film(shelf, name, roots.cache)
+    begin_ns = episode_facts(shelf, name, film, roots.cache)["begin_ns"]
+    spans = [(0.0, ""), (0.2, "grasp"), (0.4, ""), (0.5, "place"), (0.8, "")]
+    changes.mark(shelf, name, begin_ns, spans)
+    assert episode_facts(shelf, name, film, roots.cache)["labels"] == tuple(spans)
+    for gaps in ("auto", "hold", "refuse"):
+        episode = open_episode(shelf.path / name)
+        plan = plan_episode(episode, gaps=gaps)
+        shown = [[frame.instruction for frame in frames(episode, plan, k)] for k in (0, 1)]
+        assert shown == [["grasp"] * 6, ["place"] * 9]
+        assert (plan.gaps, plan.problems[0]) == ((), "15 frames left out, as marked")
+    changes.relabel(shelf, [name], "pick")
+    assert episode_facts(shelf, name, film, roots.cache)["labels"] == tuple(
+        (begin_s, words and "pick") for begin_s, words in spans
+    )
 
 
 def test_many_are_named_anew_and_told_who_demonstrated(roots):
@@ -167,5 +204,11 @@ def test_reports_are_found_below_the_runs(roots):
     (folder / "index.html").write_text("<p>")
     told = {"task": "can", "conditions": [{"disturbance": "none", "successes": 4, "trials": 5}]}
     (folder / "evaluation.json").write_text(json.dumps(told))
-    (card,) = runs.reports(roots)
-    assert (card.name, card.kind, card.title) == ("can/report", "evaluation", "can, none 4/5")
+    better = roots.runs / "better"  # of improve
+    better.mkdir()
+    (better / "index.html").write_text("<p>")
+    (better / "choices.json").write_text('{"task": "can", "condition": "lamp", "trials": 20}')
+    assert {(card.name, card.kind, card.title) for card in runs.reports(roots)} == {
+        ("can/report", "evaluation", "can, none 4/5"),
+        ("better", "improvement", "can, lamp"),
+    }

@@ -25,6 +25,15 @@ def test_deleted_episode_is_in_the_trash_and_its_number_free(tmp_path):
     assert episode_folders(store.root) == [first]
 
 
+def test_the_last_one_is_the_last_that_nobody_else_deleted(tmp_path):
+    store = EpisodeStore(tmp_path)
+    first, second = make(store), make(store)
+    EpisodeStore(tmp_path).discard(second)  # on the desk's page
+    assert store.delete_last().name == first.name
+    with pytest.raises(LookupError, match="no episode was saved since"):
+        store.delete_last()
+
+
 def test_trash_keeps_only_the_newest(tmp_path):
     store = EpisodeStore(tmp_path, keep_deleted=2)
     moved = []

@@ -1,8 +1,8 @@
 // Datasets: recordings and LeRobot datasets, an episode as film strip with its joints, and what is done with many.
 import { el, api, tell } from "./desk.js";
-import { drawCurves, COLOURS } from "./curves.js";
+import { change, showEpisode, sure, TONE } from "./episode.js";
 
-const PAGE = 60, COLUMNS = 12;
+const PAGE = 60;
 const NAMES = { episodes: "recordings", datasets: "dataset" };
 let state = null, timer = 0;
 
@@ -61,14 +61,12 @@ async function load(more = false) {
   }).catch(() => {});
 }
 
-const TONE = { pass: "ok", warn: "warn", warning: "warn", fail: "bad", error: "bad", "cut off": "bad" };
-
 function card(one) {
   const image = el("img", { alt: "", loading: "lazy" });
   const box = el("input", { type: "checkbox", ariaLabel: `choose ${one.name}`, onchange: () => choose(one.name, box.checked) });
   const made = el("article", { className: "episode", dataset: { name: one.name } },
     el("label", {}, box, " ", one.name.replace("episode_", "")),
-    el("button", { className: "film", onclick: () => open(one) }, image),
+    el("button", { className: "film", onclick: () => open(one.name) }, image),
     el("div", { className: "what", title: one.instruction }, one.instruction || "no label"),
     el("div", { className: "soft" }, `${one.seconds.toFixed(1)} s`, one.operator ? ` · ${one.operator}` : ""),
     el("div", { className: TONE[one.grade] || "soft", title: one.reasons.join("\n") },
@@ -103,10 +101,12 @@ function showTools(total) {
   const recorded = shelf().kind === "episodes", chosen = [...state.chosen];
   state.count.textContent = `${state.total} episodes` + (chosen.length ? `, ${chosen.length} chosen` : "");
   const text = el("input", { type: "text", placeholder: "another label", maxLength: 400 });
-  const button = (title, what, kind = "") => el("button", { className: kind, disabled: !chosen.length, dataset: { what }, onclick: () => change(what, { text: text.value }) }, title);
+  const ask = (what) => change(shelf(), what, [...state.chosen], { text: text.value }).then(showWhatCame);
+  const button = (title, what) => el("button", { disabled: !chosen.length, dataset: { what }, onclick: () => ask(what) }, title);
   state.tools.replaceChildren(
     el("button", { onclick: chooseAll }, chosen.length ? "Choose none" : "Choose all"),
-    button("Delete", "delete", "danger"), ...(recorded ? [] : [button("Keep these only", "keep")]), text, button("Name anew", "relabel"),
+    recorded ? sure({ className: "danger", disabled: !chosen.length, dataset: { what: "delete" } }, "Delete", () => `Move ${chosen.length} to the trash?`, () => ask("delete"))
+      : button("Delete", "delete"), ...(recorded ? [] : [button("Keep these only", "keep")]), text, button("Name anew", "relabel"),
     ...(recorded ? [button("Who demonstrated", "operator")] : [el("button", { onclick: check }, "Check this dataset")]));
 }
 
@@ -118,17 +118,15 @@ function chooseAll() {
   showTools();
 }
 
-async function change(what, more, episodes = [...state.chosen]) {
-  if (what === "delete" && shelf().kind === "episodes" && !confirm(`Move ${episodes.length} episodes to the trash?`)) return;
-  const said = await api("/api/library/change", { ...shelf(), what, episodes, ...more })
-    .catch((error) => { tell(error.message, true); return null; });
-  if (!said) return;
+async function showWhatCame(said) {
+  const here = state;
+  if (!said || !here) return;
   if (said.command) {
-    state.next.textContent = `datasets are changed by a command; type:\n${said.command}`;
+    here.next.textContent = `datasets are changed by a command; type:\n${said.command}`;
+    here.next.scrollIntoView({ behavior: "smooth", block: "center" });
   } else {
-    tell(said.text);
-    state.detail.hidden = true;
     await load();
+    here.detail.hidden ||= !here.names.includes(here.detail.dataset.name);
   }
 }
 
@@ -145,50 +143,7 @@ async function check() {
   }
 }
 
-async function open(one) {
-  const here = state;
-  here.detail.hidden = false;
-  here.detail.replaceChildren(el("p", { className: "soft" }, `opening ${one.name} ...`));
-  here.detail.scrollIntoView({ behavior: "smooth" });
-  try {
-    const facts = await api(`/api/library/episode?${query({ episode: one.name })}`);
-    if (state === here) show(one, facts);
-  } catch (error) {
-    here.detail.replaceChildren(el("p", { className: "bad" }, error.message));
-  }
-}
-
-function show(one, facts) {
-  const recorded = shelf().kind === "episodes";
-  const strip = el("img", { className: "strip", alt: `film strip of ${one.name}`, src: `/api/library/strip?${query({ episode: one.name })}` });
-  const times = el("div", { className: "times" }, (facts.times[0] || []).slice(0, COLUMNS).map((time) => el("span", {}, `${time.toFixed(1)} s`)));
-  const plots = facts.joints.map((name, joint) => {
-    const plot = el("canvas", { className: "joint" });
-    requestAnimationFrame(() => drawCurves(plot, [
-      { times: facts.state.times, values: facts.state.values[joint], colour: COLOURS[0] },
-      { times: facts.action.times, values: facts.action.values[joint], colour: COLOURS[1], dashed: true },
-    ], { end: facts.seconds, least: 0.1, shaded: facts.gaps, marks: facts.labels.map(([time]) => time) }));
-    return el("figure", {}, el("figcaption", {}, name), plot);
-  });
-  const spans = facts.labels.map((label) => [...label]);
-  const marks = el("div"), time = el("input", { type: "number", min: 0, max: facts.seconds, step: 0.1, value: 0 });
-  const words = el("input", { type: "text", placeholder: "from then on", maxLength: 400 });
-  const showMarks = () => marks.replaceChildren(...spans.map(([from, said], place) => el("div", { className: "row" },
-    el("strong", {}, `${from.toFixed(1)} s`), said,
-    recorded && place ? el("button", { onclick: () => { spans.splice(place, 1); showMarks(); } }, "Remove") : null)));
-  showMarks();
-  const addSpan = () => { spans.push([Number(time.value), words.value]); spans.sort((a, b) => a[0] - b[0]); showMarks(); };
-  const first = el("input", { type: "number", min: 0, value: 0 }), end = el("input", { type: "number", min: 1, value: facts.frames ?? 1 });
-  const found = [...(facts.reasons || []).map((reason) => el("li", { className: TONE[facts.grade] }, reason)),
-    ...facts.findings.map((finding) => el("li", { className: TONE[finding.severity] || "soft" },
-      finding.frame === null || finding.frame === undefined ? "" : `frame ${finding.frame}: `, `${finding.code}: ${finding.what} -> ${finding.remedy}`))];
-  state.detail.replaceChildren(el("h2", {}, facts.name), el("p", {}, el("strong", {}, facts.title)),
-    el("p", { className: "soft" }, [facts.remarks.join(" · "), ` · ${facts.seconds.toFixed(1)} s`]),
-    el("div", { className: "reel" }, times, strip), el("ul", {}, found),
-    el("div", {}, el("span", { className: "soft" }, "state as a line, action dashed, gaps shaded, spans marked")),
-    el("div", { className: "joints" }, plots), el("h2", {}, "What is shown when"), marks,
-    recorded ? el("div", { className: "row" }, time, "s", words, el("button", { onclick: addSpan }, "Add span"),
-      el("button", { className: "main", onclick: () => change("spans", { spans }, [one.name]) }, "Save spans"))
-      : el("div", { className: "row" }, "keep frames", first, "to", end, el("button", { onclick: () =>
-        change("trim", { trim: [Number(first.value), Number(end.value)] }, [one.name]) }, "Trim")));
+function open(name) {
+  showEpisode(state.detail, shelf(), name, showWhatCame);
+  state.detail.scrollIntoView({ behavior: "smooth" });
 }

@@ -46,7 +46,7 @@ export function mount(root, desk) {
   history = [];
   stopListening = desk.onState((state) => {
     remember(state);
-    showCameras(cameras, state.policy);
+    showCameras(cameras, state.policy || state.recorder);
     for (const button of [...buttons, send, pace]) hinder(button, state);
     if (document.activeElement !== pace && state.policy) pace.value = state.policy.speed;
     paceTold.textContent = state.policy ? `${state.policy.speed} %` : "";
@@ -84,8 +84,9 @@ function showHistory(said) {
   said.replaceChildren(...JSON.parse(localStorage[WORDS] || "[]").map((one) => el("option", { value: one })));
 }
 
-function showCameras(place, policy) {
-  const streams = (policy?.streams || []).filter((one) => one.name !== "joint_states");
+// Of a policy or a recorder, whose other streams have the names of their topics.
+export function showCameras(place, one) {
+  const streams = (one?.streams || []).filter(({ name }) => name !== "joint_states" && !name.includes("/"));
   const names = streams.map((one) => one.name).join();
   if (place.dataset.names !== names) {
     place.dataset.names = names;
@@ -118,7 +119,7 @@ function watch(image, name) {
   eyes.add(eye);
 }
 
-function closeCameras() {
+export function closeCameras() {
   for (const eye of eyes) {
     eyes.delete(eye);
     eye.close();

@@ -1,6 +1,7 @@
-// Runs: curves as they go, open-loop plots, summaries, and reports of evaluations and checks.
+// Runs: curves as they go, open-loop plots, summaries, reports, and trials.
 import { el, api, tell } from "./desk.js";
 import { drawCurves, COLOURS } from "./curves.js";
+import { mountTrials, unmountTrials } from "./trials.js";
 
 const EVERY_MS = 3000, FIRST = ["loss", "open_loop/normalised", "rollouts/success", "lr"];
 let state = null, timer = 0;
@@ -9,13 +10,16 @@ export function mount(root) {
   const list = el("table", { id: "runs" }), reports = el("table", { id: "reports" });
   const detail = el("section", { className: "card wide", hidden: true }), frame = el("section", { className: "card wide", hidden: true });
   state = { list, reports, detail, frame, run: "", after: 0, curves: {} };
-  root.append(el("div", { className: "grid" }, el("section", { className: "card" }, el("h2", {}, "Training runs"), list),
-    el("section", { className: "card" }, el("h2", {}, "Reports"), reports), detail, frame));
+  const grid = el("div", { className: "grid" }, el("section", { className: "card" }, el("h2", {}, "Training runs"), list),
+    el("section", { className: "card" }, el("h2", {}, "Reports"), reports), detail, frame);
+  root.append(grid);
+  mountTrials(grid);
   refresh();
 }
 
 export function unmount() {
   clearTimeout(timer);
+  unmountTrials();
   state = null;
 }
 
