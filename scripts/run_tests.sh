@@ -3,10 +3,10 @@
 #
 #   scripts/run_tests.sh src/evo1_sim -k grasp
 #
-# In three parts: what needs neither ROS nor the clock shares the cores; nodes mostly wait, so two
-# files of them run at a time, each in a domain of its own; whole systems run one after the other,
-# because a robot that waits for a processor looks like one that failed. Beside those, at the lowest
-# priority: what takes as long as it takes (datasets, training, commands), and a part of the tests of
+# What needs neither ROS nor the clock shares the cores. Then nodes, which mostly wait: two files at a
+# time, each in a domain of its own; then whole systems one after the other, because a robot that
+# waits for a processor looks like one that failed. Beside these two, at the lowest priority: what
+# takes as long as it takes (datasets, training, evaluation, commands), and a part of the tests of
 # arithmetic on numpy 1.26 (make test-numpy1 runs all that need no ROS).
 set -eo pipefail
 cd "$(dirname "$0")/.."
@@ -19,14 +19,11 @@ unset PYTHONDONTWRITEBYTECODE
 # A busy machine may fail what runs in real time (nodes, emulated serial buses); what fails twice is
 # wrong. Reruns are counted in the summary.
 shared=(--dist loadfile --no-loadscope-reorder --reruns 1 -m "not ros and not launch_files")
-unhurried=(src/evo1_training/test/{datasets,training,cli})
+unhurried=(src/evo1_training/test/{cli,datasets,evaluation,suites,training,viewing})
 nodes=(src/evo1_policy/test src/evo1_training/test src/evo1_sim/test
   src/evo1_bringup/test/ros/test_{arm_view,gripper_bridge,so100_driver_node,teleop_relay,xarm_nodes}.py)
 
 python -m pytest "${shared[@]}" -n auto --maxprocesses 4 "${unhurried[@]/#/--ignore=}"
-failed=0
-python -m pytest -m "ros or launch_files" -n 2 --dist loadfile --reruns 1 "${nodes[@]}" || failed=1
-
 log=$(mktemp)
 (
   renice -n 19 "$BASHPID" >/dev/null
@@ -43,6 +40,8 @@ log=$(mktemp)
     "${episodes[@]/#/--ignore=}" "${arithmetic[@]}" || status=1
   exit "$status"
 ) >"$log" 2>&1 &
+failed=0
+python -m pytest -m "ros or launch_files" -n 2 --dist loadfile --reruns 1 "${nodes[@]}" || failed=1
 python -m pytest -m "ros or launch_files" --reruns 1 src/evo1_bringup/test "${nodes[@]/#/--ignore=}" \
   || failed=1
 wait $! || failed=1
