@@ -9,7 +9,7 @@ from typing import Any
 
 from evo1_policy.command_line import Parser, entry_point, tell
 from evo1_policy.untrusted import read_json
-from evo1_sim.demonstrations import MAX_SEED
+from evo1_sim.rehearsals import MAX_SEED
 from evo1_sim.tasks import DISTURBANCES, TASKS
 from evo1_training.cli.improvement_steps import ROUND_APART, LiveSteps, SimulatedSteps
 from evo1_training.datasets.lerobot.contents import INFO

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from evo1_policy.command_line import INTERRUPTED, Parser, entry_point, tell
 from evo1_policy.robot_config import load_robot
-from evo1_sim.demonstrations import MAX_SEED
+from evo1_sim.rehearsals import MAX_SEED
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 from evo1_sim.tasks import all_tasks
 from evo1_training.datasets.worker_pool import available_cores
