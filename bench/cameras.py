@@ -6,9 +6,7 @@ policy has every pixel, less the quickest transport of the run.
 """
 
 import argparse
-import contextlib
 import json
-import os
 import re
 import signal
 import sys
@@ -19,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import BRINGUP, ROBOTS, ROOT, merge_figures
-from node_overhead import PROFILE_VARIABLE, Listener, wait_for_chunks
-from processes import STOP_TIMEOUT_S, cpu_seconds, rss_mb, running
+from figures import ROBOTS, bench_parser, merge_figures
+from node_overhead import ChunkListener
+from nodes import ros_arguments, source_command, stay_here
+from processes import STOP_TIMEOUT_S, cpu_seconds, rss_mb, together
 
 HORIZON = 32
 EXECUTE = 8  # actions of a chunk, so that a policy looks about four times a second
@@ -113,9 +112,7 @@ class LookingPolicy:
 
 def main() -> int:
     """Measure each load, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="the first load, 5 seconds")
+    parser = bench_parser(__doc__, quick="the first load, 5 seconds")
     parser.add_argument("--seconds", type=float, default=15.0, help="for each load")
     parser.add_argument("--loads", type=int, default=len(LOADS), help="only the first so many")
     parser.add_argument("--node", type=Path, help=argparse.SUPPRESS)
@@ -124,8 +121,7 @@ def main() -> int:
         return _run_node(arguments.node, ros)
     if arguments.quick:
         arguments.seconds, arguments.loads = 5.0, 1
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault(PROFILE_VARIABLE, str(BRINGUP / "config" / "fastdds.xml"))
+    stay_here()
     print(
         f"{'load':<44}{'joints':>10}{'heard':>7}{'frames':>8}{'age p50':>9}{'p95':>8}"
         f"{'RSS':>8}{'CPU':>6}{'looks':>6}{'holds':>6}"
@@ -141,54 +137,40 @@ def main() -> int:
         )
     largest = next((load for load, run in runs.items() if run.carried), LOADS[0])
     print(f"largest load without loss: {largest if runs[largest].carried else 'none'}")
-    if arguments.json:
-        figures = {
-            "cameras.joint_rate_hz": runs[largest].joint_rate_hz,
-            "cameras.image_age_ms_p95": runs[largest].age_ms_p95,
-            "cameras.rss_mb": runs[largest].rss_mb,
-        }
-        merge_figures(arguments.json, figures)
+    figures = {
+        "cameras.joint_rate_hz": runs[largest].joint_rate_hz,
+        "cameras.image_age_ms_p95": runs[largest].age_ms_p95,
+        "cameras.rss_mb": runs[largest].rss_mb,
+    }
+    merge_figures(arguments.json, figures)
     return 0
 
 
 def _measure(load: Load, seconds: float) -> Figures:
     width, height = SIZES[load.size]
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as processes:
-        robot_file = Path(folder) / "robot.yaml"
+    with tempfile.TemporaryDirectory() as folder:
+        robot_file, looks_file = Path(folder) / "robot.yaml", Path(folder) / "looks.json"
         robot_file.write_text(_robot_text(load.cameras))
-        source_command = [sys.executable, str(ROOT / "bench" / "camera_source.py")]
-        source_command += ["--robot-file", str(robot_file), "--rate", load.rates]
-        source_command += ["--width", str(width), "--height", str(height)]
-        source_command += ["--joints", str(load.joints_hz)]
-        looks_file = Path(folder) / "looks.json"
-        node_command = [sys.executable, __file__, "--node", str(looks_file), "--ros-args"]
-        node_command += ["--log-level", "warn", "-p", f"robot_file:={robot_file}"]
-        node_command += ["-p", "instruction:=look", "-p", "autostart:=true"]
-        log = processes.enter_context((Path(folder) / "log").open("w+"))
-        source, node = (
-            processes.enter_context(running(command, log))
-            for command in (source_command, node_command)
-        )
-        listener = Listener()
-        try:
-            wait_for_chunks(listener, source, node)
-            listener.spin(2.0)
-            before, cpu_s, begin = listener.status, cpu_seconds(node.pid), time.monotonic()
-            listener.spin(seconds)
-            after, spent_s = listener.status, time.monotonic() - begin
-            cpu_percent = 100 * (cpu_seconds(node.pid) - cpu_s) / spent_s
-            memory_mb = rss_mb(node.pid)
-            source.send_signal(signal.SIGINT)  # first, so that what was sent has time to arrive
-            sent = json.loads(source.communicate(timeout=STOP_TIMEOUT_S)[0].splitlines()[-1])
-            listener.spin(1.0)
-            heard = {stream.name: stream.received for stream in listener.status.streams}
-        except RuntimeError as error:
-            log.seek(0)
-            raise SystemExit(f"{log.read()}{error}") from error
-        finally:
-            listener.close()
-        node.send_signal(signal.SIGINT)
-        node.wait(STOP_TIMEOUT_S)
+        words = ["--rate", load.rates, "--joints", str(load.joints_hz)]
+        words += ["--width", str(width), "--height", str(height)]
+        looking = [sys.executable, __file__, "--node", str(looks_file)]
+        looking += ros_arguments(robot_file=robot_file, instruction="look", autostart=True)
+        with together(source_command(robot_file, *words), looking) as (source, node):
+            listener = ChunkListener()
+            try:
+                listener.wait_for_chunks(camera_source=source, policy_node=node)
+                listener.spin(2.0)
+                before, cpu_s, begin = listener.status, cpu_seconds(node.pid), time.monotonic()
+                listener.spin(seconds)
+                after, spent_s = listener.status, time.monotonic() - begin
+                cpu_percent = 100 * (cpu_seconds(node.pid) - cpu_s) / spent_s
+                memory_mb = rss_mb(node.pid)
+                source.send_signal(signal.SIGINT)  # first: what was sent needs time to arrive
+                sent = json.loads(source.communicate(timeout=STOP_TIMEOUT_S)[0].splitlines()[-1])
+                listener.spin(1.0)
+                heard = {stream.name: stream.received for stream in listener.status.streams}
+            finally:
+                listener.close()
         looks = json.loads(looks_file.read_text())
     joints = [status.streams[-1].received for status in (before, after)]
     stamps = [status.header.stamp for status in (before, after)]

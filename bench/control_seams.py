@@ -6,10 +6,7 @@ simulated time: on time, with 20 ms of delay, with 50 ms of skew, with the contr
 and on in motion, and with a standing error of 30 mrad. In each a person pauses and resumes.
 """
 
-import argparse
-from pathlib import Path
-
-from figures import ROBOTS, merge_figures
+from figures import ROBOTS, bench_parser, merge_figures, print_figures
 
 from evo1_policy.robot_config import load_robot
 from evo1_sim.closed_loop import SITUATIONS, rehearse
@@ -17,9 +14,7 @@ from evo1_sim.closed_loop import SITUATIONS, rehearse
 
 def main() -> int:
     """Rehearse each situation, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="the same: it takes seconds")
+    parser = bench_parser(__doc__, quick="the same: it takes seconds")
     parser.add_argument("--robot", default="xarm6", choices=("xarm6", "so100"))
     arguments = parser.parse_args()
     robot = load_robot(ROBOTS / f"{arguments.robot}.yaml")
@@ -40,10 +35,8 @@ def main() -> int:
             seams.acceleration_ratio_max for seams in worst
         ),
     }
-    for name, value in figures.items():
-        print(f"  {name:<40}{value:10.3f}")
-    if arguments.json is not None:
-        merge_figures(arguments.json, figures)
+    print_figures(figures)
+    merge_figures(arguments.json, figures)
     return 0
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from figures import ROBOTS, merge_figures
+from figures import ROBOTS, bench_parser, merge_figures
 
 from evo1_policy.robot_config import RobotConfig, load_robot
 
@@ -45,9 +45,7 @@ class Figures:
 
 def main() -> int:
     """Measure raw and JPEG, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="two episodes of 4 s")
+    parser = bench_parser(__doc__, quick="two episodes of 4 s")
     parser.add_argument("--episodes", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=15.0, help="of each episode")
     parser.add_argument("--format", default="v2.1", choices=("v2.1", "v3.0"))

@@ -8,14 +8,13 @@ shows only with --checkpoint. Jerk and velocity steps are of what was commanded,
 period.
 """
 
-import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from figures import ROBOTS, ROOT, merge_figures
+from figures import ROBOTS, ROOT, bench_parser, merge_figures
 
 from evo1_policy.action_chunk import ActionChunk, Guidance
 from evo1_policy.control.signals import ExecutionMode, LoopSettings
@@ -111,9 +110,7 @@ class Run:
 
 def main() -> int:
     """Run every mode at every latency, print the table, draw the plot, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="one trial, 20 and 400 ms, 5 s each")
+    parser = bench_parser(__doc__, quick="one trial, 20 and 400 ms, 5 s each")
     parser.add_argument("--trials", type=int, default=3, help="of each mode and latency [3]")
     parser.add_argument("--checkpoint", type=Path, help="a trained policy in the expert's place")
     parser.add_argument("--plot", type=Path, default=ROOT / "out" / "execution_modes.png")
@@ -133,8 +130,7 @@ def main() -> int:
             _print_row(mode, latency_ms, runs)
     env.close()
     _plot(arguments.plot, results, robot)
-    if arguments.json:
-        merge_figures(arguments.json, _figures(results))
+    merge_figures(arguments.json, _figures(results))
     return 0
 
 

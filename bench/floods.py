@@ -20,18 +20,17 @@ import time
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import rclpy
 from evo1_msgs.msg import PolicyStatus, RecorderStatus
-from figures import ROBOTS, merge_figures
+from figures import ROBOTS, bench_parser, merge_figures
+from nodes import Listener
 from processes import cpu_seconds, rss_mb
 from rclpy.node import Node
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Bool, String
-from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from evo1_bringup.options import parse_options
@@ -105,12 +104,11 @@ def flood(name: str, seconds: float) -> None:
     rclpy.shutdown()
 
 
-class Witness:
+class Witness(Listener):
     """Hears what everybody says, and asks the policy for what a person would."""
 
     def __init__(self) -> None:
-        rclpy.init(args=[])
-        self.node = Node("witness")
+        super().__init__("policy/clear_stop", "policy/resume", "policy/stop")
         self.policy, self.recorder, self.relay = PolicyStatus(), "", ""
         self.positions: dict[str, float] = {}
         self.heard: dict[str, float] = {}
@@ -120,36 +118,25 @@ class Witness:
         listen(RecorderStatus, "recorder/status", self._on_recorder, 10)
         listen(String, "teleop_relay/status", self._on_relay, 10)
         listen(JointState, ROBOT.state.topic, self._on_joints, state_qos())
-        self._clients = {
-            name: self.node.create_client(Trigger, f"policy/{name}")
-            for name in ("clear_stop", "resume", "stop")
-        }
 
     def said(self) -> str:
         """State and reason of the policy."""
         return f"{self.policy.state} {self.policy.reason_code}: {self.policy.reason}"
 
-    def call(self, name: str) -> None:
-        """Ask the policy."""
-        self.wait(self._clients[name].service_is_ready, name)
-        future = self._clients[name].call_async(Trigger.Request())
-        self.wait(future.done, name)
+    def tell(self, name: str) -> None:
+        """Ask the policy, whatever it answers."""
+        with suppress(RuntimeError):
+            self.ask(f"policy/{name}")
 
-    def wait(self, done: Callable[[], bool], what: str, seconds: float = READY_S) -> float:
-        """Serve the node until it is done; the seconds that it took, or infinity."""
-        begun = time.monotonic()
-        while not done():
-            if time.monotonic() - begun > seconds:
-                print(f"    no {what} within {seconds:g} s; {self.said()}")
-                return math.inf
-            rclpy.spin_once(self.node, timeout_sec=0.01)
-        return time.monotonic() - begun
-
-    def rest(self, seconds: float) -> None:
-        """Serve the node for so long."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            rclpy.spin_once(self.node, timeout_sec=0.01)
+    def seconds_until(
+        self, done: Callable[[], bool], what: str, seconds: float = READY_S
+    ) -> float:
+        """How long it takes until it is done, or infinity, with a word of it."""
+        try:
+            return self.wait(done, what, seconds)
+        except RuntimeError as error:
+            print(f"    {error}")
+            return math.inf
 
     def drive(self) -> None:
         """Have the relay move the arm: wishes that swing a joint, for as long as this lives."""
@@ -161,23 +148,23 @@ class Witness:
             point = JointTrajectoryPoint(positions=[home[0] + swing, *home[1:]])
             wishes.publish(JointTrajectory(joint_names=NAMES, points=[point]))
 
-        self.wait(lambda: self.relay.startswith("waiting"), "relay")
+        self.seconds_until(lambda: self.relay.startswith("waiting"), "relay")
         self.node.create_timer(0.02, wish)
-        self.wait(lambda: self.relay.startswith("following"), "relay that follows")
-        self.rest(3.0)
+        self.seconds_until(lambda: self.relay.startswith("following"), "relay that follows")
+        self.spin(3.0)
 
     def moved(self) -> float:
         """How far any joint went within half a second [rad]."""
         before = dict(self.positions)
-        self.rest(0.5)
+        self.spin(0.5)
         return max((abs(self.positions[k] - v) for k, v in before.items()), default=math.inf)
 
     def run(self) -> None:
         """Have the policy move the arm."""
         for _ in range(20):
-            self.call("clear_stop")
-            self.call("resume")
-            if self.wait(lambda: self.policy.state == 1, "motion", 10.0) < math.inf:
+            self.tell("clear_stop")
+            self.tell("resume")
+            if self.seconds_until(lambda: self.policy.state == 1, "motion", 10.0) < math.inf:
                 return
 
     def _came(self, who: str) -> None:
@@ -226,17 +213,17 @@ def under(name: str, witness: Witness, running: Supervisor, seconds: float) -> d
     words = [sys.executable, __file__, "--flood", name, "--seconds", str(seconds)]
     peak = dict.fromkeys(WATCHED, 0.0)
     with subprocess.Popen(words, text=True, stdout=subprocess.PIPE) as publishing:
-        held_s = witness.wait(lambda: witness.policy.state != 1, "hold", seconds)
+        held_s = witness.seconds_until(lambda: witness.policy.state != 1, "hold", seconds)
         print(
             f"  {name}: held {held_s:.1f} s after the start of the flood's process: "
             f"{witness.said()[:300]}"
         )
         begun = time.monotonic()
-        witness.call("stop")
-        witness.wait(lambda: witness.policy.state == 4, "stop")
+        witness.tell("stop")
+        witness.seconds_until(lambda: witness.policy.state == 4, "stop")
         stop_s = time.monotonic() - begun
         while publishing.poll() is None:
-            witness.rest(0.2)
+            witness.spin(0.2)
             peak = {who: max(peak[who], rss_mb(pids[who]) - before[who][0]) for who in WATCHED}
         print(f"    {publishing.communicate()[0].strip()}")
     used = {who: cpu_seconds(pids[who]) - before[who][1] for who in WATCHED}
@@ -246,7 +233,7 @@ def under(name: str, witness: Witness, running: Supervisor, seconds: float) -> d
         "    " + ", ".join(f"{who} +{peak[who]:.0f} MB, {used[who]:.1f} s CPU" for who in WATCHED)
     )
     print(f"    recorder says: {witness.recorder[:200]}")
-    witness.rest(1.0)
+    witness.spin(1.0)
     moved = witness.moved()
     witness.run()
     again = witness.policy.state == 1
@@ -265,7 +252,7 @@ def killed(witness: Witness, running: Supervisor, label: str) -> float:
     begun = time.monotonic()
     told: dict[str, float] = {}
     while time.monotonic() - begun < 5.0:
-        witness.rest(0.02)
+        witness.spin(0.02)
         if running.exited() or any(one.label == label for one in running._ended()):
             told.setdefault("evo1 launch", time.monotonic() - begun)
         for who, words in (("policy", witness.said()), ("recorder", witness.recorder)):
@@ -277,9 +264,7 @@ def killed(witness: Witness, running: Supervisor, label: str) -> float:
 
 def main() -> int:
     """Run every flood, then kill; print and merge the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--quick", action="store_true")
+    parser = bench_parser(__doc__, quick="4 seconds each")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--only", default="", help="words of names, by commas; 'killed' too")
     parser.add_argument("--flood", help=argparse.SUPPRESS)
@@ -298,7 +283,7 @@ def main() -> int:
         tempfile.TemporaryDirectory() as root,
         system(record="true", record_root=root, autostart="true") as running,
     ):
-        witness.wait(lambda: witness.policy.state == 1, "motion")
+        witness.seconds_until(lambda: witness.policy.state == 1, "motion")
         for name in floods():
             if chosen(name):
                 figures |= under(name, witness, running, seconds)
@@ -308,10 +293,8 @@ def main() -> int:
         with system(teleop="true") as running:
             witness.drive()
             figures["floods.killed_relay_s"] = killed(witness, running, "teleop_relay")
-    if given.json:
-        merge_figures(given.json, figures)
-    with suppress(RuntimeError):
-        rclpy.shutdown()
+    merge_figures(given.json, figures)
+    witness.close()
     return 0
 
 

@@ -3,6 +3,7 @@
 scripts/setup_lerobot.sh makes them; the environment variables say where they are.
 """
 
+import importlib
 import json
 import os
 import subprocess
@@ -46,3 +47,18 @@ def run_with_lerobot(python: str, script: str, arguments: Sequence[str], home: P
     if done.returncode != 0:  # else its encoders' chatter is nobody's business
         raise SystemExit(f"{done.stderr}\n{script} failed with {python}; see above")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def lerobot_datasets() -> Any:
+    """The module lerobot.datasets.lerobot_dataset, in an interpreter that has it.
+
+    torchvision's wheel for CUDA imports beside torch for CPU once its operators are declared.
+    """
+    import torch
+
+    library = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    module = importlib.import_module("lerobot.datasets.lerobot_dataset")
+    module.operators = library  # type: ignore[attr-defined]  # lives as long as that
+    return module

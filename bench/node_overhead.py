@@ -7,25 +7,22 @@ published command, inference taken out.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import BRINGUP, ROBOTS, ROOT, merge_figures
-from processes import STOP_TIMEOUT_S, cpu_seconds, running
+from evo1_msgs.msg import ActionChunk, PolicyStatus
+from figures import BRINGUP, ROBOTS, bench_parser, merge_figures
+from nodes import PROFILE_VARIABLE, Listener, node_command, source_command
+from processes import STOP_TIMEOUT_S, cpu_seconds, together
 
-PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE"
-START_TIMEOUT_S = 120.0  # importing torch and loading the model
 SETTLE_S = 2.0  # not measured: discovery, first chunks
 
 STAGES = {
@@ -53,9 +50,7 @@ class Figures:
 
 def main() -> int:
     """Measure both settings, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="8 seconds each")
+    parser = bench_parser(__doc__, quick="8 seconds each")
     parser.add_argument("--seconds", type=float, default=60.0, help="with the profile")
     parser.add_argument("--default-seconds", type=float, default=20.0, help="with the defaults")
     parser.add_argument("--robot", default="xarm6", choices=("xarm6", "so100"))
@@ -79,8 +74,7 @@ def main() -> int:
         "node.overhead_ms_p95_default_dds": default.overhead_ms_p95,
         "node.lost_frames_default_dds": sum(default.lost.values()),
     }
-    if arguments.json:
-        merge_figures(arguments.json, figures)
+    merge_figures(arguments.json, figures)
     return 0
 
 
@@ -103,61 +97,46 @@ def _run_in_process(
 
 def _measure(arguments: argparse.Namespace) -> Figures:
     robot_file = ROBOTS / f"{arguments.robot}.yaml"
-    source_command = [sys.executable, str(ROOT / "bench" / "camera_source.py")]
-    source_command += ["--robot-file", str(robot_file)]
-    with tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as processes:
-        source, node = (
-            processes.enter_context(running(command, log))
-            for command in (source_command, _node_command(robot_file, arguments.checkpoint))
-        )
-        try:
-            return _listen(source, node, arguments.seconds)
-        except RuntimeError as error:
-            log.seek(0)
-            raise SystemExit(f"{log.read()}{error}") from error
-
-
-def _node_command(robot_file: Path, checkpoint: str) -> list[str]:
     parameters = {
-        "robot_file": str(robot_file),
+        "robot_file": robot_file,
         "instruction": "put the can into the box",
-        "autostart": "true",
-        "threads": "1",
+        "autostart": True,
+        "threads": 1,
+        **({"checkpoint": arguments.checkpoint} if arguments.checkpoint else {}),
     }
-    if checkpoint:
-        parameters["checkpoint"] = checkpoint
-    command = [sys.executable, "-m", "evo1_policy.ros.policy_node", "--ros-args"]
-    command += ["--log-level", "warn"]
-    for name, value in parameters.items():
-        command += ["-p", f"{name}:={value}"]
-    return command
+    policy = node_command("evo1_policy.ros.policy_node", **parameters)
+    with together(source_command(robot_file), policy) as (source, node):
+        return _listen(source, node, arguments.seconds)
 
 
-class Listener:
+class ChunkListener(Listener):
     """The newest status of the policy node, and the latency of every chunk."""
 
     def __init__(self) -> None:
-        import rclpy
-        from evo1_msgs.msg import ActionChunk, PolicyStatus
-
-        rclpy.init()
-        self._rclpy = rclpy
-        self._node = rclpy.create_node("listener")
+        super().__init__()
         self.status: Any = None
         self.latencies: list[Any] = []
-        self._node.create_subscription(PolicyStatus, "policy/status", self._on_status, 10)
-        self._node.create_subscription(ActionChunk, "policy/action_chunk", self._on_chunk, 10)
+        self.node.create_subscription(PolicyStatus, "policy/status", self._on_status, 10)
+        self.node.create_subscription(ActionChunk, "policy/action_chunk", self._on_chunk, 10)
 
-    def spin(self, seconds: float) -> None:
-        """Listen for some time."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            self._rclpy.spin_once(self._node, timeout_sec=0.1)
+    def said(self) -> str:
+        """The policy's reason."""
+        return self.status.reason if self.status else "it published no status"
 
-    def close(self) -> None:
-        """Leave the network."""
-        self._node.destroy_node()
-        self._rclpy.try_shutdown()
+    def wait_for_chunks(self, **processes: "subprocess.Popen[str]") -> None:
+        """Wait until two came.
+
+        Raises:
+            RuntimeError: one of the processes ends, or none comes in time.
+        """
+
+        def came() -> bool:
+            for name, process in processes.items():
+                if process.poll() is not None:
+                    raise RuntimeError(f"the {name} ended with status {process.returncode}")
+            return len(self.latencies) >= 2
+
+        self.wait(came, "chunk")
 
     def _on_status(self, message: Any) -> None:
         self.status = message
@@ -169,9 +148,9 @@ class Listener:
 def _listen(
     source: "subprocess.Popen[str]", node: "subprocess.Popen[str]", seconds: float
 ) -> Figures:
-    listener = Listener()
+    listener = ChunkListener()
     try:
-        wait_for_chunks(listener, source, node)
+        listener.wait_for_chunks(camera_source=source, policy_node=node)
         listener.spin(SETTLE_S)
         listener.latencies.clear()
         holds, cpu_s = listener.status.holds, cpu_seconds(node.pid)
@@ -207,21 +186,6 @@ def _listen(
 
 def _percentiles(values: Sequence[float]) -> tuple[float, float]:
     return float(np.percentile(values, 50)), float(np.percentile(values, 95))
-
-
-def wait_for_chunks(
-    listener: Listener, source: "subprocess.Popen[str]", node: "subprocess.Popen[str]"
-) -> None:
-    """Wait until chunks come; raise RuntimeError where a process ends, or none comes in time."""
-    end = time.monotonic() + START_TIMEOUT_S
-    while len(listener.latencies) < 2:
-        listener.spin(0.2)
-        for name, process in (("camera_source", source), ("policy node", node)):
-            if process.poll() is not None:
-                raise RuntimeError(f"the {name} ended with status {process.returncode}")
-        if time.monotonic() > end:
-            reason = listener.status.reason if listener.status else "it published no status"
-            raise RuntimeError(f"no chunk within {START_TIMEOUT_S:.0f} s: {reason}")
 
 
 def _print_table(runs: Mapping[str, Figures]) -> None:

@@ -6,14 +6,12 @@ the limits slow down and bend; then rough ones once more, checked against collis
 tool's speed bounded too. Last, the inverse kinematics of a chunk of end-effector deltas.
 """
 
-import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from figures import ROBOTS, merge_figures
+from figures import ROBOTS, bench_parser, merge_figures
 
 from evo1_policy.action_chunk import ActionChunk, ToolError
 from evo1_policy.control.chunks import Accepted, Chunks
@@ -33,9 +31,7 @@ START_NS = 1_000_000_000_000
 
 def main() -> int:
     """Measure both kinds of chunks, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="10 chunks each")
+    parser = bench_parser(__doc__, quick="10 chunks each")
     parser.add_argument("--robot", default="xarm6", choices=("xarm6", "so100"))
     arguments = parser.parse_args()
     robot = load_robot(ROBOTS / f"{arguments.robot}.yaml")
@@ -66,8 +62,7 @@ def main() -> int:
     off = f"{1e3 * error.position_m:.4f} mm, {1e3 * error.rotation_rad:.4f} mrad off at most"
     print(f"{'deltas':<10}{p50:>6.1f} ms{p95:>6.1f} ms  of CPU: inverse kinematics, {off}")
     figures["planning.deltas_ms_p50"], figures["planning.deltas_ms_p95"] = p50, p95
-    if arguments.json:
-        merge_figures(arguments.json, figures)
+    merge_figures(arguments.json, figures)
     return 0
 
 

@@ -5,6 +5,7 @@ import os
 import signal
 import statistics
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -26,6 +27,22 @@ def running(command: Sequence[str], log: IO[str]) -> "Iterator[subprocess.Popen[
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextlib.contextmanager
+def together(*commands: Sequence[str]) -> "Iterator[list[subprocess.Popen[str]]]":
+    """Run programs beside each other, the last one ended first.
+
+    Raises:
+        SystemExit: what is done meanwhile raised RuntimeError; it tells what the programs said.
+    """
+    with tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as processes:
+        started = [processes.enter_context(running(command, log)) for command in commands]
+        try:
+            yield started
+        except RuntimeError as error:
+            log.seek(0)
+            raise SystemExit(f"{log.read()}{error}") from error
 
 
 def rss_mb(pid: int) -> float:

@@ -16,7 +16,7 @@ from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
-from figures import ROBOTS, merge_figures
+from figures import ROBOTS, bench_parser, merge_figures
 from lerobot_clients import CLIENTS, client_python, run_with_lerobot
 
 from evo1_policy.robot_config import RobotConfig, load_robot
@@ -34,9 +34,7 @@ Speed = tuple[float, float]  # samples a second, CPU milliseconds a sample
 
 def main() -> int:
     """Write the datasets, measure, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="few frames, to see that it runs")
+    parser = bench_parser(__doc__, quick="few frames, to see that it runs")
     parser.add_argument("--frames", type=int, default=300, help="of the dataset")
     parser.add_argument("--storage", choices=get_args(Storage), default="h264")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each reader")
@@ -45,8 +43,7 @@ def main() -> int:
         arguments.frames, arguments.rounds = 60, 1
     with tempfile.TemporaryDirectory() as folder:
         figures = _measure(Path(folder), arguments)
-    if arguments.json:
-        merge_figures(arguments.json, figures)
+    merge_figures(arguments.json, figures)
     return 0
 
 

@@ -1,13 +1,14 @@
 """How fast LeRobot reads a dataset: run by bench/reader.py with an interpreter that has lerobot.
 
-Prints one line of JSON. Imports nothing of this workspace.
+Prints one line of JSON. Imports nothing of this workspace but its neighbours.
 """
 
 import argparse
-import importlib
 import json
 import time
 from pathlib import Path
+
+from lerobot_clients import lerobot_datasets
 
 
 def main() -> None:
@@ -19,8 +20,7 @@ def main() -> None:
     parser.add_argument("--order", required=True, help="JSON list of sample numbers")
     parser.add_argument("--warm-up", type=int, required=True, help="how many to read beforehand")
     arguments = parser.parse_args()
-    _declare_operators()
-    lerobot = importlib.import_module("lerobot.datasets.lerobot_dataset")
+    lerobot = lerobot_datasets()
     offsets = [step / arguments.fps for step in range(arguments.horizon)]
     dataset = lerobot.LeRobotDataset(
         "local/bench",
@@ -38,16 +38,6 @@ def main() -> None:
     wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
     figures = {"samples_per_s": count / wall_s, "cpu_ms": 1e3 * cpu_s / count}
     print(json.dumps(figures))
-
-
-def _declare_operators() -> None:
-    """Let torchvision's wheel for CUDA import beside torch for CPU, as lerobot needs it to."""
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _declare_operators.library = library  # type: ignore[attr-defined]  # lives as long as this
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ Beside it LeRobot's own writer records the same pictures for as long (recorder_l
 EVO1_LEROBOT21_PYTHON or EVO1_LEROBOT30_PYTHON names an interpreter that has lerobot.
 """
 
-import argparse
-import contextlib
 import json
 import os
 import signal
@@ -19,21 +17,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from figures import BRINGUP, ROBOTS, ROOT, merge_figures
+from evo1_msgs.msg import RecorderStatus
+from figures import BRINGUP, ROBOTS, bench_parser, merge_figures
 from lerobot_clients import CLIENTS, client_python, run_with_lerobot
 from mcap.reader import make_reader
-from processes import STOP_TIMEOUT_S, cpu_seconds, growth_mb, rss_mb, running
+from nodes import PROFILE_VARIABLE, Listener, node_command, source_command, stay_here
+from processes import STOP_TIMEOUT_S, cpu_seconds, growth_mb, rss_mb, together
 
 from evo1_training.recording.episode import FACTS_TOPIC, bag_path, read_sidecar
 
-START_TIMEOUT_S = 60.0
 SAMPLE_S = 0.5
-RECORDING = 2  # evo1_msgs/RecorderStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +52,7 @@ class Figures:
 
 def main() -> int:
     """Measure both kinds of image, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="5 seconds each")
+    parser = bench_parser(__doc__, quick="5 seconds each")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each take")
     parser.add_argument("--robot", default="so100", choices=("xarm6", "so100"))
     parser.add_argument("--root", type=Path, help="where to record; default: a temporary folder")
@@ -67,8 +63,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.seconds = 5.0
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(BRINGUP / "config" / "fastdds.xml")
+    os.environ[PROFILE_VARIABLE] = str(BRINGUP / "config" / "fastdds.xml")
+    stay_here()
     text = (ROBOTS / f"{arguments.robot}.yaml").read_text()
     if arguments.root:
         arguments.root.mkdir(parents=True, exist_ok=True)
@@ -89,8 +85,7 @@ def main() -> int:
             with tempfile.TemporaryDirectory(dir=arguments.root) as folder:
                 rivals[version] = _measure_lerobot(python, Path(folder), arguments.seconds)
     _print_table([*runs.values(), *rivals.values()])
-    if arguments.json:
-        merge_figures(arguments.json, {**_flat(runs), **_flat_rivals(rivals)})
+    merge_figures(arguments.json, {**_flat(runs), **_flat_rivals(rivals)})
     return 0
 
 
@@ -143,27 +138,21 @@ def _measure_lerobot(python: str, folder: Path, seconds: float) -> Figures:
 def _measure(robot_text: str, folder: Path, seconds: float, compress: str) -> Figures:
     robot_file = folder / "robot.yaml"
     robot_file.write_text(robot_text)
-    source_command = [sys.executable, str(ROOT / "bench" / "camera_source.py")]
-    source_command += ["--robot-file", str(robot_file)]
-    node_command = [sys.executable, "-m", "evo1_training.ros.recorder_node", "--ros-args"]
-    node_command += ["--log-level", "warn", "-p", f"robot_file:={robot_file}"]
-    node_command += ["-p", f"root:={folder / 'episodes'}", "-p", "instruction:=measure"]
-    node_command += ["-p", f"compress:={compress}"] if compress else []
-    with tempfile.TemporaryFile("w+") as log, contextlib.ExitStack() as processes:
-        source, node = (
-            processes.enter_context(running(command, log))
-            for command in (source_command, node_command)
-        )
+    parameters = {
+        "robot_file": robot_file,
+        "root": folder / "episodes",
+        "instruction": "measure",
+        **({"compress": compress} if compress else {}),
+    }
+    recorder = node_command("evo1_training.ros.recorder_node", **parameters)
+    text = "ours, JPEG" if "CompressedImage" in robot_text else "ours, raw images"
+    with together(source_command(robot_file), recorder) as (source, node):
         person = Person()
         try:
-            text = "ours, JPEG" if "CompressedImage" in robot_text else "ours, raw images"
             figures = _record(person, source, node, folder / "episodes", seconds)
-            return replace(figures, text=f"{text} {compress}".strip())
-        except RuntimeError as error:
-            log.seek(0)
-            raise SystemExit(f"{log.read()}{error}") from error
         finally:
             person.close()
+    return replace(figures, text=f"{text} {compress}".strip())
 
 
 def _record(
@@ -174,15 +163,15 @@ def _record(
     seconds: float,
 ) -> Figures:
     person.wait(lambda: person.status is not None, "the recorder's status")
-    person.call("start")
-    person.wait(lambda: person.status.state == RECORDING, "the take to begin")
+    person.call("recorder/start")
+    person.wait(lambda: person.status.state == RecorderStatus.RECORDING, "the take to begin")
     cpu_s, began_s, memory = cpu_seconds(node.pid), time.monotonic(), [rss_mb(node.pid)]
     while (elapsed_s := time.monotonic() - began_s) < seconds:
         person.spin(min(SAMPLE_S, seconds - elapsed_s))
         memory.append(rss_mb(node.pid))
     ended_s = time.monotonic()
     cpu_percent = 100 * (cpu_seconds(node.pid) - cpu_s) / (ended_s - began_s)
-    person.call("save")
+    person.call("recorder/save")
     save_s = time.monotonic() - ended_s
     source.send_signal(signal.SIGINT)
     published = json.loads(source.communicate(timeout=STOP_TIMEOUT_S)[0].splitlines()[-1])
@@ -211,53 +200,26 @@ def _record(
     )
 
 
-class Person:
+class Person(Listener):
     """Calls the recorder's services and hears its status."""
 
     def __init__(self) -> None:
-        import rclpy
-        from evo1_msgs.msg import RecorderStatus
-        from std_srvs.srv import Trigger
-
-        rclpy.init()
+        super().__init__("recorder/start", "recorder/save")
         self.status: Any = None
-        self._rclpy = rclpy
-        self._node = rclpy.create_node("person")
-        self._request = Trigger.Request()
-        self._node.create_subscription(RecorderStatus, "recorder/status", self._hear, 10)
-        self._clients = {
-            name: self._node.create_client(Trigger, f"recorder/{name}")
-            for name in ("start", "save")
-        }
+        self.node.create_subscription(RecorderStatus, "recorder/status", self._hear, 10)
 
     def call(self, name: str) -> None:
-        """Call a service and wait for its answer."""
-        answer = self._clients[name].call_async(self._request)
-        self.wait(answer.done, f"the answer of {name}")
-        if not answer.result().success:
-            raise RuntimeError(f"{name}: {answer.result().message}")
+        """Ask one of the services, which must agree.
 
-    def wait(
-        self, condition: Callable[[], bool], what: str, timeout_s: float = START_TIMEOUT_S
-    ) -> None:
-        """Spin until something is so."""
-        end = time.monotonic() + timeout_s
-        while not condition():
-            self.spin(0.05)
-            if time.monotonic() > end:
-                reason = self.status.reason if self.status else ""
-                raise RuntimeError(f"waited in vain for {what}: {reason}")
+        Raises:
+            RuntimeError: it refuses, or does not answer.
+        """
+        if refused := self.ask(name):
+            raise RuntimeError(refused)
 
-    def spin(self, seconds: float) -> None:
-        """Listen for some time."""
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
-            self._rclpy.spin_once(self._node, timeout_sec=left)
-
-    def close(self) -> None:
-        """Leave the network."""
-        self._node.destroy_node()
-        self._rclpy.try_shutdown()
+    def said(self) -> str:
+        """The recorder's reason."""
+        return self.status.reason if self.status else "the recorder has no status"
 
     def _hear(self, message: Any) -> None:
         self.status = message

@@ -6,11 +6,11 @@ still works on an older one is lost. Where this lerobot can, it encodes H.264 wh
 its fastest way; else threads write PNG files, and saving encodes them. That the pictures do not
 move is to the encoder's advantage.
 
-Prints one line of JSON. Imports nothing of this workspace; works with lerobot 0.3.3 and 0.4.4.
+Prints one line of JSON. Imports nothing of this workspace but its neighbours; works with lerobot
+0.3.3 and 0.4.4.
 """
 
 import argparse
-import importlib
 import importlib.metadata
 import inspect
 import json
@@ -23,6 +23,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from lerobot_clients import lerobot_datasets
+from processes import rss_mb
 
 CAMERAS = ("observation.images.image_1", "observation.images.image_2")
 WIDTH, HEIGHT, FPS, JOINTS = 640, 480, 30, 7
@@ -35,7 +37,7 @@ class MemoryWatch:
     """Resident memory of this process [MB], sampled until it is stopped."""
 
     def __init__(self) -> None:
-        self.samples = [_rss_mb()]
+        self.samples = [rss_mb(os.getpid())]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -44,11 +46,11 @@ class MemoryWatch:
         """End it; returns all samples."""
         self._stop.set()
         self._thread.join()
-        return [*self.samples, _rss_mb()]
+        return [*self.samples, rss_mb(os.getpid())]
 
     def _run(self) -> None:
         while not self._stop.wait(SAMPLE_S):
-            self.samples.append(_rss_mb())
+            self.samples.append(rss_mb(os.getpid()))
 
 
 def main() -> None:
@@ -57,9 +59,7 @@ def main() -> None:
     parser.add_argument("root", type=Path, help="dataset to write; must not exist")
     parser.add_argument("--seconds", type=float, required=True)
     arguments = parser.parse_args()
-    _declare_operators()
-    module = importlib.import_module("lerobot.datasets.lerobot_dataset")
-    dataset, way = _create(module.LeRobotDataset, arguments.root)
+    dataset, way = _create(lerobot_datasets().LeRobotDataset, arguments.root)
     takes_task = "task" in inspect.signature(dataset.add_frame).parameters
     images = {key: _pixels(number) for number, key in enumerate(CAMERAS)}
     watch, cpu_s = MemoryWatch(), _cpu_s()
@@ -140,21 +140,6 @@ def _cpu_s() -> float:
     """CPU time of this process, its threads and its ended children."""
     kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     return sum(usage.ru_utime + usage.ru_stime for usage in map(resource.getrusage, kinds))
-
-
-def _rss_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-def _declare_operators() -> None:
-    """Let torchvision's wheel for CUDA import beside torch for CPU, as lerobot needs it to."""
-    import torch
-
-    library = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _declare_operators.library = library  # type: ignore[attr-defined]  # lives as long as this
 
 
 if __name__ == "__main__":

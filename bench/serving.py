@@ -14,12 +14,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from figures import ROBOTS, merge_figures
+from figures import ROBOTS, bench_parser, merge_figures
 from websockets.sync.client import ClientConnection, connect
 
 from evo1_policy.action_chunk import ActionChunk, Floats, Guidance
@@ -60,9 +59,7 @@ class InstantPolicy:
 
 def main() -> int:
     """Measure, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="10 requests each")
+    parser = bench_parser(__doc__, quick="10 requests each")
     parser.add_argument(SERVER, action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     robot = load_robot(ROBOTS / "xarm6.yaml")
@@ -76,8 +73,7 @@ def main() -> int:
         ours, authors = map(int, server.stdout.readline().split())
         figures = _measure(robot, ours, authors, count)
         server.terminate()
-    if arguments.json:
-        merge_figures(arguments.json, figures)
+    merge_figures(arguments.json, figures)
     return 0
 
 

@@ -4,23 +4,23 @@ Starts the node in a process of its own with the shipped FastDDS profile, listen
 seconds, and prints rates, lost frames, the real-time factor and the node's CPU share.
 """
 
-import argparse
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from figures import BRINGUP, ROBOTS, merge_figures
+from evo1_msgs.msg import TaskStatus
+from figures import ROBOTS, bench_parser, merge_figures, print_figures
+from nodes import Listener, node_command, stay_here
+from processes import cpu_seconds, together
+from sensor_msgs.msg import Image, JointState
 
+from evo1_policy.robot_config import RobotConfig, load_robot
+from evo1_policy.ros.qos import camera_qos, state_qos
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
-
-DISCOVERY_TIMEOUT_S = 30.0
 
 
 @dataclass(kw_only=True)
@@ -42,86 +42,58 @@ class Received:
 
 def main() -> int:
     """Measure, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="5 seconds")
+    parser = bench_parser(__doc__, quick="5 seconds")
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--robot", default="xarm6", choices=("xarm6", "so100"))
     parser.add_argument("--width", type=int, default=IMAGE_WIDTH)
     parser.add_argument("--height", type=int, default=IMAGE_HEIGHT)
     parser.add_argument("--rate", type=float, default=30.0, help="asked of the cameras [Hz]")
     arguments = parser.parse_args()
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(BRINGUP / "config/fastdds.xml"))
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    stay_here()
     robot_file = ROBOTS / f"{arguments.robot}.yaml"
-    process = _start(robot_file, arguments)
-    try:
-        received = _listen(robot_file, process, 5.0 if arguments.quick else arguments.seconds)
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
+    simulation = node_command(
+        "evo1_sim.ros.sim_node",
+        robot_file=robot_file,
+        camera_width=arguments.width,
+        camera_height=arguments.height,
+        camera_rate_hz=arguments.rate,
+    )
+    with together(simulation) as (process,):
+        seconds = 5.0 if arguments.quick else arguments.seconds
+        received = _listen(load_robot(robot_file), process, seconds)
     figures = _figures(received, arguments.rate)
     print(
         f"{arguments.robot}, cameras {arguments.width}x{arguments.height}, "
         f"{arguments.rate:g} Hz asked"
     )
-    for name, value in figures.items():
-        print(f"  {name:<28}{value:10.3f}")
-    if arguments.json is not None:
-        merge_figures(arguments.json, figures)
+    print_figures(figures)
+    merge_figures(arguments.json, figures)
     return 0
 
 
-def _start(robot_file: Path, arguments: argparse.Namespace) -> subprocess.Popen[bytes]:
-    parameters = {
-        "robot_file": robot_file,
-        "camera_width": arguments.width,
-        "camera_height": arguments.height,
-        "camera_rate_hz": arguments.rate,
-    }
-    command = [sys.executable, "-m", "evo1_sim.ros.sim_node", "--ros-args"]
-    for name, value in parameters.items():
-        command += ["-p", f"{name}:={value}"]
-    return subprocess.Popen(command)
-
-
-def _listen(robot_file: Path, process: subprocess.Popen[bytes], seconds: float) -> Received:
-    import rclpy
-    from evo1_msgs.msg import TaskStatus
-    from rclpy.executors import SingleThreadedExecutor
-    from sensor_msgs.msg import Image, JointState
-
-    from evo1_policy.robot_config import load_robot
-    from evo1_policy.ros.qos import camera_qos, state_qos
-
-    robot = load_robot(robot_file)
+def _listen(robot: RobotConfig, process: "subprocess.Popen[str]", seconds: float) -> Received:
     received = Received(cameras={camera.name: [] for camera in robot.cameras})
 
     def on_task(message: TaskStatus) -> None:
         now_s = time.monotonic()
         received.clock.append((now_s, message.elapsed_s))
-        received.cpu_s.append((now_s, _cpu_s(process.pid)))
+        received.cpu_s.append((now_s, cpu_seconds(process.pid)))
 
-    rclpy.init()
-    node = rclpy.create_node("sim_rate")
+    def all_came() -> bool:
+        if process.poll() is not None:
+            raise RuntimeError("the simulation node ended")
+        return bool(all(received.cameras.values()) and received.joints and received.clock)
+
+    listener = Listener()
+    subscribe = listener.node.create_subscription
     for camera in robot.cameras:
-        stamps = received.cameras[camera.name]
-        node.create_subscription(Image, camera.topic, _keep_stamp(stamps), camera_qos())
-    joints = _keep_stamp(received.joints)
-    node.create_subscription(JointState, robot.state.topic, joints, state_qos())
-    node.create_subscription(TaskStatus, "sim_robot/task_status", on_task, state_qos())
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    end = time.monotonic() + DISCOVERY_TIMEOUT_S
-    while not (all(received.cameras.values()) and received.joints and received.clock):
-        if process.poll() is not None or time.monotonic() > end:
-            raise SystemExit("the simulation node did not publish; its log is above")
-        executor.spin_once(timeout_sec=0.1)
+        subscribe(Image, camera.topic, _keep_stamp(received.cameras[camera.name]), camera_qos())
+    subscribe(JointState, robot.state.topic, _keep_stamp(received.joints), state_qos())
+    subscribe(TaskStatus, "sim_robot/task_status", on_task, state_qos())
+    listener.wait(all_came, "message on every topic of the simulation")
     received.clear()
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        executor.spin_once(timeout_sec=0.1)
-    rclpy.shutdown()
+    listener.spin(seconds)
+    listener.close()
     return received
 
 
@@ -131,12 +103,6 @@ def _keep_stamp(stamps: list[int]) -> Callable[[Any], None]:
         stamps.append(stamp.sec * 1_000_000_000 + stamp.nanosec)
 
     return receive
-
-
-def _cpu_s(pid: int) -> float:
-    """CPU time that a process has used so far [s]."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _figures(received: Received, asked_hz: float) -> dict[str, float]:

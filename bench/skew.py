@@ -4,11 +4,10 @@ No time passes: stamps are drawn, and the alignment of the live node and of conv
 Beside it the rule before: largest minus smallest stamp within max_skew_ms, whatever the rates.
 """
 
-import argparse
 import sys
-from pathlib import Path
 
 import numpy as np
+from figures import bench_parser
 
 from evo1_policy.perception.alignment import Aligned, align
 
@@ -33,10 +32,7 @@ LOADS = (
 
 def main() -> int:
     """Print the table; there is nothing to measure, so no figure goes into the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--quick", action="store_true", help="a few phases")
-    phases = 4 if parser.parse_args().quick else PHASES
+    phases = 4 if bench_parser(__doc__, quick="a few phases").parse_args().quick else PHASES
     rng = np.random.default_rng(0)
     print("| cameras [Hz] | jitter | usable before | worst phases | usable now | worst phases |")
     print("|---|---|---|---|---|---|")

@@ -24,16 +24,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from figures import merge_figures
+from evo1_msgs.msg import PolicyStatus
+from evo1_msgs.srv import ResetTask
+from figures import ROOT, bench_parser, merge_figures
 from growth import JUDGED_S, METRICS, Sample, Trend, plot, table, trends, warm_up_s
 from recorder import Person
+from std_srvs.srv import Trigger
 from tqdm import tqdm
 
 from evo1_bringup.options import parse_options
 from evo1_bringup.supervisor import Supervisor
 from evo1_bringup.system import check_installed, describe
 
-ROOT = Path(__file__).resolve().parent.parent
 OPTIONS = {"xarm6": {}, "so100": {"port": "emulated"}}
 PERIOD_S = 10.0
 TAKE_S = 20.0
@@ -86,18 +88,14 @@ class Watcher(Person):
     """Steers the recorder, hears what the policy does, and does what it waits for a person for."""
 
     def __init__(self) -> None:
-        from evo1_msgs.msg import PolicyStatus
-        from evo1_msgs.srv import ResetTask
-        from std_srvs.srv import Trigger
-
         super().__init__()
         self.policy: Any = None
         self._healed_s = 0.0
-        self._recover = self._node.create_client(Trigger, "so100_driver/recover")
-        self._resume = self._node.create_client(Trigger, "policy/resume")
-        self._reset = self._node.create_client(ResetTask, "sim_robot/reset")
+        self._recover = self.node.create_client(Trigger, "so100_driver/recover")
+        self._resume = self.node.create_client(Trigger, "policy/resume")
+        self._reset = self.node.create_client(ResetTask, "sim_robot/reset")
         self._next_scene = ResetTask.Request(seed=-1)
-        self._node.create_subscription(PolicyStatus, "policy/status", self._hear_policy, 10)
+        self.node.create_subscription(PolicyStatus, "policy/status", self._hear_policy, 10)
 
     def try_call(self, name: str, soak: Soak) -> bool:
         """Ask for something that a busy machine may refuse: a stream is late."""
@@ -118,11 +116,11 @@ class Watcher(Person):
         if time.monotonic() - self._healed_s < HEAL_EVERY_S:
             return
         if policy.reason_code == "arm_fault" and "that is over" not in policy.reason:
-            self._recover.call_async(self._request)
+            self._recover.call_async(Trigger.Request())
         else:
             if policy.reason_code in FOR_A_PERSON:
                 self._reset.call_async(self._next_scene)
-            self._resume.call_async(self._request)
+            self._resume.call_async(Trigger.Request())
         self._healed_s = time.monotonic()
         soak.recoveries += 1
 
@@ -147,15 +145,11 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = bench_parser(__doc__, quick="one minute each")
     parser.add_argument("--minutes", type=float, default=60.0, help="of each system (default 60)")
     parser.add_argument("--robots", nargs="+", choices=tuple(OPTIONS), default=tuple(OPTIONS))
     parser.add_argument("--out", type=Path, default=ROOT / "out" / "soak", help="for the plots")
     parser.add_argument("--root", type=Path, help="where to record; default: a temporary folder")
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="one minute each")
     return parser
 
 
@@ -193,7 +187,7 @@ def _wait_until_ready(person: Watcher, supervisor: Supervisor, soak: Soak) -> No
         return person.status is not None and policy is not None and policy.chunks_published > 0
 
     try:
-        person.wait(ready, "the recorder and the first chunk", timeout_s=READY_S)
+        person.wait(ready, "the recorder and the first chunk", seconds=READY_S)
     except RuntimeError as error:
         held = "no status of the policy" if person.policy is None else person.policy.reason
         raise RuntimeError(f"{error}; {held}") from error
@@ -214,10 +208,10 @@ def _watch(
             if ended is not None:
                 raise RuntimeError(ended.message)
             if take_until_s is None:
-                person.try_call("start", soak)
+                person.try_call("recorder/start", soak)
                 take_until_s = now_s + TAKE_S
             elif now_s >= take_until_s:
-                soak.takes += person.try_call("save", soak)
+                soak.takes += person.try_call("recorder/save", soak)
                 _prune(root)
                 take_until_s = None
             person.spin(0.5)
@@ -296,8 +290,7 @@ def _report(robot: str, soak: Soak, minutes: float, out: Path, figures: Path | N
         print(f"{judged_s / 60:.0f} min after warm-up are too few to judge growth")
         growing = []
     print(f"growing: {', '.join(growing) or 'nothing'}")
-    if figures:
-        merge_figures(figures, _flat(robot, soak, found, minutes))
+    merge_figures(figures, _flat(robot, soak, found, minutes))
     return not growing and not soak.ended
 
 

@@ -4,16 +4,14 @@ Random weights and samples of the right shapes; everything else is the trainer's
 loss, backward pass, clipping, AdamW. `--preset paper` is the paper's size, for a GPU.
 """
 
-import argparse
 import dataclasses
 import multiprocessing
 import resource
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 import torch
-from figures import merge_figures
+from figures import bench_parser, merge_figures
 from model_inputs import random_inputs
 from torch import Tensor
 
@@ -34,9 +32,7 @@ JOINTS = 7
 
 def main() -> int:
     """Measure every combination, print the table, write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="one step each")
+    parser = bench_parser(__doc__, quick="one step each")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="tiny")
     parser.add_argument("--batch", type=int, help="samples a step (the preset's)")
     parser.add_argument("--steps", type=int, default=5)
@@ -73,8 +69,7 @@ def main() -> int:
             )
             key = f"train.{arguments.preset}_{name}{'_checkpointing' if checkpointing else ''}"
             figures |= {f"{key}_ms": 1e3 * seconds, f"{key}_memory_gb": gigabytes}
-    if arguments.json:
-        merge_figures(arguments.json, figures)
+    merge_figures(arguments.json, figures)
     return 0
 
 

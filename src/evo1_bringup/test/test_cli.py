@@ -1,5 +1,6 @@
 """The evo1 command line."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
@@ -8,8 +9,10 @@ import threading
 
 import pytest
 
-from evo1_bringup.cli import UsageError, build_parser, main, parse_assignments
+from evo1_bringup.cli import PROGRAMS, UsageError, build_parser, main, parse_assignments
 from evo1_bringup.system import arguments_of, launchable
+from evo1_sim.tasks import DISTURBANCES
+from evo1_training.cli.evaluate import CONDITIONS
 
 COMMANDS = next(action.choices for action in build_parser()._actions if action.choices)
 
@@ -261,3 +264,40 @@ def test_parameter_file_is_json_with_quoted_words():
     assert json.loads(parameter_text(process)) == {
         "/**": {"ros__parameters": {"x": "on", "n": 1, "f": True}}
     }
+
+
+def test_help_waits_for_no_library_that_a_command_works_with():
+    # One process for all of them: what is loaded stays, so the first to load it is named.
+    listing = """
+import contextlib, importlib, io, json, sys
+heavy = {"torch", "mujoco", "pyarrow", "rclpy", "av", "transformers", "gymnasium", "jinja2"}
+found = {}
+for name, (module, function) in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+        getattr(importlib.import_module(module), function)(["--help"])
+    found[name] = sorted(heavy & set(sys.modules))
+    for loaded in found[name]:
+        heavy.discard(loaded)
+print(json.dumps({name: loaded for name, loaded in found.items() if loaded}))
+"""
+    nodes = {"demonstrate", "record", "teleop", "desk"}  # ROS nodes, and the page's own library
+    mains = {}
+    for name, (package, executable) in PROGRAMS.items():
+        if name not in nodes:
+            (entry,) = (
+                point
+                for point in importlib.metadata.distribution(package).entry_points
+                if point.name == executable
+            )
+            mains[name] = (entry.module, entry.attr)
+    told = subprocess.run(
+        [sys.executable, "-c", listing, json.dumps(mains)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(told.stdout) == {}
+
+
+def test_the_conditions_of_the_command_lines_are_the_simulations():
+    assert tuple(DISTURBANCES) == CONDITIONS

@@ -20,8 +20,7 @@ from evo1_policy.robot_config import load_robot
 from evo1_sim.arms import find_arm
 from evo1_sim.closed_loop import SITUATIONS, ClosedLoop
 from evo1_sim.controller import ControllerSettings
-from evo1_sim.demonstrations import Demonstration
-from evo1_sim.rehearsals import Rehearsal
+from evo1_sim.rehearsals import Demonstration, Rehearsal
 from evo1_sim.tasks.pick_and_place import FreeMotion
 from evo1_sim.world import World
 from evo1_training.cli import convert, train

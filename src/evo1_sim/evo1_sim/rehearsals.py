@@ -1,4 +1,7 @@
-"""Demonstrations that also show how to recover: begun from a pushed arm, executed with a sway.
+"""Scripted demonstrations from a seed: plain ones, and such as show how to recover.
+
+The scene is built again from task and seed, as the running simulation builds it, so the expert
+knows where things are without asking it.
 
 A policy that only ever saw perfect motions has not seen the states that its own small errors lead
 to. Three things show them, all honest demonstrations: an arm that was pushed aside before the take
@@ -14,12 +17,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evo1_sim.demonstrations import Demonstration
+from evo1_policy.action_chunk import interpolate
 from evo1_sim.experts import RATE_HZ, STEP_NS, Expert, ExpertError
 from evo1_sim.waypoints import Variation
 from evo1_sim.world import World
 
 Array = npt.NDArray[np.float64]
+
+START_TOLERANCE_RAD = 0.03
+MAX_SEED = 999_999  # later ones belong to the evaluation: no policy may have seen its test
 
 PUSHED_SHARE = 0.5  # of the seeds
 MISSED_SHARE = 0.4  # of the pushed: they have missed the object as well
@@ -30,6 +36,55 @@ CALM_S = 0.5  # so long before and after a contact the sway fades
 STILL_RAD = 1e-4  # an arm that moves less in a tick touches something, or is about to
 PUSH_TICKS = 12
 CLOSING_TICKS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """A motion that solves a task from the start state of a seed.
+
+    Attributes:
+        task: its name.
+        seed: of the start state and of the variation.
+        instruction: what it shows, in words.
+        joint_names: D names, the order of the arrays.
+        path: positions (T, D) [rad], 1/30 s apart, the first one where the arm starts.
+    """
+
+    task: str
+    seed: int
+    instruction: str
+    joint_names: tuple[str, ...]
+    path: Array
+
+    @property
+    def start(self) -> Array:
+        """Where the arm starts (D,) [rad]."""
+        start: Array = self.path[0]
+        return start
+
+    @property
+    def duration_s(self) -> float:
+        """How long it lasts [s]."""
+        return (len(self.path) - 1) / RATE_HZ
+
+    def sample(self, times_s: npt.ArrayLike) -> Array:
+        """Positions (M, D) [rad] at times (M,) since the start [s]; at rest before and after."""
+        times = np.clip(np.asarray(times_s, dtype=np.float64), 0.0, self.duration_s)
+        slopes = np.gradient(self.path, 1.0 / RATE_HZ, axis=0)
+        slopes[[0, -1]] = 0.0
+        positions, _ = interpolate(self.path, slopes, 1.0 / RATE_HZ, times)
+        return positions
+
+    def start_problem(self, measured: Array) -> str:
+        """Why the arm at `measured` (D,) [rad] does not stand where this starts; '' if it does."""
+        distance = np.abs(measured - self.start)
+        joint = int(np.argmax(distance))
+        if distance[joint] <= START_TOLERANCE_RAD:
+            return ""
+        return (
+            f"joint '{self.joint_names[joint]}' is at {measured[joint]:.3f} rad, but task "
+            f"'{self.task}' with seed {self.seed} starts it at {self.start[joint]:.3f} rad"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,10 +28,10 @@ Rgb = tuple[float, float, float]
 # The evaluation's table and bottle, and how far around their hues nothing is drawn [deg].
 HELD_OUT: dict[Rgb, float] = {(0.93, 0.78, 0.12): 20.0, (0.08, 0.45, 0.16): 40.0}
 GREY = 0.3  # a saturation below this is no colour that is held out
-HELD_OUT_HEIGHTS = (0.006, 0.034)  # around the 10, 20 and 30 mm of the evaluation
-HELD_OUT_BAND = 0.030  # around the area of the targets
-BEYOND = (0.033, 0.050)  # how far behind the area's far edge some targets stand
-LOW, HIGH = (0.002, 0.006), (0.034, 0.044)  # heights of what some targets stand on
+# How far behind the area's far edge some targets stand, and heights of what some stand on: none
+# near the evaluation's 10, 20 and 30 mm.
+BEYOND = (0.033, 0.050)
+LOW, HIGH = (0.002, 0.006), (0.034, 0.044)
 UNLIKE = 0.35  # least distance between two colours that have to be told apart, RGB in 0 to 1
 APART = 0.12  # between the axes of two things
 CAMERA_SHIFT, CAMERA_TURN = 0.004, np.radians(1.2)

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from evo1_policy.robot_config import load_robot
-from evo1_sim.demonstrations import plan_demonstration
 from evo1_sim.experts import RATE_HZ, STEP_NS, Expert
+from evo1_sim.rehearsals import plan_rehearsal
 from evo1_sim.waypoints import Variation
 from evo1_sim.world import World, WorldError
+
+
+def plan_demonstration(world, task, seed):
+    return plan_rehearsal(world, task, seed, rough=False).demonstration
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from so100_rig import START
 
+from evo1_bringup.drivers import so100_arm
 from evo1_sim.servo_bus.so100_calibration import save_calibration
 
 pytestmark = pytest.mark.ros
@@ -189,9 +190,10 @@ def test_it_follows_falls_silent_when_unplugged_and_recovers_when_a_person_says_
     client.wait(lambda: abs(client.states[-1].position[0] - START[0]) < 4 * TICK, "motion again")
 
 
-def test_lifecycle_leaves_the_arm_limp_and_starts_again(client):
+def test_lifecycle_leaves_the_arm_limp_and_starts_again(client, monkeypatch):
     from lifecycle_msgs.msg import Transition
 
+    monkeypatch.setattr(so100_arm, "HIGHEST_SOUGHT_ID", 7)  # no other id answers: each is a wait
     rig = client.rig
     client.start()
     client.send(START + np.array([0.8, 0, 0, 0, 0, 0]), 1.0)

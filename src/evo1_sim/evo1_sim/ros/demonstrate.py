@@ -18,8 +18,8 @@ from tqdm import tqdm
 from evo1_policy.command_line import INTERRUPTED, Parser, entry_point, tell
 from evo1_policy.control.teleop_target import TeleopTarget
 from evo1_policy.ros.starting import start_ros
-from evo1_sim.demonstrations import MAX_SEED, Demonstration, plan_demonstration
 from evo1_sim.experts import ExpertError
+from evo1_sim.rehearsals import MAX_SEED, Demonstration, plan_rehearsal
 from evo1_sim.ros.demonstration_cell import CellError, DemonstrationCell, HeldError, Simulation
 from evo1_sim.world import World
 
@@ -116,7 +116,9 @@ class Demonstrator:
         """
         cell = self._cell
         try:
-            demonstration = plan_demonstration(self._world, self._task, seed)
+            demonstration = plan_rehearsal(
+                self._world, self._task, seed, rough=False
+            ).demonstration
         except ExpertError as error:
             return str(error)
         cell.spin_for(REST_S)  # the arm is at rest and the relay has seen the end

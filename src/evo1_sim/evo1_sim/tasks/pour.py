@@ -39,11 +39,6 @@ class Cup:
     mass: float = 0.05  # kg
     rgba: str = "0.16 0.42 0.62 1"
 
-    @property
-    def inner_radius(self) -> float:
-        """Of the largest ball that passes [m]."""
-        return self.radius - self.wall
-
     def body(self, joint: str = "<freejoint/>") -> str:
         """MJCF of the cup; without a joint it stands still."""
         half, w = self.height / 2, self.wall / 2

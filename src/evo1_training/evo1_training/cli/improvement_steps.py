@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from evo1_policy.command_line import tell
 from evo1_policy.untrusted import read_json
-from evo1_sim.demonstrations import MAX_SEED
+from evo1_sim.rehearsals import MAX_SEED
 from evo1_sim.tasks import TASKS
 from evo1_training.cli.evaluation_steps import tried
 from evo1_training.datasets.lerobot.contents import INFO

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
 
     from evo1_policy.robot_config import load_robot
-    from evo1_sim.demonstrations import MAX_SEED
+    from evo1_sim.rehearsals import MAX_SEED
     from evo1_sim.tasks import all_tasks
     from evo1_training.next_commands import command
     from evo1_training.recording.rehearsal import Rehearsal, rehearse

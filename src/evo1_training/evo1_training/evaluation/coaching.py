@@ -18,9 +18,9 @@ import numpy as np
 from evo1_policy.paths import write_whole
 from evo1_policy.robot_config import JOINT_STREAM, RobotConfig, parse_robot
 from evo1_policy.untrusted import read_json
-from evo1_sim.demonstrations import MAX_SEED
 from evo1_sim.env import STEP_NS, Evo1Env
 from evo1_sim.experts import ExpertError
+from evo1_sim.rehearsals import MAX_SEED
 from evo1_sim.scene import IMAGE_HEIGHT, IMAGE_WIDTH
 from evo1_training.datasets.conversion import WORK, write_simulated
 from evo1_training.datasets.lerobot.encoding import encode_episode

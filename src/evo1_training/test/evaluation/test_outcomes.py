@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evo1_sim.demonstrations import MAX_SEED
+from evo1_sim.rehearsals import MAX_SEED
 from evo1_training.evaluation.comparison import compare, comparison_lines, mcnemar_p
 from evo1_training.evaluation.outcomes import (
     EVALUATION_SEEDS,

@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from evo1_policy.robot_config import load_robot
-from evo1_sim.demonstrations import Demonstration
-from evo1_sim.rehearsals import Rehearsal
+from evo1_sim.rehearsals import Demonstration, Rehearsal
 from evo1_sim.world import World
 from evo1_training.datasets.conversion import convert
 from evo1_training.datasets.conversion_request import Request

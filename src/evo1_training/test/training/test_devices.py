@@ -5,9 +5,10 @@ The pair of DDP is stopped by a signal to its second process, and goes on.
 
 import json
 import os
-import socket
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,46 +18,27 @@ from safetensors.torch import load_file
 from evo1_training.training.run_folder import RunFolder
 
 RUNS = ("ddp/single", "fsdp/single")
+RANK = Path(__file__).parent / "rank.py"
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, dataset):
     """The folder of what two pairs of processes trained, three steps each, with a measurement."""
     folder = tmp_path_factory.mktemp("runs")
-    ranks = [rank for run in RUNS for rank in two_ranks(folder, dataset, *run.split("/"))]
-    try:
-        said = [rank.communicate(timeout=500)[0] for rank in ranks]
-    finally:
-        for rank in ranks:
-            rank.kill()
-    assert [rank.returncode for rank in ranks] == [0] * len(ranks), "\n".join(said)
-    assert "a signal to another process: saving step 2; killed before that is done" in said[0]
-    assert "rank 1: SIGTERM" in said[1]
+    command = [sys.executable, str(RANK), str(folder), str(dataset)]
+    with subprocess.Popen(command, start_new_session=True) as ranks:
+        try:
+            status = ranks.wait(timeout=500)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(ranks.pid, signal.SIGKILL)
+    said = {path.stem: path.read_text() for path in sorted(folder.glob("*.txt"))}
+    assert status == 0, said
+    assert (
+        "a signal to another process: saving step 2; killed before that is done" in said["ddp_0"]
+    )
+    assert "rank 1: SIGTERM" in said["ddp_1"]
     return folder
-
-
-def two_ranks(folder, dataset, kind, stage):
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    shared = {
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    script = Path(__file__).parent / "rank.py"
-    return [
-        subprocess.Popen(
-            [sys.executable, str(script), str(folder), str(dataset), kind, stage],
-            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in range(2)
-    ]
 
 
 @pytest.mark.parametrize("run", RUNS)
