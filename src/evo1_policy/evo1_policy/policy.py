@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 
 _LOG = logging.getLogger(__name__)
+_WARMED = 32  # learnt instructions, at most: others have the length of one of them
 Image = npt.NDArray[np.uint8]
 
 
@@ -248,9 +249,15 @@ class Policy:
     def warm_up(self, instruction: str = "", *, guided: bool = False) -> None:
         """Infer from an empty observation, so that the first real inference is not slow.
 
-        On a GPU this captures graphs, which takes long: one for prompts of about this length, and
-        with `guided` one for chunks with guidance, too.
+        On a GPU this captures graphs, which takes long: one for prompts of about this length and
+        one for those of each instruction that the policy learnt, so that none is captured while
+        the arm moves; with `guided` the same for chunks with guidance.
         """
+        learnt = self.instructions[:_WARMED] if self._engine.captures else ()
+        for words in (*learnt, instruction):
+            self._warm_up(words, guided=guided)
+
+    def _warm_up(self, instruction: str, *, guided: bool) -> None:
         size = self._config.vision.image_size
         black: Image = np.zeros((size, size, 3), np.uint8)
         empty = Observation(

@@ -110,6 +110,18 @@ def test_warm_up_runs(policy):
     policy.warm_up("push the can", guided=True)
 
 
+def test_warm_up_sees_every_learnt_length_where_graphs_are_captured(policy, monkeypatch):
+    words = []
+    monkeypatch.setattr(policy, "infer", lambda seen, *_: words.append(seen.instruction))
+    monkeypatch.setattr(policy, "instructions", ("stack", "put the can into the box"))
+    policy.warm_up("push the can")
+    assert words == ["push the can"]  # nothing is captured on the CPU
+    monkeypatch.setattr(type(policy._engine), "captures", True)
+    policy.warm_up("push the can", guided=True)
+    assert words[1::2] == ["stack", "put the can into the box", "push the can"]
+    assert words[1::2] == words[2::2]  # without and with guidance
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -125,6 +125,11 @@ class Engine:
         self._pool: Any = None
         self._time_biases: dict[int, dict[int, list[Tensor]]] = {}
 
+    @property
+    def captures(self) -> bool:
+        """Whether what has shapes of its own is captured as a graph when it is first seen."""
+        return self._graphs_on
+
     @classmethod
     def for_device(cls, model: Evo1, device: torch.device) -> "Engine":
         """Move a model to where it serves, and prepare it.
