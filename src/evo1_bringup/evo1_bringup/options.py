@@ -12,6 +12,7 @@ from typing import Any
 
 from evo1_bringup import installation
 from evo1_bringup.arms import Driver, find_driver
+from evo1_bringup.desk import PORT
 from evo1_bringup.processes import Process, Setting
 from evo1_policy.command_line import did_you_mean
 from evo1_policy.node_parameters import (
@@ -111,6 +112,14 @@ class SystemOptions:
         "RViz, for Foxglove (by its bridge, to this machine only), or as markers for a viewer of "
         "one's own.",
         choices=VIEWS,
+    )
+    desk: bool = parameter(
+        False, "Serve the operator's page, to this machine only; see evo1 desk."
+    )
+    desk_port: int = parameter(
+        PORT,
+        "With desk:=true: its port; of two arms the right one's is the next.",
+        span=(1024, 65_534),
     )
     namespace: str = parameter("", "Namespace of every node and topic.")
     params_file: str = parameter(

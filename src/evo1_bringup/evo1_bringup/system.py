@@ -147,6 +147,7 @@ def describe(robot: str, options: SystemOptions) -> System:
             *cameras,
             *_mover(options, path),
             *recorder,
+            *_desk(options),
             *_view(options, path, config),
         ),
         includes=includes,
@@ -182,7 +183,10 @@ def _one_of_two(side: str, given: Mapping[str, str]) -> System:
     if shared.get("record_root") or shared.get("record", "").lower() in ("true", "1"):
         shared["record_root"] = str(Path(shared.get("record_root") or _EPISODES) / side)
     try:
-        return describe(robot, parse_options(robot, {**shared, **own}))
+        options = parse_options(robot, {**shared, **own})
+        if side == SIDES[-1]:
+            options = replace(options, desk_port=options.desk_port + 1)
+        return describe(robot, options)
     except OptionError as error:
         name = str(error).partition(":")[0]
         place = start if name in _OF_EACH_ARM else f"{side} arm: "
@@ -292,6 +296,17 @@ def _mover(options: SystemOptions, path: Path) -> list[Process]:
     parameters = {**asdict(options.policy), "robot_file": str(path)}
     node = Process.node("evo1_policy", "policy_node", where, "mover", **parameters)
     return [replace(node, name="policy")]
+
+
+def _desk(options: SystemOptions) -> list[Process]:
+    if not options.desk:
+        return []
+    words = ["--port", str(options.desk_port), "--namespace", options.namespace]
+    if options.record_root:
+        words += ["--episodes", options.record_root]
+    return [
+        Process(package="evo1_bringup", executable="desk", arguments=tuple(words), role="optional")
+    ]
 
 
 def _recorder(options: SystemOptions, path: Path) -> Process:

@@ -132,3 +132,18 @@ def test_every_option_has_a_description():
     assert "serial port" in options["left_port"].description.lower()
     assert "direct" in options["right_driver"].description
     assert "feetech" in options["right_driver"].description
+
+
+def test_each_arm_has_a_page_of_its_own():
+    left, right = describe_two_arms({"right_robot": "so100", "desk": "true", "desk_port": "9000"})
+    pages = [
+        process
+        for one in (left, right)
+        for process in one.processes
+        if process.executable == "desk"
+    ]
+    assert [page.arguments for page in pages] == [
+        ("--port", "9000", "--namespace", "left"),
+        ("--port", "9001", "--namespace", "right"),
+    ]
+    assert {page.role for page in pages} == {"optional"}  # an arm goes on without it

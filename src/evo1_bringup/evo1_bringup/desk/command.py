@@ -10,13 +10,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from evo1_bringup.desk import PORT
 from evo1_policy.command_line import Parser, entry_point
 from evo1_training.library.shelves import Roots
 
 if TYPE_CHECKING:
     from evo1_bringup.desk.robot_side import RobotSide
 
-PORT = 8321
 _DESCRIPTION = """\
 The operator's page: see the robot, stop it, tell it, record it, judge what was recorded and
 trained. Open the address that it prints in any browser.

@@ -25,7 +25,7 @@ def rehearsal(robots_dir, root, **more):
 def test_all_tasks_go_into_one_folder_one_after_the_other(tmp_path, monkeypatch):
     recorded = []
     monkeypatch.setattr(
-        "evo1_training.cli.rehearse.rehearse",
+        "evo1_training.recording.rehearsal.rehearse",
         lambda rehearsal, workers, advance: recorded.append(rehearsal) or 0,
     )
     root = ["--root", str(tmp_path), "--episodes", "2"]
