@@ -30,7 +30,7 @@ _ABOUT = "about"
 # What says how a checkpoint is read: elsewhere, where the policy is.
 _OF_THE_SERVER = (
     *("checkpoint", "tokenizer", "embodiment", "semantics", "units", "end_effector"),
-    *("checkpoint_rate_hz", "num_steps"),
+    *("checkpoint_rate_hz", "num_steps", "precision"),
 )
 
 
@@ -178,6 +178,12 @@ class PolicyParameters(ParameterTable):
     )
     instruction: str = parameter("", "What to do, in words; can be changed while the policy runs.")
     device: str = parameter("auto", "Where the model runs: auto, cpu, cuda or cuda:1.")
+    precision: str = parameter(
+        "auto",
+        "Of the model's matrices: fp32, bf16 (fp16 on a GPU before Ampere), or auto: bf16 where "
+        "the device is faster in it.",
+        choices=("auto", "fp32", "bf16"),
+    )
     execution_mode: str = parameter(
         ExecutionMode.REPLACE.value,
         "How chunks follow one another (docs/execution.md).",

@@ -6,6 +6,7 @@ transformers is imported when a policy is loaded, not before.
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,6 @@ from evo1_policy.robot_config import RobotConfig
 if TYPE_CHECKING:
     from evo1_policy.model.evo1 import Evo1
 
-
 _LOG = logging.getLogger(__name__)
 _WARMED = 32  # learnt instructions, at most: others have the length of one of them
 Image = npt.NDArray[np.uint8]
@@ -67,11 +67,12 @@ class Policy:
         device: torch.device,
         model_hash: str,
         seed: int,
+        precision: str,
     ) -> None:
         from evo1_policy.model.engine import Engine  # lazily: imports transformers
 
         self._model = model
-        self._engine = Engine.for_device(model, device)
+        self._engine = Engine.for_device(model, device, precision)
         self.interface, robot = checkpoint.interface, checkpoint.robot
         self._config = checkpoint.config
         self._stats, meaning = checkpoint.stats, checkpoint.stats.end_effector
@@ -97,6 +98,7 @@ class Policy:
         seed: int = 0,
         threads: int | None = None,
         num_steps: int | None = None,
+        precision: str = "auto",
         **reading: Any,
     ) -> "Policy":
         """Load a checkpoint directory: ours, official or LeRobot's.
@@ -109,6 +111,7 @@ class Policy:
             seed: of the denoising noise.
             threads: CPU threads of torch for the whole process; None leaves them.
             num_steps: Euler steps of the denoising; None takes the checkpoint's.
+            precision: 'fp32', 'bf16', or 'auto': which of them is faster (engine.serving_dtype).
             reading: what else read_checkpoint is told.
 
         Raises:
@@ -126,7 +129,9 @@ class Policy:
             torch.set_num_threads(threads)
         model, digest = load_model(checkpoint), checkpoint.model_hash()
         try:
-            return cls(model, checkpoint, device=target, model_hash=digest, seed=seed)
+            return cls(
+                model, checkpoint, device=target, model_hash=digest, seed=seed, precision=precision
+            )
         except TokenizerError as error:
             raise CheckpointError(str(error)) from error
         except ModelError as error:
@@ -253,11 +258,6 @@ class Policy:
         one for those of each instruction that the policy learnt, so that none is captured while
         the arm moves; with `guided` the same for chunks with guidance.
         """
-        learnt = self.instructions[:_WARMED] if self._engine.captures else ()
-        for words in (*learnt, instruction):
-            self._warm_up(words, guided=guided)
-
-    def _warm_up(self, instruction: str, *, guided: bool) -> None:
         size = self._config.vision.image_size
         black: Image = np.zeros((size, size, 3), np.uint8)
         empty = Observation(
@@ -268,9 +268,10 @@ class Policy:
             received_ns=0,
             skew_ns=0,
         )
-        self.infer(empty)
-        if guided:
-            self.infer(empty, Guidance(actions=self._rest[None], weights=np.ones(1)))
+        learnt = self.instructions[:_WARMED] if self._engine.captures else ()
+        rest = Guidance(actions=self._rest[None], weights=np.ones(1))
+        for words, guidance in product((*learnt, instruction), (None, rest)[: 1 + guided]):
+            self.infer(replace(empty, instruction=words), guidance)
 
     def close(self) -> None:
         """Nothing has to be let go of."""
@@ -350,8 +351,7 @@ class Policy:
         """Say once where NaN or Inf came from; the safety check is what stops the arm."""
         if not self._blamed:
             self._blamed = True
-            # On a GPU the engine has rearranged the model: inputs and weights can be looked at.
-            run = self._device.type == "cpu"
+            run = self._engine.is_readable  # else only inputs and weights can be looked at
             where = first_nonfinite(self._model, inputs, self._noise, run=run)
             _LOG.error("the chunk is not finite; first at %s", where or "the inference itself")
 

@@ -84,6 +84,7 @@ def _places(options: argparse.Namespace, wanted: dict[str, int | None]) -> "list
         seed=options.seed,
         threads=options.threads,
         num_steps=options.steps,
+        precision=options.precision,
         **{**said, "robot": said["robot"] or checkpoint.robot},
     )
     interface, robot = policy.interface, checkpoint.robot
@@ -203,6 +204,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto (default), cpu, cuda or cuda:1")
     add("--seed", type=int, default=0, help="of the noise (default: 0)")
     add("--steps", type=int, help="of the denoising; default: the checkpoint's")
+    add(
+        "--precision",
+        default="auto",
+        choices=["auto", "fp32", "bf16"],
+        help="of the matrices; auto (the default): bf16 where the device is faster in it",
+    )
     add("--threads", type=int, help="of the CPU, for the model")
     add_reading_options(parser)
     return parser

@@ -33,6 +33,27 @@ _WARM_UPS = 2
 _LOG = logging.getLogger(__name__)
 
 
+def serving_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The type of a served model's matrices: 'fp32', 'bf16' or 'auto'.
+
+    'auto' halves them on a GPU, and on a CPU only where that is faster: one with AMX multiplies
+    bf16 several times as fast as fp32, one without is slower. A GPU before Ampere has no bf16
+    and takes fp16 in its place.
+
+    Raises:
+        ValueError: another word.
+    """
+    if precision not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision '{precision}': expected auto, fp32 or bf16")
+    if precision == "fp32":
+        return torch.float32
+    if device.type == "cuda":
+        has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if has_bf16 else torch.float16
+    faster = torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if precision == "bf16" or faster else torch.float32
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
     """What is the same for all inferences with one prompt and one action mask."""
@@ -126,25 +147,30 @@ class Engine:
         self._time_biases: dict[int, dict[int, list[Tensor]]] = {}
 
     @property
+    def is_readable(self) -> bool:
+        """Whether the model can still run its readable path."""
+        return self._device.type == "cpu" and self._context.dtype == torch.float32
+
+    @property
     def captures(self) -> bool:
         """Whether what has shapes of its own is captured as a graph when it is first seen."""
         return self._graphs_on
 
     @classmethod
-    def for_device(cls, model: Evo1, device: torch.device) -> "Engine":
+    def for_device(cls, model: Evo1, device: torch.device, precision: str = "auto") -> "Engine":
         """Move a model to where it serves, and prepare it.
 
-        On CUDA its matrices become bf16 in place, fp16 before Ampere (norms, softmax, residual of
-        the head and the denoised chunk stay fp32), and the embedding table stays in host memory: a
-        prompt is embedded once. The readable path of this model is then gone. On the CPU only the
-        order of the matrices in memory changes.
+        Its matrices get their serving_dtype in place; norms, softmax and residual of the head and
+        the denoised chunk stay fp32. With half of the bits, or on CUDA, the readable path of this
+        model is then gone. On CUDA the embedding table stays in host memory: a prompt is embedded
+        once. On the CPU the order of the matrices in memory changes.
         """
-        if device.type == "cuda":
-            has_bf16 = torch.cuda.get_device_capability(device) >= (8, 0)
-            dtype = torch.bfloat16 if has_bf16 else torch.float16
-            table = model.embedder.model.language_model.embed_tokens
+        dtype = serving_dtype(precision, device)
+        if dtype != torch.float32:
             model.embedder.to(dtype)
             reduce_precision(model.action_head, dtype)
+        if device.type == "cuda":
+            table = model.embedder.model.language_model.embed_tokens
             model.to(device)
             table.to("cpu")
         else:

@@ -177,6 +177,7 @@ def load_policy(robot: RobotConfig, parameters: PolicyParameters) -> Policy:
         end_effector=parameters.end_effector or None,
         rate_hz=parameters.checkpoint_rate_hz or None,
         num_steps=parameters.num_steps or None,
+        precision=parameters.precision,
         threads=parameters.threads or max(1, (os.cpu_count() or 2) // 2),
     )
     gc.collect()

@@ -10,9 +10,8 @@ from micro import MICRO, inputs, micro
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from evo1_policy.model.engine import Engine
+from evo1_policy.model.engine import Engine, serving_dtype
 from evo1_policy.model.evo1 import new_model
-from evo1_policy.model.fast_head import reduce_precision
 from evo1_policy.model.flow_matching import Prefix, sample_noise
 from evo1_policy.model.preprocessing import normalise_images
 
@@ -141,17 +140,26 @@ def test_bf16_matrices_with_fp32_norms_stay_close(integration):
     model = spread(micro(integration=integration))
     with torch.inference_mode():
         expected = model.sample_actions(scene(2), NOISE)
-    model.embedder.to(torch.bfloat16)
-    reduce_precision(model.action_head, torch.bfloat16)
+    engine = Engine.for_device(model, torch.device("cpu"), "bf16")
     head = model.action_head
     assert head.seq_pool_proj.weight.dtype == torch.bfloat16
     assert head.transformer_blocks[0].attn.in_proj_weight.dtype == torch.bfloat16
     assert head.transformer_blocks[0].norm1.weight.dtype == torch.float32
     assert head.norm_out.bias.dtype == torch.float32
     assert head.time_pos_enc.pe.dtype == torch.float32
-    got = Engine(model).sample_actions(scene(2), NOISE)
+    assert not engine.is_readable
+    got = engine.sample_actions(scene(2), NOISE)
     assert got.dtype == torch.float32
     assert (got - expected).norm() < 0.05 * expected.norm()
+
+
+def test_a_cpu_serves_in_bf16_only_where_that_is_faster(monkeypatch):
+    cpu = torch.device("cpu")
+    for has_amx, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda has=has_amx: has)
+        assert serving_dtype("auto", cpu) == dtype
+        assert serving_dtype("fp32", cpu) == torch.float32
+        assert serving_dtype("bf16", cpu) == torch.bfloat16
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
