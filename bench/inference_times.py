@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from evo1_policy.model.config import Evo1Config
-from evo1_policy.model.engine import Engine
+from evo1_policy.model.engine import Engine, serving_dtype
 from evo1_policy.model.evo1 import Evo1, new_model
 from evo1_policy.model.preprocessing import ModelInputs
+
+SMALL = 10e6  # weights that even a CPU without bf16 multiplies in seconds
 
 
 def _attention_flops(
@@ -44,7 +46,7 @@ class Machine:
 class Result:
     """One measured case; shares add up to 1, or are NaN where a CUDA graph hides the parts."""
 
-    path: str  # 'readable' or 'fast'
+    path: str  # 'readable', 'fast' or, on a CPU, 'bf16': the fast one in bf16
     views: int
     steps: int
     runs: int
@@ -72,12 +74,15 @@ class Report:
     results: tuple[Result, ...]
     readable_memory_gb: float
     fast_memory_gb: float
-    max_abs_diff: float  # of the normalised actions of both paths
+    max_abs_diff: float  # of the normalised actions of readable and fast path
+    bf16_max_abs_diff: float  # of those in bf16, likewise
 
-    def speedup(self, views: int, steps: int) -> float:
-        """How many times sooner the fast path's median is."""
+    def speedup(
+        self, views: int, steps: int, *, of: str = "fast", before: str = "readable"
+    ) -> float:
+        """How many times sooner one path's median is than the other's."""
         found = {r.path: r.p50_ms for r in self.results if (r.views, r.steps) == (views, steps)}
-        return found["readable"] / found["fast"]
+        return found[before] / found[of]
 
 
 def measure_model(
@@ -109,13 +114,21 @@ def measure_model(
     results: list[Result] = []
     memory: list[float] = []
     chunks: dict[tuple[int, int], Tensor] = {}
-    difference = 0.0
-    for path in ("readable", "fast"):
-        sampler = model if path == "readable" else Engine.for_device(model, device)
+    paths = ["readable", "fast"]
+    is_fast = serving_dtype("auto", device) == torch.bfloat16
+    if device.type == "cpu" and (is_fast or parameters < SMALL):  # else minutes for each
+        paths.append("bf16")
+    differences = dict.fromkeys(("readable", "fast", "bf16"), 0.0)
+    precision = {"fast": "fp32" if device.type == "cpu" else "auto", "bf16": "bf16"}
+    for path in paths:
+        sampler = (
+            model if path == "readable" else Engine.for_device(model, device, precision[path])
+        )
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         for case in itertools.product(views, steps):
             result, chunk = _measure_case(
+                path,
                 sampler,
                 model,
                 machine,
@@ -127,7 +140,7 @@ def measure_model(
             )
             results.append(result)
             found = (chunks.setdefault(case, chunk) - chunk).abs().max()
-            difference = max(difference, float(found))
+            differences[path] = max(differences[path], float(found))
         memory.append(_memory_gb(device))
     return Report(
         parameters=parameters,
@@ -136,11 +149,13 @@ def measure_model(
         results=tuple(results),
         readable_memory_gb=memory[0],
         fast_memory_gb=memory[1],
-        max_abs_diff=difference,
+        max_abs_diff=differences["fast"],
+        bf16_max_abs_diff=differences["bf16"],
     )
 
 
 def _measure_case(
+    path: str,
     sampler: Evo1 | Engine,
     model: Evo1,
     machine: Machine,
@@ -172,7 +187,7 @@ def _measure_case(
     read_gb = steps * sum(w.nbytes for w in model.action_head.parameters()) / 1e9
     bound_s = max(gflop / machine.matmul_gflops, read_gb / machine.bandwidth_gb_s)
     return Result(
-        path="fast" if fast else "readable",
+        path=path,
         views=views,
         steps=steps,
         runs=len(found),

@@ -104,7 +104,12 @@ def _figures(report: Report, device: str, difference: float) -> dict[str, float]
     speedup = report.speedup(last.views, last.steps)
     if device == "cpu":
         difference = max(difference, report.max_abs_diff)
-        return figures | {"speedup_cpu": speedup, "max_abs_diff": difference}
+        figures |= {"speedup_cpu": speedup, "max_abs_diff": difference}
+        if last.path == "bf16":
+            half = report.speedup(last.views, last.steps, of="bf16", before="fast")
+            figures["cpu_bf16_speedup"] = half
+            figures["cpu_bf16_max_abs_diff"] = report.bf16_max_abs_diff
+        return figures
     return figures | {
         "gpu_ms_p50": last.p50_ms,
         "gpu_speedup": speedup,
@@ -124,15 +129,16 @@ def table(report: Report) -> str:
         f"{'bound ms':>10}{'of bound':>9}{'faster':>8}{'runs':>5}",
         *(_row(report, result) for result in report.results),
         f"memory: {report.readable_memory_gb:.2f} GB readable, {report.fast_memory_gb:.2f} GB "
-        f"fast; largest difference of the normalised actions: {report.max_abs_diff:.1e}",
+        f"fast; largest difference of the normalised actions: {report.max_abs_diff:.1e}, "
+        f"in bf16 on a CPU {report.bf16_max_abs_diff:.1e}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _row(report: Report, result: Result) -> str:
     faster = ""
-    if result.path == "fast":
-        faster = f"{report.speedup(result.views, result.steps):.2f}x"
+    if result.path != "readable":
+        faster = f"{report.speedup(result.views, result.steps, of=result.path):.2f}x"
     return (
         f"{result.path:<10}{result.views:>5}{result.steps:>6}{result.p50_ms:>10.1f}"
         f"{result.p95_ms:>10.1f}{1e3 / result.p50_ms:>8.2f}{result.cpu_ms:>10.1f}"

@@ -45,6 +45,7 @@ REPORT = Report(
     readable_memory_gb=0.5,
     fast_memory_gb=0.6,
     max_abs_diff=2e-7,
+    bf16_max_abs_diff=0.0,
 )
 
 

@@ -30,7 +30,7 @@ _ABOUT = "about"
 # What says how a checkpoint is read: elsewhere, where the policy is.
 _OF_THE_SERVER = (
     *("checkpoint", "tokenizer", "embodiment", "semantics", "units", "end_effector"),
-    *("checkpoint_rate_hz", "num_steps", "precision"),
+    *("checkpoint_rate_hz", "num_steps"),
 )
 
 

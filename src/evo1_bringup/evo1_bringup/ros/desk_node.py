@@ -260,7 +260,8 @@ class RosRobot:
             name = f"controller {topic}"
             is_one = topic.startswith(root) and topic.endswith("/controller_state")
             if is_one and kinds[0].endswith(ControllerState.__name__) and name not in self._last:
-                self._last[name] = (math.inf, None)
+                with self._lock:  # a page may be reading
+                    self._last[name] = (math.inf, None)
                 self._node.create_subscription(ControllerState, topic, self._on_held, report_qos())
         with self._lock:
             eyes = list(self._eyes.values())
