@@ -5,9 +5,9 @@
 #
 # What needs neither ROS nor the clock shares the cores. Then nodes, which mostly wait: two files at a
 # time, each in a domain of its own; then whole systems one after the other, because a robot that
-# waits for a processor looks like one that failed. Beside these two, only where the processor has nothing else to do: what
-# takes as long as it takes (datasets, training, evaluation, commands), and a part of the tests of
-# arithmetic on numpy 1.26 (make test-numpy1 runs all that need no ROS).
+# waits for a processor looks like one that failed. Beside these two, only where the processor has
+# nothing else to do: what takes as long as it takes (datasets, training, evaluation, commands), and
+# a part of the tests of arithmetic on numpy 1.26 (make test-numpy1 runs all that need no ROS).
 set -eo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then
