@@ -114,16 +114,10 @@ def measure_model(
     results: list[Result] = []
     memory: list[float] = []
     chunks: dict[tuple[int, int], Tensor] = {}
-    paths = ["readable", "fast"]
-    is_fast = serving_dtype("auto", device) == torch.bfloat16
-    if device.type == "cpu" and (is_fast or parameters < SMALL):  # else minutes for each
-        paths.append("bf16")
+    paths = ["readable", "fast", *(["bf16"] if _tries_bf16(device, parameters) else [])]
     differences = dict.fromkeys(("readable", "fast", "bf16"), 0.0)
-    precision = {"fast": "fp32" if device.type == "cpu" else "auto", "bf16": "bf16"}
     for path in paths:
-        sampler = (
-            model if path == "readable" else Engine.for_device(model, device, precision[path])
-        )
+        sampler = _sampler(path, model, device)
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         for case in itertools.product(views, steps):
@@ -152,6 +146,20 @@ def measure_model(
         max_abs_diff=differences["fast"],
         bf16_max_abs_diff=differences["bf16"],
     )
+
+
+def _sampler(path: str, model: Evo1, device: torch.device) -> Evo1 | Engine:
+    """The model, arranged in place for a path."""
+    if path == "readable":
+        return model
+    fast = "fp32" if device.type == "cpu" else "auto"
+    return Engine.for_device(model, device, "bf16" if path == "bf16" else fast)
+
+
+def _tries_bf16(device: torch.device, parameters: int) -> bool:
+    """Whether a CPU runs it in seconds; a GPU's fast path is in it already."""
+    is_fast = serving_dtype("auto", device) == torch.bfloat16
+    return device.type == "cpu" and (is_fast or parameters < SMALL)
 
 
 def _measure_case(
