@@ -122,16 +122,9 @@ def measure_model(
             torch.cuda.reset_peak_memory_stats(device)
         for case in itertools.product(views, steps):
             result, chunk = _measure_case(
-                path,
-                sampler,
-                model,
-                machine,
-                views=case[0],
-                steps=case[1],
-                device=device,
-                runs=runs,
-                max_s=max_s,
-            )
+                path, sampler, model, machine,
+                views=case[0], steps=case[1], device=device, runs=runs, max_s=max_s,
+            )  # fmt: skip
             results.append(result)
             found = (chunks.setdefault(case, chunk) - chunk).abs().max()
             differences[path] = max(differences[path], float(found))
