@@ -4,10 +4,10 @@
 #   scripts/run_tests.sh src/evo1_sim -k grasp
 #
 # What needs neither ROS nor the clock shares the cores. Then nodes, which mostly wait: two files at a
-# time, each in a domain of its own; then whole systems one after the other, because a robot that
-# waits for a processor looks like one that failed. Beside these two, only where the processor has
-# nothing else to do: what takes as long as it takes (datasets, training, evaluation, commands), and
-# a part of the tests of arithmetic on numpy 1.26 (make test-numpy1 runs all that need no ROS).
+# time, each in a domain of its own. Then whole systems one after the other, because a robot that
+# waits for a processor looks like one that failed; beside them, only where the processor has nothing
+# else to do, a part of the tests of arithmetic on numpy 1.26 (make test-numpy1 runs all that need
+# no ROS).
 set -eo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then
@@ -18,18 +18,15 @@ unset PYTHONDONTWRITEBYTECODE
 # In the order of the folders: files of one long test, which xdist would leave to the end, come first.
 # A busy machine may fail what runs in real time (nodes, emulated serial buses); what fails twice is
 # wrong. Reruns are counted in the summary.
-shared=(--dist loadfile --no-loadscope-reorder --reruns 1 -m "not ros and not launch_files")
-unhurried=(src/evo1_training/test/{cli,datasets,evaluation,suites,training,viewing})
+python -m pytest -m "not ros and not launch_files" -n auto --maxprocesses 4 --dist loadfile \
+  --no-loadscope-reorder --reruns 1
 nodes=(src/evo1_policy/test src/evo1_training/test src/evo1_sim/test
   src/evo1_bringup/test/ros/test_{arm_view,gripper_bridge,so100_driver_node,teleop_relay,xarm_nodes}.py)
-
-python -m pytest "${shared[@]}" -n auto --maxprocesses 4 "${unhurried[@]/#/--ignore=}"
-log=$(mktemp)
+failed=0
+python -m pytest -m "ros or launch_files" -n 2 --dist loadfile --reruns 1 "${nodes[@]}" || failed=1
+numpy1=$(mktemp)
 (
   chrt --idle --pid 0 "$BASHPID" || renice -n 19 "$BASHPID" >/dev/null  # what is live goes first
-  status=0
-  python -m pytest "${shared[@]}" -n 2 "${unhurried[@]}" || status=1
-  echo "the arithmetic, on numpy 1.26; neither properties nor whole simulated episodes:"
   arithmetic=(src/evo1_policy/test/{control,kinematics,perception,replay} src/evo1_sim/test)
   arithmetic+=(src/evo1_policy/test/test_{action_chunk,checkpoint,joint_units,normalization,robot_config}.py)
   arithmetic+=(src/evo1_training/test/datasets/{reader,lerobot/test_lerobot_statistics.py})
@@ -37,14 +34,12 @@ log=$(mktemp)
   arithmetic+=(src/evo1_training/test/datasets/test_{conversion_to_lerobot,norm_stats}.py)
   episodes=(src/evo1_sim/test/test_{closed_loop,experts,rehearsals}.py)
   scripts/test_numpy1.sh -m "not ros and not launch_files and not hypothesis" \
-    "${episodes[@]/#/--ignore=}" "${arithmetic[@]}" || status=1
-  exit "$status"
-) >"$log" 2>&1 &
-failed=0
-python -m pytest -m "ros or launch_files" -n 2 --dist loadfile --reruns 1 "${nodes[@]}" || failed=1
+    "${episodes[@]/#/--ignore=}" "${arithmetic[@]}"
+) >"$numpy1" 2>&1 &
 python -m pytest -m "ros or launch_files" --reruns 1 src/evo1_bringup/test "${nodes[@]/#/--ignore=}" \
   || failed=1
+echo "the arithmetic, on numpy 1.26; neither properties nor whole simulated episodes:"
 wait $! || failed=1
-cat "$log"
-rm "$log"
+cat "$numpy1"
+rm "$numpy1"
 exit "$failed"
