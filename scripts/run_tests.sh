@@ -3,11 +3,10 @@
 #
 #   scripts/run_tests.sh src/evo1_sim -k grasp
 #
-# What needs neither ROS nor the clock shares the cores. Then nodes, which mostly wait: two files at a
-# time, each in a domain of its own. Then whole systems one after the other, because a robot that
-# waits for a processor looks like one that failed; beside them, only where the processor has nothing
-# else to do, a part of the tests of arithmetic on numpy 1.26 (make test-numpy1 runs all that need
-# no ROS).
+# Tests without ROS share the cores. Nodes in a process of the test mostly wait: two at a time, each
+# in a domain of its own. Whole systems run one after the other, because a robot that waits for a
+# processor looks like one that failed; beside them a part of the tests of arithmetic runs on numpy
+# 1.26, at the lowest priority (make test-numpy1 runs all that need no ROS).
 set -eo pipefail
 cd "$(dirname "$0")/.."
 if [ $# -gt 0 ]; then
@@ -20,13 +19,12 @@ unset PYTHONDONTWRITEBYTECODE
 # wrong. Reruns are counted in the summary.
 python -m pytest -m "not ros and not launch_files" -n auto --maxprocesses 4 --dist loadfile \
   --no-loadscope-reorder --reruns 1
-nodes=(src/evo1_policy/test src/evo1_training/test src/evo1_sim/test
-  src/evo1_bringup/test/ros/test_{arm_view,gripper_bridge,so100_driver_node,teleop_relay,xarm_nodes}.py)
 failed=0
-python -m pytest -m "ros or launch_files" -n 2 --dist loadfile --reruns 1 "${nodes[@]}" || failed=1
+python -m pytest -m "ros or launch_files" -n 2 --dist loadfile --reruns 1 \
+  src/evo1_policy/test src/evo1_training/test || failed=1
 numpy1=$(mktemp)
 (
-  chrt --idle --pid 0 "$BASHPID" || renice -n 19 "$BASHPID" >/dev/null  # what is live goes first
+  renice -n 19 "$BASHPID" >/dev/null
   arithmetic=(src/evo1_policy/test/{control,kinematics,perception,replay} src/evo1_sim/test)
   arithmetic+=(src/evo1_policy/test/test_{action_chunk,checkpoint,joint_units,normalization,robot_config}.py)
   arithmetic+=(src/evo1_training/test/datasets/{reader,lerobot/test_lerobot_statistics.py})
@@ -36,7 +34,7 @@ numpy1=$(mktemp)
   scripts/test_numpy1.sh -m "not ros and not launch_files and not hypothesis" \
     "${episodes[@]/#/--ignore=}" "${arithmetic[@]}"
 ) >"$numpy1" 2>&1 &
-python -m pytest -m "ros or launch_files" --reruns 1 src/evo1_bringup/test "${nodes[@]/#/--ignore=}" \
+python -m pytest -m "ros or launch_files" --reruns 1 src/evo1_sim/test src/evo1_bringup/test \
   || failed=1
 echo "the arithmetic, on numpy 1.26; neither properties nor whole simulated episodes:"
 wait $! || failed=1
