@@ -1,7 +1,6 @@
 """Shared by all tests: a ROS domain of their own, one torch thread, clear skips."""
 
 import ctypes.util
-import gc
 import importlib.util
 import os
 from collections.abc import Iterator
@@ -47,12 +46,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("ros2_control") and not HAVE_ROS2_CONTROL:
             reason = f"not installed here: {', '.join(ROS2_CONTROL)} (apt: ros-jazzy-ros2-control"
             item.add_marker(pytest.mark.skip(reason=f"{reason} ros-jazzy-ros2-controllers)"))
-
-
-def pytest_collection_finish() -> None:
-    """Leave what was imported out of every later collection: each would stop all threads 0.3 s."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
