@@ -70,11 +70,12 @@ def main() -> int:
             f"{name:<8}{run.times_realtime:>7.1f} x real{run.wall_s:>7.1f} s{run.cpu_s:>7.1f} s"
             f"{run.rss_mb_max:>7.0f} MB{run.dataset_mb:>7.1f} MB"
         )
-    if arguments.json:
-        figures = {"convert.times_realtime": runs["raw"].times_realtime}
-        figures["convert.times_realtime_jpeg"] = runs["jpeg"].times_realtime
-        figures["convert.rss_mb_max"] = max(run.rss_mb_max for run in runs.values())
-        merge_figures(arguments.json, figures)
+    figures = {
+        "convert.times_realtime": runs["raw"].times_realtime,
+        "convert.times_realtime_jpeg": runs["jpeg"].times_realtime,
+        "convert.rss_mb_max": max(run.rss_mb_max for run in runs.values()),
+    }
+    merge_figures(arguments.json, figures)
     return 0
 
 

@@ -28,7 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from figures import merge_figures
+from figures import bench_parser, merge_figures
 from head_loop import measure_head
 from inference_times import Report, Result, best_threads, measure_model
 
@@ -59,9 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.plot:
             plot(report, options.plot.with_stem(f"{options.plot.stem}_{device}"))
         figures |= _figures(report, device, figures.get("max_abs_diff", 0.0))
-    if options.json:
-        name = "model" if published else f"model_{options.preset}_{options.integration}"
-        merge_figures(options.json, {f"{name}.{key}": value for key, value in figures.items()})
+    name = "model" if published else f"model_{options.preset}_{options.integration}"
+    merge_figures(options.json, {f"{name}.{key}": value for key, value in figures.items()})
     return 0
 
 
@@ -183,13 +182,7 @@ def plot(report: Report, path: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="model_latency",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", type=Path, help="file to merge the figures into")
-    parser.add_argument("--quick", action="store_true", help="small model, three steps")
+    parser = bench_parser(__doc__, quick="small model, three steps")
     parser.add_argument(
         "--preset",
         choices=("evo1", "evo1_tiny"),

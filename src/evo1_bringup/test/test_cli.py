@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import threading
+from typing import get_args
 
 import pytest
 
 from evo1_bringup.cli import PROGRAMS, UsageError, build_parser, main, parse_assignments
 from evo1_bringup.system import arguments_of, launchable
 from evo1_sim.tasks import DISTURBANCES
-from evo1_training.cli.evaluate import CONDITIONS
+from evo1_training.cli.evaluate import CONDITIONS, VIDEOS
+from evo1_training.evaluation.rollouts import Keep
 
 COMMANDS = next(action.choices for action in build_parser()._actions if action.choices)
 
@@ -299,5 +301,6 @@ print(json.dumps({name: loaded for name, loaded in found.items() if loaded}))
     assert json.loads(told.stdout) == {}
 
 
-def test_the_conditions_of_the_command_lines_are_the_simulations():
+def test_the_choices_of_the_command_lines_are_the_simulations():
     assert tuple(DISTURBANCES) == CONDITIONS
+    assert get_args(Keep) == VIDEOS

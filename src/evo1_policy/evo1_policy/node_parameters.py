@@ -6,7 +6,7 @@ The node declares and reads them from here, a launch its options. Must not impor
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from evo1_policy.control import reference
 from evo1_policy.control.signals import (
@@ -17,6 +17,7 @@ from evo1_policy.control.signals import (
     Transition,
 )
 from evo1_policy.control.watchdog import DeadMan
+from evo1_policy.model.config import Precision
 from evo1_policy.observation import instruction_problem
 from evo1_policy.untrusted import MOST_YAML_BYTES, parse_yaml, read_text
 
@@ -182,7 +183,7 @@ class PolicyParameters(ParameterTable):
         "auto",
         "Of the model's matrices: fp32, bf16 (fp16 on a GPU before Ampere), or auto: bf16 where "
         "the device is faster in it.",
-        choices=("auto", "fp32", "bf16"),
+        choices=get_args(Precision),
     )
     execution_mode: str = parameter(
         ExecutionMode.REPLACE.value,

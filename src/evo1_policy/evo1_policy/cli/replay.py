@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import Parser, entry_point, positive
+from evo1_policy.replay import TOLERANCE_RAD
 
 if TYPE_CHECKING:
     from evo1_policy.replay.replaying import Policy, PolicyLoader, Report
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     from tqdm import tqdm
 
-    from evo1_policy.replay.replaying import TOLERANCE_RAD, replay
+    from evo1_policy.replay.replaying import replay
     from evo1_policy.replay.report import summary, table
 
     with tqdm(desc="replay", unit="chunk", file=sys.stderr, disable=None, leave=False) as bar:
@@ -76,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             chunk_topic=options.chunks,
             other_model=options.checkpoint is not None,
             seed=options.seed,
-            tolerance_rad=options.tolerance or TOLERANCE_RAD,
+            tolerance_rad=options.tolerance,
             progress=progress,
         )
     print(f"{table(report)}\n\n{summary(report)}")
@@ -136,8 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--tolerance",
         type=positive,
+        default=TOLERANCE_RAD,
         metavar="RAD",
-        help="what counts as equal (default: 1e-4 rad)",
+        help=f"what counts as equal (default: {TOLERANCE_RAD:g} rad)",
     )
     add("--json", type=Path, metavar="FILE", help="everything, for a script")
     add("--plot", type=Path, metavar="PNG", help="recorded and replayed joints over time")

@@ -8,10 +8,11 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from evo1_policy.cli.reading_options import add_reading_options, reading
 from evo1_policy.command_line import INTERRUPTED, Parser, entry_point
+from evo1_policy.model.config import Precision
 
 if TYPE_CHECKING:
     from evo1_policy.serving.server import Place, PolicyServer
@@ -207,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--precision",
         default="auto",
-        choices=["auto", "fp32", "bf16"],
+        choices=get_args(Precision),
         help="of the matrices; auto (the default): bf16 where the device is faster in it",
     )
     add("--threads", type=int, help="of the CPU, for the model")

@@ -17,6 +17,7 @@ ChannelOrder = Literal["rgb", "bgr"]
 ImageDtype = Literal["float32", "bfloat16"]
 EpisodeTail = Literal["masked", "counted"]
 Stem = Literal["patch", "convolutional"]
+Precision = Literal["auto", "fp32", "bf16"]  # of matrices, in training and in serving
 
 _MOST_INTEGER = 10**300  # that is read as a float
 _LATER = {"later": True}  # a key that older checkpoints lack; they mean its default

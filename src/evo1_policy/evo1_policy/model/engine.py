@@ -14,12 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from evo1_policy.model.action_expert import CrossAttention
+from evo1_policy.model.config import Precision
 from evo1_policy.model.evo1 import Evo1
 from evo1_policy.model.fast_context import FastContext, Prompt
 from evo1_policy.model.fast_head import ActionColumns, FastHead, reduce_precision
@@ -43,7 +44,7 @@ def serving_dtype(precision: str, device: torch.device) -> torch.dtype:
     Raises:
         ValueError: another word.
     """
-    if precision not in ("auto", "fp32", "bf16"):
+    if precision not in get_args(Precision):
         raise ValueError(f"precision '{precision}': expected auto, fp32 or bf16")
     if precision == "fp32":
         return torch.float32

@@ -13,11 +13,10 @@ import numpy as np
 from evo1_policy.action_chunk import Floats
 from evo1_policy.control.inference import Policy as Policy
 from evo1_policy.observation import Observation
+from evo1_policy.replay import TOLERANCE_RAD
 from evo1_policy.replay.bag import ReplayError, find_chunk_topic, find_sensors, open_bag
 from evo1_policy.replay.observations import RecordedChunk, observations, read_chunks
 from evo1_policy.robot_config import RobotConfig, RobotConfigError, load_robot, parse_robot
-
-TOLERANCE_RAD = 1e-4  # on the machine that recorded, or one of its kind
 
 # Loads the policy of a robot with a seed and a number of denoising steps (0: the checkpoint's).
 PolicyLoader = Callable[[RobotConfig, int, int], Policy]

@@ -14,11 +14,12 @@ from evo1_policy.cli.reading_options import add_reading_options
 from evo1_policy.command_line import Parser, describe, entry_point, tell
 from evo1_training.suites.suite import ALL, EPISODES, RENDERINGS, SUITES
 
-# As evo1_sim.tasks.DISTURBANCES has them, which would load MuJoCo.
+# As evo1_sim.tasks.DISTURBANCES and rollouts.Keep have them, which would load MuJoCo.
 CONDITIONS = (
     *("none", "distractor", "background"),
     *(f"{way}{far}" for way in ("back", "up") for far in (10, 20, 30)),
 )
+VIDEOS = ("none", "failures", "all")
 _EPILOG = f"""\
 examples:
   evo1 evaluate DIR                                    20 trials of the robot's first task
@@ -100,7 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--json", type=Path, metavar="FILE", help="Write every number there.")
     add("--report", type=Path, metavar="DIR", help="Write a page with videos there.")
-    add("--videos", choices=["none", "failures", "all"], default="failures", help="With --report.")
+    add("--videos", choices=VIDEOS, default="failures", help="With --report.")
     add("--namespace", default="", help="Of the arm, with --ros.")
     _add_suite_options(parser)
     add_reading_options(parser)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from evo1_policy.model.config import Evo1Config
+from evo1_policy.model.config import Evo1Config, Precision
 from evo1_policy.normalization import Mode, action_space
 from evo1_policy.untrusted import MOST_YAML_BYTES, UntrustedError, parse_yaml, read_text
 from evo1_training.training.config_values import (
@@ -26,7 +26,6 @@ from evo1_training.training.config_values import (
 )
 
 Stage = Literal["stage1", "stage2", "single"]
-Precision = Literal["auto", "fp32", "bf16"]
 Part = Literal["backbone", "head"]
 
 
